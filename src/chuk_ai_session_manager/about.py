@@ -1,0 +1,35 @@
+"""What is installed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+
+def get_version() -> str:
+    """The installed version of this library."""
+    from importlib.metadata import version  # noqa: PLC0415  (15 ms that only who asks should pay)
+
+    return version("chuk-ai-session-manager")
+
+
+def is_available() -> dict[str, bool]:
+    """Which parts can be used here: those that need another package, if that is installed."""
+    always = (
+        "core_enums",
+        "core_models",
+        "simple_api",
+        "storage",
+        "infinite_context",
+        "prompt_builder",
+        "token_tracking",
+        "exceptions",
+        "session_manager",
+    )
+    needed = {
+        "tool_processor": "chuk_tool_processor",
+        "redis_support": "redis",
+        "enhanced_token_counting": "tiktoken",
+    }
+    return dict.fromkeys(always, True) | {
+        part: find_spec(package) is not None for part, package in needed.items()
+    }

@@ -1,0 +1,115 @@
+"""Everything this library raises on purpose.
+
+::
+
+    SessionManagerError
+    ├── SessionNotFound            (also ValueError, LookupError)
+    ├── SessionAlreadyExists
+    ├── InvalidSessionOperation
+    │   └── InvalidInput           (also ValueError): refused before anything was written
+    ├── TokenLimitExceeded
+    ├── StorageError
+    │   └── EventConflict          the same event id, with other content
+    └── ToolProcessingError
+
+No message holds what a user or a model said, a tool's arguments, or a password.
+"""
+
+from __future__ import annotations
+
+
+class SessionManagerError(Exception):
+    """The base of all errors of this library: catch this one to catch them all."""
+
+
+class SessionNotFound(SessionManagerError, ValueError, LookupError):
+    """A successful read found no such session: it never existed, expired, or was deleted.
+
+    An outage is never reported this way; that is a `StorageError`.
+    """
+
+    def __init__(self, session_id: str | None = None, message: str | None = None) -> None:
+        self.session_id = session_id
+        self.message = message
+        super().__init__(message or _join("Session not found", session_id))
+
+
+def session_not_found(session_id: str) -> SessionNotFound:
+    """The error of a read that found nothing, in the words that the original's callers match on."""
+    return SessionNotFound(session_id, f"Session {session_id} not found")
+
+
+class SessionAlreadyExists(SessionManagerError):
+    """A session was to be made under an id that is taken; the stored one was left as it is."""
+
+    def __init__(self, session_id: str | None = None, message: str | None = None) -> None:
+        self.session_id = session_id
+        self.message = message
+        super().__init__(message or _join("Session already exists", session_id))
+
+
+class InvalidSessionOperation(SessionManagerError):
+    """What was asked makes no sense for this session, or not now."""
+
+    def __init__(
+        self, operation: str | None = None, reason: str | None = None, message: str | None = None
+    ) -> None:
+        self.operation = operation
+        self.reason = reason
+        self.message = message
+        super().__init__(message or self._default_text())
+
+    def _default_text(self) -> str:
+        if self.operation and self.reason:
+            return f"Invalid operation '{self.operation}': {self.reason}"
+        return f"Invalid operation: {self.operation}" if self.operation else "Invalid session operation"
+
+
+class InvalidInput(InvalidSessionOperation, ValueError):
+    """An argument was refused, before anything was written; `reason` says which one and why."""
+
+
+class TokenLimitExceeded(SessionManagerError):
+    """A limit in tokens (or, for `cost_limit`, in USD) stood in the way; nothing was written."""
+
+    def __init__(
+        self, limit: float | None = None, actual: float | None = None, message: str | None = None
+    ) -> None:
+        self.limit = limit
+        self.actual = actual
+        self.message = message
+        known = limit is not None and actual is not None
+        default = f"Token limit exceeded: {actual} > {limit}" if known else "Token limit exceeded"
+        super().__init__(message or default)
+
+
+class StorageError(SessionManagerError):
+    """The store could not do it: unreachable, full, refused, damaged or misconfigured.
+
+    The driver's own error is the `__cause__`.
+    """
+
+
+class EventConflict(StorageError):
+    """An event id was stored already, with other content; the stored event was left as it is."""
+
+
+class ToolProcessingError(SessionManagerError):
+    """A tool call could not be handled at all; a tool that merely failed is a result with an error."""
+
+    def __init__(
+        self, tool_name: str | None = None, reason: str | None = None, message: str | None = None
+    ) -> None:
+        self.tool_name = tool_name
+        self.reason = reason
+        self.message = message
+        super().__init__(message or self._default_text())
+
+    def _default_text(self) -> str:
+        if not self.tool_name:
+            return "Tool processing error"
+        return _join(f"Tool '{self.tool_name}' processing error", self.reason)
+
+
+def _join(text: str, detail: str | None) -> str:
+    return f"{text}: {detail}" if detail else text

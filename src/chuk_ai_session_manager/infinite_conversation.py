@@ -1,0 +1,188 @@
+"""Conversations that go on for ever, for applications that keep the segments' ids themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any
+
+from .exceptions import InvalidInput, session_not_found
+from .messages import ChatMessage, plain_messages
+from .models import EventSource, EventType, Session, SessionEvent
+from .models.session_event import content_of
+from .segments import is_full, open_next_segment, segments_up_to
+from .session_storage import ChukSessionsStore, event_store, get_backend
+from .stores import EventStore, WholeSessionStore
+from .summaries import summary_event, summary_of
+from .validation import check_at_least, check_session_id, check_text
+
+__all__ = ["InfiniteConversationManager", "SummarizationStrategy"]
+
+SummaryModel = Callable[[list[ChatMessage]], Awaitable[str]]
+
+
+class SummarizationStrategy(str, Enum):
+    """What a model is asked to keep of a segment; equal to its plain string."""
+
+    BASIC = "basic"
+    KEY_POINTS = "key_points"
+    TOPIC_BASED = "topic_based"
+    QUERY_FOCUSED = "query_focused"
+
+
+_PROMPTS = {
+    SummarizationStrategy.BASIC: (
+        "Write a concise summary of the conversation below. Keep names, numbers, decisions and "
+        "whatever is still open; leave out greetings."
+    ),
+    SummarizationStrategy.KEY_POINTS: (
+        "Write a summary of the conversation below as its key points, one a line: facts, decisions, "
+        "figures, and what is still open."
+    ),
+    SummarizationStrategy.TOPIC_BASED: (
+        "Write a summary of the conversation below by topics: name the topics that were discussed, and "
+        "under each of them what was said and decided."
+    ),
+    SummarizationStrategy.QUERY_FOCUSED: (
+        "Write a summary of the conversation below around the user's main questions: each of the "
+        "questions, and the answer that was given or is still missing."
+    ),
+}
+
+
+class InfiniteConversationManager:
+    """Adds messages to sessions, and opens the next segment when one is full.
+
+    The application keeps the session's id, which changes with the segment. The thresholds are
+    plain attributes and may be changed at any time.
+
+    Args:
+        token_threshold: content tokens at which a segment is full.
+        max_turns_per_segment: messages at which a segment is full.
+        summarization_strategy: what the model is asked to keep of a full segment.
+
+    Raises:
+        InvalidInput: a threshold below 1.
+    """
+
+    def __init__(
+        self,
+        token_threshold: int = 3000,
+        max_turns_per_segment: int = 20,
+        summarization_strategy: SummarizationStrategy = SummarizationStrategy.BASIC,
+    ) -> None:
+        operation = "make an InfiniteConversationManager"
+        check_at_least(token_threshold, 1, "token_threshold", operation)
+        check_at_least(max_turns_per_segment, 1, "max_turns_per_segment", operation)
+        self.token_threshold = token_threshold
+        self.max_turns_per_segment = max_turns_per_segment
+        self.summarization_strategy = SummarizationStrategy(summarization_strategy)
+
+    async def process_message(
+        self,
+        session_id: str,
+        message: str,
+        source: EventSource,
+        llm_callback: SummaryModel | None,
+        model: str = "gpt-3.5-turbo",
+    ) -> str:
+        """Add a message; if that fills the segment, summarise it and open the next one.
+
+        Args:
+            session_id: the conversation's current segment.
+            message: what was said.
+            source: who said it.
+            llm_callback: makes a summary of the messages it gets, the first of which says what to keep.
+            model: whose tokens are counted.
+
+        Returns:
+            The id for the next message: that of the new segment, if one was opened.
+
+        Raises:
+            SessionNotFound: there is no such session.
+            InvalidInput: the message is not text, or the segment is full and there is no callback.
+        """
+        check_text(message, "message", "process a message")
+        home, session = await self._load(session_id)
+        is_user = source is EventSource.USER
+        event: SessionEvent[Any] = await SessionEvent.create_with_tokens(
+            message=message,
+            prompt=message if is_user else "",
+            completion=None if is_user else message,
+            model=model,
+            source=source,
+            type=EventType.MESSAGE,
+        )
+        await home.append(session, [event])
+        if not await self._should_create_new_segment(session):
+            return session_id
+        summary = await self._create_summary(session, llm_callback)
+        await home.append(session, [summary_event(summary, made_by="callback")])
+        return (await open_next_segment(session, home)).id
+
+    async def build_context_for_llm(
+        self, session_id: str, max_messages: int = 10, include_summaries: bool = True
+    ) -> list[ChatMessage]:
+        """The newest messages of a segment, after the summaries of those before it, oldest first.
+
+        Raises:
+            SessionNotFound: there is no such session.
+            InvalidInput: `max_messages` below 1.
+        """
+        check_at_least(max_messages, 1, "max_messages", "build a context")
+        home, session = await self._load(session_id)
+        context: list[ChatMessage] = []
+        if include_summaries:
+            earlier = (await segments_up_to(session, home))[:-1]
+            summaries = [summary for segment in earlier if (summary := summary_of(segment))]
+            if summaries:
+                text = f"Previous conversation context: {' '.join(summaries)}"
+                context.append({"role": "system", "content": text})
+        return context + plain_messages(session.events)[-max_messages:]
+
+    async def get_session_chain(self, session_id: str) -> list[Session[Any]]:
+        """The segments up to this one, the first one first.
+
+        Raises:
+            SessionNotFound: there is no such session.
+        """
+        home, session = await self._load(session_id)
+        return await segments_up_to(session, home)
+
+    async def get_full_conversation_history(self, session_id: str) -> list[tuple[str, EventSource, Any]]:
+        """What was said in all segments up to this one: role, source and content.
+
+        Raises:
+            SessionNotFound: there is no such session.
+        """
+        return [
+            (
+                "user" if event.source is EventSource.USER else "assistant",
+                event.source,
+                content_of(event.message),
+            )
+            for session in await self.get_session_chain(session_id)
+            for event in session.events
+            if event.type is EventType.MESSAGE
+        ]
+
+    async def _should_create_new_segment(self, session: Session[Any]) -> bool:
+        return is_full(session, self.token_threshold, self.max_turns_per_segment)
+
+    async def _create_summary(self, session: Session[Any], llm_callback: SummaryModel | None) -> str:
+        if llm_callback is None:
+            raise InvalidInput("process a message", "the segment is full: an llm_callback must summarise it")
+        prompt = {"role": "system", "content": self._get_summarization_prompt()}
+        return await llm_callback([prompt, *plain_messages(session.events)])
+
+    def _get_summarization_prompt(self) -> str:
+        return _PROMPTS[self.summarization_strategy]
+
+    async def _load(self, session_id: str) -> tuple[EventStore | WholeSessionStore, Session[Any]]:
+        """The default store, looked up by name so that an application can swap it, and the session."""
+        check_session_id(session_id)
+        home = event_store(ChukSessionsStore(get_backend()))
+        session = await home.get(session_id)
+        if session is None:
+            raise session_not_found(session_id)
+        return home, session

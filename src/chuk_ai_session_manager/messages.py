@@ -1,0 +1,259 @@
+"""Events as chat messages and back: the only place that knows both.
+
+A chat message is a row of the OpenAI chat format. A plain row (`role`, and a text as `content`) is
+an event whose message is that text; a row with more in it (tool calls, content parts, a name) is an
+event whose message is the row itself; a `tool` row is a tool-call event. So what goes in comes out
+equal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from .exceptions import InvalidInput
+from .models import EventSource, EventType, SessionEvent
+from .models.session_event import content_of
+from .validation import check_json_object, check_name, json_misfit
+
+ChatMessage = dict[str, Any]
+
+INTERRUPTED = "[interrupted: no result of this tool call was recorded]"
+"""The result of a call that has none (a crash, a cancellation): providers refuse a call without one."""
+
+_SOURCES = {
+    "user": EventSource.USER,
+    "assistant": EventSource.LLM,
+    "system": EventSource.SYSTEM,
+    "developer": EventSource.SYSTEM,
+}
+_ROLES = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SYSTEM: "system"}
+_TOOL_ROW_FIELDS = {"role", "tool_call_id", "content"}
+
+
+# -- in ------------------------------------------------------------------------------------------
+
+
+def check_chat_messages(rows: object, operation: str) -> list[ChatMessage]:
+    """Refuse what is not a list of chat messages, before any of them is used.
+
+    Raises:
+        InvalidInput: naming the row by its position, and what is wrong with it.
+    """
+    if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
+        raise InvalidInput(operation, f"messages must be a list of dicts, not {type(rows).__name__}")
+    for position, row in enumerate(rows):
+        name = f"messages[{position}]"
+        check_json_object(row, name, operation)
+        _check_row(row, name, operation)
+    return [dict(row) for row in rows]
+
+
+def _check_row(row: Mapping[str, Any], name: str, operation: str) -> None:
+    role, content = row.get("role"), row.get("content")
+    if role != "tool" and role not in _SOURCES:
+        raise InvalidInput(operation, f"{name} needs a role: {', '.join(_SOURCES)} or tool")
+    may_be_empty = role == "assistant"
+    if not isinstance(content, str | list) and not (content is None and may_be_empty):
+        raise InvalidInput(operation, f"{name} needs a content that is text or a list of parts")
+    if role == "tool":
+        check_name(row.get("tool_call_id"), f"{name}['tool_call_id']", operation)
+    calls = row.get("tool_calls")
+    if calls is not None and (not isinstance(calls, list) or not all(map(_is_call, calls))):
+        raise InvalidInput(operation, f"{name}['tool_calls'] must be calls with an id and a function's name")
+
+
+def _is_call(call: object) -> bool:
+    if not isinstance(call, Mapping) or not isinstance(call.get("id"), str):
+        return False
+    target = call.get(call.get("type", "function"))
+    return isinstance(target, Mapping) and isinstance(target.get("name"), str)
+
+
+def event_of(row: ChatMessage, calls: Mapping[str, ChatMessage]) -> SessionEvent[Any]:
+    """Make the event of one chat message.
+
+    Args:
+        row: a message that `check_chat_messages` let pass.
+        calls: the tool calls made so far, by id: a `tool` row does not say what it answers.
+    """
+    if row["role"] == "tool":
+        return _tool_event(row, calls.get(row["tool_call_id"], {}))
+    plain = row.keys() == {"role", "content"} and isinstance(row["content"], str)
+    message = row["content"] if plain and row["role"] != "developer" else row
+    return SessionEvent(message=message, source=_SOURCES[row["role"]], type=EventType.MESSAGE)
+
+
+def _tool_event(row: ChatMessage, call: ChatMessage) -> SessionEvent[Any]:
+    function = call.get(call.get("type", "function"), {})
+    content = row["content"]
+    message = tool_message(
+        row.get("name") or function.get("name", "unknown"),
+        _decoded(function.get("arguments", function.get("input"))),
+        content,
+    )
+    extra = {key: value for key, value in row.items() if key not in _TOOL_ROW_FIELDS}
+    metadata = {"tool_call_id": row["tool_call_id"]}
+    if not isinstance(content, str):
+        extra["content"] = content
+    if extra:
+        metadata["row"] = extra
+    return SessionEvent(
+        message=message, source=EventSource.SYSTEM, type=EventType.TOOL_CALL, metadata=metadata
+    )
+
+
+def tool_message(tool_name: str, arguments: Any, result: Any, error: str | None = None) -> ChatMessage:
+    """Say what a tool was asked and what came of it, as a tool-call event holds it."""
+    return {
+        "tool": tool_name,
+        "arguments": arguments,
+        "result": result,
+        "error": error,
+        "success": error is None,
+    }
+
+
+def readable_json(value: Any) -> Any:
+    """A value as JSON: itself if it is, else the nearest thing that can be read."""
+    if json_misfit(value) is None:
+        return value
+    try:
+        return to_jsonable_python(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64")
+    except ValueError:  # it contains itself, or is nested too deeply
+        return str(value)
+
+
+def _decoded(arguments: Any) -> Any:
+    try:
+        return json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return arguments
+
+
+# -- what counts ---------------------------------------------------------------------------------
+
+
+def calls_of(message: Any) -> list[ChatMessage]:
+    """The tool calls that an assistant's message asks for."""
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+
+
+def text_of(row: ChatMessage) -> str:
+    """The text of a chat message that its tokens are counted of.
+
+    Its content, or the texts of its parts; of each tool call the name and the arguments.
+    """
+    content = row.get("content")
+    texts = [content] if isinstance(content, str) else _part_texts(content)
+    for call in calls_of(row):
+        function = call.get(call.get("type", "function"), {})
+        arguments = function.get("arguments", function.get("input", ""))
+        texts += [function.get("name", ""), arguments if isinstance(arguments, str) else _json(arguments)]
+    return "\n".join(filter(None, texts))
+
+
+def _part_texts(content: Any) -> list[str]:
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    return [text for text in texts if isinstance(text, str)]
+
+
+# -- out -----------------------------------------------------------------------------------------
+
+
+def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
+    """What the user and the model said, as `role` and `content`; what has no words is left out."""
+    rows = []
+    for event in events:
+        if event.type is not EventType.MESSAGE or event.source is EventSource.SYSTEM:
+            continue
+        content = content_of(event.message)
+        if content is not None:
+            content = content if isinstance(content, str | list) else str(content)
+            rows.append({"role": _ROLES[event.source], "content": content})
+    return rows
+
+
+def full_messages(events: Sequence[SessionEvent[Any]], *, include_system: bool = True) -> list[ChatMessage]:
+    """All messages and tool calls as rows that a provider accepts.
+
+    Each call is followed by its result, wherever that was recorded; a call without one gets
+    `INTERRUPTED`; a result without its call gets the call put before it.
+    """
+    results, paired = _pair_calls(events)
+    rows: list[ChatMessage] = []
+    for position, event in enumerate(events):
+        if event.type is EventType.TOOL_CALL and position not in paired:
+            rows += _lone_result(event)
+        elif event.type is EventType.MESSAGE and (include_system or event.source is not EventSource.SYSTEM):
+            rows.append(_message_row(event))
+            rows += results.get(position, [])
+    return rows
+
+
+def _pair_calls(events: Sequence[SessionEvent[Any]]) -> tuple[dict[int, list[ChatMessage]], set[int]]:
+    """The result rows of each message that makes calls, by its position; and the results' positions."""
+    results: dict[int, list[ChatMessage]] = {}
+    waiting: dict[str, int] = {}
+    paired: set[int] = set()
+    for position, event in enumerate(events):
+        if event.type is EventType.TOOL_CALL:
+            call_id = _call_id(event)
+            caller = waiting.pop(call_id, None) if call_id else None
+            if call_id and caller is not None:
+                results[caller].append(_tool_row(event, call_id))
+                paired.add(position)
+        elif event.type is EventType.MESSAGE and (calls := calls_of(event.message)):
+            results[position] = []
+            waiting.update((call["id"], position) for call in calls if "id" in call)
+    for call_id, caller in waiting.items():
+        results[caller].append({"role": "tool", "tool_call_id": call_id, "content": INTERRUPTED})
+    return results, paired
+
+
+def _message_row(event: SessionEvent[Any]) -> ChatMessage:
+    message = event.message
+    if isinstance(message, dict) and "role" in message:
+        return dict(message)
+    content = content_of(message)
+    return {"role": _ROLES[event.source], "content": content if isinstance(content, str) else str(content)}
+
+
+def _call_id(event: SessionEvent[Any]) -> str | None:
+    return event.metadata.get("tool_call_id") or event.metadata.get("call_id")
+
+
+def _tool_row(event: SessionEvent[Any], call_id: str) -> ChatMessage:
+    row: ChatMessage = {"role": "tool", "tool_call_id": call_id, "content": tool_text(event.message)}
+    row.update(event.metadata.get("row", {}))
+    return row
+
+
+def _lone_result(event: SessionEvent[Any]) -> list[ChatMessage]:
+    message = event.message if isinstance(event.message, dict) else {}
+    call_id = _call_id(event) or f"call_{event.id}"
+    function = {
+        "name": str(message.get("tool", "unknown")),
+        "arguments": _json(message.get("arguments") or {}),
+    }
+    call = {"id": call_id, "type": "function", "function": function}
+    return [{"role": "assistant", "content": None, "tool_calls": [call]}, _tool_row(event, call_id)]
+
+
+def tool_text(message: Any) -> str:
+    """What a model is told of a tool call's outcome: the result, or the error, as text."""
+    if not isinstance(message, dict):
+        return message if isinstance(message, str) else _json(message)
+    result, error = message.get("result"), message.get("error")
+    if error is not None:
+        return _json({"error": error} | ({} if result is None else {"result": result}))
+    return result if isinstance(result, str) else _json(result)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,284 @@
+"""A session: one segment of a conversation, its header and its events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Generic, Protocol, Self
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from ..exceptions import EventConflict, StorageError
+from ..validation import check_session_id
+from .session_event import MessageT, SessionEvent, content_of
+from .session_metadata import SessionMetadata
+from .session_run import RunStatus, SessionRun
+from .session_totals import EventIndex, SessionTotals
+from .token_usage import TokenSummary, TokenUsage
+
+
+class HomeStore(Protocol):
+    """What a session needs of the store that it lives in."""
+
+    async def get(self, session_id: str) -> Session[Any] | None:
+        """The session, or `None` where there is none."""
+
+    async def save(self, session: Session[Any]) -> None:
+        """Store the session as it is now."""
+
+    async def create(self, session: Session[Any]) -> None:
+        """Store a session under an id that must be free."""
+
+    async def append(self, session: Session[Any], events: Sequence[SessionEvent[Any]]) -> None:
+        """Store events at the session's end, and add them to `session`."""
+
+
+def _no_default_store() -> HomeStore:
+    raise StorageError("no default store is set up: import chuk_ai_session_manager first")
+
+
+# The one slot for the default store, filled by `session_storage`: models know no store class.
+_default_store: Callable[[], HomeStore] = _no_default_store
+
+
+def set_default_store(store: Callable[[], HomeStore]) -> None:
+    """Say where sessions live that no store has handed out; `store` is called anew at each use."""
+    global _default_store  # noqa: PLW0603  (the slot)
+    _default_store = store
+
+
+class Session(BaseModel, Generic[MessageT]):
+    """One segment of a conversation: ids, metadata, state, runs, events and token totals.
+
+    Making one does no I/O. A session that a store handed out carries its store; any other goes to
+    the default store when it is saved. Its repr shows neither messages nor properties.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    id: str = Field(default_factory=lambda: str(uuid4()))
+    metadata: SessionMetadata = Field(default_factory=SessionMetadata, repr=False)
+    parent_id: str | None = None
+    child_ids: list[str] = Field(default_factory=list)
+    task_ids: list[str] = Field(default_factory=list)
+    runs: list[SessionRun] = Field(default_factory=list, repr=False)
+    events: list[SessionEvent[MessageT]] = Field(default_factory=list, repr=False)
+    state: dict[str, Any] = Field(default_factory=dict, repr=False)
+    token_summary: TokenSummary = Field(default_factory=TokenSummary, repr=False)
+
+    _store: HomeStore | None = PrivateAttr(default=None)
+    _index: EventIndex = PrivateAttr(default_factory=EventIndex)
+
+    # -- what it adds up to ---------------------------------------------------------------------
+
+    @property
+    def totals(self) -> SessionTotals:
+        """Events, messages, tool calls and billed tokens so far; costs what was added since last asked."""
+        return self._events_index().totals
+
+    @property
+    def last_update_time(self) -> datetime:
+        """The newest event's time, else the time the session was made."""
+        return self._events_index().newest or self.metadata.created_at
+
+    @property
+    def active_run(self) -> SessionRun | None:
+        """The last run that is running, if any is."""
+        return next((run for run in reversed(self.runs) if run.status is RunStatus.RUNNING), None)
+
+    @property
+    def total_tokens(self) -> int:
+        """How long the session is, in content tokens."""
+        return self.token_summary.total_tokens
+
+    @property
+    def total_cost(self) -> float:
+        """What the session's model calls cost, in USD; calls without a known price add nothing."""
+        return self.token_summary.total_estimated_cost_usd
+
+    def _events_index(self) -> EventIndex:
+        return self._index.catch_up(self.events or [])
+
+    async def get_token_usage_by_source(self) -> dict[str, TokenSummary]:
+        """Token summaries of "user", "llm" and "system", of those that used any."""
+        return self._usage_by(lambda event: event.source.value)
+
+    async def get_token_usage_by_run(self) -> dict[str, TokenSummary]:
+        """Token summaries by the events' `task_id`; those without one under "no_run", always there."""
+        return {"no_run": TokenSummary()} | self._usage_by(lambda event: event.task_id or "no_run")
+
+    def _usage_by(self, key: Callable[[SessionEvent[MessageT]], str]) -> dict[str, TokenSummary]:
+        summaries: dict[str, TokenSummary] = {}
+        for event in self.events:
+            if event.token_usage:
+                summaries.setdefault(key(event), TokenSummary()).add(event.token_usage)
+        return summaries
+
+    async def count_message_tokens(self, message: Any, model: str = "gpt-3.5-turbo") -> int:
+        """How long a text, or a chat message's `content`, is for a model, in tokens."""
+        return await TokenUsage.count_tokens(content_of(message), model)
+
+    # -- events ---------------------------------------------------------------------------------
+
+    async def add_event(self, event: SessionEvent[MessageT]) -> None:
+        """Add an event to the session in memory; save the session to keep it."""
+        self.record(event)
+
+    async def add_event_and_save(self, event: SessionEvent[MessageT]) -> None:
+        """Add an event and store it: one append, however long the session is.
+
+        Raises:
+            SessionNotFound: the session expired or was deleted.
+            EventConflict: another event was stored under this event's id.
+            StorageError: the store could not do it.
+        """
+        await self._home().append(self, [event])
+
+    def record(self, event: SessionEvent[MessageT]) -> bool:
+        """Add an event in memory and to the totals, unless it is there already.
+
+        Returns:
+            Whether it was added: the same event again changes nothing.
+
+        Raises:
+            EventConflict: another event is there under this event's id.
+        """
+        if self._has(event):
+            return False
+        self.events.append(event)
+        self._events_index()
+        if event.token_usage:
+            self.token_summary.add(event.token_usage)
+        return True
+
+    def record_all(self, events: Sequence[SessionEvent[MessageT]]) -> list[SessionEvent[MessageT]]:
+        """Add events in memory, all or, where one of them conflicts, none; those that were new come back."""
+        new = [event for event in events if not self._has(event)]
+        return [event for event in new if self.record(event)]
+
+    def retract(self, events: Sequence[SessionEvent[MessageT]]) -> None:
+        """Take events that could not be stored out of memory and the totals again."""
+        gone = {event.id for event in events}
+        self.events = [event for event in self.events if event.id not in gone]
+        for event in events:
+            if event.token_usage:
+                self.token_summary.subtract(event.token_usage)
+
+    def _has(self, event: SessionEvent[MessageT]) -> bool:
+        if event.id not in self._events_index().ids:
+            return False
+        recorded = next(known for known in self.events if known.id == event.id)
+        if recorded is not event and recorded != event:
+            raise EventConflict(f"Event {event.id} is in session {self.id} already, with other content")
+        return True
+
+    # -- state ----------------------------------------------------------------------------------
+
+    async def set_state(self, key: str, value: Any) -> None:
+        """Set one state value in memory; save the session to keep it."""
+        self.state[key] = value
+
+    async def get_state(self, key: str, default: Any = None) -> Any:
+        """One state value, or `default` where there is none."""
+        return self.state.get(key, default)
+
+    async def has_state(self, key: str) -> bool:
+        """Whether there is such a state value, be it `None`."""
+        return key in self.state
+
+    async def remove_state(self, key: str) -> None:
+        """Drop one state value, if it is there; save the session to keep it so."""
+        self.state.pop(key, None)
+
+    # -- storage and family ---------------------------------------------------------------------
+
+    @classmethod
+    async def create(
+        cls,
+        session_id: str | None = None,
+        parent_id: str | None = None,
+        *,
+        store: HomeStore | None = None,
+        **session_fields: Any,
+    ) -> Self:
+        """Make a session, store it, and enter it with its parent.
+
+        A parent that is not there is no error; its id is kept. Without `store`, the default one.
+
+        Raises:
+            InvalidInput: an id that is empty, over 255 characters, or not printable.
+            SessionAlreadyExists: the id is taken.
+            StorageError: the store could not do it.
+        """
+        if session_id is not None:
+            session_fields["id"] = check_session_id(session_id, "create a session")
+        if parent_id is not None:
+            check_session_id(parent_id, "create a session")
+        session = cls(parent_id=parent_id, **session_fields)
+        home = store or _default_store()
+        await home.create(session)
+        await session._enter_with_parent(home)
+        return session
+
+    async def async_init(self) -> None:
+        """Enter the session with its parent, if that is there."""
+        await self._enter_with_parent(self._home())
+
+    async def _enter_with_parent(self, home: HomeStore) -> None:
+        parent = await home.get(self.parent_id) if self.parent_id else None
+        if parent is not None and self.id not in parent.child_ids:
+            parent.child_ids.append(self.id)
+            await home.save(parent)
+
+    async def add_child(self, child_id: str) -> None:
+        """Enter a child's id and save."""
+        if child_id not in self.child_ids:
+            self.child_ids.append(child_id)
+        await self._home().save(self)
+
+    async def remove_child(self, child_id: str) -> None:
+        """Take a child's id out, if it is there, and save."""
+        if child_id in self.child_ids:
+            self.child_ids.remove(child_id)
+        await self._home().save(self)
+
+    async def ancestors(self) -> list[Session[Any]]:
+        """The parent, its parent and so on, as far as they are stored."""
+        home, found, seen = self._home(), [], {self.id}
+        parent_id = self.parent_id
+        while parent_id and parent_id not in seen:
+            seen.add(parent_id)
+            parent = await home.get(parent_id)
+            if parent is None:
+                break
+            found.append(parent)
+            parent_id = parent.parent_id
+        return found
+
+    async def descendants(self) -> list[Session[Any]]:
+        """All stored children and theirs, depth first, the last child first."""
+        home, found, seen = self._home(), [], {self.id}
+        waiting = list(self.child_ids)
+        while waiting:
+            child_id = waiting.pop()
+            if child_id in seen:
+                continue
+            seen.add(child_id)
+            child = await home.get(child_id)
+            if child is not None:
+                found.append(child)
+                waiting.extend(child.child_ids)
+        return found
+
+    def bind(self, store: HomeStore) -> None:
+        """Let the session live in a store; stores do this with what they hand out."""
+        self._store = store
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a store handed the session out."""
+        return self._store is not None
+
+    def _home(self) -> HomeStore:
+        return self._store or _default_store()

@@ -1,0 +1,138 @@
+"""One record of what happened in a session."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .event_source import EventSource
+from .event_type import EventType
+from .session_metadata import utc_now
+from .token_usage import CallUsage, TokenUsage
+
+MessageT = TypeVar("MessageT")
+
+
+def content_of(message: Any) -> Any:
+    """What a message says: a text itself, or the `content` of a chat message."""
+    return message.get("content") if isinstance(message, dict) and "content" in message else message
+
+
+class SessionEvent(BaseModel, Generic[MessageT]):
+    """One record of what happened: a message, a tool call, a summary.
+
+    Its repr shows neither the message nor the metadata, so that logs stay clean of what people said.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    id: str = Field(default_factory=lambda: str(uuid4()))
+    message: MessageT = Field(repr=False)
+    timestamp: datetime = Field(default_factory=utc_now)
+    source: EventSource = EventSource.SYSTEM
+    type: EventType = EventType.MESSAGE
+    metadata: dict[str, Any] = Field(default_factory=dict, repr=False)
+    parent_event_id: str | None = None
+    task_id: str | None = None
+    token_usage: TokenUsage | None = None
+    """How long the message is: content tokens."""
+    usage: CallUsage | None = None
+    """What the model call that made the message was billed for."""
+
+    @classmethod
+    async def create_with_tokens(
+        cls,
+        message: MessageT,
+        prompt: str | None,
+        completion: str | None = None,
+        model: str = "gpt-3.5-turbo",
+        source: EventSource = EventSource.SYSTEM,
+        type: EventType = EventType.MESSAGE,  # noqa: A002  (the field's name)
+        **event_fields: Any,
+    ) -> Self:
+        """Make an event whose `token_usage` counts the two texts for the model."""
+        usage = await TokenUsage.from_text(prompt, completion, model)
+        return cls(message=message, source=source, type=type, token_usage=usage, **event_fields)
+
+    async def update_token_usage(
+        self,
+        prompt: str | None = None,
+        completion: str | None = None,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+        model: str = "gpt-3.5-turbo",
+    ) -> None:
+        """Replace `token_usage`: by a count of the texts, or, where no text is given, by the numbers.
+
+        Raises:
+            InvalidSessionOperation: a count below 0.
+        """
+        if prompt is not None or completion is not None:
+            self.token_usage = await TokenUsage.from_text(prompt, completion, model)
+        else:
+            self.token_usage = TokenUsage(
+                prompt_tokens=prompt_tokens or 0, completion_tokens=completion_tokens or 0, model=model
+            )
+
+    async def calculate_tokens(self, model: str = "gpt-3.5-turbo") -> int:
+        """How long the event is in tokens: as its `token_usage` says, else by counting its message."""
+        if self.token_usage is not None:
+            return self.token_usage.total_tokens
+        return await TokenUsage.count_tokens(str(self.message), model)
+
+    async def set_metadata(self, key: str, value: Any) -> None:
+        """Set one metadata value."""
+        self.metadata[key] = value
+
+    async def update_metadata(self, key: str, value: Any) -> None:
+        """Set one metadata value, as `set_metadata` does."""
+        self.metadata[key] = value
+
+    async def get_metadata(self, key: str, default: Any = None) -> Any:
+        """One metadata value, or `default` where there is none."""
+        return self.metadata.get(key, default)
+
+    async def has_metadata(self, key: str) -> bool:
+        """Whether there is such a metadata value, be it `None`."""
+        return key in self.metadata
+
+    async def remove_metadata(self, key: str) -> None:
+        """Drop one metadata value, if it is there."""
+        self.metadata.pop(key, None)
+
+    async def merge_metadata(self, new_metadata: dict[str, Any]) -> None:
+        """Set several metadata values."""
+        self.metadata.update(new_metadata)
+
+    async def clear_metadata(self) -> None:
+        """Drop all metadata."""
+        self.metadata.clear()
+
+    def is_child_of(self, parent_event_id: str) -> bool:
+        """Whether the event's `parent_event_id` is this one."""
+        return self.parent_event_id == parent_event_id
+
+    def is_part_of_task(self, task_id: str) -> bool:
+        """Whether the event's `task_id` is this one."""
+        return self.task_id == task_id
+
+    async def to_dict(self) -> dict[str, Any]:
+        """The event as plain values; parent, task and token usage only where there are any."""
+        plain: dict[str, Any] = {
+            "id": self.id,
+            "message": self.message,
+            "timestamp": self.timestamp.isoformat(),
+            "source": self.source.value,
+            "type": self.type.value,
+            "metadata": self.metadata,
+        }
+        if self.parent_event_id:
+            plain["parent_event_id"] = self.parent_event_id
+        if self.task_id:
+            plain["task_id"] = self.task_id
+        if self.token_usage:
+            plain["token_usage"] = self.token_usage.model_dump(exclude={"estimated"})
+        return plain

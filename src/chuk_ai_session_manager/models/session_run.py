@@ -1,0 +1,112 @@
+"""One piece of work within a session: when it ran, how it ended, which tool calls it made."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .session_metadata import utc_now
+
+if TYPE_CHECKING:
+    from .session import Session
+    from .session_event import SessionEvent
+
+
+class RunStatus(str, Enum):
+    """Where a run stands; equal to its plain string."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class SessionRun(BaseModel):
+    """One piece of work within a session. Save the session to keep what changes here."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    id: str = Field(default_factory=lambda: str(uuid4()))
+    started_at: datetime = Field(default_factory=utc_now)
+    ended_at: datetime | None = None
+    status: RunStatus = RunStatus.PENDING
+    metadata: dict[str, Any] = Field(default_factory=dict, repr=False)
+    tool_calls: list[str] = Field(default_factory=list)
+
+    @classmethod
+    async def create(cls, metadata: dict[str, Any] | None = None) -> SessionRun:
+        """Make a pending run with a copy of `metadata`."""
+        return cls(metadata=dict(metadata or {}))
+
+    async def mark_running(self) -> None:
+        """Start the run, or start it again: the clock begins anew."""
+        self.status = RunStatus.RUNNING
+        self.started_at = utc_now()
+        self.ended_at = None
+
+    async def mark_completed(self) -> None:
+        """End the run well."""
+        self._end(RunStatus.COMPLETED)
+
+    async def mark_failed(self, reason: str | None = None) -> None:
+        """End the run badly; a reason goes to `metadata["failure_reason"]`."""
+        self._end(RunStatus.FAILED, "failure_reason", reason)
+
+    async def mark_cancelled(self, reason: str | None = None) -> None:
+        """End the run early; a reason goes to `metadata["cancel_reason"]`."""
+        self._end(RunStatus.CANCELLED, "cancel_reason", reason)
+
+    def _end(self, status: RunStatus, reason_key: str = "", reason: str | None = None) -> None:
+        self.status = status
+        self.ended_at = utc_now()
+        if reason:
+            self.metadata[reason_key] = reason
+
+    async def set_metadata(self, key: str, value: Any) -> None:
+        """Set one metadata value."""
+        self.metadata[key] = value
+
+    async def get_metadata(self, key: str, default: Any = None) -> Any:
+        """One metadata value, or `default` where there is none."""
+        return self.metadata.get(key, default)
+
+    async def has_metadata(self, key: str) -> bool:
+        """Whether there is such a metadata value, be it `None`."""
+        return key in self.metadata
+
+    async def remove_metadata(self, key: str) -> None:
+        """Drop one metadata value, if it is there."""
+        self.metadata.pop(key, None)
+
+    async def get_duration(self) -> float | None:
+        """How long the run took, in seconds; `None` until it has ended."""
+        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else None
+
+    async def add_tool_call(self, tool_call_id: str) -> None:
+        """Count the event of this id among the run's tool calls, once."""
+        if tool_call_id not in self.tool_calls:
+            self.tool_calls.append(tool_call_id)
+
+    async def get_tool_calls(self, session: Session[Any]) -> list[SessionEvent[Any]]:
+        """The session's events that are this run's tool calls, in the session's order."""
+        wanted = set(self.tool_calls)
+        return [event for event in session.events if event.id in wanted]
+
+    async def to_dict(self) -> dict[str, Any]:
+        """The run as plain JSON values; `ended_at` and `duration` (seconds) once it has ended."""
+        plain: dict[str, Any] = {
+            "id": self.id,
+            "status": self.status.value,
+            "started_at": self.started_at.isoformat(),
+            "metadata": self.metadata,
+            "tool_calls": self.tool_calls,
+        }
+        if self.ended_at:
+            plain["ended_at"] = self.ended_at.isoformat()
+            plain["duration"] = await self.get_duration()
+        return plain

@@ -1,0 +1,105 @@
+"""What a list of events adds up to, kept without reading the list again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from .event_source import EventSource
+from .event_type import EventType
+from .session_event import SessionEvent
+from .token_usage import CallUsage
+
+
+@dataclass(slots=True)
+class SessionTotals:
+    """Events, messages, tool calls and billed tokens, counted."""
+
+    events: int = 0
+    messages: int = 0
+    user_messages: int = 0
+    ai_messages: int = 0
+    tool_calls: int = 0
+    llm_calls: int = 0
+    reported_calls: int = 0
+    unpriced_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def count(self, event: SessionEvent[Any]) -> None:
+        """Add one event: the one rule by which events move totals."""
+        self.events += 1
+        if event.type is EventType.TOOL_CALL:
+            self.tool_calls += 1
+        elif event.type is EventType.MESSAGE:
+            self.messages += 1
+            if event.source is EventSource.USER:
+                self.user_messages += 1
+            elif event.source is EventSource.LLM:
+                self.ai_messages += 1
+        if event.usage is not None:
+            self._bill(event.usage)
+
+    def _bill(self, usage: CallUsage) -> None:
+        self.llm_calls += 1
+        self.reported_calls += not usage.estimated
+        self.unpriced_calls += usage.cost_usd is None
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        self.cache_read_tokens += usage.cache_read_tokens
+        self.cache_write_tokens += usage.cache_write_tokens
+        self.reasoning_tokens += usage.reasoning_tokens
+
+    @property
+    def usage_source(self) -> str:
+        """Where the billed tokens come from: "reported" by providers, "estimated", "mixed" or "none"."""
+        if not self.llm_calls:
+            return "none"
+        if self.reported_calls == self.llm_calls:
+            return "reported"
+        return "mixed" if self.reported_calls else "estimated"
+
+    def __add__(self, other: SessionTotals) -> SessionTotals:
+        return SessionTotals(
+            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
+        )
+
+    def as_dict(self) -> dict[str, int]:
+        """The totals by name."""
+        return asdict(self)
+
+
+class EventIndex:
+    """Totals, ids and newest time of a list of events that others append to, cut or replace.
+
+    Each event is read once; a list that was cut or replaced is read anew.
+    """
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self.totals = SessionTotals()
+        self.ids: set[str] = set()
+        self.newest: datetime | None = None
+        self._seen = 0
+        self._last: SessionEvent[Any] | None = None
+
+    def catch_up(self, events: Sequence[SessionEvent[Any]]) -> EventIndex:
+        """Count what was added to `events` since the last time."""
+        if self._seen > len(events) or (self._seen and events[self._seen - 1] is not self._last):
+            self._reset()
+        while self._seen < len(events):
+            event = events[self._seen]
+            self._seen += 1
+            self._last = event
+            self.totals.count(event)
+            self.ids.add(event.id)
+            if self.newest is None or event.timestamp > self.newest:
+                self.newest = event.timestamp
+        return self

@@ -1,0 +1,191 @@
+"""The two ledgers, never mixed.
+
+`TokenUsage` says how long something is (*content tokens*: each message once); `CallUsage` says what
+one model call was billed for (the whole context sent, cached or not, and the answer).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.util import find_spec
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .. import tokens
+from ..exceptions import InvalidSessionOperation
+from ..pricing import call_cost, load_prices
+
+TIKTOKEN_AVAILABLE = find_spec("tiktoken") is not None
+"""Whether tiktoken is installed; set it to `False` to count by the built-in estimator."""
+
+
+class TokenUsage(BaseModel):
+    """How many tokens a prompt and its completion are, and what they cost in USD.
+
+    The total is made from the two unless given. The cost is made from them and the model's price
+    unless given: 0.0 for a model without a known price, `None` without a model.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True, protected_namespaces=())
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    model: str = ""
+    estimated_cost_usd: float | None = None
+    estimated: bool = False
+    """Whether an estimator counted, not the model's own tokenizer."""
+
+    def model_post_init(self, _context: Any, /) -> None:  # noqa: D102  (pydantic's hook)
+        _require_counts(self.prompt_tokens, self.completion_tokens, self.total_tokens)
+        if not self.total_tokens:
+            self.total_tokens = self.prompt_tokens + self.completion_tokens
+        # A cost that was given as None stays None: what was stored without a price is read without one.
+        if (
+            self.model
+            and self.estimated_cost_usd is None
+            and "estimated_cost_usd" not in self.model_fields_set
+        ):
+            self.estimated_cost_usd = self._cost()
+
+    def _cost(self) -> float:
+        cost = call_cost(self.model, input_tokens=self.prompt_tokens, output_tokens=self.completion_tokens)
+        return cost or 0.0
+
+    async def calculate_cost(self) -> float:
+        """What these tokens cost in USD; 0.0 for a model without a known price."""
+        await load_prices()
+        return self._cost()
+
+    async def update(self, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+        """Add tokens; total and cost follow.
+
+        Raises:
+            InvalidSessionOperation: a count below 0; nothing was added.
+        """
+        _require_counts(prompt_tokens, completion_tokens)
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+        self.total_tokens = self.prompt_tokens + self.completion_tokens
+        if self.model:
+            self.estimated_cost_usd = await self.calculate_cost()
+
+    @classmethod
+    async def from_text(
+        cls, prompt: str | None, completion: str | None = None, model: str = "gpt-3.5-turbo"
+    ) -> TokenUsage:
+        """Count the tokens of two texts for a model, and price them."""
+        await load_prices()
+        return cls(
+            prompt_tokens=await cls.count_tokens(prompt, model),
+            completion_tokens=await cls.count_tokens(completion, model),
+            model=model,
+            estimated=cls.is_estimated(model),
+        )
+
+    @staticmethod
+    async def count_tokens(text: Any, model: str = "gpt-3.5-turbo") -> int:
+        """How many tokens a text is for a model; `None` is 0, what is no text is counted as `str()` of it.
+
+        Every count of the library goes through here, so that replacing it replaces them all.
+        """
+        if text is None or text == "":
+            return 0
+        text = text if isinstance(text, str) else str(text)
+        if TIKTOKEN_AVAILABLE:
+            return await tokens.count_tokens(text, model)
+        if len(text) > tokens.LONG_TEXT:
+            return await asyncio.to_thread(tokens.estimate_tokens, text)
+        return tokens.estimate_tokens(text)
+
+    @staticmethod
+    def is_estimated(model: str) -> bool:
+        """Whether `count_tokens` would estimate for this model, not use its own tokenizer."""
+        return not TIKTOKEN_AVAILABLE or tokens.is_estimated(model)
+
+    def add(self, other: TokenUsage) -> None:
+        """Add another usage in place, its cost included."""
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.total_tokens += other.total_tokens
+        self.estimated = self.estimated or other.estimated
+        if other.estimated_cost_usd is not None:
+            self.estimated_cost_usd = (self.estimated_cost_usd or 0.0) + other.estimated_cost_usd
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        total = self.model_copy()
+        total.model = self.model or other.model
+        total.add(other)
+        return total
+
+
+class TokenSummary(BaseModel):
+    """Content tokens and dollars of a session, summed and by model."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    total_prompt_tokens: int = 0
+    total_completion_tokens: int = 0
+    total_tokens: int = 0
+    usage_by_model: dict[str, TokenUsage] = Field(default_factory=dict)
+    total_estimated_cost_usd: float = 0.0
+
+    async def add_usage(self, usage: TokenUsage) -> None:
+        """Add one usage to the sums, and to its model's if it names one."""
+        self.add(usage)
+
+    def add(self, usage: TokenUsage) -> None:
+        """Add one usage to the sums, and to its model's if it names one."""
+        self.total_prompt_tokens += usage.prompt_tokens
+        self.total_completion_tokens += usage.completion_tokens
+        self.total_tokens += usage.total_tokens
+        self.total_estimated_cost_usd += usage.estimated_cost_usd or 0.0
+        if not usage.model:
+            return
+        of_model = self.usage_by_model.get(usage.model)
+        if of_model is None:
+            self.usage_by_model[usage.model] = usage.model_copy()
+        else:
+            of_model.add(usage)
+
+    def subtract(self, usage: TokenUsage) -> None:
+        """Take one usage that was added out of the sums again."""
+        self.add(
+            usage.model_copy(
+                update={
+                    "prompt_tokens": -usage.prompt_tokens,
+                    "completion_tokens": -usage.completion_tokens,
+                    "total_tokens": -usage.total_tokens,
+                    "estimated_cost_usd": -(usage.estimated_cost_usd or 0.0),
+                }
+            )
+        )
+
+
+class CallUsage(BaseModel):
+    """What one model call was billed for, in tokens and USD.
+
+    `input_tokens` is the whole context that was sent, the cached part (`cache_read_tokens`,
+    `cache_write_tokens`) included; `output_tokens` include `reasoning_tokens`.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True, protected_namespaces=(), frozen=True)
+
+    model: str
+    provider: str = "unknown"
+    input_tokens: int = Field(default=0, ge=0)
+    output_tokens: int = Field(default=0, ge=0)
+    cache_read_tokens: int = Field(default=0, ge=0)
+    cache_write_tokens: int = Field(default=0, ge=0)
+    reasoning_tokens: int = Field(default=0, ge=0)
+    cost_usd: float | None = None
+    """`None` for a model without a known price: it adds nothing to a total and is counted as unpriced."""
+    estimated: bool = False
+    """Whether the tokens were estimated here, because the provider's own figures were not handed over."""
+
+
+def _require_counts(*counts: int) -> None:
+    if any(count < 0 for count in counts):
+        # Not an InvalidInput: pydantic would wrap that ValueError into an error of its own.
+        raise InvalidSessionOperation("count tokens", "a token count cannot be below 0")

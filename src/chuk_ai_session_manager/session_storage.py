@@ -1,0 +1,240 @@
+"""The default store: opened on first use, as the environment then says."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from .exceptions import StorageError
+from .models.session import set_default_store
+from .stores import (
+    DEFAULT_TTL_HOURS,
+    EventStore,
+    MemoryStore,
+    SessionStore,
+    WholeSessionStore,
+    open_store,
+    store_of_sessions,
+    without_password,
+)
+from .stores.base import AnyEvent, AnySession
+from .validation import check_name, check_ttl_hours
+
+if TYPE_CHECKING:
+    from chuk_sessions import SessionManager as ChukSessionManager
+
+__all__ = [
+    "ChukSessionsStore",
+    "SessionStorage",
+    "configure_storage",
+    "get_backend",
+    "get_storage_info",
+    "setup_chuk_sessions_storage",
+]
+
+DEFAULT_SANDBOX_ID = "chuk-ai-session-manager"
+
+
+class SessionStorage(EventStore):
+    """The store that the environment names, opened on first use.
+
+    `SESSION_PROVIDER` says which: `memory` (the default).
+
+    Args:
+        sandbox_id: the tenant; sessions of another one do not exist here.
+        default_ttl_hours: how long a conversation lives after the last write to it, in hours.
+
+    Raises:
+        InvalidInput: an empty sandbox, or a lifetime that is not above 0.
+    """
+
+    def __init__(
+        self, sandbox_id: str = "ai-session-manager", default_ttl_hours: float = DEFAULT_TTL_HOURS
+    ) -> None:
+        check_name(sandbox_id, "sandbox_id", "set up storage")
+        check_ttl_hours(default_ttl_hours, "set up storage")
+        self.sandbox_id = sandbox_id
+        self.default_ttl_hours = default_ttl_hours
+
+    @cached_property
+    def _store(self) -> EventStore:
+        provider = os.environ.get("SESSION_PROVIDER") or "memory"
+        return open_store(f"{provider}://", ttl_hours=self.default_ttl_hours)
+
+    @cached_property
+    def chuk(self) -> ChukSessionManager:
+        """The chuk-sessions manager of this sandbox, for tools that look sessions up there."""
+        with _environment_kept("CHUK_SANDBOX_ID"):
+            manager_type = sys.modules[__name__].ChukSessionManager
+            manager: ChukSessionManager = manager_type(
+                sandbox_id=self.sandbox_id, default_ttl_hours=self.default_ttl_hours
+            )
+        return manager
+
+    @property
+    def _cache(self) -> dict[str, AnySession]:
+        return self._store.sessions if isinstance(self._store, MemoryStore) else {}
+
+    async def get(self, session_id: str) -> AnySession | None:
+        """The stored session, or `None`."""
+        return await self._store.get(session_id)
+
+    async def save(self, session: AnySession) -> None:
+        """Store the whole session as it is now."""
+        await self._store.save(session)
+
+    async def create(self, session: AnySession) -> None:
+        """Store a new session under a free id."""
+        await self._store.create(session)
+
+    async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
+        """Store events at a session's end."""
+        await self._store.append(session, events)
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a session, if it is there."""
+        await self._store.delete(session_id)
+
+    async def list_sessions(self, prefix: str = "") -> list[str]:
+        """The ids that begin with `prefix`, the one written to last first."""
+        return await self._store.list_sessions(prefix)
+
+    async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
+        """Let a session live so many hours longer; `False` where there is none."""
+        return await self._store.extend_session_ttl(session_id, additional_hours)
+
+    def get_stats(self) -> dict[str, Any]:
+        """What the store holds, in figures."""
+        return {
+            "backend": "chuk_sessions",
+            "sandbox_id": self.sandbox_id,
+            "cached_ai_sessions": len(self._cache),
+            "chuk_sessions_stats": self.chuk.get_cache_stats(),
+            "store": self._store.get_stats(),
+        }
+
+
+class ChukSessionsStore:
+    """The store interface of the original: hands on to a backend, by default the default one."""
+
+    def __init__(self, backend: Any = None) -> None:
+        self.backend = backend if backend is not None else get_backend()
+
+    async def get(self, session_id: str) -> AnySession | None:
+        """The stored session, or `None`."""
+        session: AnySession | None = await self.backend.get(session_id)
+        return session
+
+    async def save(self, session: AnySession) -> None:
+        """Store the whole session as it is now."""
+        await self.backend.save(session)
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a session, if it is there."""
+        await self.backend.delete(session_id)
+
+    async def list_sessions(self, prefix: str = "") -> list[str]:
+        """The ids that begin with `prefix`."""
+        ids: list[str] = await self.backend.list_sessions(prefix)
+        return ids
+
+
+@contextmanager
+def _environment_kept(name: str) -> Iterator[None]:
+    """Undo what the block does to an environment variable: chuk-sessions sets its sandbox for the process."""
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+
+
+def __getattr__(name: str) -> Any:
+    """`ChukSessionManager`, imported when it is first asked for: it takes a fifth of a second."""
+    if name == "ChukSessionManager":
+        from chuk_sessions import SessionManager  # noqa: PLC0415  (see above)
+
+        return SessionManager
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_backend: SessionStorage | None = None
+
+
+def get_backend() -> SessionStorage:
+    """The default store of this process, made on first use.
+
+    Its sandbox is `CHUK_SANDBOX_ID`, or "chuk-ai-session-manager".
+    """
+    if _backend is None:
+        setup_chuk_sessions_storage(os.environ.get("CHUK_SANDBOX_ID") or DEFAULT_SANDBOX_ID)
+    assert _backend is not None  # noqa: S101  (set by the line above; tells mypy)
+    return _backend
+
+
+def setup_chuk_sessions_storage(
+    sandbox_id: str = "ai-session-manager", default_ttl_hours: float = DEFAULT_TTL_HOURS
+) -> SessionStorage:
+    """Replace the default store. Sessions of the one before stay with whoever holds that.
+
+    Raises:
+        InvalidInput: an empty sandbox, or a lifetime that is not above 0.
+    """
+    global _backend  # noqa: PLW0603  (the default store is one per process)
+    _backend = SessionStorage(sandbox_id=sandbox_id, default_ttl_hours=default_ttl_hours)
+    return _backend
+
+
+def event_store(store: SessionStore | None = None) -> EventStore | WholeSessionStore:
+    """A store, or else the default one, as sessions need it.
+
+    The names `ChukSessionsStore` and `get_backend` are looked up now, so that an application can swap them.
+    """
+    if store is None:
+        store = ChukSessionsStore(get_backend())
+    # The original's interface around a backend adds nothing to it; a subclass may.
+    return store_of_sessions(store.backend if type(store) is ChukSessionsStore else store)
+
+
+set_default_store(event_store)
+
+
+def configure_storage(
+    sandbox_id: str = DEFAULT_SANDBOX_ID, default_ttl_hours: float = DEFAULT_TTL_HOURS
+) -> bool:
+    """Replace the default store; it opens on first use, and says then if it cannot.
+
+    Returns:
+        `True`.
+
+    Raises:
+        InvalidInput: an empty sandbox, or a lifetime that is not above 0 hours.
+    """
+    setup_chuk_sessions_storage(sandbox_id=sandbox_id, default_ttl_hours=default_ttl_hours)
+    return True
+
+
+def get_storage_info() -> dict[str, Any]:
+    """Which store is the default one, and what it holds; no password is in it.
+
+    Where the store cannot be opened, `provider` and the `error` that says why.
+    """
+    provider = os.environ.get("SESSION_PROVIDER") or "memory"
+    backend = get_backend()
+    try:
+        stats = backend.get_stats()
+    except StorageError as problem:
+        return {"provider": provider, "error": str(problem)}
+    redis_url = os.environ.get("SESSION_REDIS_URL") or os.environ.get("REDIS_URL")
+    return {
+        "provider": provider,
+        "backend": type(backend).__name__,
+        "sandbox_id": backend.sandbox_id,
+        "redis_url": without_password(redis_url) if redis_url else "not_set",
+        "stats": stats,
+    }

@@ -1,0 +1,116 @@
+"""What a store is.
+
+A store of your own needs `get` and `save` (`SessionStore`); every append then saves the whole
+session. A store that can append in the time of one event says so by subclassing `EventStore`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ..exceptions import SessionAlreadyExists
+from ..models import Session, SessionEvent
+
+AnySession = Session[Any]
+AnyEvent = SessionEvent[Any]
+
+
+class SessionStore(Protocol):
+    """The least a store does. `delete` and `list_sessions` are welcome too."""
+
+    async def get(self, session_id: str) -> AnySession | None:
+        """The stored session, or `None` where there is none; raises when it cannot tell."""
+
+    async def save(self, session: AnySession) -> None:
+        """Store the whole session as it is now, in place of what was stored under its id."""
+
+
+class EventStore(ABC):
+    """A store that appends: an append costs its events, not the session.
+
+    All methods raise `StorageError` when the store cannot do it; an outage is never an absent session.
+    """
+
+    @abstractmethod
+    async def get(self, session_id: str) -> AnySession | None:
+        """The stored session, carrying this store, or `None` where there is none."""
+
+    @abstractmethod
+    async def save(self, session: AnySession) -> None:
+        """Store the whole session as it is now, in place of what was stored under its id."""
+
+    @abstractmethod
+    async def create(self, session: AnySession) -> None:
+        """Store a new session.
+
+        Raises:
+            SessionAlreadyExists: its id is taken; what is stored there stays as it is.
+        """
+
+    @abstractmethod
+    async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
+        """Store events at the end of a stored session, all or none, and add them to `session`.
+
+        An event that is stored already changes nothing, so that a retry never doubles.
+
+        Raises:
+            SessionNotFound: the session expired or was deleted.
+            EventConflict: another event is stored under one of these ids.
+        """
+
+    @abstractmethod
+    async def delete(self, session_id: str) -> None:
+        """Delete a session; one that is not there is no error."""
+
+    @abstractmethod
+    async def list_sessions(self, prefix: str = "") -> list[str]:
+        """The ids of the stored sessions that begin with `prefix`, the one written to last first."""
+
+    @abstractmethod
+    async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
+        """Let a session, and its conversation, live so many hours longer; `False` where there is none."""
+
+    @abstractmethod
+    def get_stats(self) -> dict[str, Any]:
+        """What the store holds, in figures, without its addresses or passwords."""
+
+
+class WholeSessionStore:
+    """A store with only `get` and `save`, made to do what sessions ask of their store."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+
+    async def get(self, session_id: str) -> AnySession | None:
+        """The stored session, living here from now on."""
+        session = await self._store.get(session_id)
+        if isinstance(session, Session):
+            session.bind(self)
+        return session
+
+    async def save(self, session: AnySession) -> None:
+        """Store the whole session."""
+        await self._store.save(session)
+        session.bind(self)
+
+    async def create(self, session: AnySession) -> None:
+        """Store a new session, unless its id is taken."""
+        if isinstance(await self._store.get(session.id), Session):
+            raise SessionAlreadyExists(session.id)
+        await self.save(session)
+
+    async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
+        """Add the events to the session and store the whole of it; if that fails, take them out again."""
+        added = session.record_all(events)
+        try:
+            await self._store.save(session)
+        except BaseException:
+            session.retract(added)
+            raise
+
+
+def store_of_sessions(store: SessionStore) -> EventStore | WholeSessionStore:
+    """A store as sessions need it: as it is if it appends, else saving whole sessions."""
+    return store if isinstance(store, EventStore) else WholeSessionStore(store)

@@ -1,0 +1,215 @@
+"""Sessions in the memory of this process, as live objects."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..exceptions import SessionAlreadyExists, session_not_found
+from ..validation import check_at_least, check_session_id, check_ttl_hours
+from .base import AnyEvent, AnySession, EventStore
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TTL_HOURS = 24.0
+"""As the original had it; here it slides: every append renews it."""
+DEFAULT_MAX_SESSIONS = 10_000
+"""Some hundred megabytes of ordinary conversations: a bound for a process that runs for months."""
+
+
+@dataclass(slots=True, eq=False)
+class _Conversation:
+    """A session and all that descend from it: they expire together, never half of them."""
+
+    expires_at: float
+    session_ids: set[str] = field(default_factory=set)
+
+
+class MemoryStore(EventStore):
+    """Keeps sessions as live objects: `get` gives the very object that was saved.
+
+    A conversation that nobody has written to for `ttl_hours` is gone and its memory freed; with
+    more than `max_sessions` sessions, the conversations that were written to longest ago are. `None`
+    means for ever, and without bound. Nothing outlives the process.
+
+    Raises:
+        InvalidInput: `ttl_hours` or `max_sessions` is not above 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        ttl_hours: float | None = DEFAULT_TTL_HOURS,
+        max_sessions: int | None = DEFAULT_MAX_SESSIONS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        check_ttl_hours(ttl_hours, "open a store")
+        check_at_least(max_sessions, 1, "max_sessions", "open a store")
+        self._ttl = math.inf if ttl_hours is None else ttl_hours * 3600
+        self._max_sessions = math.inf if max_sessions is None else max_sessions
+        self._clock = clock
+        self._sessions: dict[str, AnySession] = {}
+        self._conversations: dict[str, _Conversation] = {}
+        # The conversations from the one written to longest ago to the newest.
+        self._by_last_write: dict[_Conversation, None] = {}
+        # When to look at a conversation next: once an entry, however often its expiry is put off.
+        self._due: list[tuple[float, int, _Conversation]] = []
+        self._warned = False
+
+    @property
+    def sessions(self) -> dict[str, AnySession]:
+        """The live sessions by id; a view to look at, not to change."""
+        self._free_expired()
+        return self._sessions
+
+    async def get(self, session_id: str) -> AnySession | None:
+        """The live session itself, or `None`."""
+        due = self._due
+        if due and due[0][0] <= self._clock():
+            self._free_expired()
+        return self._sessions.get(session_id)
+
+    async def save(self, session: AnySession) -> None:
+        """Keep this object as the session of its id."""
+        self._free_expired()
+        self._keep(session)
+
+    async def create(self, session: AnySession) -> None:
+        """Keep a new session.
+
+        Raises:
+            SessionAlreadyExists: its id is taken.
+        """
+        self._free_expired()
+        if session.id in self._sessions:
+            raise SessionAlreadyExists(session.id)
+        self._keep(session)
+
+    async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
+        """Add events to the live session, and to `session` if that is another object.
+
+        Raises:
+            SessionNotFound: the session expired or was deleted.
+            EventConflict: another event is there under one of these ids; none of them was added.
+        """
+        due = self._due
+        if due and due[0][0] <= self._clock():
+            self._free_expired()
+        live = self._sessions.get(session.id)
+        if live is None:
+            raise session_not_found(session.id)
+        live.record_all(events)
+        if live is not session:
+            session.record_all(events)
+        self._renew(self._conversations[session.id])
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a session; its parents and children stay."""
+        self._sessions.pop(session_id, None)
+        conversation = self._conversations.pop(session_id, None)
+        if conversation is not None:
+            conversation.session_ids.discard(session_id)
+            if not conversation.session_ids:
+                self._by_last_write.pop(conversation, None)
+                self._forget_empty()
+
+    async def list_sessions(self, prefix: str = "") -> list[str]:
+        """The ids that begin with `prefix`, the conversation written to last first."""
+        self._free_expired()
+        newest_first = reversed(self._by_last_write)
+        return [
+            session_id
+            for conversation in newest_first
+            for session_id in sorted(conversation.session_ids)
+            if session_id.startswith(prefix)
+        ]
+
+    async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
+        """Let a session's conversation live so many hours longer."""
+        check_at_least(additional_hours, 0, "additional_hours", "extend a session's life")
+        self._free_expired()
+        conversation = self._conversations.get(session_id)
+        if conversation is not None:
+            conversation.expires_at += additional_hours * 3600
+        return conversation is not None
+
+    def get_stats(self) -> dict[str, Any]:
+        """How many sessions and conversations are kept, and within what bounds."""
+        self._free_expired()
+        return {
+            "provider": "memory",
+            "sessions": len(self._sessions),
+            "conversations": len(self._by_last_write),
+            "max_sessions": None if math.isinf(self._max_sessions) else self._max_sessions,
+            "ttl_hours": None if math.isinf(self._ttl) else self._ttl / 3600,
+        }
+
+    # -- keeping and freeing --------------------------------------------------------------------
+
+    def _keep(self, session: AnySession) -> None:
+        check_session_id(session.id, "save a session")
+        conversation = self._conversations.get(session.id)
+        if conversation is None:
+            conversation = self._conversation_for(session)
+            conversation.session_ids.add(session.id)
+            self._conversations[session.id] = conversation
+        self._sessions[session.id] = session
+        session.bind(self)
+        self._renew(conversation)
+        self._free_oldest(but=conversation)
+
+    def _conversation_for(self, session: AnySession) -> _Conversation:
+        """The parent's conversation, or a new one."""
+        found = self._conversations.get(session.parent_id) if session.parent_id else None
+        if found is None:
+            found = _Conversation(self._clock() + self._ttl)
+            if not math.isinf(self._ttl):
+                heapq.heappush(self._due, (found.expires_at, id(found), found))
+        return found
+
+    def _renew(self, conversation: _Conversation) -> None:
+        conversation.expires_at = max(conversation.expires_at, self._clock() + self._ttl)
+        self._by_last_write.pop(conversation, None)
+        self._by_last_write[conversation] = None
+
+    def _free_expired(self) -> None:
+        now = self._clock()
+        while self._due and self._due[0][0] <= now:
+            _, number, conversation = heapq.heappop(self._due)
+            if conversation.expires_at <= now:
+                self._free(conversation)
+            elif conversation.session_ids:
+                heapq.heappush(self._due, (conversation.expires_at, number, conversation))
+
+    def _free_oldest(self, but: _Conversation) -> None:
+        while len(self._sessions) > self._max_sessions:
+            oldest = next(iter(self._by_last_write))
+            if oldest is but:
+                break
+            self._free(oldest)
+            self._forget_empty()
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "The memory store is full (max_sessions=%s): it drops the conversations written to "
+                    "longest ago from now on",
+                    self._max_sessions,
+                )
+
+    def _free(self, conversation: _Conversation) -> None:
+        self._by_last_write.pop(conversation, None)
+        for session_id in conversation.session_ids:
+            self._sessions.pop(session_id, None)
+            self._conversations.pop(session_id, None)
+        conversation.session_ids.clear()
+
+    def _forget_empty(self) -> None:
+        """Drop the entries of emptied conversations once they are the most: each would wait out its time."""
+        if len(self._due) > 2 * len(self._by_last_write) + 64:
+            self._due = [entry for entry in self._due if entry[2].session_ids]
+            heapq.heapify(self._due)
