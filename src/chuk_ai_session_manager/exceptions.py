@@ -17,9 +17,15 @@ No message holds what a user or a model said, a tool's arguments, or a password.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SessionManagerError(Exception):
     """The base of all errors of this library: catch this one to catch them all."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled as it stands: the text is not what the subclasses are made from."""
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class SessionNotFound(SessionManagerError, ValueError, LookupError):
@@ -113,3 +119,11 @@ class ToolProcessingError(SessionManagerError):
 
 def _join(text: str, detail: str | None) -> str:
     return f"{text}: {detail}" if detail else text
+
+
+def _restored(
+    kind: type[SessionManagerError], args: tuple[Any, ...], fields: dict[str, Any]
+) -> SessionManagerError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error

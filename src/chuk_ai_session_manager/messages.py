@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json
 
 from .exceptions import InvalidInput
 from .models import EventSource, EventType, SessionEvent
@@ -88,7 +88,7 @@ def event_of(row: ChatMessage, calls: Mapping[str, ChatMessage]) -> SessionEvent
 
 
 def _tool_event(row: ChatMessage, call: ChatMessage) -> SessionEvent[Any]:
-    function = call.get(call.get("type", "function"), {})
+    function = _function_of(call)
     content = row["content"]
     message = tool_message(
         row.get("name") or function.get("name", "unknown"),
@@ -122,7 +122,7 @@ def readable_json(value: Any) -> Any:
     if json_misfit(value) is None:
         return value
     try:
-        return to_jsonable_python(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64")
+        return json.loads(to_json(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64"))
     except ValueError:  # it contains itself, or is nested too deeply
         return str(value)
 
@@ -143,6 +143,12 @@ def calls_of(message: Any) -> list[ChatMessage]:
     return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
+def _function_of(call: ChatMessage) -> Mapping[str, Any]:
+    """The name and arguments of a call, in whichever form it comes."""
+    function = call.get(call.get("type", "function"))
+    return function if isinstance(function, Mapping) else {}
+
+
 def text_of(row: ChatMessage) -> str:
     """The text of a chat message that its tokens are counted of.
 
@@ -151,7 +157,7 @@ def text_of(row: ChatMessage) -> str:
     content = row.get("content")
     texts = [content] if isinstance(content, str) else _part_texts(content)
     for call in calls_of(row):
-        function = call.get(call.get("type", "function"), {})
+        function = _function_of(call)
         arguments = function.get("arguments", function.get("input", ""))
         texts += [function.get("name", ""), arguments if isinstance(arguments, str) else _json(arguments)]
     return "\n".join(filter(None, texts))
@@ -210,10 +216,17 @@ def _pair_calls(events: Sequence[SessionEvent[Any]]) -> tuple[dict[int, list[Cha
                 paired.add(position)
         elif event.type is EventType.MESSAGE and (calls := calls_of(event.message)):
             results[position] = []
-            waiting.update((call["id"], position) for call in calls if "id" in call)
+            for call_id in [call["id"] for call in calls if "id" in call]:
+                if call_id in waiting:  # used again before it was answered
+                    results[waiting[call_id]].append(_interrupted(call_id))
+                waiting[call_id] = position
     for call_id, caller in waiting.items():
-        results[caller].append({"role": "tool", "tool_call_id": call_id, "content": INTERRUPTED})
+        results[caller].append(_interrupted(call_id))
     return results, paired
+
+
+def _interrupted(call_id: str) -> ChatMessage:
+    return {"role": "tool", "tool_call_id": call_id, "content": INTERRUPTED}
 
 
 def _message_row(event: SessionEvent[Any]) -> ChatMessage:
@@ -251,7 +264,7 @@ def tool_text(message: Any) -> str:
         return message if isinstance(message, str) else _json(message)
     result, error = message.get("result"), message.get("error")
     if error is not None:
-        return _json({"error": error} | ({} if result is None else {"result": result}))
+        return _json({"error": error} | ({} if result in (None, "null") else {"result": result}))
     return result if isinstance(result, str) else _json(result)
 
 

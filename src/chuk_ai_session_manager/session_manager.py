@@ -26,7 +26,7 @@ from .models.session_event import content_of
 from .models.session_totals import SessionTotals
 from .recording import Draft, LengthCache, measure
 from .segments import background_of, is_full, live_segment, open_next_segment, segments_up_to
-from .session_prompt_builder import fit_messages
+from .session_prompt_builder import truncate_prompt_to_token_limit
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import EventStore, SessionStore, WholeSessionStore
 from .summaries import Summarizer, SummaryCallback, built_in_summary, call_summary
@@ -297,7 +297,7 @@ class SessionManager:
         rows = check_chat_messages(messages, "add_messages")
         model = self._model or model if model == "unknown" else model
         counting_model = DEFAULT_COUNTING_MODEL if model == "unknown" else model
-        calls: dict[str, ChatMessage] = {}
+        calls = await self._calls_answered(rows)
         drafts = []
         for row in rows:
             is_answer = row["role"] == "assistant"
@@ -365,7 +365,9 @@ class SessionManager:
         )
         if max_tokens is None:
             return rows
-        return await fit_messages(rows, max_tokens, model or self._model or DEFAULT_COUNTING_MODEL)
+        return await truncate_prompt_to_token_limit(
+            rows, max_tokens, model or self._model or DEFAULT_COUNTING_MODEL
+        )
 
     async def get_conversation(self, include_all_segments: bool | None = None) -> list[dict[str, Any]]:
         """What was said, oldest first: `role`, `content` and `timestamp` of each message.
@@ -516,6 +518,19 @@ class SessionManager:
         self._prompt_is_unsaved = False
 
     # -- writing, behind the scenes -------------------------------------------------------------
+
+    async def _calls_answered(self, rows: Sequence[ChatMessage]) -> dict[str, ChatMessage]:
+        """The tool calls, by id, that were recorded before the rows that answer them."""
+        made = {call["id"] for row in rows for call in calls_of(row)}
+        wanted = {row["tool_call_id"] for row in rows if row["role"] == "tool"} - made
+        calls: dict[str, ChatMessage] = {}
+        if wanted:
+            _, session = await self._open(creating=self._create or self._is_new)
+            for event in reversed(session.events):
+                calls |= {call["id"]: call for call in calls_of(event.message) if call.get("id") in wanted}
+                if wanted <= calls.keys():
+                    break
+        return calls
 
     async def _write(self, drafts: Sequence[Draft]) -> str:
         """Count, price and store events in the order of the calls; then summarise what was closed."""

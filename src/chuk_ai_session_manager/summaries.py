@@ -14,7 +14,15 @@ from .messages import ChatMessage, plain_messages
 from .models import EventSource, EventType, Session, SessionEvent, TokenUsage
 from .models.session_event import content_of
 
-__all__ = ["Summarizer", "SummaryCallback", "built_in_summary", "call_summary", "summary_event", "summary_of"]
+__all__ = [
+    "Summarizer",
+    "SummaryCallback",
+    "built_in_summary",
+    "call_summary",
+    "summary_event",
+    "summary_of",
+    "summary_text",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +98,12 @@ def summary_event(summary: str, **metadata: Any) -> SessionEvent[Any]:
 def summary_of(session: Session[Any]) -> str | None:
     """The newest summary that a closed segment ends in."""
     newest = next((event for event in reversed(session.events) if event.type is EventType.SUMMARY), None)
-    return None if newest is None else str(content_of(newest.message))
+    return None if newest is None else summary_text(newest.message)
+
+
+def summary_text(message: Any) -> str:
+    """What a summary says: its `note`, its `content`, or itself."""
+    return str(message["note"] if isinstance(message, dict) and "note" in message else content_of(message))
 
 
 def built_in_summary(messages: Sequence[ChatMessage]) -> str:

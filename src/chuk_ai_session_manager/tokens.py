@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 # A vocabulary on disk loads in 0.3 to 0.6 s. One that is not is downloaded (2 to 4 MB) by tiktoken without a
 # timeout, which with no network can hang for minutes: 3 s is ample for the disk and for a quick download, and
-# short enough not to look like a hang. It is waited out once a process, not once a count.
+# short enough not to look like a hang. It is waited out once a vocabulary, not once a count.
 VOCABULARY_WAIT_SECONDS = 3.0
 
 # The vocabulary that counts for a model tiktoken does not know; such a count is marked as an estimate.
@@ -137,13 +138,16 @@ _OTHER_WEIGHTS: tuple[tuple[bytes, float], ...] = (
 )
 
 # The first word of a text follows no space or line end and would otherwise not be counted as one.
-_START_TOKENS = 0.6
+_START_TOKENS = 0.8
 
 
 def estimate_tokens(text: str) -> int:
     """About how many tokens the text is, for cl100k_base and o200k_base alike; 0 only for the empty text.
 
-    ERRORS_GO_HERE
+    The two vocabularies differ, so it aims at their middle. Its mean absolute error on passages of 500
+    (3,000) characters, measured by benchmarks/estimator.py: English 3.5 % (2 %), Python code 4.5 % (2.5 %),
+    JSON 2.5 % (1 %), for either vocabulary; Chinese 18 % too few for cl100k_base and 23 % too many for
+    o200k_base at any size. It never falls when text is appended.
     """
     if not text:
         return 0
@@ -173,7 +177,9 @@ def _estimate_slice(text: str) -> float:
 class _Load:
     """One thing that a daemon thread brings into the process: tiktoken itself, or one vocabulary.
 
-    Its result is None once it has failed, and stays so for the life of the process.
+    Its result is None once it has failed, and stays so for the life of the process. A thread cannot keep a
+    vocabulary from the event loop altogether: tiktoken holds the GIL for its last 0.1 (cl100k_base) or 0.2 s
+    (o200k_base), once. It also loads one vocabulary at a time: a download that hangs holds up the others.
     """
 
     def __init__(self, name: str, produce: Callable[[], Any]) -> None:
@@ -276,11 +282,18 @@ def is_estimated(model: str) -> bool:
 
 # --- counting -----------------------------------------------------------------------------------------------
 
-# Between the two characters of a match every pattern of tiktoken's has a boundary: its runs of letters and of
-# digits end there whatever precedes, and no pattern looks back. An apostrophe may continue a word ("don't").
-_CUT = re.compile(
-    r"[A-Za-z0-9\u4e00-\u9fa5](?=[ \t\r\n!-&(-/:-@\[-`{-~\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"
-)
+
+@cache  # compiled at first use: that takes 4 ms, which an import need not
+def _cut() -> re.Pattern[str]:
+    """Where a text can be cut with no token across the cut: after a match.
+
+    Behind such a letter or digit every pattern of tiktoken's has a boundary before such a space or sign: its
+    runs of letters and of digits end there whatever precedes, and no pattern looks back. An apostrophe is no
+    such sign: it may continue a word ("don't").
+    """
+    return re.compile(
+        r"[A-Za-z0-9\u4e00-\u9fa5](?=[ \t\r\n!-&(-/:-@\[-`{-~\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"
+    )
 
 
 async def count_tokens(text: str, model: str) -> int:
@@ -313,6 +326,6 @@ def _slice_end(text: str, start: int) -> int:
     earliest = start + _SLICE_CHARACTERS
     if earliest >= len(text):
         return len(text)
-    found = _CUT.search(text, earliest, earliest + _SLICE_CHARACTERS)
+    found = _cut().search(text, earliest, earliest + _SLICE_CHARACTERS)
     # Nowhere to cut (a base64 picture, Chinese with no punctuation): cut anyway, for a token or two too many.
     return found.end() if found else earliest

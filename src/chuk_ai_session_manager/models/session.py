@@ -191,6 +191,23 @@ class Session(BaseModel, Generic[MessageT]):
         """Drop one state value, if it is there; save the session to keep it so."""
         self.state.pop(key, None)
 
+    # -- copies ---------------------------------------------------------------------------------
+
+    def __eq__(self, other: object) -> bool:
+        """Sessions are equal whose fields are, wherever they live."""
+        return self.__dict__ == other.__dict__ if isinstance(other, Session) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it changes, as every pydantic model may
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the session, not the store that it lives in."""
+        return super().__deepcopy__({**(memo or {}), id(self._store): self._store})
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle the session, not the store that it lives in."""
+        unbound = {"_store": None, "_index": EventIndex()}
+        return {**super().__getstate__(), "__pydantic_private__": unbound}
+
     # -- storage and family ---------------------------------------------------------------------
 
     @classmethod

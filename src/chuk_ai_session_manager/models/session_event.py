@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeVar
 
 from .event_source import EventSource
 from .event_type import EventType
 from .session_metadata import utc_now
 from .token_usage import CallUsage, TokenUsage
 
-MessageT = TypeVar("MessageT")
+MessageT = TypeVar("MessageT", default=Any)
 
 
 def content_of(message: Any) -> Any:

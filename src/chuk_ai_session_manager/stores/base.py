@@ -7,10 +7,11 @@ session. A store that can append in the time of one event says so by subclassing
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
-from ..exceptions import SessionAlreadyExists
+from ..exceptions import SessionAlreadyExists, SessionManagerError, StorageError
 from ..models import Session, SessionEvent
 
 AnySession = Session[Any]
@@ -85,19 +86,21 @@ class WholeSessionStore:
 
     async def get(self, session_id: str) -> AnySession | None:
         """The stored session, living here from now on."""
-        session = await self._store.get(session_id)
+        with _wrapped_errors(f"read session {session_id}"):
+            session = await self._store.get(session_id)
         if isinstance(session, Session):
             session.bind(self)
         return session
 
     async def save(self, session: AnySession) -> None:
         """Store the whole session."""
-        await self._store.save(session)
+        with _wrapped_errors(f"save session {session.id}"):
+            await self._store.save(session)
         session.bind(self)
 
     async def create(self, session: AnySession) -> None:
         """Store a new session, unless its id is taken."""
-        if isinstance(await self._store.get(session.id), Session):
+        if isinstance(await self.get(session.id), Session):
             raise SessionAlreadyExists(session.id)
         await self.save(session)
 
@@ -105,10 +108,21 @@ class WholeSessionStore:
         """Add the events to the session and store the whole of it; if that fails, take them out again."""
         added = session.record_all(events)
         try:
-            await self._store.save(session)
+            await self.save(session)
         except BaseException:
             session.retract(added)
             raise
+
+
+@contextmanager
+def _wrapped_errors(action: str) -> Iterator[None]:
+    """Let a store's own errors arrive as `StorageError`, caused by them."""
+    try:
+        yield
+    except SessionManagerError:
+        raise
+    except Exception as problem:
+        raise StorageError(f"The store could not {action}: {problem}") from problem
 
 
 def store_of_sessions(store: SessionStore) -> EventStore | WholeSessionStore:

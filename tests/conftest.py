@@ -1,0 +1,45 @@
+"""What all tests share: a default store of their own, and how they ask for what may not be there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chuk_ai_session_manager import pricing, session_storage
+
+# tiktoken's file names of cl100k_base and o200k_base.
+VOCABULARIES = ("9b5ad71b2ce5302211f9c61530b329a4922fc6a4", "fb374d419588a4632f3f557e76b4b70aebbca790")
+
+
+@pytest.fixture(autouse=True)
+def default_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test begins with no default store and leaves none; its prices go with it."""
+    for name in ("SESSION_PROVIDER", "SESSION_REDIS_URL", "REDIS_URL", "CHUK_SANDBOX_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(session_storage, "_backend", None)
+    own_prices = dict(pricing._own_prices)
+    yield
+    pricing._own_prices.clear()
+    pricing._own_prices.update(own_prices)
+
+
+@pytest.fixture
+def exact_counting() -> None:
+    """Only where tiktoken's vocabularies are at hand: nobody's download is triggered."""
+    folder = Path(os.environ.get("TIKTOKEN_CACHE_DIR", ""))
+    if not all((folder / name).is_file() for name in VOCABULARIES):
+        pytest.skip("tiktoken's vocabularies are not at hand: set TIKTOKEN_CACHE_DIR")
+
+
+@pytest.fixture(scope="session")
+def chats() -> list[dict[str, Any]]:
+    """Real conversations: the 20 of the file that CHATS names."""
+    path = os.environ.get("CHATS")
+    if not path:
+        pytest.skip("no real conversations are at hand: set CHATS to a JSONL file of them")
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import functools
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chuk_ai_session_manager import (
+    SessionManager,
+    get_conversation_history,
+    get_session_stats,
+    quick_conversation,
+    simple_api,
+    track_conversation,
+    track_infinite_conversation,
+    track_llm_call,
+    track_tool_use,
+)
+from chuk_ai_session_manager.api import simple_api as real_simple_api
+from chuk_ai_session_manager.exceptions import InvalidInput, SessionNotFound
+from chuk_ai_session_manager.session_storage import get_backend
+
+
+async def test_track_conversation_continues_by_its_id() -> None:
+    session_id = await track_conversation("q1", "a1", model="gpt-4", provider="openai")
+    assert await track_conversation("q2", "a2", session_id=session_id) == session_id
+    assert [row["content"] for row in await get_conversation_history(session_id)] == ["q1", "a1", "q2", "a2"]
+
+
+async def test_track_conversation_in_segments() -> None:
+    session_id: str | None = None
+    for number in range(3):
+        session_id = await track_conversation(
+            f"question {number}", "answer", session_id=session_id, infinite_context=True, token_threshold=3
+        )
+    assert session_id is not None
+    stats = await get_session_stats(session_id, include_all_segments=True)
+    assert stats["session_segments"] > 2
+    assert stats["total_messages"] == 6
+
+
+async def test_a_hundred_calls_each_by_the_id_of_the_one_before() -> None:
+    session_id = await track_infinite_conversation("q0", "a0", max_turns=4)
+    for number in range(1, 100):
+        session_id = await track_infinite_conversation(
+            f"q{number}", f"a{number}", session_id=session_id, max_turns=4, model="gpt-4o"
+        )
+    stats = await get_session_stats(session_id, include_all_segments=True)
+    assert (stats["total_messages"], stats["session_segments"]) == (200, 50)
+    history = await get_conversation_history(session_id, include_all_segments=True)
+    assert [row["content"] for row in history] == [f"{who}{n}" for n in range(100) for who in "qa"]
+    assert len(await get_conversation_history(session_id)) == 4
+    assert (await get_session_stats(session_id))["total_messages"] == 4
+
+
+async def test_quick_conversation() -> None:
+    stats = await quick_conversation("What's up?", "Not much.", model="gpt-4", provider="openai")
+    assert (stats["total_messages"], stats["llm_calls"], stats["infinite_context"]) == (2, 1, False)
+    assert (await quick_conversation("q", "a", infinite_context=True))["infinite_context"] is True
+
+
+async def test_track_tool_use() -> None:
+    session_id = await track_tool_use("calculator", {"a": 1}, {"sum": 2}, priority="high")
+    await track_tool_use("calculator", {"a": 1}, None, session_id=session_id, error="broken")
+    session = await get_backend().get(session_id)
+    assert session is not None
+    assert session.events[0].metadata == {"priority": "high"}
+    assert (await get_session_stats(session_id))["tool_calls"] == 2
+
+
+@pytest.mark.parametrize("read", [get_session_stats, get_conversation_history])
+async def test_reading_an_unknown_id_makes_nothing(read: Any) -> None:
+    for all_segments in (False, True):
+        with pytest.raises(SessionNotFound):
+            await read("nobody", include_all_segments=all_segments)
+    assert await get_backend().list_sessions() == []
+
+
+class TestTrackLlmCall:
+    RESPONSES = (
+        "the answer",
+        {"choices": [{"message": {"content": "the answer"}}]},
+        SimpleNamespace(content="the answer"),
+        SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content="the answer"))]),
+    )
+
+    @pytest.mark.parametrize("response", RESPONSES)
+    async def test_what_a_model_may_give(self, response: Any) -> None:
+        async def llm(prompt: str) -> Any:
+            return response
+
+        text, session_id = await track_llm_call("question", llm, model="gpt-4", provider="openai")
+        assert text == "the answer"
+        rows = await get_conversation_history(session_id)
+        assert [row["content"] for row in rows] == ["question", "the answer"]
+
+    async def test_anything_that_can_be_called(self) -> None:
+        async def asynchronous(prompt: str, suffix: str = "!") -> str:
+            return prompt + suffix
+
+        class Model:
+            async def __call__(self, prompt: str) -> str:
+                return prompt + "!"
+
+            async def ask(self, prompt: str) -> str:
+                return prompt + "!"
+
+        def synchronous(prompt: str) -> str:
+            assert threading.current_thread() is not threading.main_thread()
+            return prompt + "!"
+
+        partial = functools.partial(asynchronous, suffix="!")
+        for llm in (
+            asynchronous,
+            lambda p: asynchronous(p + "!", ""),
+            partial,
+            Model(),
+            Model().ask,
+            synchronous,
+        ):
+            assert (await track_llm_call("hi", llm))[0] == "hi!"
+
+    async def test_its_usage_is_the_bill(self) -> None:
+        answer = {
+            "choices": [{"message": {"content": "a"}}],
+            "usage": {
+                "prompt_tokens": 1000,
+                "completion_tokens": 100,
+                "prompt_tokens_details": {"cached_tokens": 400},
+            },
+        }
+        _, session_id = await track_llm_call("q", lambda prompt: answer, model="gpt-4o", provider="openai")
+        stats = await get_session_stats(session_id)
+        assert (stats["input_tokens"], stats["cache_read_tokens"], stats["usage_source"]) == (
+            1000,
+            400,
+            "reported",
+        )
+        assert stats["estimated_cost"] == pytest.approx(0.003)
+
+    async def test_a_manager_of_ones_own(self) -> None:
+        sm = SessionManager(system_prompt="Be brief")
+        _, session_id = await track_llm_call("q", lambda prompt: "a", session_manager=sm)
+        assert session_id == sm.session_id
+        assert (await track_llm_call("q", lambda prompt: "a", session_id=session_id))[1] == session_id
+        assert (await sm.get_stats())["total_messages"] == 4
+
+    async def test_the_model_s_own_error_arrives_and_the_question_stays(self) -> None:
+        async def llm(prompt: str) -> str:
+            raise ConnectionError("model down")
+
+        with pytest.raises(ConnectionError, match="model down"):
+            await track_llm_call("question", llm, session_id="mine")
+        assert [row["content"] for row in await get_conversation_history("mine")] == ["question"]
+
+    async def test_bad_input_calls_no_model(self) -> None:
+        def llm(prompt: str) -> str:
+            raise AssertionError("called")
+
+        with pytest.raises(InvalidInput):
+            await track_llm_call(5, llm)  # type: ignore[arg-type]
+
+    async def test_segments(self) -> None:
+        sm_id = None
+        for _ in range(3):
+            _, sm_id = await track_llm_call(
+                "a question",
+                lambda prompt: "an answer",
+                session_id=sm_id,
+                infinite_context=True,
+                token_threshold=3,
+            )
+        assert sm_id is not None
+        assert (await get_session_stats(sm_id, include_all_segments=True))["session_segments"] > 2
+
+
+def test_the_names_that_were_printed_as_guidance_exist() -> None:
+    assert simple_api.track_conversation is track_conversation
+    assert real_simple_api.track_llm_interaction is track_llm_call
+    assert real_simple_api.quick_stats is quick_conversation

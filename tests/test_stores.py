@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import os
+from typing import Any
+
+import pytest
+
+from chuk_ai_session_manager import SessionManager, get_storage_info, session_storage
+from chuk_ai_session_manager.exceptions import (
+    EventConflict,
+    InvalidInput,
+    SessionAlreadyExists,
+    SessionNotFound,
+    StorageError,
+)
+from chuk_ai_session_manager.models import Session, SessionEvent, TokenUsage
+from chuk_ai_session_manager.session_storage import (
+    ChukSessionsStore,
+    SessionStorage,
+    configure_storage,
+    get_backend,
+    setup_chuk_sessions_storage,
+)
+from chuk_ai_session_manager.stores import MemoryStore, open_store, without_password
+
+HOUR = 3600.0
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def event(message: str = "hi", **fields: Any) -> SessionEvent[Any]:
+    return SessionEvent(message=message, **fields)
+
+
+class TestMemory:
+    async def test_it_gives_the_live_object(self) -> None:
+        store = MemoryStore()
+        session: Session[Any] = Session()
+        assert await store.get(session.id) is None
+        await store.save(session)
+        assert await store.get(session.id) is session
+
+    async def test_create_refuses_a_taken_id(self) -> None:
+        store = MemoryStore()
+        await store.create(Session(id="s"))
+        with pytest.raises(SessionAlreadyExists):
+            await store.create(Session(id="s"))
+
+    async def test_ids_that_are_none_are_refused(self) -> None:
+        with pytest.raises(InvalidInput):
+            await MemoryStore().save(Session(id="a\nb"))
+
+    async def test_append_to_what_is_not_there(self) -> None:
+        with pytest.raises(SessionNotFound, match="Session s not found"):
+            await MemoryStore().append(Session(id="s"), [event()])
+
+    async def test_append_is_all_or_nothing_and_never_twice(self) -> None:
+        store = MemoryStore()
+        session: Session[Any] = Session()
+        await store.save(session)
+        first = event(token_usage=TokenUsage(prompt_tokens=1))
+        await store.append(session, [first])
+        await store.append(session, [first, first.model_copy(deep=True)])
+        assert (len(session.events), session.total_tokens) == (1, 1)
+        with pytest.raises(EventConflict):
+            await store.append(session, [event("new"), event("other", id=first.id)])
+        assert session.events == [first]
+
+    async def test_an_append_through_a_copy_reaches_the_live_session(self) -> None:
+        store = MemoryStore()
+        live: Session[Any] = Session()
+        await store.save(live)
+        copied = live.model_copy(deep=True)
+        await store.append(copied, [event()])
+        assert len(live.events) == len(copied.events) == 1
+
+    async def test_nothing_comes_back_from_the_dead(self) -> None:
+        store = MemoryStore()
+        session: Session[Any] = Session()
+        await store.save(session)
+        await store.delete(session.id)
+        await store.delete(session.id)
+        with pytest.raises(SessionNotFound):
+            await session.add_event_and_save(event())
+        assert await store.list_sessions() == []
+
+    async def test_listing_is_newest_first_by_prefix(self) -> None:
+        store = MemoryStore()
+        for name in ("user-1", "user-2", "admin-1"):
+            await store.save(Session(id=name))
+        session = await store.get("user-1")
+        assert session is not None
+        await session.add_event_and_save(event())
+        assert await store.list_sessions() == ["user-1", "admin-1", "user-2"]
+        assert await store.list_sessions("user-") == ["user-1", "user-2"]
+
+    async def test_life_slides_with_every_append_and_ends(self, clock: Clock) -> None:
+        store = MemoryStore(ttl_hours=1, clock=clock)
+        session: Session[Any] = Session()
+        await store.save(session)
+        for _ in range(5):
+            clock.now += 0.9 * HOUR
+            await session.add_event_and_save(event())
+        assert await store.get(session.id) is session
+        clock.now += 1 * HOUR
+        assert await store.get(session.id) is None
+        assert store.get_stats()["sessions"] == 0
+        with pytest.raises(SessionNotFound):
+            await session.add_event_and_save(event())
+
+    async def test_a_conversation_expires_whole(self, clock: Clock) -> None:
+        store = MemoryStore(ttl_hours=1, clock=clock)
+        await store.create(Session(id="parent"))
+        clock.now += 0.9 * HOUR
+        child = await Session.create(session_id="child", parent_id="parent", store=store)
+        clock.now += 0.9 * HOUR
+        await child.add_event_and_save(event())
+        clock.now += 0.9 * HOUR
+        assert await store.get("parent") is not None
+        clock.now += 0.2 * HOUR
+        assert await store.get("parent") is None
+        assert await store.get("child") is None
+
+    async def test_what_expired_is_freed_without_being_asked_for(self, clock: Clock) -> None:
+        store = MemoryStore(ttl_hours=1, clock=clock)
+        for number in range(50):
+            await store.save(Session(id=f"old-{number}"))
+        clock.now += 2 * HOUR
+        await store.save(Session(id="new"))
+        assert set(store.sessions) == {"new"}
+        assert store.get_stats() == {
+            "provider": "memory",
+            "sessions": 1,
+            "conversations": 1,
+            "max_sessions": 10_000,
+            "ttl_hours": 1.0,
+        }
+
+    async def test_life_can_be_extended(self, clock: Clock) -> None:
+        store = MemoryStore(ttl_hours=1, clock=clock)
+        await store.save(Session(id="s"))
+        assert await store.extend_session_ttl("s", 2)
+        assert not await store.extend_session_ttl("nobody", 2)
+        clock.now += 2.5 * HOUR
+        session = await store.get("s")
+        assert session is not None
+        await session.add_event_and_save(event())
+        clock.now += 0.9 * HOUR
+        assert await store.get("s") is not None
+        clock.now += 0.2 * HOUR
+        assert await store.get("s") is None
+        with pytest.raises(InvalidInput):
+            await store.extend_session_ttl("s", -1)
+
+    async def test_no_more_than_so_many_are_kept(self, caplog: pytest.LogCaptureFixture) -> None:
+        store = MemoryStore(max_sessions=3)
+        with caplog.at_level(logging.WARNING):
+            for number in range(6):
+                await store.save(Session(id=f"s{number}"))
+                first = await store.get("s0")
+                assert first is not None  # written to each time, so never the oldest
+                await first.add_event_and_save(event("secret"))
+        assert set(store.sessions) == {"s0", "s4", "s5"}
+        assert len(caplog.records) == 1
+        assert "secret" not in caplog.text
+
+    async def test_the_conversation_being_written_is_never_dropped(self) -> None:
+        store = MemoryStore(max_sessions=2)
+        parent_id = None
+        for number in range(5):
+            session = await Session.create(session_id=f"s{number}", parent_id=parent_id, store=store)
+            parent_id = session.id
+        assert len(store.sessions) == 5
+
+    async def test_deleting_leaves_nothing_behind(self, clock: Clock) -> None:
+        store = MemoryStore(ttl_hours=24, clock=clock)
+        for number in range(1000):
+            await store.save(Session(id=f"s{number}"))
+            await store.delete(f"s{number}")
+        assert len(store._due) < 100
+        assert not store._conversations
+        assert not store._by_last_write
+
+    async def test_without_end_or_bound(self, clock: Clock) -> None:
+        store = MemoryStore(ttl_hours=None, max_sessions=None, clock=clock)
+        await store.save(Session(id="s"))
+        clock.now += 1e9
+        assert await store.get("s") is not None
+        assert store.get_stats()["ttl_hours"] is None
+        assert store.get_stats()["max_sessions"] is None
+
+    @pytest.mark.parametrize("options", [{"ttl_hours": 0}, {"ttl_hours": -1}, {"max_sessions": 0}])
+    def test_options_that_cannot_be_right(self, options: dict[str, Any]) -> None:
+        with pytest.raises(InvalidInput):
+            MemoryStore(**options)
+
+
+class SerialisingStore:
+    """A store of an application's own: only `get` and `save`, and nothing kept alive."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, str] = {}
+        self.fails = False
+
+    async def get(self, session_id: str) -> Session[Any] | None:
+        row = self.rows.get(session_id)
+        return None if row is None else Session.model_validate_json(row)
+
+    async def save(self, session: Session[Any]) -> None:
+        if self.fails:
+            raise OSError("disk on fire")
+        self.rows[session.id] = session.model_dump_json()
+
+
+class TestStoresOfOthers:
+    async def test_everything_written_goes_through_it(self) -> None:
+        store = SerialisingStore()
+        sm = SessionManager("mine", system_prompt="Be brief", store=store)
+        await sm.user_says("hello")
+        await sm.ai_responds("hi", model="gpt-4o", usage={"prompt_tokens": 10, "completion_tokens": 2})
+        await sm.tool_used("clock", {}, "12:00")
+        await sm.update_system_prompt("Be briefer")
+        again = SessionManager("mine", store=store, create=False)
+        assert await again.get_messages_for_llm() == [
+            {"role": "system", "content": "Be briefer"},
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": "hi"},
+        ]
+        assert await again.get_stats() == await sm.get_stats()
+        assert (await again.get_stats())["input_tokens"] == 10
+        assert session_storage._backend is None  # the default store was not even made
+
+    async def test_infinite_context_works_on_it(self) -> None:
+        store = SerialisingStore()
+        sm = SessionManager("mine", store=store, infinite_context=True, max_turns_per_segment=2)
+        for number in range(4):
+            await sm.user_says(f"Where is the city number {number}?")
+            await sm.ai_responds("There.")
+        again = SessionManager("mine", store=store, infinite_context=True, max_turns_per_segment=2)
+        assert await again.get_stats() == await sm.get_stats()
+        assert len(store.rows) == 4
+
+    async def test_what_could_not_be_saved_is_not_remembered(self) -> None:
+        store = SerialisingStore()
+        sm = SessionManager(store=store)
+        await sm.user_says("first")
+        store.fails = True
+        with pytest.raises(StorageError, match=r"save session .*: disk on fire") as caught:
+            await sm.user_says("second")
+        assert isinstance(caught.value.__cause__, OSError)
+        store.fails = False
+        await sm.user_says("third")
+        assert [row["content"] for row in await sm.get_conversation()] == ["first", "third"]
+        assert (await sm.get_stats())["total_messages"] == 2
+
+    async def test_creating_over_a_stored_session_is_refused(self) -> None:
+        store = SerialisingStore()
+        await SessionManager("mine", store=store).user_says("hello")
+        with pytest.raises(SessionAlreadyExists):
+            await Session.create(session_id="mine", store=session_storage.event_store(store))
+
+
+class TestDefaultStore:
+    async def test_it_is_made_once(self) -> None:
+        assert session_storage._backend is None
+        assert get_backend() is get_backend()
+        assert get_backend().sandbox_id == "chuk-ai-session-manager"
+
+    def test_the_environment_names_the_sandbox(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CHUK_SANDBOX_ID", "tenant-7")
+        assert get_backend().sandbox_id == "tenant-7"
+
+    def test_setting_it_up_constructs_the_class_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls: list[dict[str, Any]] = []
+
+        class Fake:
+            def __init__(self, **keywords: Any) -> None:
+                calls.append(keywords)
+
+        monkeypatch.setattr(session_storage, "SessionStorage", Fake)
+        made = setup_chuk_sessions_storage("box", 12)
+        assert calls == [{"sandbox_id": "box", "default_ttl_hours": 12}]
+        assert session_storage._backend is made
+
+    async def test_configuring_replaces_it(self) -> None:
+        await ChukSessionsStore().save(Session(id="s"))
+        assert configure_storage(sandbox_id="other", default_ttl_hours=1) is True
+        assert await ChukSessionsStore().get("s") is None
+        assert get_backend().get_stats()["store"]["ttl_hours"] == 1
+
+    @pytest.mark.parametrize("arguments", [("", 24), ("box", 0), ("box", -1)])
+    def test_configuration_that_cannot_be_right(self, arguments: tuple[str, float]) -> None:
+        with pytest.raises(InvalidInput):
+            configure_storage(*arguments)
+
+    async def test_stats(self) -> None:
+        storage = SessionStorage()
+        assert storage._cache == {}
+        await storage.save(Session())
+        stats = storage.get_stats()
+        assert (stats["backend"], stats["sandbox_id"]) == ("chuk_sessions", "ai-session-manager")
+        assert stats["cached_ai_sessions"] == 1
+        assert stats["chuk_sessions_stats"]["sandbox_id"] == "ai-session-manager"
+
+    def test_chuk_s_own_manager_can_be_swapped_and_leaves_the_environment_alone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert SessionStorage("mine").chuk.sandbox_id == "mine"
+        assert "CHUK_SANDBOX_ID" not in os.environ
+        monkeypatch.setenv("CHUK_SANDBOX_ID", "before")
+        assert SessionStorage("mine").chuk.sandbox_id == "mine"
+        assert os.environ["CHUK_SANDBOX_ID"] == "before"
+        monkeypatch.setattr(session_storage, "ChukSessionManager", lambda **keywords: keywords, raising=False)
+        assert SessionStorage("box", 2).chuk == {"sandbox_id": "box", "default_ttl_hours": 2}  # type: ignore[comparison-overlap]
+
+    async def test_the_whole_of_the_interface(self) -> None:
+        storage = get_backend()
+        store = ChukSessionsStore(storage)
+        session = Session(id="a")
+        await store.save(session)
+        assert await store.get("a") is session
+        assert await store.list_sessions() == ["a"]
+        assert await storage.extend_session_ttl("a", 1)
+        await store.delete("a")
+        await store.delete("a")
+        assert await store.list_sessions("") == []
+
+    @pytest.mark.parametrize("provider", ["redsi", "memory2", ""])
+    async def test_unknown_providers_are_named_with_the_known_ones(
+        self, provider: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SESSION_PROVIDER", provider)
+        if not provider:  # unset, in effect
+            await SessionManager().user_says("hello")
+            return
+        with pytest.raises(StorageError, match=f"provider '{provider}': known are memory"):
+            await SessionManager().user_says("hello")
+        info = get_storage_info()
+        assert info["provider"] == provider
+        assert "memory" in info["error"]
+
+    async def test_a_swapped_store_is_used_by_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake = SerialisingStore()
+        monkeypatch.setattr(session_storage, "ChukSessionsStore", lambda backend: fake)
+        await Session().add_event_and_save(event())
+        assert len(fake.rows) == 1
+
+    async def test_the_information_holds_no_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert get_storage_info()["redis_url"] == "not_set"
+        monkeypatch.setenv("SESSION_REDIS_URL", "redis://me:hunter2@db:6379/0?password=hunter2")
+        info = get_storage_info()
+        assert "hunter2" not in str(info)
+        assert info["redis_url"] == "redis://***@db:6379/0"
+        assert info["provider"] == "memory"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://db:6379/0", "redis://db:6379/0"),
+        ("rediss://:p%40w@a:1,b:2/0", "rediss://***@a:1,b:2/0"),
+        ("redis://u:p@ss@h", "redis://***@h"),
+    ],
+)
+def test_urls_without_passwords(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+def test_open_store() -> None:
+    assert isinstance(open_store("memory://"), MemoryStore)
+    with pytest.raises(StorageError, match="known are"):
+        open_store("carrier-pigeon://coop")
+
+
+async def test_a_copied_session_keeps_its_store_and_copies_it_not() -> None:
+    store = MemoryStore()
+    session: Session[Any] = Session()
+    await store.save(session)
+    copied = copy.deepcopy(session)
+    await asyncio.gather(*(one.add_event_and_save(event()) for one in (session, copied)))
+    assert len(session.events) == 2
+    assert len(store.sessions) == 1
