@@ -195,8 +195,10 @@ class _Load:
         try:
             result = produce()
         # A library's import, network and parser: whatever they raise, counting must go on.
-        except Exception as error:  # noqa: BLE001
-            logger.warning("%s could not be loaded, its token counts are estimates: %r", name, error)
+        except Exception as error:
+            reason = type(error).__name__
+            logger.warning("%s could not be loaded (%s): its token counts are estimates", name, reason)
+            logger.debug("Why %s could not be loaded", name, exc_info=error)
         self._result.set_result(result)
 
     def now(self) -> Any:
@@ -218,6 +220,8 @@ class _Load:
 _loads: dict[str, _Load] = {}
 _loads_lock = threading.Lock()
 _encode_by_model: dict[str, _Encode] = {}
+# Of those, the models that tiktoken knows: for the others a borrowed vocabulary counts.
+_exact_models: set[str] = set()
 
 
 def _load(name: str, produce: Callable[[], Any]) -> _Load:
@@ -254,14 +258,18 @@ async def _find_encode(model: str) -> _Encode | None:
     tiktoken = await _load("tiktoken", _import_tiktoken).soon()
     if tiktoken is None:
         return None
-    name = _encoding_name(tiktoken, model) or _BORROWED_ENCODING
+    own_name = _encoding_name(tiktoken, model)
+    name = own_name or _BORROWED_ENCODING
     encoding = await _load(name, lambda: tiktoken.get_encoding(name)).soon()
     if encoding is None:
         return None
     if len(_encode_by_model) >= _MAXIMUM_CACHED_MODELS:
         _encode_by_model.clear()
+        _exact_models.clear()
     encode: _Encode = encoding.encode_ordinary
     _encode_by_model[model] = encode
+    if own_name is not None:
+        _exact_models.add(model)
     return encode
 
 
@@ -271,6 +279,8 @@ def is_estimated(model: str) -> bool:
     It is where tiktoken does not know the model (another vocabulary counts for it), is not installed, or its
     vocabulary is not at hand; so also before the first count, which is what starts the load.
     """
+    if model in _encode_by_model:
+        return model not in _exact_models
     tiktoken_load = _loads.get("tiktoken")
     tiktoken = tiktoken_load.now() if tiktoken_load else None
     if tiktoken is None:
