@@ -105,15 +105,19 @@ def call_cost(
 
 async def load_prices() -> None:
     """Have the price list at hand; it takes a good 100 ms the first time, off the event loop."""
-    if not _load.cache_info().currsize:
+    if _price_list is None:
         await asyncio.to_thread(_load)
 
 
-@cache
+_price_list: tuple[Callable[..., PriceCalculation], type[Usage]] | None = None
+
+
 def _load() -> tuple[Callable[..., PriceCalculation], type[Usage]]:
     from genai_prices import Usage, calc_price  # noqa: PLC0415  (0.1 s that only priced calls should pay)
 
-    return calc_price, Usage
+    global _price_list  # noqa: PLW0603  (loaded once a process)
+    _price_list = calc_price, Usage
+    return _price_list
 
 
 # One entry a model name that the application uses; the lookup takes 0.3 ms, its result a microsecond.

@@ -84,6 +84,8 @@ def check_json_object(value: object, name: str, operation: str) -> None:
     Raises:
         InvalidInput: naming the type that does not fit.
     """
+    if value == {}:
+        return
     if not isinstance(value, Mapping):
         raise InvalidInput(operation, f"{name} must be a dict, not {type(value).__name__}")
     misfit = json_misfit(value)

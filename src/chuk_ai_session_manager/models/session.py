@@ -137,29 +137,34 @@ class Session(BaseModel, Generic[MessageT]):
         """
         await self._home().append(self, [event])
 
-    def record(self, event: SessionEvent[MessageT]) -> bool:
-        """Add an event in memory and to the totals, unless it is there already.
+    def record(self, *events: SessionEvent[MessageT]) -> list[SessionEvent[MessageT]]:
+        """Add events in memory and to the totals, all or none; one that is there already is left out.
 
         Returns:
-            Whether it was added: the same event again changes nothing.
+            The events that were new.
 
         Raises:
-            EventConflict: another event is there under this event's id.
+            EventConflict: another event is there under one of these ids.
         """
         index = self._events_index()
-        if self._has(event, index):
-            return False
-        self.events.append(event)
+        new: dict[str, SessionEvent[MessageT]] = {}
+        for event in events:
+            known = new.get(event.id) or self._known(event.id, index)
+            if known is None:
+                new[event.id] = event
+            elif known is not event and known != event:
+                raise EventConflict(f"Event {event.id} is in session {self.id} already, with other content")
+        for event in new.values():
+            self.events.append(event)
+            if event.token_usage:
+                self.token_summary.add(event.token_usage)
         index.catch_up(self.events)
-        if event.token_usage:
-            self.token_summary.add(event.token_usage)
-        return True
+        return list(new.values())
 
-    def record_all(self, events: Sequence[SessionEvent[MessageT]]) -> list[SessionEvent[MessageT]]:
-        """Add events in memory, all or, where one of them conflicts, none; those that were new come back."""
-        index = self._events_index()
-        new = [event for event in events if not self._has(event, index)]
-        return [event for event in new if self.record(event)]
+    def _known(self, event_id: str, index: EventIndex) -> SessionEvent[MessageT] | None:
+        if event_id not in index.ids:
+            return None
+        return next(event for event in self.events if event.id == event_id)
 
     def retract(self, events: Sequence[SessionEvent[MessageT]]) -> None:
         """Take events that could not be stored out of memory and the totals again."""
@@ -168,14 +173,6 @@ class Session(BaseModel, Generic[MessageT]):
         for event in events:
             if event.token_usage:
                 self.token_summary.subtract(event.token_usage)
-
-    def _has(self, event: SessionEvent[MessageT], index: EventIndex) -> bool:
-        if event.id not in index.ids:
-            return False
-        recorded = next(known for known in self.events if known.id == event.id)
-        if recorded is not event and recorded != event:
-            raise EventConflict(f"Event {event.id} is in session {self.id} already, with other content")
-        return True
 
     # -- state ----------------------------------------------------------------------------------
 

@@ -186,6 +186,6 @@ class CallUsage(BaseModel):
 
 
 def _require_counts(*counts: int) -> None:
-    if any(count < 0 for count in counts):
+    if min(counts) < 0:
         # Not an InvalidInput: pydantic would wrap that ValueError into an error of its own.
         raise InvalidSessionOperation("count tokens", "a token count cannot be below 0")

@@ -106,7 +106,7 @@ class WholeSessionStore:
 
     async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
         """Add the events to the session and store the whole of it; if that fails, take them out again."""
-        added = session.record_all(events)
+        added = session.record(*events)
         try:
             await self.save(session)
         except BaseException:

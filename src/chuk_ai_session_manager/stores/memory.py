@@ -103,9 +103,9 @@ class MemoryStore(EventStore):
         live = self._sessions.get(session.id)
         if live is None:
             raise session_not_found(session.id)
-        live.record_all(events)
+        live.record(*events)
         if live is not session:
-            session.record_all(events)
+            session.record(*events)
         self._renew(self._conversations[session.id])
 
     async def delete(self, session_id: str) -> None:
