@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from chuk_ai_session_manager import InfiniteConversationManager, SummarizationStrategy
-from chuk_ai_session_manager.exceptions import InvalidInput, SessionNotFound
+from chuk_ai_session_manager import InfiniteConversationManager, SessionManager, SummarizationStrategy
+from chuk_ai_session_manager.exceptions import InvalidInput, InvalidSessionOperation, SessionNotFound
 from chuk_ai_session_manager.models import EventSource, EventType, Session
 from chuk_ai_session_manager.session_storage import get_backend
 
@@ -105,11 +105,61 @@ async def test_unknown_sessions_and_missing_callbacks(session: Session[Any]) -> 
         await manager.process_message("nobody", "x", EventSource.USER, fake_llm)
     with pytest.raises(SessionNotFound, match="Session nobody not found"):
         await manager.build_context_for_llm("nobody")
-    with pytest.raises(InvalidInput, match="llm_callback"):
+    with pytest.raises(InvalidSessionOperation, match="the message is stored.*llm_callback"):
         await manager.process_message(session.id, "x", EventSource.USER, None)
+    assert len(session.events) == 1
 
 
-@pytest.mark.parametrize("arguments", [{"token_threshold": 0}, {"max_turns_per_segment": 0}])
+@pytest.mark.parametrize("arguments", [(5, "user", fake_llm), ("x", "user", fake_llm, "")])
+async def test_messages_that_are_refused(session: Session[Any], arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(InvalidInput):
+        await InfiniteConversationManager().process_message(session.id, *arguments)
+    assert session.events == []
+
+
+async def test_a_source_may_be_its_plain_string(session: Session[Any]) -> None:
+    await InfiniteConversationManager().process_message(session.id, "hello", "user", fake_llm)  # type: ignore[arg-type]
+    usage = session.events[0].token_usage
+    assert usage is not None
+    assert usage.prompt_tokens > 0
+
+
+async def test_an_old_id_leads_to_the_live_segment(session: Session[Any]) -> None:
+    manager = InfiniteConversationManager(max_turns_per_segment=2)
+    last = await talk(manager, session.id, 2)
+    assert await manager.process_message(session.id, "late", EventSource.USER, fake_llm) == last
+    assert (await manager.get_full_conversation_history(last))[-1][2] == "late"
+
+
+async def test_a_failing_callback_is_stepped_in_for(session: Session[Any]) -> None:
+    async def broken(messages: list[dict[str, Any]]) -> str:
+        raise ConnectionError
+
+    manager = InfiniteConversationManager(max_turns_per_segment=1)
+    new_id = await manager.process_message(session.id, "Where is my parcel?", EventSource.USER, broken)
+    assert new_id != session.id
+    assert session.events[-1].message == "User discussed: Where is my parcel"
+    assert session.events[-1].metadata["callback_failure"] == "ConnectionError"
+
+
+async def test_segments_of_a_session_manager_are_not_told_twice() -> None:
+    sm = SessionManager("root", infinite_context=True, max_turns_per_segment=2)
+    for number in range(4):
+        await sm.user_says(f"What is the number {number} good for?")
+        await sm.ai_responds("Nothing.")
+    context = await InfiniteConversationManager().build_context_for_llm(sm.session_id)
+    assert context[0]["content"].count("number 0") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"token_threshold": 0},
+        {"max_turns_per_segment": 0},
+        {"token_threshold": None},
+        {"summarization_strategy": "nope"},
+    ],
+)
 def test_thresholds_that_cannot_be_right(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         InfiniteConversationManager(**arguments)

@@ -12,13 +12,13 @@ ROOT = Path(chuk_ai_session_manager.__file__).parent
 
 # From the ground up. Modules of one level that build on each other stand in that order.
 LEVELS = (
-    ("exceptions", "about"),
+    ("exceptions", "about", "callbacks"),
     ("validation", "tokens", "pricing"),
     ("models.event_source", "models.event_type", "models.session_metadata", "models.token_usage"),
     ("models.session_event", "models.session_run", "models.session_totals", "models.session", "models"),
     ("messages", "usage"),
     ("stores.base", "stores.memory", "stores", "session_storage"),
-    ("recording", "summaries", "segments"),
+    ("metering", "summaries", "segments"),
     ("session_prompt_builder", "infinite_conversation"),
     ("session_manager", "session_aware_tool_processor", "sample_tools"),
     ("api", "api.simple_api", "simple_api"),

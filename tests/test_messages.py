@@ -213,7 +213,8 @@ def test_what_is_no_chat_message_is_refused(rows: Any, says: str) -> None:
 
 def test_readable_json() -> None:
     kept = {"a": [1, "x", None]}
-    assert readable_json(kept) is kept
+    assert readable_json(kept) == kept
+    assert readable_json(kept) is not kept
     assert readable_json({"when": {1}, "who": object}) == {"when": [1], "who": str(object)}
     assert readable_json(float("nan")) == "NaN"
     endless: list[Any] = []

@@ -378,7 +378,7 @@ class TestMaxTokensAndModel:
         counted.clear()
         big = await build_prompt_from_session(session, "conversation", max_tokens=10, model="big")
         assert big == [row("user", "q2")]
-        assert counted == [("q1", "big"), ("a1", "big"), ("q2", "big")]
+        assert counted == [("q2", "big"), ("a1", "big")]  # older ones cannot fit
         counted.clear()
         await build_prompt_from_session(session, "conversation", max_tokens=10)
         assert {model for _, model in counted} == {"gpt-3.5-turbo"}

@@ -5,6 +5,7 @@ import copy
 import logging
 import os
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -185,6 +186,38 @@ class TestMemory:
             parent_id = session.id
         assert len(store.sessions) == 5
 
+    async def test_children_of_one_parent_are_bounded_and_expire_too(self, clock: Clock) -> None:
+        store = MemoryStore(max_sessions=10, ttl_hours=1, clock=clock)
+        await store.create(Session(id="root"))
+        for number in range(50):
+            await Session.create(session_id=f"child-{number}", parent_id="root", store=store)
+        assert set(store.sessions) == {"root", *(f"child-{number}" for number in range(41, 50))}
+        clock.now += 0.6 * HOUR
+        child = await store.get("child-49")
+        assert child is not None
+        await child.add_event_and_save(event())
+        clock.now += 0.6 * HOUR
+        assert set(store.sessions) == {"root", "child-49"}
+
+    async def test_a_parent_that_was_saved_after_its_child_outlives_it_too(self, clock: Clock) -> None:
+        store = MemoryStore(ttl_hours=1, clock=clock)
+        child: Session[Any] = Session(id="child", parent_id="parent")
+        await store.save(child)
+        await store.save(Session(id="parent", child_ids=["child"]))
+        clock.now += 0.9 * HOUR
+        await child.add_event_and_save(event())
+        await store.extend_session_ttl("child", 1)
+        clock.now += 1.5 * HOUR
+        assert set(store.sessions) == {"parent", "child"}
+
+    async def test_parents_in_a_circle_do_no_harm(self) -> None:
+        store = MemoryStore()
+        await store.save(Session(id="a", parent_id="b", child_ids=["b"]))
+        await store.save(Session(id="b", parent_id="a", child_ids=["a"]))
+        await store.delete("a")
+        await store.delete("b")
+        assert not store._by_last_write
+
     async def test_deleting_leaves_nothing_behind(self, clock: Clock) -> None:
         store = MemoryStore(ttl_hours=24, clock=clock)
         for number in range(1000):
@@ -202,7 +235,16 @@ class TestMemory:
         assert store.get_stats()["ttl_hours"] is None
         assert store.get_stats()["max_sessions"] is None
 
-    @pytest.mark.parametrize("options", [{"ttl_hours": 0}, {"ttl_hours": -1}, {"max_sessions": 0}])
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"ttl_hours": 0},
+            {"ttl_hours": -1},
+            {"ttl_hours": "24"},
+            {"max_sessions": 0},
+            {"max_sessions": 1.5},
+        ],
+    )
     def test_options_that_cannot_be_right(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidInput):
             MemoryStore(**options)
@@ -272,6 +314,64 @@ class TestStoresOfOthers:
         with pytest.raises(SessionAlreadyExists):
             await Session.create(session_id="mine", store=session_storage.event_store(store))
 
+    async def test_several_managers_of_one_store_lose_nothing(self) -> None:
+        store = SerialisingStore()
+        a, b = SessionManager("mine", store=store), SessionManager("mine", store=store)
+        for number, sm in enumerate((a, b, a, b)):
+            await sm.user_says(str(number))
+        await asyncio.gather(*(sm.user_says("more") for sm in (a, b) for _ in range(5)), a.get_stats())
+        said = [row["content"] for row in await a.get_conversation()]
+        assert said == ["0", "1", "2", "3", *["more"] * 10]
+        assert (await b.get_stats())["total_messages"] == 14
+
+    async def test_reading_beside_writing_loses_nothing(self) -> None:
+        class SlowStore(SerialisingStore):
+            async def get(self, session_id: str) -> Session[Any] | None:
+                found = await super().get(session_id)
+                await asyncio.sleep(0.001)
+                return found
+
+        sm = SessionManager("mine", store=SlowStore())
+        await sm.user_says("0")
+        for number in range(1, 6):
+            await asyncio.gather(
+                sm.user_says(str(number)), sm.get_stats(), sm.update_system_prompt(f"p{number}")
+            )
+        assert [row["content"] for row in await sm.get_conversation()] == list("012345")
+        assert sm.system_prompt == "p5"
+
+    async def test_a_store_that_is_false_is_a_store(self) -> None:
+        class DictStore(dict[str, Session[Any]]):
+            async def get(self, session_id: str) -> Session[Any] | None:  # type: ignore[override]
+                return dict.get(self, session_id)
+
+            async def save(self, session: Session[Any]) -> None:
+                self[session.id] = session
+
+        store = DictStore()
+        await SessionManager("mine", store=store).user_says("hello")
+        assert set(store) == {"mine"}
+
+    async def test_a_stand_in_that_answers_anything_ends(self) -> None:
+        store = AsyncMock()
+        store.get.return_value = Session(id="the only answer")
+        sm = SessionManager(store=store, infinite_context=True, max_turns_per_segment=2)
+        async with asyncio.timeout(20):
+            for _ in range(3):
+                await sm.user_says("hello")
+
+
+class TestSessionsOfOnesOwn:
+    async def test_a_session_that_was_never_stored_is_saved_whole(self) -> None:
+        session: Session[Any] = Session()
+        await session.add_event_and_save(event())
+        read = Session.model_validate_json(session.model_dump_json())
+        read.id = "renamed"
+        await read.add_event_and_save(event())
+        renamed = await get_backend().get("renamed")
+        assert renamed is not None
+        assert (len(session.events), len(renamed.events)) == (1, 2)
+
 
 class TestDefaultStore:
     async def test_it_is_made_once(self) -> None:
@@ -338,7 +438,7 @@ class TestDefaultStore:
         await store.delete("a")
         assert await store.list_sessions("") == []
 
-    @pytest.mark.parametrize("provider", ["redsi", "memory2", ""])
+    @pytest.mark.parametrize("provider", ["redsi", "memory2", "redsi://:secret@host", ""])
     async def test_unknown_providers_are_named_with_the_known_ones(
         self, provider: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -346,10 +446,11 @@ class TestDefaultStore:
         if not provider:  # unset, in effect
             await SessionManager().user_says("hello")
             return
-        with pytest.raises(StorageError, match=f"provider '{provider}': known are memory"):
+        with pytest.raises(StorageError, match=f"provider '{provider[:5]}.*': known are memory"):
             await SessionManager().user_says("hello")
         info = get_storage_info()
-        assert info["provider"] == provider
+        assert "secret" not in str(info)
+        assert info["provider"] == provider.partition(":")[0]
         assert "memory" in info["error"]
 
     async def test_a_swapped_store_is_used_by_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,6 +474,10 @@ class TestDefaultStore:
         ("redis://db:6379/0", "redis://db:6379/0"),
         ("rediss://:p%40w@a:1,b:2/0", "rediss://***@a:1,b:2/0"),
         ("redis://u:p@ss@h", "redis://***@h"),
+        ("redis://:pa/ss@host:6379/0", "redis://***@host:6379/0"),
+        ("redis://:pw?x@host", "redis://***"),
+        ("redis://h/0?password=a@b", "redis://***"),
+        ("u:secret@host:6379", "***@host:6379"),
     ],
 )
 def test_urls_without_passwords(url: str, shown: str) -> None:

@@ -37,7 +37,7 @@ class SessionNotFound(SessionManagerError, ValueError, LookupError):
     def __init__(self, session_id: str | None = None, message: str | None = None) -> None:
         self.session_id = session_id
         self.message = message
-        super().__init__(message or _join("Session not found", session_id))
+        super().__init__(_join("Session not found", session_id) if message is None else message)
 
 
 def session_not_found(session_id: str) -> SessionNotFound:
@@ -51,7 +51,7 @@ class SessionAlreadyExists(SessionManagerError):
     def __init__(self, session_id: str | None = None, message: str | None = None) -> None:
         self.session_id = session_id
         self.message = message
-        super().__init__(message or _join("Session already exists", session_id))
+        super().__init__(_join("Session already exists", session_id) if message is None else message)
 
 
 class InvalidSessionOperation(SessionManagerError):
@@ -63,7 +63,7 @@ class InvalidSessionOperation(SessionManagerError):
         self.operation = operation
         self.reason = reason
         self.message = message
-        super().__init__(message or self._default_text())
+        super().__init__(self._default_text() if message is None else message)
 
     def _default_text(self) -> str:
         if self.operation and self.reason:
@@ -86,7 +86,7 @@ class TokenLimitExceeded(SessionManagerError):
         self.message = message
         known = limit is not None and actual is not None
         default = f"Token limit exceeded: {actual} > {limit}" if known else "Token limit exceeded"
-        super().__init__(message or default)
+        super().__init__(default if message is None else message)
 
 
 class StorageError(SessionManagerError):
@@ -109,7 +109,7 @@ class ToolProcessingError(SessionManagerError):
         self.tool_name = tool_name
         self.reason = reason
         self.message = message
-        super().__init__(message or self._default_text())
+        super().__init__(self._default_text() if message is None else message)
 
     def _default_text(self) -> str:
         if not self.tool_name:

@@ -6,17 +6,22 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any
 
-from .exceptions import InvalidInput, session_not_found
+from .exceptions import InvalidInput, InvalidSessionOperation, session_not_found
 from .messages import ChatMessage, plain_messages
 from .models import EventSource, EventType, Session, SessionEvent
 from .models.session_event import content_of
-from .segments import is_full, open_next_segment, segments_up_to
+from .segments import context_row, is_full, live_segment, open_next_segment, segments_up_to
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import EventStore, WholeSessionStore
-from .summaries import summary_event, summary_of
-from .validation import check_at_least, check_session_id, check_text
+from .summaries import Summarizer, summaries_of, summary_event
+from .validation import check_count, check_name, check_session_id, check_text
 
-__all__ = ["InfiniteConversationManager", "SummarizationStrategy"]
+__all__ = [
+    "ChukSessionsStore",
+    "InfiniteConversationManager",
+    "SummarizationStrategy",
+    "get_backend",
+]
 
 SummaryModel = Callable[[list[ChatMessage]], Awaitable[str]]
 
@@ -72,8 +77,11 @@ class InfiniteConversationManager:
         summarization_strategy: SummarizationStrategy = SummarizationStrategy.BASIC,
     ) -> None:
         operation = "make an InfiniteConversationManager"
-        check_at_least(token_threshold, 1, "token_threshold", operation)
-        check_at_least(max_turns_per_segment, 1, "max_turns_per_segment", operation)
+        check_count(token_threshold, 1, "token_threshold", operation)
+        check_count(max_turns_per_segment, 1, "max_turns_per_segment", operation)
+        if summarization_strategy not in set(SummarizationStrategy):
+            known = ", ".join(strategy.value for strategy in SummarizationStrategy)
+            raise InvalidInput(operation, f"summarization_strategy must be one of {known}")
         self.token_threshold = token_threshold
         self.max_turns_per_segment = max_turns_per_segment
         self.summarization_strategy = SummarizationStrategy(summarization_strategy)
@@ -92,7 +100,8 @@ class InfiniteConversationManager:
             session_id: the conversation's current segment.
             message: what was said.
             source: who said it.
-            llm_callback: makes a summary of the messages it gets, the first of which says what to keep.
+            llm_callback: makes a summary of the messages it gets, the first of which says what to keep;
+                if it fails, or takes over 30 seconds, a built-in summary steps in.
             model: whose tokens are counted.
 
         Returns:
@@ -100,25 +109,36 @@ class InfiniteConversationManager:
 
         Raises:
             SessionNotFound: there is no such session.
-            InvalidInput: the message is not text, or the segment is full and there is no callback.
+            InvalidInput: the message is not text, or the model has no name; nothing was written.
+            InvalidSessionOperation: the segment is full and there is no callback.
         """
         check_text(message, "message", "process a message")
+        check_name(model, "model", "process a message")
         home, session = await self._load(session_id)
-        is_user = source is EventSource.USER
+        session = await live_segment(session, home)
+        is_user = EventSource(source) is EventSource.USER
         event: SessionEvent[Any] = await SessionEvent.create_with_tokens(
             message=message,
             prompt=message if is_user else "",
             completion=None if is_user else message,
             model=model,
-            source=source,
+            source=EventSource(source),
             type=EventType.MESSAGE,
         )
         await home.append(session, [event])
         if not await self._should_create_new_segment(session):
-            return session_id
-        summary = await self._create_summary(session, llm_callback)
-        await home.append(session, [summary_event(summary, made_by="callback")])
-        return (await open_next_segment(session, home)).id
+            return session.id
+        if llm_callback is None:
+            reason = "the message is stored, but fills its segment, which no llm_callback summarises"
+            raise InvalidSessionOperation("process a message", reason)
+
+        async def summarise(_: list[ChatMessage]) -> str:
+            return await self._create_summary(session, llm_callback)
+
+        summary, metadata = await Summarizer(summarise).summarise(session)
+        await home.append(session, [summary_event(summary, **metadata)])
+        following, _ = await open_next_segment(session, home)
+        return following.id
 
     async def build_context_for_llm(
         self, session_id: str, max_messages: int = 10, include_summaries: bool = True
@@ -129,15 +149,13 @@ class InfiniteConversationManager:
             SessionNotFound: there is no such session.
             InvalidInput: `max_messages` below 1.
         """
-        check_at_least(max_messages, 1, "max_messages", "build a context")
+        check_count(max_messages, 1, "max_messages", "build a context")
         home, session = await self._load(session_id)
         context: list[ChatMessage] = []
         if include_summaries:
-            earlier = (await segments_up_to(session, home))[:-1]
-            summaries = [summary for segment in earlier if (summary := summary_of(segment))]
+            summaries = summaries_of((await segments_up_to(session, home))[:-1])
             if summaries:
-                text = f"Previous conversation context: {' '.join(summaries)}"
-                context.append({"role": "system", "content": text})
+                context.append(context_row(" ".join(summaries)))
         return context + plain_messages(session.events)[-max_messages:]
 
     async def get_session_chain(self, session_id: str) -> list[Session[Any]]:
@@ -163,15 +181,13 @@ class InfiniteConversationManager:
             )
             for session in await self.get_session_chain(session_id)
             for event in session.events
-            if event.type is EventType.MESSAGE
+            if event.type == EventType.MESSAGE
         ]
 
     async def _should_create_new_segment(self, session: Session[Any]) -> bool:
         return is_full(session, self.token_threshold, self.max_turns_per_segment)
 
-    async def _create_summary(self, session: Session[Any], llm_callback: SummaryModel | None) -> str:
-        if llm_callback is None:
-            raise InvalidInput("process a message", "the segment is full: an llm_callback must summarise it")
+    async def _create_summary(self, session: Session[Any], llm_callback: SummaryModel) -> str:
         prompt = {"role": "system", "content": self._get_summarization_prompt()}
         return await llm_callback([prompt, *plain_messages(session.events)])
 

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from .exceptions import InvalidInput
 from .models import EventSource, EventType, SessionEvent
 from .models.session_event import content_of
-from .validation import check_json_object, check_name, json_misfit
+from .validation import check_json_object, check_name, copied, json_misfit
 
 ChatMessage = dict[str, Any]
 
@@ -45,16 +45,15 @@ def check_chat_messages(rows: object, operation: str) -> list[ChatMessage]:
     """
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
         raise InvalidInput(operation, f"messages must be a list of dicts, not {type(rows).__name__}")
-    for position, row in enumerate(rows):
-        name = f"messages[{position}]"
-        check_json_object(row, name, operation)
-        _check_row(row, name, operation)
-    return [dict(row) for row in rows]
+    copies = [check_json_object(row, f"messages[{position}]", operation) for position, row in enumerate(rows)]
+    for position, row in enumerate(copies):
+        _check_row(row, f"messages[{position}]", operation)
+    return copies
 
 
 def _check_row(row: Mapping[str, Any], name: str, operation: str) -> None:
     role, content = row.get("role"), row.get("content")
-    if role != "tool" and role not in _SOURCES:
+    if not isinstance(role, str) or (role != "tool" and role not in _SOURCES):
         raise InvalidInput(operation, f"{name} needs a role: {', '.join(_SOURCES)} or tool")
     may_be_empty = role == "assistant"
     if not isinstance(content, str | list) and not (content is None and may_be_empty):
@@ -69,8 +68,7 @@ def _check_row(row: Mapping[str, Any], name: str, operation: str) -> None:
 def _is_call(call: object) -> bool:
     if not isinstance(call, Mapping) or not isinstance(call.get("id"), str):
         return False
-    target = call.get(call.get("type", "function"))
-    return isinstance(target, Mapping) and isinstance(target.get("name"), str)
+    return isinstance(_function_of(call).get("name"), str)
 
 
 def event_of(row: ChatMessage, calls: Mapping[str, ChatMessage]) -> SessionEvent[Any]:
@@ -88,22 +86,25 @@ def event_of(row: ChatMessage, calls: Mapping[str, ChatMessage]) -> SessionEvent
 
 
 def _tool_event(row: ChatMessage, call: ChatMessage) -> SessionEvent[Any]:
-    function = _function_of(call)
     content = row["content"]
-    message = tool_message(
-        row.get("name") or function.get("name", "unknown"),
-        _decoded(function.get("arguments", function.get("input"))),
-        content,
-    )
     extra = {key: value for key, value in row.items() if key not in _TOOL_ROW_FIELDS}
     metadata = {"tool_call_id": row["tool_call_id"]}
     if not isinstance(content, str):
         extra["content"] = content
     if extra:
         metadata["row"] = extra
+    message = tool_message(row.get("name", "unknown"), None, content) | asked_of(call)
     return SessionEvent(
         message=message, source=EventSource.SYSTEM, type=EventType.TOOL_CALL, metadata=metadata
     )
+
+
+def asked_of(call: ChatMessage) -> ChatMessage:
+    """What a call asks of which tool, as a tool-call event's message has it; nothing of no call."""
+    function = _function_of(call)
+    if not function:
+        return {}
+    return {"tool": function["name"], "arguments": _decoded(function.get("arguments", function.get("input")))}
 
 
 def tool_message(tool_name: str, arguments: Any, result: Any, error: str | None = None) -> ChatMessage:
@@ -118,9 +119,9 @@ def tool_message(tool_name: str, arguments: Any, result: Any, error: str | None 
 
 
 def readable_json(value: Any) -> Any:
-    """A value as JSON: itself if it is, else the nearest thing that can be read."""
+    """A value as JSON: a copy if it is, else the nearest thing that can be read."""
     if json_misfit(value) is None:
-        return value
+        return copied(value)
     try:
         return json.loads(to_json(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64"))
     except ValueError:  # it contains itself, or is nested too deeply
@@ -143,9 +144,10 @@ def calls_of(message: Any) -> list[ChatMessage]:
     return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
-def _function_of(call: ChatMessage) -> Mapping[str, Any]:
+def _function_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
     """The name and arguments of a call, in whichever form it comes."""
-    function = call.get(call.get("type", "function"))
+    kind = call.get("type", "function")
+    function = call.get(kind) if isinstance(kind, str) else None
     return function if isinstance(function, Mapping) else {}
 
 
@@ -155,7 +157,8 @@ def text_of(row: ChatMessage) -> str:
     Its content, or the texts of its parts; of each tool call the name and the arguments.
     """
     content = row.get("content")
-    texts = [content] if isinstance(content, str) else _part_texts(content)
+    is_listed = content is None or isinstance(content, list)
+    texts = _part_texts(content) if is_listed else [str(content)]
     for call in calls_of(row):
         function = _function_of(call)
         arguments = function.get("arguments", function.get("input", ""))
@@ -172,16 +175,21 @@ def _part_texts(content: Any) -> list[str]:
 # -- out -----------------------------------------------------------------------------------------
 
 
+def speaker(event: SessionEvent[Any]) -> str:
+    """Who said it: the user, or else the assistant, as the original's listings have only these two."""
+    return "user" if event.source == EventSource.USER else "assistant"
+
+
 def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
     """What the user and the model said, as `role` and `content`; what has no words is left out."""
     rows = []
     for event in events:
-        if event.type is not EventType.MESSAGE or event.source is EventSource.SYSTEM:
+        if event.type != EventType.MESSAGE or event.source == EventSource.SYSTEM:
             continue
         content = content_of(event.message)
-        if content is not None:
-            content = content if isinstance(content, str | list) else str(content)
-            rows.append({"role": _ROLES[event.source], "content": content})
+        if content is None or (not content and calls_of(event.message)):
+            continue
+        rows.append({"role": speaker(event), "content": _shown(content)})
     return rows
 
 
@@ -194,9 +202,9 @@ def full_messages(events: Sequence[SessionEvent[Any]], *, include_system: bool =
     results, paired = _pair_calls(events)
     rows: list[ChatMessage] = []
     for position, event in enumerate(events):
-        if event.type is EventType.TOOL_CALL and position not in paired:
+        if event.type == EventType.TOOL_CALL and position not in paired:
             rows += _lone_result(event)
-        elif event.type is EventType.MESSAGE and (include_system or event.source is not EventSource.SYSTEM):
+        elif event.type == EventType.MESSAGE and (include_system or event.source != EventSource.SYSTEM):
             rows.append(_message_row(event))
             rows += results.get(position, [])
     return rows
@@ -208,13 +216,13 @@ def _pair_calls(events: Sequence[SessionEvent[Any]]) -> tuple[dict[int, list[Cha
     waiting: dict[str, int] = {}
     paired: set[int] = set()
     for position, event in enumerate(events):
-        if event.type is EventType.TOOL_CALL:
+        if event.type == EventType.TOOL_CALL:
             call_id = _call_id(event)
             caller = waiting.pop(call_id, None) if call_id else None
             if call_id and caller is not None:
                 results[caller].append(_tool_row(event, call_id))
                 paired.add(position)
-        elif event.type is EventType.MESSAGE and (calls := calls_of(event.message)):
+        elif event.type == EventType.MESSAGE and (calls := calls_of(event.message)):
             results[position] = []
             for call_id in [call["id"] for call in calls if "id" in call]:
                 if call_id in waiting:  # used again before it was answered
@@ -232,9 +240,14 @@ def _interrupted(call_id: str) -> ChatMessage:
 def _message_row(event: SessionEvent[Any]) -> ChatMessage:
     message = event.message
     if isinstance(message, dict) and "role" in message:
-        return dict(message)
-    content = content_of(message)
-    return {"role": _ROLES[event.source], "content": content if isinstance(content, str) else str(content)}
+        row: ChatMessage = copied(message)
+        return row
+    return {"role": _ROLES[EventSource(event.source)], "content": _shown(content_of(message))}
+
+
+def _shown(content: Any) -> Any:
+    """A message's content as a chat message has it: a text, or a list of parts that is nobody else's."""
+    return copied(content) if isinstance(content, str | list) else str(content)
 
 
 def _call_id(event: SessionEvent[Any]) -> str | None:
@@ -243,7 +256,7 @@ def _call_id(event: SessionEvent[Any]) -> str | None:
 
 def _tool_row(event: SessionEvent[Any], call_id: str) -> ChatMessage:
     row: ChatMessage = {"role": "tool", "tool_call_id": call_id, "content": tool_text(event.message)}
-    row.update(event.metadata.get("row", {}))
+    row.update(copied(event.metadata.get("row", {})))
     return row
 
 

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 from .exceptions import SessionAlreadyExists, session_not_found
-from .models import EventSource, EventType, Session, SessionEvent, SessionMetadata
-from .models.session import HomeStore
-from .summaries import Summarizer, summary_of
-
-AnySession = Session[Any]
-AnyEvent = SessionEvent[Any]
-
-
-def next_segment_id(session_id: str) -> str:
-    """The id of the segment that follows one.
-
-    It is made from the id before it, so that writers who reach the end of a segment together open
-    the same next one.
-    """
-    return str(uuid5(NAMESPACE_URL, f"chuk-ai-session-manager:segment-after:{session_id}"))
+from .messages import ChatMessage, calls_of, plain_messages
+from .models import EventSource, EventType, Session, SessionMetadata
+from .models.session import HomeStore, ancestors_of, next_segment_id
+from .stores.base import AnyEvent, AnySession, EventStore
+from .summaries import Summarizer, built_in_summary, newest_summary, summary_text
+from .validation import copied
 
 
 def is_full(session: AnySession, token_threshold: int, max_turns: int) -> bool:
@@ -28,47 +18,49 @@ def is_full(session: AnySession, token_threshold: int, max_turns: int) -> bool:
     return session.total_tokens >= token_threshold or session.totals.messages >= max_turns
 
 
-async def open_next_segment(session: AnySession, home: HomeStore) -> AnySession:
-    """The segment after a full one, made now unless another writer made it.
+async def create_session(home: HomeStore, **fields: Any) -> AnySession:
+    """Make a session through `Session.create`, looked up now: an application may have replaced it."""
+    session: AnySession = await Session.create(store=home, **fields)
+    if not session.is_bound:  # a replacement may not have stored it
+        await home.save(session)
+    return session
+
+
+async def open_next_segment(session: AnySession, home: HomeStore) -> tuple[AnySession, bool]:
+    """The segment after a full one, and whether it was made here, not by another writer meanwhile.
 
     Its properties (system prompt, user, the application's own) are those of the segment before.
+
+    Raises:
+        SessionNotFound: the full one expired or was deleted.
     """
+    if isinstance(home, EventStore) and await home.get(session.id) is None:
+        raise session_not_found(session.id)  # expired or deleted: nothing goes on from it
     child_id = next_segment_id(session.id)
-    properties = dict(session.metadata.properties)
+    metadata = SessionMetadata(properties=copied(session.metadata.properties))
     try:
-        child: AnySession = await Session.create(
-            session_id=child_id,
-            parent_id=session.id,
-            metadata=SessionMetadata(properties=properties),
-            store=home,
-        )
+        child = await create_session(home, session_id=child_id, parent_id=session.id, metadata=metadata)
     except SessionAlreadyExists:
         made_by_another = await home.get(child_id)
         if made_by_another is None:
             raise session_not_found(child_id) from None
-        return made_by_another
-    if not child.is_bound:  # an application's own `Session.create` may not have stored it
-        await home.save(child)
-    return child
+        return made_by_another, False
+    return child, True
 
 
 async def live_segment(session: AnySession, home: HomeStore) -> AnySession:
     """The last segment of a session's conversation: the one that is written to."""
-    while (following := await home.get(next_segment_id(session.id))) is not None:
+    while True:
+        following_id = next_segment_id(session.id)
+        following = await home.get(following_id)
+        if following is None or following.id != following_id:  # a stand-in for a store may answer anything
+            return session
         session = following
-    return session
 
 
 async def segments_up_to(session: AnySession, home: HomeStore) -> list[AnySession]:
     """A session and the segments before it, the first one first."""
-    chain, seen = [session], {session.id}
-    while (parent_id := chain[-1].parent_id) and parent_id not in seen:
-        parent = await home.get(parent_id)
-        if parent is None:
-            break
-        seen.add(parent_id)
-        chain.append(parent)
-    return chain[::-1]
+    return [*reversed(await ancestors_of(session, home)), session]
 
 
 async def background_of(
@@ -79,37 +71,70 @@ async def background_of(
     The start is there when the segment begins with an answer or a tool's result: the events from
     the user's message on, so that nothing is answered that was not asked.
     """
-    before = await _segment_before(session, home)
+    before = await _parent_of(session, home)
     if before is None:
         return None, []
-    summary = summary_of(before)
-    if summary is None:
-        earlier, _ = await background_of(before, home, summarizer)
-        summary = await summarizer.without_callback(before, earlier)
-    return summary, await _start_of_exchange(session, before, home)
+    return await summary_up_to(before, home, summarizer), await _start_of_exchange(session, before, home)
 
 
-async def _segment_before(session: AnySession, home: HomeStore) -> AnySession | None:
-    """The segment that a session continues; a parent of another kind is none."""
-    parent = await home.get(session.parent_id) if session.parent_id else None
-    if parent is None or (session.id != next_segment_id(parent.id) and summary_of(parent) is None):
-        return None
-    return parent
+def context_row(summary: str) -> ChatMessage:
+    """The message that tells a model what went before."""
+    return {"role": "system", "content": f"Previous conversation context: {summary}"}
+
+
+async def summary_up_to(
+    segment: AnySession, home: HomeStore, summarizer: Summarizer, latest: str | None = None
+) -> str:
+    """One summary of a closed segment and all before it.
+
+    Args:
+        segment: the last one that it covers.
+        home: where the segments are.
+        summarizer: what bounds it.
+        latest: the segment's own, if it is not stored yet.
+    """
+    summaries: list[str] = [] if latest is None else [latest]
+    at: AnySession | None = segment if latest is None else await _parent_of(segment, home)
+    while at is not None:
+        event = newest_summary(at)
+        # Without one, its writer was cut off, or is still at it.
+        own = built_in_summary(plain_messages(at.events)) if event is None else summary_text(event.message)
+        summaries.append(own)
+        if event is not None and event.metadata.get("rolling"):
+            break
+        at = await _parent_of(at, home)
+    return await summarizer.join(summaries[::-1])
+
+
+async def _parent_of(session: AnySession, home: HomeStore) -> AnySession | None:
+    return await home.get(session.parent_id) if session.parent_id else None
 
 
 async def _start_of_exchange(
     session: AnySession, before: AnySession | None, home: HomeStore
 ) -> list[AnyEvent]:
-    start: list[AnyEvent] = []
-    first = next((event for event in session.events if event.type is not EventType.SUMMARY), None)
-    while first is not None and not _is_question(first) and before is not None:
-        spoken = [event for event in before.events if event.type is not EventType.SUMMARY]
-        asked = max((at for at, event in enumerate(spoken) if _is_question(event)), default=0)
-        start = spoken[asked:] + start
-        first = start[0] if start else None
-        before = await _segment_before(before, home)
-    return start
+    """The question that a segment's first events answer, and the calls whose results they are.
+
+    Not what lies between: in an agent's long run that may be any number of segments, which are summarised.
+    """
+    spoken = [event for event in session.events[:1] if _is_said(event)]
+    if not spoken or _is_question(spoken[0]):
+        return []
+    calls: list[AnyEvent] = []
+    if spoken[0].type == EventType.TOOL_CALL and before is not None:
+        calling = [at for at, event in enumerate(before.events) if calls_of(event.message)]
+        calls = [event for event in before.events[calling[-1] :] if _is_said(event)] if calling else []
+    while before is not None:
+        question = next((event for event in reversed(before.events) if _is_question(event)), None)
+        if question is not None:
+            return [question, *calls]
+        before = await _parent_of(before, home)
+    return calls
+
+
+def _is_said(event: AnyEvent) -> bool:
+    return event.type != EventType.SUMMARY
 
 
 def _is_question(event: AnyEvent) -> bool:
-    return event.type is EventType.MESSAGE and event.source is EventSource.USER
+    return event.type == EventType.MESSAGE and event.source == EventSource.USER

@@ -22,10 +22,11 @@ from uuid import uuid4
 
 from .exceptions import ToolProcessingError, session_not_found
 from .messages import calls_of, readable_json, tool_message, tool_text
-from .models import EventSource, EventType, SessionEvent
+from .models import EventSource, EventType, SessionEvent, TokenUsage
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
-from .validation import check_at_least, check_json_object, json_misfit
+from .tokens import DEFAULT_MODEL
+from .validation import check_at_least, check_count, check_json_object, json_misfit
 
 
 @contextmanager
@@ -59,12 +60,10 @@ with leaving_no_trace():
     )
     from chuk_tool_processor.core.exceptions import ErrorCode, ToolProcessorError, ToolTimeoutError
 
-__all__ = ["SessionAwareToolProcessor"]
+__all__ = ["ChukSessionsStore", "SessionAwareToolProcessor", "ToolProcessor", "get_backend"]
 
 logger = logging.getLogger(__name__)
 
-MESSAGE_MODEL = "gpt-4o-mini"
-"""Counts the model's message: which model it was, the message does not say."""
 RESULT_MODEL = "tool-execution"
 """Stands where a model's name would: no model made a tool's result, and it costs nothing."""
 
@@ -135,9 +134,10 @@ class SessionAwareToolProcessor:
         timeout: float | None = None,
         store: SessionStore | None = None,
     ) -> None:
-        check_at_least(max_retries, 0, "max_retries", "process tool calls")
+        check_count(max_retries, 0, "max_retries", "process tool calls")
         check_at_least(retry_delay, 0, "retry_delay", "process tool calls")
-        check_at_least(timeout, SHORTEST_TIMEOUT, "timeout", "process tool calls")
+        if timeout is not None:
+            check_at_least(timeout, SHORTEST_TIMEOUT, "timeout", "process tool calls")
         self.session_id = session_id
         self.enable_caching = enable_caching
         self.max_retries = max_retries
@@ -180,9 +180,8 @@ class SessionAwareToolProcessor:
             StorageError: the store could not do it; calls may have been made.
             InvalidInput: `llm_msg` is no such dict; nothing was written.
         """
-        check_json_object(llm_msg, "llm_msg", "process a message")
+        message = check_json_object(llm_msg, "llm_msg", "process a message")
         session = await self._session()
-        message = dict(llm_msg)
         calls = [_parsed(call) for call in calls_of(message) or _tool_use_blocks(message)]
         if calls:
             await self._prepare()
@@ -192,7 +191,8 @@ class SessionAwareToolProcessor:
 
     async def _session(self) -> Any:
         """The session: the application's own stand-ins need only `add_event_and_save`."""
-        session = await event_store(self._store or ChukSessionsStore(get_backend())).get(self.session_id)
+        store = ChukSessionsStore(get_backend()) if self._store is None else self._store
+        session = await event_store(store).get(self.session_id)
         if not session:
             raise session_not_found(self.session_id)
         return session
@@ -249,10 +249,10 @@ class SessionAwareToolProcessor:
             return ToolResult.create_error(call.tool, error)
         key = json.dumps([call.tool, call.arguments], sort_keys=True)
         if self.enable_caching and key in self.cache:
-            return self.cache[key].model_copy(update={"cached": True, "attempts": 1})
+            return self.cache[key].model_copy(update={"cached": True, "attempts": 1}, deep=True)
         result = await self._tried(call)
         if self.enable_caching and result.error is None:
-            self.cache[key] = result
+            self.cache[key] = result.model_copy(deep=True)
         return result
 
     async def _tried(self, call: _Call) -> ToolResult:
@@ -350,14 +350,15 @@ async def _record(session: Any, parent_id: str, runs: list[asyncio.Task[_Outcome
 
 
 async def _message_event(message: dict[str, Any]) -> SessionEvent[Any]:
-    return await SessionEvent[Any].create_with_tokens(
-        message,
-        prompt=None,
-        completion=json.dumps(message, ensure_ascii=False),
-        model=MESSAGE_MODEL,
-        source=EventSource.LLM,
-        type=EventType.MESSAGE,
+    """The event of a model's message; which model it was, and so what it cost, the message does not say."""
+    text = json.dumps(message, ensure_ascii=False)
+    usage = TokenUsage(
+        completion_tokens=await TokenUsage.count_tokens(text, DEFAULT_MODEL),
+        model=DEFAULT_MODEL,
+        estimated_cost_usd=None,
+        estimated=TokenUsage.is_estimated(DEFAULT_MODEL),
     )
+    return SessionEvent(message=message, source=EventSource.LLM, type=EventType.MESSAGE, token_usage=usage)
 
 
 async def _call_event(parent_id: str, outcome: _Outcome) -> SessionEvent[Any]:

@@ -9,39 +9,59 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from .exceptions import SessionAlreadyExists, SessionManagerError, TokenLimitExceeded, session_not_found
+from .callbacks import call
+from .exceptions import SessionAlreadyExists, SessionManagerError, session_not_found
 from .messages import (
     ChatMessage,
+    asked_of,
     calls_of,
     check_chat_messages,
     event_of,
     full_messages,
     plain_messages,
     readable_json,
+    speaker,
     text_of,
     tool_message,
 )
+from .metering import Draft, LengthCache, Limits, bill_estimated, count
 from .models import EventSource, EventType, Session, SessionEvent, SessionMetadata
+from .models.session import HomeStore
 from .models.session_event import content_of
 from .models.session_totals import SessionTotals
-from .recording import Draft, LengthCache, measure
-from .segments import background_of, is_full, live_segment, open_next_segment, segments_up_to
+from .segments import (
+    background_of,
+    context_row,
+    create_session,
+    is_full,
+    live_segment,
+    open_next_segment,
+    segments_up_to,
+    summary_up_to,
+)
 from .session_prompt_builder import truncate_prompt_to_token_limit
 from .session_storage import ChukSessionsStore, event_store, get_backend
-from .stores import EventStore, SessionStore, WholeSessionStore
-from .summaries import Summarizer, SummaryCallback, built_in_summary, call_summary
+from .stores import EventStore, SessionStore
+from .summaries import Summarizer, SummaryCallback, built_in_summary, summary_event
+from .tokens import DEFAULT_MODEL
 from .usage import read_usage
-from .validation import check_at_least, check_json_object, check_name, check_session_id, check_text
+from .validation import (
+    check_answer,
+    check_at_least,
+    check_count,
+    check_json_object,
+    check_name,
+    check_session_id,
+    check_text,
+    copied,
+)
 
 __all__ = ["SessionManager"]
 
 logger = logging.getLogger(__name__)
 
-Home = EventStore | WholeSessionStore
-
-DEFAULT_COUNTING_MODEL = "gpt-4o-mini"
-"""Whose tokens a user's message is counted in where no model is known, as in the original."""
-
+# How far back a tool result's call is looked for in a segment: results follow their calls closely.
+_EVENTS_SEARCHED = 1_000
 
 _STATS_TOTALS = (
     "user_messages",
@@ -122,39 +142,43 @@ class SessionManager:
                 check_text(text, name, operation)
         if model is not None:
             check_name(model, "model", operation)
-        check_json_object(metadata or {}, "metadata", operation)
-        check_at_least(token_threshold, 1, "token_threshold", operation)
-        check_at_least(max_turns_per_segment, 1, "max_turns_per_segment", operation)
-        check_at_least(token_limit, 1, "token_limit", operation)
-        check_at_least(cost_limit, 0, "cost_limit", operation)
+        properties = {} if metadata is None else check_json_object(metadata, "metadata", operation)
+        check_count(token_threshold, 1, "token_threshold", operation)
+        check_count(max_turns_per_segment, 1, "max_turns_per_segment", operation)
+        check_count(summary_max_tokens, 1, "summary_max_tokens", operation)
         check_at_least(summary_timeout, 0, "summary_timeout", operation)
-        check_at_least(summary_max_tokens, 1, "summary_max_tokens", operation)
+        if token_limit is not None:
+            check_count(token_limit, 1, "token_limit", operation)
+        if cost_limit is not None:
+            check_at_least(cost_limit, 0, "cost_limit", operation)
 
         self._session_id = session_id or str(uuid4())
         self._is_new = session_id is None  # an id made here is no unknown one
         self._system_prompt = system_prompt
         self._parent_id = parent_id
-        self._properties = dict(metadata or {}) | ({} if user_id is None else {"user_id": user_id})
+        self._properties = properties | ({} if user_id is None else {"user_id": user_id})
         self._given_store = store
         self._infinite_context = infinite_context
         self._token_threshold = token_threshold
         self._max_turns_per_segment = max_turns_per_segment
         self._model = model
         self._create = create
-        self._token_limit = token_limit
-        self._cost_limit = cost_limit
+        self._limits = Limits(token_limit, cost_limit)
         self._summarizer = Summarizer(summary_callback, summary_timeout, summary_max_tokens)
 
-        self._home: Home
+        self._home: HomeStore
         self._session: Session[Any] | None = None
         self._initialized = False
-        self._loaded_from_storage = False
         self._was_made = False
+        # A prompt that was given here holds until it is stored; after that the stored one does.
+        self._prompt_is_own = system_prompt is not None
         self._prompt_is_unsaved = False
         # asyncio's locks are fair, so that waiting writers go in the order of their calls.
         self._writing = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._lengths = LengthCache()
+        # The live segment's id, and the content tokens and USD of the segments before it.
+        self._earlier: tuple[str, int, float] = ("", 0, 0.0)
 
     @property
     def session_id(self) -> str:
@@ -190,11 +214,11 @@ class SessionManager:
             StorageError: the store could not do it.
         """
         check_text(message, "message", "user_says")
-        check_json_object(metadata, "metadata", "user_says")
+        metadata = check_json_object(metadata, "metadata", "user_says")
         event: SessionEvent[Any] = SessionEvent(
             message=message, source=EventSource.USER, type=EventType.MESSAGE, metadata=metadata
         )
-        return await self._write([Draft(event, message, self._model or DEFAULT_COUNTING_MODEL)])
+        return await self._write([Draft(event, message, self._model or DEFAULT_MODEL)])
 
     async def ai_responds(
         self,
@@ -222,13 +246,11 @@ class SessionManager:
                 negative, or the metadata not JSON.
             TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
         """
-        check_text(response, "response", "ai_responds")
-        check_name(model, "model", "ai_responds")
-        check_text(provider, "provider", "ai_responds")
-        check_json_object(metadata, "metadata", "ai_responds")
+        check_answer(response, model, provider, "ai_responds")
+        metadata = check_json_object(metadata, "metadata", "ai_responds")
         reported = None if usage is None else read_usage(usage)
-        model = self._model or model if model == "unknown" else model
-        described = {"model": model, "provider": provider, "timestamp": datetime.now().isoformat()}
+        model = self._model_of(model)
+        described = self._described(model, provider)
         event: SessionEvent[Any] = SessionEvent(
             message=response, source=EventSource.LLM, type=EventType.MESSAGE, metadata=described | metadata
         )
@@ -264,7 +286,7 @@ class SessionManager:
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(tool_name, "tool_name", "tool_used")
-        check_json_object(metadata, "metadata", "tool_used")
+        metadata = check_json_object(metadata, "metadata", "tool_used")
         if tool_call_id is not None:
             check_name(tool_call_id, "tool_call_id", "tool_used")
             metadata["tool_call_id"] = tool_call_id
@@ -283,7 +305,9 @@ class SessionManager:
         """Record a list of OpenAI chat messages: system, user, assistant (with `tool_calls`), tool.
 
         `get_messages_for_llm(include_tools=True)` gives them back equal. A system message that begins
-        a conversation becomes its system prompt. Each assistant message counts as one call of `model`.
+        a conversation becomes its system prompt, also where the manager was given another. Each
+        assistant message counts as one call of `model`. With infinite context, the messages before
+        the one that `cost_limit` refuses are kept.
 
         Returns:
             The id of the session that the last one was written to.
@@ -292,25 +316,29 @@ class SessionManager:
             InvalidInput: a message that is no such message; it says which. Nothing was written.
             TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
         """
-        check_name(model, "model", "add_messages")
-        check_text(provider, "provider", "add_messages")
+        check_answer("", model, provider, "add_messages")
         rows = check_chat_messages(messages, "add_messages")
-        model = self._model or model if model == "unknown" else model
-        counting_model = DEFAULT_COUNTING_MODEL if model == "unknown" else model
-        calls = await self._calls_answered(rows)
+        model = self._model_of(model)
+        calls: dict[str, ChatMessage] = {}
         drafts = []
         for row in rows:
-            is_answer = row["role"] == "assistant"
             event = event_of(row, calls)
+            is_answer = row["role"] == "assistant"
             if is_answer:
-                event.metadata |= {"model": model, "provider": provider}
+                event.metadata |= self._described(model, provider)
                 calls |= {call["id"]: call for call in calls_of(row)}
-            drafts.append(
-                Draft(
-                    event, text_of(row), model if is_answer else counting_model, provider, is_call=is_answer
-                )
-            )
+            counting_model = DEFAULT_MODEL if model == "unknown" and not is_answer else model
+            drafts.append(Draft(event, text_of(row), counting_model, provider, is_call=is_answer))
         return await self._write(drafts)
+
+    def _model_of(self, named: str) -> str:
+        """The model that a call names, or else the manager's."""
+        return self._model if self._model and named == "unknown" else named
+
+    @staticmethod
+    def _described(model: str, provider: str) -> dict[str, str]:
+        """What an answer's metadata says of it, in local time as applications know it."""
+        return {"model": model, "provider": provider, "timestamp": datetime.now().isoformat()}
 
     async def update_system_prompt(self, prompt: str) -> None:
         """Set the system prompt, and keep it with the session.
@@ -320,12 +348,13 @@ class SessionManager:
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_text(prompt, "prompt", "update_system_prompt")
-        self._system_prompt = prompt
-        if self._initialized:
+        self._system_prompt, self._prompt_is_own = prompt, True
+        if not self._initialized:
+            self._prompt_is_unsaved = True  # stored when the session is opened
+            return
+        async with self._writing:
             home, session = await self._current()
-            await self._save_prompt(home, session)
-        else:
-            self._prompt_is_unsaved = True
+            await self._save_prompt(home, session, prompt)
 
     def set_summary_callback(self, callback: SummaryCallback) -> Awaitable[None]:
         """Say who summarises a full segment; may be awaited, or not."""
@@ -365,9 +394,7 @@ class SessionManager:
         )
         if max_tokens is None:
             return rows
-        return await truncate_prompt_to_token_limit(
-            rows, max_tokens, model or self._model or DEFAULT_COUNTING_MODEL
-        )
+        return await truncate_prompt_to_token_limit(rows, max_tokens, model or self._model or DEFAULT_MODEL)
 
     async def get_conversation(self, include_all_segments: bool | None = None) -> list[dict[str, Any]]:
         """What was said, oldest first: `role`, `content` and `timestamp` of each message.
@@ -381,12 +408,12 @@ class SessionManager:
         """
         home, session = await self._current()
         if not self._covers_all(include_all_segments):
-            return [_said(event) for event in session.events if event.type is EventType.MESSAGE]
+            return [_said(event) for event in session.events if event.type == EventType.MESSAGE]
         return [
             _said(event) | {"session_id": segment.id} | _answerer(event)
             for segment in await segments_up_to(session, home)
             for event in segment.events
-            if event.type is EventType.MESSAGE
+            if event.type == EventType.MESSAGE
         ]
 
     async def get_session_chain(self) -> list[str]:
@@ -417,7 +444,7 @@ class SessionManager:
             StorageError: the store could not say.
         """
         home, session = await self._current()
-        chain = await segments_up_to(session, home) if self._infinite_context else [session]
+        chain = await self._chain(home, session)
         covers_all = self._covers_all(include_all_segments)
         segments = chain if covers_all else [session]
         totals = sum((segment.totals for segment in segments), SessionTotals())
@@ -446,153 +473,175 @@ class SessionManager:
         """Open the session, or make it if this manager made its id."""
         await self._open(creating=self._is_new)
 
-    async def _current(self) -> tuple[Home, Session[Any]]:
+    async def _current(self) -> tuple[HomeStore, Session[Any]]:
         """The store, and the session as it is stored now."""
         home, session = await self._open(creating=self._is_new)
         stored = await home.get(session.id)
-        if isinstance(stored, Session):
+        if stored is not None and stored.id == session.id:
             session = await live_segment(stored, home) if self._infinite_context else stored
-        elif isinstance(home, EventStore):
+        elif isinstance(home, EventStore):  # another may not find what it was given
             raise session_not_found(session.id)
         self._adopt(session)
         return home, session
 
-    async def _open(self, *, creating: bool) -> tuple[Home, Session[Any]]:
-        if self._initialized and self._session is not None:
-            return self._home, self._session
-        async with self._opening:
-            if not self._initialized or self._session is None:
-                await self._find_or_create(creating=creating)
-                self._initialized = True
-        assert self._session is not None  # noqa: S101  (set above; tells mypy)
+    async def _open(self, *, creating: bool) -> tuple[HomeStore, Session[Any]]:
+        if self._session is None or not self._initialized:
+            async with self._opening:
+                if self._session is None or not self._initialized:
+                    self._adopt(await self._find_or_create(creating=creating))
+                    self._initialized = True
+        assert self._session is not None  # noqa: S101  (adopted above; tells mypy)
         return self._home, self._session
 
-    async def _find_or_create(self, *, creating: bool) -> None:
+    async def _find_or_create(self, *, creating: bool) -> Session[Any]:
         # By name and now, so that an application can swap the default store.
-        self._home = event_store(self._given_store or ChukSessionsStore(get_backend()))
-        may_be_stored = self._was_made or not self._is_new
-        stored = await self._home.get(self._session_id) if may_be_stored else None
-        if stored is None:
-            if not creating:
-                raise session_not_found(self._session_id)
-            stored = await self._make_session()
-        if stored is None:
-            return
-        if self._infinite_context:
-            stored = await live_segment(stored, self._home)
-        self._loaded_from_storage = True
-        self._adopt(stored)
-        if self._prompt_is_unsaved:
-            await self._save_prompt(self._home, stored)
-        elif self._system_prompt is None:
-            self._system_prompt = stored.metadata.properties.get("system_prompt")
+        store = ChukSessionsStore(get_backend()) if self._given_store is None else self._given_store
+        self._home = event_store(store)
+        session = await self._find() if self._was_made or not self._is_new else None
+        if session is None and creating:
+            try:
+                return await self._make()
+            except SessionAlreadyExists:  # by another writer, meanwhile
+                session = await self._find()
+        if session is None:
+            raise session_not_found(self._session_id)
+        if self._prompt_is_unsaved and self._system_prompt is not None:
+            await self._save_prompt(self._home, session, self._system_prompt)
+        return session
 
-    async def _make_session(self) -> Session[Any] | None:
-        """Make the session; if another writer made it meanwhile, hand that one back."""
-        properties = dict(self._properties)
-        if self._system_prompt is not None:
-            properties["system_prompt"] = self._system_prompt
-        try:
-            session: Session[Any] = await Session.create(
-                session_id=self._session_id,
-                parent_id=self._parent_id,
-                metadata=SessionMetadata(properties=properties),
-                store=self._home,
-            )
-        except SessionAlreadyExists:
-            return await self._home.get(self._session_id)
-        if not session.is_bound:  # an application's own `Session.create` may not have stored it
-            await self._home.save(session)
+    async def _find(self) -> Session[Any] | None:
+        stored = await self._home.get(self._session_id)
+        if stored is None or not self._infinite_context:
+            return stored
+        return await live_segment(stored, self._home)
+
+    async def _make(self) -> Session[Any]:
+        prompt = {} if self._system_prompt is None else {"system_prompt": self._system_prompt}
+        session = await create_session(
+            self._home,
+            session_id=self._session_id,
+            parent_id=self._parent_id,
+            metadata=SessionMetadata(properties=self._properties | prompt),
+        )
         self._was_made = True
-        self._prompt_is_unsaved = False
-        self._adopt(session)
-        return None
+        self._prompt_is_own = self._prompt_is_unsaved = False
+        return session
 
     def _adopt(self, session: Session[Any]) -> None:
         self._session = session
         self._session_id = session.id
+        if not self._prompt_is_own:
+            self._system_prompt = session.metadata.properties.get("system_prompt")
 
-    async def _save_prompt(self, home: Home, session: Session[Any]) -> None:
-        await session.metadata.set_property("system_prompt", self._system_prompt)
+    async def _save_prompt(self, home: HomeStore, session: Session[Any], prompt: str) -> None:
+        await session.metadata.set_property("system_prompt", prompt)
         await home.save(session)
-        self._prompt_is_unsaved = False
+        self._system_prompt = prompt
+        self._prompt_is_own = self._prompt_is_unsaved = False
 
     # -- writing, behind the scenes -------------------------------------------------------------
-
-    async def _calls_answered(self, rows: Sequence[ChatMessage]) -> dict[str, ChatMessage]:
-        """The tool calls, by id, that were recorded before the rows that answer them."""
-        made = {call["id"] for row in rows for call in calls_of(row)}
-        wanted = {row["tool_call_id"] for row in rows if row["role"] == "tool"} - made
-        calls: dict[str, ChatMessage] = {}
-        if wanted:
-            _, session = await self._open(creating=self._create or self._is_new)
-            for event in reversed(session.events):
-                calls |= {call["id"]: call for call in calls_of(event.message) if call.get("id") in wanted}
-                if wanted <= calls.keys():
-                    break
-        return calls
 
     async def _write(self, drafts: Sequence[Draft]) -> str:
         """Count, price and store events in the order of the calls; then summarise what was closed."""
         closed: list[Session[Any]] = []
         async with self._writing:
+            await count(drafts)
+            if self._limits:  # what no conversation could hold makes no session either
+                self._limits.check(0, 0.0, drafts)
             home, session = await self._open(creating=self._create or self._is_new)
-            if self._infinite_context:
-                self._adopt(session := await live_segment(session, home))
-            if drafts and _is_prompt(drafts[0].event) and not session.events:
-                self._system_prompt = drafts[0].event.message
-                await self._save_prompt(home, session)
-                drafts = drafts[1:]
+            drafts, prompt = self._without_prompt(session, drafts)
+            await self._check_limits(home, session, drafts)
+            await self._find_calls(home, session, drafts)
+            if prompt is not None:
+                home, session = await self._current()
+                await self._save_prompt(home, session, prompt)
             # All at once, or each on its own where any of them may open a new segment.
             for batch in [[draft] for draft in drafts] if self._infinite_context else [drafts]:
-                await self._measure(home, session, batch)
-                if self._infinite_context and await self._opens_segment(batch[0].event):
-                    closed.append(session)
-                    session = await self._create_new_segment()
-                await home.append(session, [draft.event for draft in batch])
+                session = await self._append(home, session, batch, closed)
+            self._adopt(session)
         # Outside the lock: a slow summary holds nobody up, and its callback may use this manager.
         for segment in closed:
             await self._summarise(home, segment)
-        return self._session_id
+        return session.id
 
-    async def _measure(self, home: Home, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Count and bill the drafts, and refuse what a limit forbids."""
+    async def _append(
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft], closed: list[Session[Any]]
+    ) -> Session[Any]:
+        """Store drafts, in a new segment where the live one is full; hand back the one they are in."""
+        if self._infinite_context:
+            session = await live_segment(session, home)
+        await self._bill(home, session, drafts)
+        if self._infinite_context and drafts[0].event.type == EventType.MESSAGE:
+            session = await live_segment(session, home)  # others may have gone on meanwhile
+            if is_full(session, self._token_threshold, self._max_turns_per_segment):
+                following, was_made_here = await open_next_segment(session, home)
+                closed += [session] if was_made_here else []
+                session = following
+        await home.append(session, [draft.event for draft in drafts])
+        return session
+
+    def _without_prompt(
+        self, session: Session[Any], drafts: Sequence[Draft]
+    ) -> tuple[Sequence[Draft], str | None]:
+        """Take the plain system message that begins a conversation out of its messages: it is the prompt."""
+        first = drafts[0].event if drafts else None
+        if first is None or session.events or first.type != EventType.MESSAGE:
+            return drafts, None
+        is_prompt = first.source == EventSource.SYSTEM and isinstance(first.message, str)
+        return (drafts[1:], first.message) if is_prompt and first.message.strip() else (drafts, None)
+
+    async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
+        """Let tool results that came without their calls know what was asked, as recorded before."""
+        results = {
+            draft.event.metadata["tool_call_id"]: draft.event.message
+            for draft in drafts
+            if draft.text is not None and draft.event.type == EventType.TOOL_CALL
+        }
+        waiting = {call_id for call_id, message in results.items() if message["arguments"] is None}
+        if not waiting:
+            return
+        for segment in reversed(await self._chain(home, session)):
+            for event in reversed(segment.events[-_EVENTS_SEARCHED:]):
+                for made in calls_of(event.message):
+                    if made.get("id") in waiting:
+                        waiting.discard(made["id"])
+                        results[made["id"]].update(asked_of(made))
+            if not waiting:
+                return
+
+    async def _chain(self, home: HomeStore, session: Session[Any]) -> list[Session[Any]]:
+        return await segments_up_to(session, home) if self._infinite_context else [session]
+
+    async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
+        """Estimate the calls that no provider reported, and refuse what costs too much."""
 
         async def preface_length(model: str) -> int:
             summary, start = await self._background(home, session)
             lengths = [await self._lengths.length(row["content"], model) for row in self._preface(summary)]
             return sum(lengths) + sum(event.token_usage.total_tokens for event in start if event.token_usage)
 
-        await measure(drafts, session.total_tokens, preface_length)
-        if self._token_limit is not None or self._cost_limit is not None:
-            await self._check_limits(home, session, drafts)
+        await bill_estimated(drafts, session.total_tokens, preface_length)
+        await self._check_limits(home, session, drafts)
+
+    async def _check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
+        if not self._limits:
+            return
+        if self._infinite_context and self._earlier[0] != session.id:
+            earlier = (await segments_up_to(session, home))[:-1]
+            tokens, cost = sum(one.total_tokens for one in earlier), sum(one.total_cost for one in earlier)
+            self._earlier = (session.id, tokens, cost)
+        _, tokens, cost = self._earlier
+        self._limits.check(tokens + session.total_tokens, cost + session.total_cost, drafts)
 
     def _preface(self, summary: str | None) -> list[ChatMessage]:
         """What goes before the messages: the system prompt, and a summary of earlier segments."""
         prompt = self._system_prompt
         texts = [prompt] if prompt and prompt.strip() else []
-        if summary:
-            texts.append(f"Previous conversation context: {summary}")
-        return [{"role": "system", "content": text} for text in texts]
-
-    async def _check_limits(self, home: Home, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        segments = await segments_up_to(session, home) if self._infinite_context else [session]
-        added = [usage for draft in drafts if (usage := draft.event.token_usage)]
-        tokens = sum(usage.total_tokens for usage in added)
-        length = sum(segment.total_tokens for segment in segments) + tokens
-        if self._token_limit is not None and tokens and length > self._token_limit:
-            raise TokenLimitExceeded(self._token_limit, length)
-        calls = any(draft.is_call for draft in drafts)
-        cost = sum(segment.total_cost for segment in segments)
-        cost += sum(usage.estimated_cost_usd or 0.0 for usage in added)
-        # A question is refused once the money is spent, so that no further call is made for it.
-        is_spent = self._cost_limit is not None and cost >= self._cost_limit > 0 and tokens and not calls
-        if self._cost_limit is not None and (cost > self._cost_limit or is_spent):
-            text = f"Cost limit exceeded: {cost:.6f} USD of {self._cost_limit} USD"
-            raise TokenLimitExceeded(self._cost_limit, cost, text)
+        rows: list[ChatMessage] = [{"role": "system", "content": text} for text in texts]
+        return rows + ([context_row(summary)] if summary else [])
 
     async def _background(
-        self, home: Home, session: Session[Any]
+        self, home: HomeStore, session: Session[Any]
     ) -> tuple[str | None, list[SessionEvent[Any]]]:
         if not self._infinite_context:
             return None, []
@@ -600,39 +649,20 @@ class SessionManager:
 
     # -- segments -------------------------------------------------------------------------------
 
-    async def _opens_segment(self, event: SessionEvent[Any]) -> bool:
-        return event.type is EventType.MESSAGE and await self._should_create_new_segment()
-
-    async def _should_create_new_segment(self) -> bool:
-        session = self._session
-        return session is not None and is_full(session, self._token_threshold, self._max_turns_per_segment)
-
-    async def _create_new_segment(self) -> Session[Any]:
-        """Open the segment after the full one, or find it opened by another writer."""
-        home, full = await self._open(creating=False)
-        self._adopt(following := await open_next_segment(full, home))
-        return following
-
     async def _create_summary(self, callback: SummaryCallback | None = None) -> str:
         """Summarise the live segment, by a callback or without a model."""
         _, session = await self._current()
         messages = plain_messages(session.events)
-        return built_in_summary(messages) if callback is None else await call_summary(callback, messages)
+        return built_in_summary(messages) if callback is None else str(await call(callback, messages))
 
-    async def _summarise(self, home: Home, segment: Session[Any]) -> None:
-        """Let a closed segment end in its summary; without it, readers make the built-in one themselves."""
-        earlier, _ = await self._background(home, segment)
-        event = await self._summarizer.summarise(segment, earlier)
+    async def _summarise(self, home: HomeStore, segment: Session[Any]) -> None:
+        """Let a closed segment end in a summary; without it, readers make the built-in one themselves."""
+        latest, metadata = await self._summarizer.summarise(segment)
         try:
-            await home.append(segment, [event])
+            summary = await summary_up_to(segment, home, self._summarizer, latest)
+            await home.append(segment, [summary_event(summary, rolling=True, **metadata)])
         except SessionManagerError as problem:  # the message is stored: to raise now would say it is not
             logger.warning("The summary of session %s was not stored: %s", segment.id, type(problem).__name__)
-
-
-def _is_prompt(event: SessionEvent[Any]) -> bool:
-    """Whether an event is a plain system message: what a conversation's prompt is made of."""
-    is_system = event.type is EventType.MESSAGE and event.source is EventSource.SYSTEM
-    return is_system and isinstance(event.message, str) and bool(event.message.strip())
 
 
 def _changed_at(session: Session[Any]) -> datetime:
@@ -643,14 +673,14 @@ def _changed_at(session: Session[Any]) -> datetime:
 def _said(event: SessionEvent[Any]) -> dict[str, Any]:
     content = content_of(event.message)
     return {
-        "role": "user" if event.source is EventSource.USER else "assistant",
-        "content": "" if content is None else content,
+        "role": speaker(event),
+        "content": "" if content is None else copied(content),
         "timestamp": event.timestamp.isoformat(),
     }
 
 
 def _answerer(event: SessionEvent[Any]) -> dict[str, Any]:
     """Who gave an answer; nothing for a message of the user's."""
-    if event.source is EventSource.USER:
+    if event.source == EventSource.USER:
         return {}
     return {name: event.metadata.get(name, "unknown") for name in ("model", "provider")}

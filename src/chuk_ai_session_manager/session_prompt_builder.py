@@ -14,18 +14,20 @@ from itertools import chain, takewhile
 from typing import Any, NamedTuple
 
 from .exceptions import InvalidInput, TokenLimitExceeded
-from .messages import ChatMessage, calls_of, full_messages, text_of
+from .messages import ChatMessage, calls_of, full_messages, speaker, text_of
 from .models import EventSource, EventType, TokenUsage
+from .models.session import ancestors_of
 from .models.session_event import content_of
-from .segments import segments_up_to
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores.base import AnyEvent, AnySession
-from .summaries import summary_of, summary_text
-from .validation import check_at_least, check_text
+from .summaries import summaries_of, summary_text
+from .validation import check_count, check_text
 
 __all__ = [
+    "ChukSessionsStore",
     "PromptStrategy",
     "build_prompt_from_session",
+    "get_backend",
     "truncate_prompt_to_token_limit",
 ]
 
@@ -82,8 +84,9 @@ async def build_prompt_from_session(
         StorageError: the ancestors could not be read.
     """
     chosen = _known_strategy(strategy)
-    check_at_least(max_tokens, 1, "max_tokens", _OPERATION)
-    check_at_least(max_history, 1, "max_history", _OPERATION)
+    if max_tokens is not None:
+        check_count(max_tokens, 1, "max_tokens", _OPERATION)
+    check_count(max_history, 1, "max_history", _OPERATION)
     query = _query_rows(current_query)
     if not session.events and not query:
         return []
@@ -190,8 +193,7 @@ def _user_rows(session: AnySession) -> list[ChatMessage]:
 def _spoken_row(event: AnyEvent) -> ChatMessage:
     content = content_of(event.message)
     known = content is None or isinstance(content, str | list)
-    role = "user" if event.source == EventSource.USER else "assistant"
-    return {"role": role, "content": content if known else str(content)}
+    return {"role": speaker(event), "content": content if known else str(content)}
 
 
 def _latest_reply(session: AnySession) -> AnyEvent | None:
@@ -259,9 +261,7 @@ _BUILDERS: dict[PromptStrategy, Callable[[AnySession, int], Awaitable[list[ChatM
     PromptStrategy.TOOL_FOCUSED: lambda session, _: _build_tool_focused_prompt(session),
     PromptStrategy.CONVERSATION: _build_conversation_prompt,
     # The context is put in front for every strategy alike.
-    PromptStrategy.HIERARCHICAL: lambda session, _: _build_hierarchical_prompt(
-        session, include_parent_context=False
-    ),
+    PromptStrategy.HIERARCHICAL: lambda session, _: _build_minimal_prompt(session),
     PromptStrategy.CHAT: _build_chat_prompt,
 }
 
@@ -275,7 +275,7 @@ def _with_context(prompt: list[ChatMessage], context: list[ChatMessage]) -> list
 
 
 async def _context_rows(session: AnySession) -> list[ChatMessage]:
-    summaries = [text for ancestor in await _ancestors(session) if (text := summary_of(ancestor))]
+    summaries = summaries_of(await _ancestors(session))
     if not summaries:
         return []
     return [{"role": "system", "content": f"Context from previous conversation: {' '.join(summaries)}"}]
@@ -287,7 +287,7 @@ async def _ancestors(session: AnySession) -> list[AnySession]:
         return (await session.ancestors())[::-1]
     # This module's own names, looked up now, so that an application can swap them.
     home = event_store(ChukSessionsStore(get_backend()))
-    return (await segments_up_to(session, home))[:-1]
+    return (await ancestors_of(session, home))[::-1]
 
 
 # -- fitting -------------------------------------------------------------------------------------
@@ -319,17 +319,35 @@ async def truncate_prompt_to_token_limit(
         InvalidInput: `max_tokens` below 1.
         TokenLimitExceeded: what is kept in any case is more; `actual` is how many tokens it has.
     """
-    check_at_least(max_tokens, 1, "max_tokens", "truncate a prompt")
-    rows = [_Row(row, await TokenUsage.count_tokens(text_of(row), model)) for row in prompt]
-    if _tokens(rows) <= max_tokens:
+    check_count(max_tokens, 1, "max_tokens", "truncate a prompt")
+    front = len(list(takewhile(_is_system, prompt)))
+    system = [await _counted(row, model) for row in prompt[:front]]
+    rows = await _counted_from_the_end(prompt[front:], max_tokens - _tokens(system), model)
+    if _tokens(system) + _tokens(rows) <= max_tokens:
         return prompt
-    system = list(takewhile(lambda row: _is_system(row.message), rows))
-    exchanges = _blocks(rows[len(system) :], lambda _first, row: not _is_user(row))
+    exchanges = _blocks(rows, lambda _first, row: not _is_user(row))
     room = max_tokens - _tokens(system)
     kept = system + (_newest(exchanges, room) or _shortened(exchanges, room))
     if _tokens(kept) > max_tokens:
         raise TokenLimitExceeded(max_tokens, _tokens(kept))
     return [row.message for row in kept]
+
+
+async def _counted(row: ChatMessage, model: str) -> _Row:
+    return _Row(row, await TokenUsage.count_tokens(text_of(row), model))
+
+
+async def _counted_from_the_end(prompt: list[ChatMessage], room: int, model: str) -> list[_Row]:
+    """As many of the last rows as matter: until they are too long, and the newest question is there."""
+    rows: list[_Row] = []
+    has_question = False
+    for message in reversed(prompt):
+        rows.append(await _counted(message, model))
+        room -= rows[-1].tokens
+        has_question = has_question or _is_user(message)
+        if room < 0 and has_question:
+            break
+    return rows[::-1]
 
 
 def _shortened(exchanges: list[list[_Row]], room: int) -> list[_Row]:

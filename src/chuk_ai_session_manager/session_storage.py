@@ -62,8 +62,7 @@ class SessionStorage(EventStore):
 
     @cached_property
     def _store(self) -> EventStore:
-        provider = os.environ.get("SESSION_PROVIDER") or "memory"
-        return open_store(f"{provider}://", ttl_hours=self.default_ttl_hours)
+        return open_store(f"{_named_provider()}://", ttl_hours=self.default_ttl_hours)
 
     @cached_property
     def chuk(self) -> ChukSessionManager:
@@ -77,7 +76,7 @@ class SessionStorage(EventStore):
 
     @property
     def _cache(self) -> dict[str, AnySession]:
-        return self._store.sessions if isinstance(self._store, MemoryStore) else {}
+        return dict(self._store.sessions) if isinstance(self._store, MemoryStore) else {}
 
     async def get(self, session_id: str) -> AnySession | None:
         """The stored session, or `None`."""
@@ -143,6 +142,11 @@ class ChukSessionsStore:
         return ids
 
 
+def _named_provider() -> str:
+    """The provider that the environment names; of a URL, which it should not be, only the scheme."""
+    return (os.environ.get("SESSION_PROVIDER") or "memory").partition(":")[0]
+
+
 @contextmanager
 def _environment_kept(name: str) -> Iterator[None]:
     """Undo what the block does to an environment variable: chuk-sessions sets its sandbox for the process."""
@@ -150,8 +154,9 @@ def _environment_kept(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(name, None)
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def __getattr__(name: str) -> Any:
@@ -224,15 +229,14 @@ def get_storage_info() -> dict[str, Any]:
 
     Where the store cannot be opened, `provider` and the `error` that says why.
     """
-    provider = os.environ.get("SESSION_PROVIDER") or "memory"
     backend = get_backend()
     try:
         stats = backend.get_stats()
     except StorageError as problem:
-        return {"provider": provider, "error": str(problem)}
+        return {"provider": _named_provider(), "error": str(problem)}
     redis_url = os.environ.get("SESSION_REDIS_URL") or os.environ.get("REDIS_URL")
     return {
-        "provider": provider,
+        "provider": stats["store"]["provider"],
         "backend": type(backend).__name__,
         "sandbox_id": backend.sandbox_id,
         "redis_url": without_password(redis_url) if redis_url else "not_set",

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .callbacks import call
 from .messages import ChatMessage, plain_messages
 from .models import EventSource, EventType, Session, SessionEvent, TokenUsage
 from .models.session_event import content_of
-
-__all__ = [
-    "Summarizer",
-    "SummaryCallback",
-    "built_in_summary",
-    "call_summary",
-    "summary_event",
-    "summary_of",
-    "summary_text",
-]
+from .tokens import DEFAULT_MODEL
 
 logger = logging.getLogger(__name__)
 
@@ -40,22 +31,19 @@ class Summarizer:
     """Makes summaries that never fail: by a callback that has `timeout` seconds, else without a model."""
 
     callback: SummaryCallback | None
-    timeout: float
-    max_tokens: int
+    timeout: float = 30.0
+    max_tokens: int = 500
 
-    async def summarise(self, segment: Session[Any], earlier: str | None) -> SessionEvent[Any]:
-        """The event that a closed segment ends in: a summary of it and of all before it."""
+    async def summarise(self, segment: Session[Any]) -> tuple[str, dict[str, Any]]:
+        """What a segment was about, and as metadata who says so."""
         messages = plain_messages(segment.events)
-        latest, failure = await self._by_callback(messages)
-        if failure is not None:
-            logger.warning("The summary callback failed for session %s: %s", segment.id, failure)
-        made_by = {"made_by": "built-in" if latest is None else "callback"}
-        summary = await self.rolled_up(earlier, latest or built_in_summary(messages))
-        return summary_event(summary, **made_by, **({} if failure is None else {"callback_failure": failure}))
-
-    async def without_callback(self, segment: Session[Any], earlier: str | None) -> str:
-        """The summary of a segment whose own was never stored: its writer was cut off, or is still at it."""
-        return await self.rolled_up(earlier, built_in_summary(plain_messages(segment.events)))
+        summary, failure = await self._by_callback(messages)
+        if summary is not None:
+            return summary, {"made_by": "callback"}
+        if failure is None:
+            return built_in_summary(messages), {"made_by": "built-in"}
+        logger.warning("The summary callback failed for session %s: %s", segment.id, failure)
+        return built_in_summary(messages), {"made_by": "built-in", "callback_failure": failure}
 
     async def _by_callback(self, messages: list[ChatMessage]) -> tuple[str | None, str | None]:
         """The callback's summary, or why there is none; neither where there is no callback."""
@@ -63,17 +51,17 @@ class Summarizer:
             return None, None
         try:
             async with asyncio.timeout(self.timeout):
-                summary = await call_summary(self.callback, messages)
+                summary = await call(self.callback, messages)
         except Exception as problem:  # noqa: BLE001  (an application's code: whatever it raises, the talk goes on)
             return None, type(problem).__name__
-        if isinstance(summary, str) and summary.strip():
-            return summary, None
-        return None, f"it gave no text but {type(summary).__name__}"
+        if not isinstance(summary, str):
+            return None, f"it gave no text but {type(summary).__name__}"
+        return (summary, None) if summary.strip() else (None, "it gave a blank text")
 
-    async def rolled_up(self, earlier: str | None, latest: str) -> str:
-        """One summary out of two, bounded in tokens: the oldest is cut first."""
-        summary = latest if earlier is None else f"{earlier}\n{latest}"
-        while (length := await TokenUsage.count_tokens(summary, "gpt-4o-mini")) > self.max_tokens:
+    async def join(self, summaries: Sequence[str]) -> str:
+        """One summary out of several, the oldest first, bounded in tokens: the oldest is cut first."""
+        summary = "\n".join(summaries)
+        while (length := await TokenUsage.count_tokens(summary, DEFAULT_MODEL)) > self.max_tokens:
             # A tenth more than the excess, so that one or two rounds do.
             kept = len(summary) * self.max_tokens * 9 // (length * 10)
             if not kept:
@@ -82,23 +70,26 @@ class Summarizer:
         return summary
 
 
-async def call_summary(callback: SummaryCallback, messages: list[ChatMessage]) -> Any:
-    """Call a callback, which may be async, hand back something to await, or block."""
-    if inspect.iscoroutinefunction(callback):
-        return await callback(messages)
-    summary = await asyncio.to_thread(callback, messages)
-    return await summary if inspect.isawaitable(summary) else summary
-
-
 def summary_event(summary: str, **metadata: Any) -> SessionEvent[Any]:
-    """The event of a summary."""
+    """The event that a closed segment ends in; `rolling` metadata says that it covers all before it too."""
     return SessionEvent(message=summary, source=EventSource.SYSTEM, type=EventType.SUMMARY, metadata=metadata)
 
 
-def summary_of(session: Session[Any]) -> str | None:
-    """The newest summary that a closed segment ends in."""
-    newest = next((event for event in reversed(session.events) if event.type is EventType.SUMMARY), None)
-    return None if newest is None else summary_text(newest.message)
+def newest_summary(session: Session[Any]) -> SessionEvent[Any] | None:
+    """The event that a closed segment ends in, if it does."""
+    return next((event for event in reversed(session.events) if event.type == EventType.SUMMARY), None)
+
+
+def summaries_of(segments: Sequence[Session[Any]]) -> list[str]:
+    """The summaries of segments, oldest first, from the last one that covers all before it."""
+    found: list[str] = []
+    for segment in reversed(segments):
+        event = newest_summary(segment)
+        if event is not None:
+            found.append(summary_text(event.message))
+            if event.metadata.get("rolling"):
+                break
+    return found[::-1]
 
 
 def summary_text(message: Any) -> str:

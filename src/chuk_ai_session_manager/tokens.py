@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["LONG_TEXT", "VOCABULARY_WAIT_SECONDS", "count_tokens", "estimate_tokens", "is_estimated"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "LONG_TEXT",
+    "VOCABULARY_WAIT_SECONDS",
+    "count_tokens",
+    "estimate_tokens",
+    "is_estimated",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +31,9 @@ logger = logging.getLogger(__name__)
 # timeout, which with no network can hang for minutes: 3 s is ample for the disk and for a quick download, and
 # short enough not to look like a hang. It is waited out once a vocabulary, not once a count.
 VOCABULARY_WAIT_SECONDS = 3.0
+
+DEFAULT_MODEL = "gpt-4o-mini"
+"""Whose tokens are counted where no model is known, as in the original."""
 
 # The vocabulary that counts for a model tiktoken does not know; such a count is marked as an estimate.
 _BORROWED_ENCODING = "cl100k_base"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .exceptions import InvalidInput
+from .validation import check_count
 
 # Google's REST answers write the names of its SDK in camel case.
 _GOOGLE = {
@@ -43,6 +44,9 @@ def read_usage(usage: object) -> dict[str, int]:
     return read
 
 
+_MOST_TOKENS = 10**12
+
+
 class _Counts:
     """Token counts of a dict or object by name, nested ones by a dotted path; absent is 0."""
 
@@ -64,9 +68,10 @@ class _Counts:
             value = _field(value, name)
         if value is None:
             return 0
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise InvalidInput("read usage", f"{path} must be a whole number of at least 0")
-        return value
+        check_count(value, 0, path, "read usage")
+        if value > _MOST_TOKENS:
+            raise InvalidInput("read usage", f"{path} is more than any model call can have")
+        return int(value)
 
 
 def _field(container: Any, name: str) -> Any:
@@ -144,11 +149,16 @@ def usage_of(response: object) -> dict[str, int] | None:
 
 
 def response_text(response: object) -> str:
-    """The text of a model's answer: a text, an object's `.content`, or OpenAI's chat completion."""
-    content = getattr(response, "content", None)
-    if isinstance(content, str):
-        return content
+    """The text of a model's answer, of whichever provider, as an object or a dict."""
+    if isinstance(response, str):
+        return response
     choices = _field(response, "choices")
-    if isinstance(choices, Sequence) and choices:
+    if isinstance(choices, Sequence) and choices:  # OpenAI's chat completion, LiteLLM
         return str(_field(_field(choices[0], "message"), "content") or "")
-    return str(response if content is None else content)
+    for name in ("content", "output_text", "text"):  # Anthropic and others, OpenAI's Responses, Google
+        found = _field(response, name)
+        if isinstance(found, str):
+            return found
+        if isinstance(found, list):  # blocks, of which some are no text
+            return "".join(text for block in found if isinstance(text := _field(block, "text"), str))
+    return str(response)

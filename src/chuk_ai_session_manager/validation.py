@@ -36,13 +36,15 @@ def check_session_id(session_id: object, operation: str = "use a session") -> st
 
 
 def check_text(value: object, name: str, operation: str) -> None:
-    """Refuse what is not text.
+    """Refuse what is not text, or holds half of a surrogate pair, which no store can keep.
 
     Raises:
         InvalidInput: naming the type that came instead.
     """
     if not isinstance(value, str):
         raise InvalidInput(operation, f"{name} must be text (str), not {type(value).__name__}")
+    if not _is_whole(value):
+        raise InvalidInput(operation, f"{name} {_HALF_A_PAIR}")
 
 
 def check_name(value: object, name: str, operation: str) -> None:
@@ -56,16 +58,24 @@ def check_name(value: object, name: str, operation: str) -> None:
         raise InvalidInput(operation, f"{name} must not be empty")
 
 
-def check_at_least(value: float | None, least: float, name: str, operation: str) -> None:
-    """Refuse a number below `least`, or what is no number; `None` passes.
+def check_at_least(value: float, least: float, name: str, operation: str) -> None:
+    """Refuse a number below `least`, or what is no number.
 
     Raises:
         InvalidInput: naming the bound.
     """
-    if value is None:
-        return
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
         raise InvalidInput(operation, f"{name} must be a number, at least {least}")
+
+
+def check_count(value: int, least: int, name: str, operation: str) -> None:
+    """Refuse a count below `least`, or what is no whole number.
+
+    Raises:
+        InvalidInput: naming the bound.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidInput(operation, f"{name} must be a whole number, at least {least}")
 
 
 def check_ttl_hours(value: float | None, operation: str) -> None:
@@ -74,37 +84,76 @@ def check_ttl_hours(value: float | None, operation: str) -> None:
     Raises:
         InvalidInput: saying so.
     """
-    if value is not None and not value > 0:
+    if value is None:
+        return
+    check_at_least(value, 0, "a lifetime in hours", operation)
+    if value == 0:
         raise InvalidInput(operation, "a lifetime in hours must be above 0, or None for ever")
 
 
-def check_json_object(value: object, name: str, operation: str) -> None:
-    """Refuse what JSON cannot hold as an object and give back equal.
+def check_answer(response: object, model: object, provider: object, operation: str) -> None:
+    """Refuse an answer that is not text, or whose model has no name.
+
+    Raises:
+        InvalidInput: saying which.
+    """
+    check_text(response, "response", operation)
+    check_name(model, "model", operation)
+    check_text(provider, "provider", operation)
+
+
+def check_json_object(value: object, name: str, operation: str) -> dict[str, Any]:
+    """Refuse what is no dict, or holds what JSON cannot; give back a copy that nobody else holds.
 
     Raises:
         InvalidInput: naming the type that does not fit.
     """
-    if value == {}:
-        return
     if not isinstance(value, Mapping):
         raise InvalidInput(operation, f"{name} must be a dict, not {type(value).__name__}")
-    misfit = json_misfit(value)
+    misfit = json_misfit(value) if value else None
     if misfit:
         raise InvalidInput(operation, f"{name} must be JSON: {misfit}")
+    return {key: copied(item) for key, item in value.items()}
+
+
+def copied(value: Any) -> Any:
+    """A copy of a JSON value, so that what an application does to its own does not reach what is stored."""
+    if isinstance(value, Mapping):
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def json_misfit(value: Any, depth: int = 0) -> str | None:
-    """Why JSON cannot hold a value and give it back equal, or `None` if it can."""
-    if value is None or isinstance(value, str | bool | int):
+    """Why JSON cannot hold a value, or `None` if it can; a tuple it holds as a list."""
+    if value is None or isinstance(value, bool | int):
         return None
+    if isinstance(value, str):
+        return None if _is_whole(value) else f"a text in it {_HALF_A_PAIR}"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"it holds {value}, which JSON has no number for"
+    return _container_misfit(value, depth)
+
+
+def _container_misfit(value: Any, depth: int) -> str | None:
     if depth >= MAX_JSON_DEPTH:
         return f"it is nested deeper than {MAX_JSON_DEPTH} levels"
     if isinstance(value, Mapping):
         if any(not isinstance(key, str) for key in value):
             return "its keys must be text"
-        value = value.values()
+        value = [*value, *value.values()]
     elif not isinstance(value, list | tuple):
         return f"it holds a {type(value).__name__}"
     return next((misfit for item in value if (misfit := json_misfit(item, depth + 1))), None)
+
+
+_HALF_A_PAIR = "holds half of a surrogate pair: it is not valid Unicode"
+
+
+def _is_whole(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ..callbacks import call
 from ..session_manager import SessionManager
 from ..usage import response_text, usage_of
+from ..validation import check_answer
 
 __all__ = [
     "SessionManager",
@@ -52,8 +52,7 @@ async def track_conversation(
         StorageError: the store could not do it.
     """
     sm = SessionManager(session_id, infinite_context=infinite_context, token_threshold=token_threshold)
-    await sm.user_says(user_message)
-    return await sm.ai_responds(ai_response, model=model, provider=provider)
+    return await _exchange(sm, user_message, ai_response, model, provider)
 
 
 async def track_infinite_conversation(
@@ -89,8 +88,7 @@ async def track_infinite_conversation(
         token_threshold=token_threshold,
         max_turns_per_segment=max_turns,
     )
-    await sm.user_says(user_message)
-    return await sm.ai_responds(ai_response, model=model, provider=provider)
+    return await _exchange(sm, user_message, ai_response, model, provider)
 
 
 async def track_llm_call(
@@ -127,18 +125,18 @@ async def track_llm_call(
     sm = session_manager or SessionManager(
         session_id, infinite_context=infinite_context, token_threshold=token_threshold
     )
+    check_answer("", model, provider, "track_llm_call")
     await sm.user_says(user_input)
-    response = await _called(llm_function, user_input)
+    response = await call(llm_function, user_input)
     text = response_text(response)
     return text, await sm.ai_responds(text, model=model, provider=provider, usage=usage_of(response))
 
 
-async def _called(function: Callable[[str], Any], argument: str) -> Any:
-    """Call a function that may be async, or hand back something to await, or block."""
-    if inspect.iscoroutinefunction(function):
-        return await function(argument)
-    result = await asyncio.to_thread(function, argument)
-    return await result if inspect.isawaitable(result) else result
+async def _exchange(sm: SessionManager, question: str, answer: str, model: str, provider: str) -> str:
+    """Record both sides, or, where either is refused, neither."""
+    check_answer(answer, model, provider, "track a conversation")
+    await sm.user_says(question)
+    return await sm.ai_responds(answer, model=model, provider=provider)
 
 
 async def quick_conversation(
@@ -155,8 +153,7 @@ async def quick_conversation(
         StorageError: the store could not do it.
     """
     sm = SessionManager(infinite_context=infinite_context)
-    await sm.user_says(user_message)
-    await sm.ai_responds(ai_response, model=model, provider=provider)
+    await _exchange(sm, user_message, ai_response, model, provider)
     return await sm.get_stats()
 
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Generic, Protocol, Self
-from uuid import uuid4
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from ..exceptions import EventConflict, StorageError
 from ..validation import check_session_id
+from .event_source import EventSource
 from .session_event import MessageT, SessionEvent, content_of
 from .session_metadata import SessionMetadata
 from .session_run import RunStatus, SessionRun
 from .session_totals import EventIndex, SessionTotals
 from .token_usage import TokenSummary, TokenUsage
+
+
+def next_segment_id(session_id: str) -> str:
+    """The id of the segment that follows one.
+
+    It is made from the id before it, so that writers who reach the end of a segment together open
+    the same next one.
+    """
+    return str(uuid5(NAMESPACE_URL, f"chuk-ai-session-manager:segment-after:{session_id}"))
 
 
 class HomeStore(Protocol):
@@ -68,6 +78,7 @@ class Session(BaseModel, Generic[MessageT]):
     token_summary: TokenSummary = Field(default_factory=TokenSummary, repr=False)
 
     _store: HomeStore | None = PrivateAttr(default=None)
+    _stored_id: str | None = PrivateAttr(default=None)
     _index: EventIndex = PrivateAttr(default_factory=EventIndex)
 
     # -- what it adds up to ---------------------------------------------------------------------
@@ -85,7 +96,7 @@ class Session(BaseModel, Generic[MessageT]):
     @property
     def active_run(self) -> SessionRun | None:
         """The last run that is running, if any is."""
-        return next((run for run in reversed(self.runs) if run.status is RunStatus.RUNNING), None)
+        return next((run for run in reversed(self.runs) if run.status == RunStatus.RUNNING), None)
 
     @property
     def total_tokens(self) -> int:
@@ -104,7 +115,7 @@ class Session(BaseModel, Generic[MessageT]):
 
     async def get_token_usage_by_source(self) -> dict[str, TokenSummary]:
         """Token summaries of "user", "llm" and "system", of those that used any."""
-        return self._usage_by(lambda event: event.source.value)
+        return self._usage_by(lambda event: EventSource(event.source).value)
 
     async def get_token_usage_by_run(self) -> dict[str, TokenSummary]:
         """Token summaries by the events' `task_id`; those without one under "no_run", always there."""
@@ -135,7 +146,11 @@ class Session(BaseModel, Generic[MessageT]):
             EventConflict: another event was stored under this event's id.
             StorageError: the store could not do it.
         """
-        await self._home().append(self, [event])
+        if self.is_bound:
+            await self._home().append(self, [event])
+        else:  # not from a store, or under another id now: there is nothing to append to
+            self.record(event)
+            await self._home().save(self)
 
     def record(self, *events: SessionEvent[MessageT]) -> list[SessionEvent[MessageT]]:
         """Add events in memory and to the totals, all or none; one that is there already is left out.
@@ -149,7 +164,7 @@ class Session(BaseModel, Generic[MessageT]):
         index = self._events_index()
         new: dict[str, SessionEvent[MessageT]] = {}
         for event in events:
-            known = new.get(event.id) or self._known(event.id, index)
+            known = new.get(event.id) or index.by_id.get(event.id)
             if known is None:
                 new[event.id] = event
             elif known is not event and known != event:
@@ -161,10 +176,10 @@ class Session(BaseModel, Generic[MessageT]):
         index.catch_up(self.events)
         return list(new.values())
 
-    def _known(self, event_id: str, index: EventIndex) -> SessionEvent[MessageT] | None:
-        if event_id not in index.ids:
-            return None
-        return next(event for event in self.events if event.id == event_id)
+    def catch_up(self, stored: Session[MessageT]) -> None:
+        """Take over, in memory, the events that the session has where it is stored."""
+        known = self._events_index().by_id
+        self.record(*(event for event in stored.events if event.id not in known))
 
     def retract(self, events: Sequence[SessionEvent[MessageT]]) -> None:
         """Take events that could not be stored out of memory and the totals again."""
@@ -206,7 +221,7 @@ class Session(BaseModel, Generic[MessageT]):
 
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle the session, not the store that it lives in."""
-        unbound = {"_store": None, "_index": EventIndex()}
+        unbound = {"_store": None, "_stored_id": None, "_index": EventIndex()}
         return {**super().__getstate__(), "__pydantic_private__": unbound}
 
     # -- storage and family ---------------------------------------------------------------------
@@ -234,7 +249,7 @@ class Session(BaseModel, Generic[MessageT]):
         if parent_id is not None:
             check_session_id(parent_id, "create a session")
         session = cls(parent_id=parent_id, **session_fields)
-        home = store or _default_store()
+        home = _default_store() if store is None else store
         await home.create(session)
         await session._enter_with_parent(home)
         return session
@@ -263,16 +278,7 @@ class Session(BaseModel, Generic[MessageT]):
 
     async def ancestors(self) -> list[Session[Any]]:
         """The parent, its parent and so on, as far as they are stored."""
-        home, found, seen = self._home(), [], {self.id}
-        parent_id = self.parent_id
-        while parent_id and parent_id not in seen:
-            seen.add(parent_id)
-            parent = await home.get(parent_id)
-            if parent is None:
-                break
-            found.append(parent)
-            parent_id = parent.parent_id
-        return found
+        return await ancestors_of(self, self._home())
 
     async def descendants(self) -> list[Session[Any]]:
         """All stored children and theirs, depth first, the last child first."""
@@ -291,12 +297,26 @@ class Session(BaseModel, Generic[MessageT]):
 
     def bind(self, store: HomeStore) -> None:
         """Let the session live in a store; stores do this with what they hand out."""
-        self._store = store
+        self._store, self._stored_id = store, self.id
 
     @property
     def is_bound(self) -> bool:
-        """Whether a store handed the session out."""
-        return self._store is not None
+        """Whether a store handed the session out, or took it in, under this id."""
+        return self._store is not None and self._stored_id == self.id
 
     def _home(self) -> HomeStore:
-        return self._store or _default_store()
+        return _default_store() if self._store is None else self._store
+
+
+async def ancestors_of(session: Session[Any], home: HomeStore) -> list[Session[Any]]:
+    """A session's parent, its parent and so on, as far as a store has them."""
+    found: list[Session[Any]] = []
+    seen, parent_id = {session.id}, session.parent_id
+    while parent_id and parent_id not in seen:
+        seen.add(parent_id)
+        parent = await home.get(parent_id)
+        if parent is None:
+            break
+        found.append(parent)
+        parent_id = parent.parent_id
+    return found

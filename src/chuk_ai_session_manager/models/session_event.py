@@ -9,6 +9,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
 
+from ..pricing import load_prices
 from .event_source import EventSource
 from .event_type import EventType
 from .session_metadata import utc_now
@@ -19,7 +20,8 @@ MessageT = TypeVar("MessageT", default=Any)
 
 def content_of(message: Any) -> Any:
     """What a message says: a text itself, or the `content` of a chat message."""
-    return message.get("content") if isinstance(message, dict) and "content" in message else message
+    is_row = isinstance(message, dict) and ("content" in message or "role" in message)
+    return message.get("content") if is_row else message
 
 
 class SessionEvent(BaseModel, Generic[MessageT]):
@@ -74,6 +76,7 @@ class SessionEvent(BaseModel, Generic[MessageT]):
         if prompt is not None or completion is not None:
             self.token_usage = await TokenUsage.from_text(prompt, completion, model)
         else:
+            await load_prices()
             self.token_usage = TokenUsage(
                 prompt_tokens=prompt_tokens or 0, completion_tokens=completion_tokens or 0, model=model
             )

@@ -34,13 +34,13 @@ class SessionTotals:
     def count(self, event: SessionEvent[Any]) -> None:
         """Add one event: the one rule by which events move totals."""
         self.events += 1
-        if event.type is EventType.TOOL_CALL:
+        if event.type == EventType.TOOL_CALL:
             self.tool_calls += 1
-        elif event.type is EventType.MESSAGE:
+        elif event.type == EventType.MESSAGE:
             self.messages += 1
-            if event.source is EventSource.USER:
+            if event.source == EventSource.USER:
                 self.user_messages += 1
-            elif event.source is EventSource.LLM:
+            elif event.source == EventSource.LLM:
                 self.ai_messages += 1
         if event.usage is not None:
             self._bill(event.usage)
@@ -75,7 +75,7 @@ class SessionTotals:
 
 
 class EventIndex:
-    """Totals, ids and newest time of a list of events that others append to, cut or replace.
+    """Totals, events by id and newest time of a list of events that others append to, cut or replace.
 
     Each event is read once; a list that was cut or replaced is read anew.
     """
@@ -85,7 +85,7 @@ class EventIndex:
 
     def _reset(self) -> None:
         self.totals = SessionTotals()
-        self.ids: set[str] = set()
+        self.by_id: dict[str, SessionEvent[Any]] = {}
         self.newest: datetime | None = None
         self._seen = 0
         self._last: SessionEvent[Any] | None = None
@@ -99,7 +99,7 @@ class EventIndex:
             self._seen += 1
             self._last = event
             self.totals.count(event)
-            self.ids.add(event.id)
+            self.by_id[event.id] = event
             if self.newest is None or event.timestamp > self.newest:
                 self.newest = event.timestamp
         return self

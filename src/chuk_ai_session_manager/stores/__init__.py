@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from ..exceptions import StorageError
 from .base import EventStore, SessionStore, WholeSessionStore, store_of_sessions
 from .memory import DEFAULT_TTL_HOURS, MemoryStore
@@ -39,4 +37,9 @@ def open_store(url: str, *, ttl_hours: float | None = DEFAULT_TTL_HOURS) -> Even
 
 def without_password(url: str) -> str:
     """A URL as logs and listings may show it: without user, password and options."""
-    return re.sub(r"//[^/]*@", "//***@", url.partition("?")[0])
+    scheme, mark, rest = url.rpartition("://")
+    address, at, options = rest.partition("?")
+    if "@" in options:  # where the password ends cannot be told
+        return f"{scheme}{mark}***"
+    _user, at, host = address.rpartition("@")
+    return f"{scheme}{mark}***@{host}" if at else f"{scheme}{mark}{address}"

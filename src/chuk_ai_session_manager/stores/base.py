@@ -6,10 +6,12 @@ session. A store that can append in the time of one event says so by subclassing
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from ..exceptions import SessionAlreadyExists, SessionManagerError, StorageError
 from ..models import Session, SessionEvent
@@ -79,10 +81,15 @@ class EventStore(ABC):
 
 
 class WholeSessionStore:
-    """A store with only `get` and `save`, made to do what sessions ask of their store."""
+    """A store with only `get` and `save`, made to do what sessions ask of their store.
+
+    Appends to one session go one after the other here, however many managers share the store. It has no
+    way to keep out other processes: for those, use an `EventStore`.
+    """
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
+        self._appending = asyncio.Lock()
 
     async def get(self, session_id: str) -> AnySession | None:
         """The stored session, living here from now on."""
@@ -105,13 +112,21 @@ class WholeSessionStore:
         await self.save(session)
 
     async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
-        """Add the events to the session and store the whole of it; if that fails, take them out again."""
-        added = session.record(*events)
-        try:
-            await self.save(session)
-        except BaseException:
-            session.retract(added)
-            raise
+        """Add the events to the session as it is stored, and store the whole of it, or nothing."""
+        async with self._appending:
+            stored = await self.get(session.id)
+            if isinstance(stored, Session) and stored is not session:
+                stored.record(*events)
+                await self.save(stored)
+                session.catch_up(stored)
+                return
+            # The live object itself; or a store that does not find what it was given.
+            added = session.record(*events)
+            try:
+                await self.save(session)
+            except BaseException:
+                session.retract(added)
+                raise
 
 
 @contextmanager
@@ -125,6 +140,15 @@ def _wrapped_errors(action: str) -> Iterator[None]:
         raise StorageError(f"The store could not {action}: {problem}") from problem
 
 
+# The adapters in use by their stores' `id()`, so that all who use one store take turns.
+_adapters: WeakValueDictionary[int, WholeSessionStore] = WeakValueDictionary()
+
+
 def store_of_sessions(store: SessionStore) -> EventStore | WholeSessionStore:
     """A store as sessions need it: as it is if it appends, else saving whole sessions."""
-    return store if isinstance(store, EventStore) else WholeSessionStore(store)
+    if isinstance(store, EventStore):
+        return store
+    adapter = _adapters.get(id(store))
+    if adapter is None:
+        adapter = _adapters[id(store)] = WholeSessionStore(store)
+    return adapter

@@ -6,12 +6,14 @@ import heapq
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from ..exceptions import SessionAlreadyExists, session_not_found
-from ..validation import check_at_least, check_session_id, check_ttl_hours
+from ..models.session import next_segment_id
+from ..validation import check_at_least, check_count, check_session_id, check_ttl_hours
 from .base import AnyEvent, AnySession, EventStore
 
 logger = logging.getLogger(__name__)
@@ -24,9 +26,14 @@ DEFAULT_MAX_SESSIONS = 10_000
 
 @dataclass(slots=True, eq=False)
 class _Conversation:
-    """A session and all that descend from it: they expire together, never half of them."""
+    """The segments of one conversation: they expire together, never half of them.
+
+    Writing to it keeps those that it is a child of alive too: no parent expires before its child.
+    """
 
     expires_at: float
+    parent: _Conversation | None = None
+    children: int = 0
     session_ids: set[str] = field(default_factory=set)
 
 
@@ -34,7 +41,8 @@ class MemoryStore(EventStore):
     """Keeps sessions as live objects: `get` gives the very object that was saved.
 
     A conversation that nobody has written to for `ttl_hours` is gone and its memory freed; with
-    more than `max_sessions` sessions, the conversations that were written to longest ago are. `None`
+    more than `max_sessions` sessions, the conversations that were written to longest ago are (never
+    the one being written to, or its parents: a single endless conversation has no bound). `None`
     means for ever, and without bound. Nothing outlives the process.
 
     Raises:
@@ -49,7 +57,8 @@ class MemoryStore(EventStore):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_ttl_hours(ttl_hours, "open a store")
-        check_at_least(max_sessions, 1, "max_sessions", "open a store")
+        if max_sessions is not None:
+            check_count(max_sessions, 1, "max_sessions", "open a store")
         self._ttl = math.inf if ttl_hours is None else ttl_hours * 3600
         self._max_sessions = math.inf if max_sessions is None else max_sessions
         self._clock = clock
@@ -62,10 +71,10 @@ class MemoryStore(EventStore):
         self._warned = False
 
     @property
-    def sessions(self) -> dict[str, AnySession]:
-        """The live sessions by id; a view to look at, not to change."""
+    def sessions(self) -> Mapping[str, AnySession]:
+        """The live sessions by id, to look at."""
         self._free_expired()
-        return self._sessions
+        return MappingProxyType(self._sessions)
 
     async def get(self, session_id: str) -> AnySession | None:
         """The live session itself, or `None`."""
@@ -115,7 +124,7 @@ class MemoryStore(EventStore):
         if conversation is not None:
             conversation.session_ids.discard(session_id)
             if not conversation.session_ids:
-                self._by_last_write.pop(conversation, None)
+                self._forget(conversation)
                 self._forget_empty()
 
     async def list_sessions(self, prefix: str = "") -> list[str]:
@@ -134,9 +143,12 @@ class MemoryStore(EventStore):
         check_at_least(additional_hours, 0, "additional_hours", "extend a session's life")
         self._free_expired()
         conversation = self._conversations.get(session_id)
-        if conversation is not None:
-            conversation.expires_at += additional_hours * 3600
-        return conversation is not None
+        if conversation is None:
+            return False
+        conversation.expires_at += additional_hours * 3600
+        for parent in _with_parents(conversation)[1:]:
+            parent.expires_at = max(parent.expires_at, conversation.expires_at)
+        return True
 
     def get_stats(self) -> dict[str, Any]:
         """How many sessions and conversations are kept, and within what bounds."""
@@ -154,6 +166,7 @@ class MemoryStore(EventStore):
     def _keep(self, session: AnySession) -> None:
         check_session_id(session.id, "save a session")
         conversation = self._conversations.get(session.id)
+        is_new = conversation is None
         if conversation is None:
             conversation = self._conversation_for(session)
             conversation.session_ids.add(session.id)
@@ -161,21 +174,31 @@ class MemoryStore(EventStore):
         self._sessions[session.id] = session
         session.bind(self)
         self._renew(conversation)
-        self._free_oldest(but=conversation)
+        if is_new:
+            self._free_oldest(but=conversation)
 
     def _conversation_for(self, session: AnySession) -> _Conversation:
-        """The parent's conversation, or a new one."""
-        found = self._conversations.get(session.parent_id) if session.parent_id else None
-        if found is None:
-            found = _Conversation(self._clock() + self._ttl)
-            if not math.isinf(self._ttl):
-                heapq.heappush(self._due, (found.expires_at, id(found), found))
+        """The conversation that the session continues, or a new one, a child of its parent's."""
+        parent = self._conversations.get(session.parent_id) if session.parent_id else None
+        if parent is not None and session.id == next_segment_id(session.parent_id or ""):
+            return parent
+        found = _Conversation(self._clock() + self._ttl)
+        if parent is not None:
+            _make_child(found, parent)
+        if not math.isinf(self._ttl):
+            heapq.heappush(self._due, (found.expires_at, id(found), found))
+        for child_id in session.child_ids:  # children that were saved before it
+            child = self._conversations.get(child_id)
+            if child is not None and child.parent is None:
+                _make_child(child, found)
         return found
 
     def _renew(self, conversation: _Conversation) -> None:
-        conversation.expires_at = max(conversation.expires_at, self._clock() + self._ttl)
-        self._by_last_write.pop(conversation, None)
-        self._by_last_write[conversation] = None
+        expires_at = self._clock() + self._ttl
+        for renewed in reversed(_with_parents(conversation)):
+            renewed.expires_at = max(renewed.expires_at, expires_at)
+            self._by_last_write.pop(renewed, None)
+            self._by_last_write[renewed] = None
 
     def _free_expired(self) -> None:
         now = self._clock()
@@ -187,10 +210,12 @@ class MemoryStore(EventStore):
                 heapq.heappush(self._due, (conversation.expires_at, number, conversation))
 
     def _free_oldest(self, but: _Conversation) -> None:
+        """Free conversations, children before their parents, until no more than so many sessions are left."""
         while len(self._sessions) > self._max_sessions:
-            oldest = next(iter(self._by_last_write))
-            if oldest is but:
-                break
+            without_children = (each for each in self._by_last_write if not each.children)
+            oldest = next((each for each in without_children if each is not but), None)
+            if oldest is None:
+                return
             self._free(oldest)
             self._forget_empty()
             if not self._warned:
@@ -202,14 +227,36 @@ class MemoryStore(EventStore):
                 )
 
     def _free(self, conversation: _Conversation) -> None:
-        self._by_last_write.pop(conversation, None)
+        self._forget(conversation)
         for session_id in conversation.session_ids:
             self._sessions.pop(session_id, None)
             self._conversations.pop(session_id, None)
         conversation.session_ids.clear()
+
+    def _forget(self, conversation: _Conversation) -> None:
+        self._by_last_write.pop(conversation, None)
+        if conversation.parent is not None:
+            conversation.parent.children -= 1
+            conversation.parent = None
 
     def _forget_empty(self) -> None:
         """Drop the entries of emptied conversations once they are the most: each would wait out its time."""
         if len(self._due) > 2 * len(self._by_last_write) + 64:
             self._due = [entry for entry in self._due if entry[2].session_ids]
             heapq.heapify(self._due)
+
+
+def _make_child(conversation: _Conversation, parent: _Conversation) -> None:
+    conversation.parent = parent
+    parent.children += 1
+    parent.expires_at = max(parent.expires_at, conversation.expires_at)
+
+
+def _with_parents(conversation: _Conversation) -> list[_Conversation]:
+    """A conversation, its parent and so on; a circle, which applications can make, ends."""
+    found: list[_Conversation] = []
+    at: _Conversation | None = conversation
+    while at is not None and at not in found:
+        found.append(at)
+        at = at.parent
+    return found

@@ -1,0 +1,140 @@
+"""What is counted and billed of an event on its way into a session."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .exceptions import TokenLimitExceeded
+from .models import CallUsage, SessionEvent, TokenUsage
+from .pricing import call_cost, load_prices
+
+# System prompts and summaries of a manager's, each in a model or two.
+_PREFACES_KEPT = 16
+
+
+@dataclass(slots=True)
+class Draft:
+    """An event on its way in: what is counted of it, and the model call that made it, if one did."""
+
+    event: SessionEvent[Any]
+    text: str | None
+    """What its tokens are counted of; `None` where none are."""
+    model: str
+    provider: str = "unknown"
+    is_call: bool = False
+    reported: dict[str, int] | None = None
+    """The provider's own counts of the call."""
+
+    @property
+    def tokens(self) -> int:
+        """Content tokens, once they are counted."""
+        return self.event.token_usage.total_tokens if self.event.token_usage else 0
+
+    @property
+    def cost(self) -> float:
+        """What its model call costs in USD, as far as that is known."""
+        return (self.event.usage.cost_usd or 0.0) if self.event.usage else 0.0
+
+
+async def count(drafts: Sequence[Draft]) -> None:
+    """Put content tokens on each draft's event, and the bill on each call that its provider reported."""
+    for draft in drafts:
+        if draft.text is None:
+            continue
+        tokens = await TokenUsage.count_tokens(draft.text, draft.model)
+        draft.event.token_usage = TokenUsage(
+            prompt_tokens=0 if draft.is_call else tokens,
+            completion_tokens=tokens if draft.is_call else 0,
+            total_tokens=tokens,
+            model=draft.model,
+            estimated_cost_usd=None,
+            estimated=TokenUsage.is_estimated(draft.model),
+        )
+        if draft.reported is not None:
+            await _bill(draft, draft.reported)
+
+
+async def bill_estimated(
+    drafts: Sequence[Draft], length: int, preface_length: Callable[[str], Awaitable[int]]
+) -> None:
+    """Put a bill on each call whose provider reported none: for what it would have been sent.
+
+    Args:
+        drafts: the events, in order, counted.
+        length: content tokens of the session before them.
+        preface_length: tokens, in a model's count, of what it is sent before the session's messages.
+    """
+    for draft in drafts:
+        if draft.is_call and draft.reported is None:
+            sent = length + await preface_length(draft.model)
+            await _bill(draft, {"input_tokens": sent, "output_tokens": draft.tokens})
+        length += draft.tokens
+
+
+async def _bill(draft: Draft, counts: dict[str, int]) -> None:
+    await load_prices()
+    priced = {name: tokens for name, tokens in counts.items() if name != "reasoning_tokens"}
+    cost = call_cost(draft.model, draft.provider, **priced)
+    draft.event.usage = CallUsage(
+        model=draft.model,
+        provider=draft.provider,
+        cost_usd=cost,
+        estimated=draft.reported is None,
+        **counts,
+    )
+    if draft.event.token_usage is not None:
+        # The call's cost, so that a session's costs are the sum of its events'; a question costs nothing yet.
+        draft.event.token_usage.estimated_cost_usd = cost
+
+
+@dataclass(slots=True, frozen=True)
+class Limits:
+    """The most that a conversation may be, in content tokens, and may cost, in USD."""
+
+    tokens: int | None
+    cost: float | None
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self.tokens is not None or self.cost is not None
+
+    def check(self, length: int, spent: float, drafts: Sequence[Draft]) -> None:
+        """Refuse drafts that would exceed a limit, or ask on when all the money is spent.
+
+        Args:
+            length: content tokens of the conversation before them.
+            spent: what it cost before them, in USD.
+            drafts: what is to be added, counted.
+
+        Raises:
+            TokenLimitExceeded: with the limit, and what it would have come to.
+        """
+        added = sum(draft.tokens for draft in drafts)
+        if self.tokens is not None and added and length + added > self.tokens:
+            raise TokenLimitExceeded(self.tokens, length + added)
+        if self.cost is None:
+            return
+        cost = spent + sum(draft.cost for draft in drafts)
+        # A question is refused once the money is spent, so that no further call is made for it.
+        asks_on = added and not any(draft.is_call for draft in drafts) and cost >= self.cost > 0
+        if cost > self.cost or asks_on:
+            text = f"Cost limit exceeded: {cost:.6f} USD of {self.cost} USD"
+            raise TokenLimitExceeded(self.cost, cost, text)
+
+
+@dataclass(slots=True)
+class LengthCache:
+    """Lengths in tokens of the few texts that go before the messages, call after call."""
+
+    _lengths: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    async def length(self, text: str, model: str) -> int:
+        """How long a text is for a model, counted once."""
+        key = (text, model)
+        if key not in self._lengths:
+            if len(self._lengths) >= _PREFACES_KEPT:
+                self._lengths.clear()
+            self._lengths[key] = await TokenUsage.count_tokens(text, model)
+        return self._lengths[key]
