@@ -47,6 +47,7 @@ def test_demo_replays_real_conversations() -> None:
         "Sessions:        20, in 20 segments",
         "610 of 610 (20 system, 182 user, 285 assistant, 123 tool)",
         "Tool calls:      123",
+        "(0 calls unpriced)",
         "20 of 20 conversations equal",
     ):
         assert fact in run.stdout

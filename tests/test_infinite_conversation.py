@@ -105,7 +105,7 @@ async def test_unknown_sessions_and_missing_callbacks(session: Session[Any]) -> 
         await manager.process_message("nobody", "x", EventSource.USER, fake_llm)
     with pytest.raises(SessionNotFound, match="Session nobody not found"):
         await manager.build_context_for_llm("nobody")
-    with pytest.raises(InvalidSessionOperation, match="the message is stored.*llm_callback"):
+    with pytest.raises(InvalidSessionOperation, match=r"the message is stored.*llm_callback"):
         await manager.process_message(session.id, "x", EventSource.USER, None)
     assert len(session.events) == 1
 

@@ -163,6 +163,12 @@ def test_plain_messages_are_what_was_said() -> None:
     assert plain_messages(recorded(rows)) == [rows[1], rows[4]]
 
 
+@pytest.mark.parametrize("content", [{}, {"content": None}, {"content": ""}])
+def test_a_request_for_tools_without_words_says_nothing(content: Row) -> None:
+    row = {"role": "assistant", "tool_calls": [call("a")]} | content
+    assert plain_messages(recorded([row])) == []
+
+
 def test_system_messages_can_stay_out() -> None:
     rows = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
     assert full_messages(recorded(rows), include_system=False) == rows[1:]
@@ -199,6 +205,8 @@ def test_text_that_counts(row: Row, text: str) -> None:
         ([{"role": "user", "content": "x"}, {"role": "bot", "content": "x"}], r"messages\[1\] needs a role"),
         ([{"role": "user", "content": None}], "needs a content"),
         ([{"role": "user", "content": 5}], "needs a content"),
+        ([{"role": ["user"], "content": "x"}], "needs a role"),
+        ([{"role": "assistant", "content": "x", "tool_calls": [{"id": "a", "type": ["f"]}]}], "tool_calls"),
         ([{"role": "tool", "content": "x"}], "tool_call_id"),
         ([{"role": "tool", "content": "x", "tool_call_id": ""}], "tool_call_id"),
         ([{"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}], "tool_calls"),

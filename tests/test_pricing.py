@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from genai_prices import Usage, calc_price
 from hypothesis import given
@@ -76,8 +78,10 @@ def test_cached_tokens_without_a_price_of_their_own_cost_as_input() -> None:
     assert cost == pytest.approx(100e-6)
 
 
-@pytest.mark.parametrize(("model", "price"), [("", 1.0), ("mine", -1.0), ("mine", float("nan"))])
-def test_prices_that_cannot_be_right(model: str, price: float) -> None:
+@pytest.mark.parametrize(
+    ("model", "price"), [("", 1.0), (5, 1.0), ("mine", -1.0), ("mine", float("nan")), ("mine", "1")]
+)
+def test_prices_that_cannot_be_right(model: Any, price: Any) -> None:
     with pytest.raises(InvalidInput, match="set_price"):
         set_price(model, input=price, output=1)
 

@@ -15,6 +15,7 @@ from chuk_ai_session_manager.exceptions import (
     InvalidInput,
     SessionManagerError,
     SessionNotFound,
+    StorageError,
     TokenLimitExceeded,
 )
 from chuk_ai_session_manager.models import EventSource, EventType, Session
@@ -73,6 +74,28 @@ class TestIds:
         assert len({sm.session_id for sm in managers}) == 10
         for at, sm in enumerate(managers):
             assert [row["content"] for row in await sm.get_conversation()] == [f"{at}-{n}" for n in range(5)]
+
+    async def test_ten_managers_on_one_session(self) -> None:
+        managers = [SessionManager("mine") for _ in range(10)]
+        await asyncio.gather(*(sm.user_says(f"{at}-{n}") for at, sm in enumerate(managers) for n in range(5)))
+        said = [row["content"] for row in await managers[0].get_conversation()]
+        assert len(set(said)) == 50
+        for at in range(10):  # each manager's in the order of its calls
+            assert [text for text in said if text.startswith(f"{at}-")] == [f"{at}-{n}" for n in range(5)]
+
+    async def test_many_first_readings_open_it_once(self) -> None:
+        class CountingStore(MemoryStore):
+            created = 0
+
+            async def create(self, session: Session[Any]) -> None:
+                self.created += 1
+                await asyncio.sleep(0.01)
+                await super().create(session)
+
+        store = CountingStore()
+        sm = SessionManager(store=store)
+        await asyncio.gather(*(sm.get_stats() for _ in range(5)), sm.user_says("hello"))
+        assert store.created == 1
 
     async def test_a_parent_is_entered_and_an_unknown_one_kept(self) -> None:
         parent = SessionManager()
@@ -313,6 +336,13 @@ class TestSystemPrompt:
         assert (await told.get_messages_for_llm())[0]["content"] == "Be long"
         assert (await stored("mine")).metadata.properties["system_prompt"] == "Be brief"
 
+    async def test_another_manager_s_update_is_seen(self) -> None:
+        sm, other = SessionManager("mine", system_prompt="one"), SessionManager("mine")
+        await sm.user_says("hello")
+        await other.user_says("hello")
+        await other.update_system_prompt("two")
+        assert (await sm.get_messages_for_llm())[0]["content"] == "two"
+
     async def test_updates_before_and_after_are_kept(self) -> None:
         sm = SessionManager("mine")
         await sm.update_system_prompt("one")
@@ -477,6 +507,13 @@ class TestLimits:
             await sm.ai_responds("a", model="gpt-4", usage=usage)
         assert (await sm.get_stats())["estimated_cost"] == pytest.approx(0.09)
 
+    async def test_no_dollars_at_all_lets_what_costs_nothing_pass(self) -> None:
+        sm = SessionManager(cost_limit=0)
+        await sm.user_says("q")
+        await sm.ai_responds("a", model="my-local-model")
+        with pytest.raises(TokenLimitExceeded):
+            await sm.ai_responds("a", model="gpt-4")
+
     async def test_no_question_is_taken_once_the_money_is_spent(self) -> None:
         sm = SessionManager(cost_limit=0.03)
         await sm.ai_responds("a", model="gpt-4", usage={"input_tokens": 1000, "output_tokens": 0})
@@ -571,6 +608,38 @@ class TestWholeConversations:
         assert event.message["tool"] == "add"
         assert await sm.get_messages_for_llm() == [rows[0], rows[3]]
         assert (await sm.get_stats())["llm_calls"] == 2
+
+    @pytest.mark.usefixtures("exact_counting")
+    async def test_each_answer_is_billed_for_all_before_it(self) -> None:
+        sm = SessionManager()
+        rows = [{"role": role, "content": "hello world"} for role in ("user", "assistant") * 3]
+        await sm.add_messages(
+            [{"role": "system", "content": "hello"}, *rows], model="gpt-4o", provider="openai"
+        )
+        session = await stored(sm.session_id)
+        bills = [event.usage for event in session.events if event.usage]
+        assert [bill.input_tokens for bill in bills] == [1 + 2, 1 + 6, 1 + 10]
+        assert {(bill.model, bill.provider) for bill in bills} == {("gpt-4o", "openai")}
+        assert session.events[1].metadata["provider"] == "openai"
+
+    async def test_what_a_limit_refuses_is_not_even_begun(self) -> None:
+        rows = [
+            {"role": "system", "content": "Be brief"},
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "many words " * 50},
+        ]
+        for infinite in (False, True):
+            sm = SessionManager(f"new-{infinite}", token_limit=20, infinite_context=infinite)
+            with pytest.raises(TokenLimitExceeded):
+                await sm.add_messages(rows)
+            assert await get_backend().list_sessions() == []
+            sm = SessionManager(f"old-{infinite}", token_limit=110, infinite_context=infinite)
+            await sm.user_says("many words " * 5)
+            with pytest.raises(TokenLimitExceeded):
+                await sm.add_messages(rows)
+            session = await stored(sm.session_id)
+            assert (len(session.events), session.metadata.properties) == (1, {})
+            await get_backend().delete(sm.session_id)
 
     async def test_an_empty_list_adds_nothing(self) -> None:
         sm = SessionManager()
@@ -763,6 +832,74 @@ class TestInfiniteContext:
         assert of_all["session_chain"] == await sm.get_session_chain()
         assert "session_chain" not in of_one
         assert len(await sm.get_conversation(include_all_segments=False)) == 2
+
+    async def test_dates_are_those_of_the_whole_conversation(self) -> None:
+        sm = SessionManager("root", infinite_context=True, max_turns_per_segment=1)
+        for _ in range(3):
+            await sm.user_says("hello")
+        stats = await sm.get_stats()
+        assert stats["created_at"] == (await stored("root")).metadata.created_at.isoformat()
+        segments = [await stored(one) for one in stats["session_chain"]]
+        newest = max(segment.last_update_time for segment in segments)
+        assert stats["last_update"] == newest.isoformat()
+
+    async def test_tools_go_where_the_conversation_is(self) -> None:
+        sm, other = (SessionManager("root", infinite_context=True, max_turns_per_segment=2) for _ in range(2))
+        await sm.user_says("one")
+        for text in ("two", "three"):
+            await other.user_says(text)
+        assert await sm.tool_used("clock", {}, "noon") == other.session_id
+        assert (await stored("root")).totals.tool_calls == 0
+
+    async def test_parents_in_a_circle_end(self) -> None:
+        await get_backend().save(Session(id="a", parent_id="b"))
+        await get_backend().save(Session(id="b", parent_id="a"))
+        sm = SessionManager("a", infinite_context=True)
+        async with asyncio.timeout(20):
+            await sm.ai_responds("hello")
+            assert await sm.get_session_chain() == ["b", "a"]
+            assert (await sm.get_messages_for_llm())[-1]["content"] == "hello"
+
+    async def test_a_thousand_segments_without_a_summary(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def never(*arguments: Any) -> None: ...
+
+        monkeypatch.setattr(SessionManager, "_summarise", never)
+        sm = SessionManager(infinite_context=True, max_turns_per_segment=1, summary_max_tokens=50)
+        for number in range(1_100):
+            await sm.user_says(f"What is number {number} good for?")
+        rows = await sm.get_messages_for_llm()
+        assert len(rows) == 2
+        assert "number 1098" in rows[0]["content"]
+
+    async def test_an_outage_after_the_message_was_stored_is_no_reason_to_say_it_again(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class FailingStore(MemoryStore):
+            fails = False
+
+            async def get(self, session_id: str) -> Session[Any] | None:
+                if self.fails:
+                    raise StorageError("down")
+                return await super().get(session_id)
+
+        store = FailingStore()
+
+        async def callback(messages: list[dict[str, Any]]) -> str:
+            store.fails = True
+            return "secret"
+
+        sm = SessionManager(
+            "root", store=store, infinite_context=True, max_turns_per_segment=2, summary_callback=callback
+        )
+        for number in range(5):
+            store.fails = False
+            await sm.user_says(f"m{number}")
+        store.fails = False
+        assert [row["content"] for row in await sm.get_conversation()] == [
+            f"m{number}" for number in range(5)
+        ]
+        assert "was not stored: StorageError" in caplog.text
+        assert "secret" not in caplog.text
 
     async def test_many_writers_open_one_next_segment(self) -> None:
         managers = [SessionManager("root", infinite_context=True, max_turns_per_segment=3) for _ in range(5)]

@@ -78,6 +78,14 @@ async def test_reading_an_unknown_id_makes_nothing(read: Any) -> None:
     assert await get_backend().list_sessions() == []
 
 
+@pytest.mark.parametrize("answer", [("hi", None), ("hi", "a", ""), ("hi", "a", "m", None)])
+@pytest.mark.parametrize("track", [track_conversation, track_infinite_conversation, quick_conversation])
+async def test_of_an_exchange_both_sides_are_kept_or_neither(track: Any, answer: tuple[Any, ...]) -> None:
+    with pytest.raises(InvalidInput):
+        await track(*answer)
+    assert await get_backend().list_sessions() == []
+
+
 class TestTrackLlmCall:
     RESPONSES = (
         "the answer",
@@ -161,6 +169,9 @@ class TestTrackLlmCall:
 
         with pytest.raises(InvalidInput):
             await track_llm_call(5, llm)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput):
+            await track_llm_call("q", llm, model="")
+        assert await get_backend().list_sessions() == []
 
     async def test_segments(self) -> None:
         sm_id = None

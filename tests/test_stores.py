@@ -166,6 +166,15 @@ class TestMemory:
         with pytest.raises(InvalidInput):
             await store.extend_session_ttl("s", -1)
 
+    async def test_a_write_never_shortens_a_life(self, clock: Clock) -> None:
+        store = MemoryStore(ttl_hours=1, clock=clock)
+        session: Session[Any] = Session()
+        await store.save(session)
+        await store.extend_session_ttl(session.id, 5)
+        await session.add_event_and_save(event())
+        clock.now += 5 * HOUR
+        assert await store.get(session.id) is session
+
     async def test_no_more_than_so_many_are_kept(self, caplog: pytest.LogCaptureFixture) -> None:
         store = MemoryStore(max_sessions=3)
         with caplog.at_level(logging.WARNING):
@@ -303,6 +312,9 @@ class TestStoresOfOthers:
         with pytest.raises(StorageError, match=r"save session .*: disk on fire") as caught:
             await sm.user_says("second")
         assert isinstance(caught.value.__cause__, OSError)
+        session = sm._session
+        assert session is not None
+        assert session.total_tokens == Session(events=session.events).events[0].token_usage.total_tokens  # type: ignore[union-attr]
         store.fails = False
         await sm.user_says("third")
         assert [row["content"] for row in await sm.get_conversation()] == ["first", "third"]

@@ -93,6 +93,7 @@ def test_shapes(usage: dict[str, Any], expected: dict[str, int], shape: Any) -> 
         {"prompt_tokens": "12", "completion_tokens": 5},
         {"prompt_tokens": 1.5, "completion_tokens": 5},
         {"prompt_tokens": True, "completion_tokens": 5},
+        {"prompt_tokens": 10**400},
         {"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 11}},
     ],
 )
@@ -113,6 +114,11 @@ def test_a_response_brings_its_usage_or_none() -> None:
     [
         "hello",
         SimpleNamespace(content="hello"),
+        {"content": "hello"},
+        SimpleNamespace(content=[SimpleNamespace(type="text", text="hel"), SimpleNamespace(text="lo")]),
+        {"content": [{"type": "thinking", "thinking": "…"}, {"type": "text", "text": "hello"}]},
+        SimpleNamespace(output_text="hello"),
+        SimpleNamespace(text="hello"),
         {"choices": [{"message": {"content": "hello"}}]},
         SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content="hello"))]),
     ],

@@ -60,7 +60,8 @@ async def live_segment(session: AnySession, home: HomeStore) -> AnySession:
 
 async def segments_up_to(session: AnySession, home: HomeStore) -> list[AnySession]:
     """A session and the segments before it, the first one first."""
-    return [*reversed(await ancestors_of(session, home)), session]
+    earlier = [segment async for segment in ancestors_of(session, home)]
+    return [*reversed(earlier), session]
 
 
 async def background_of(
@@ -71,10 +72,10 @@ async def background_of(
     The start is there when the segment begins with an answer or a tool's result: the events from
     the user's message on, so that nothing is answered that was not asked.
     """
-    before = await _parent_of(session, home)
+    before = await home.get(session.parent_id) if session.parent_id else None
     if before is None:
         return None, []
-    return await summary_up_to(before, home, summarizer), await _start_of_exchange(session, before, home)
+    return await summary_up_to(before, home, summarizer), await _start_of_exchange(session, home)
 
 
 def context_row(summary: str) -> ChatMessage:
@@ -93,42 +94,45 @@ async def summary_up_to(
         summarizer: what bounds it.
         latest: the segment's own, if it is not stored yet.
     """
-    summaries: list[str] = [] if latest is None else [latest]
-    at: AnySession | None = segment if latest is None else await _parent_of(segment, home)
-    while at is not None:
-        event = newest_summary(at)
-        # Without one, its writer was cut off, or is still at it.
-        own = built_in_summary(plain_messages(at.events)) if event is None else summary_text(event.message)
-        summaries.append(own)
-        if event is not None and event.metadata.get("rolling"):
-            break
-        at = await _parent_of(at, home)
+    summaries: list[str] = []
+    if latest is None:
+        latest, covers_all = _own_summary(segment)
+    else:
+        covers_all = False
+    summaries.append(latest)
+    if not covers_all:
+        async for earlier in ancestors_of(segment, home):
+            summary, covers_all = _own_summary(earlier)
+            summaries.append(summary)
+            if covers_all:
+                break
     return await summarizer.join(summaries[::-1])
 
 
-async def _parent_of(session: AnySession, home: HomeStore) -> AnySession | None:
-    return await home.get(session.parent_id) if session.parent_id else None
+def _own_summary(segment: AnySession) -> tuple[str, bool]:
+    """What a closed segment ends in, and whether it covers all before it too."""
+    event = newest_summary(segment)
+    if event is None:  # its writer was cut off, or is still at it
+        return built_in_summary(plain_messages(segment.events)), False
+    return summary_text(event.message), bool(event.metadata.get("rolling"))
 
 
-async def _start_of_exchange(
-    session: AnySession, before: AnySession | None, home: HomeStore
-) -> list[AnyEvent]:
+async def _start_of_exchange(session: AnySession, home: HomeStore) -> list[AnyEvent]:
     """The question that a segment's first events answer, and the calls whose results they are.
 
     Not what lies between: in an agent's long run that may be any number of segments, which are summarised.
     """
-    spoken = [event for event in session.events[:1] if _is_said(event)]
-    if not spoken or _is_question(spoken[0]):
+    first = session.events[0] if session.events else None
+    if first is None or first.type == EventType.SUMMARY or _is_question(first):
         return []
     calls: list[AnyEvent] = []
-    if spoken[0].type == EventType.TOOL_CALL and before is not None:
-        calling = [at for at, event in enumerate(before.events) if calls_of(event.message)]
-        calls = [event for event in before.events[calling[-1] :] if _is_said(event)] if calling else []
-    while before is not None:
+    async for before in ancestors_of(session, home):
+        if first.type == EventType.TOOL_CALL and not calls:
+            calling = [at for at, event in enumerate(before.events) if calls_of(event.message)]
+            calls = [event for event in before.events[calling[-1] :] if _is_said(event)] if calling else []
         question = next((event for event in reversed(before.events) if _is_question(event)), None)
         if question is not None:
             return [question, *calls]
-        before = await _parent_of(before, home)
     return calls
 
 

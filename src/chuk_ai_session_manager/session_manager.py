@@ -524,7 +524,9 @@ class SessionManager:
             metadata=SessionMetadata(properties=self._properties | prompt),
         )
         self._was_made = True
-        self._prompt_is_own = self._prompt_is_unsaved = False
+        self._prompt_is_unsaved = False
+        # An application's own `Session.create` may have left the properties out.
+        self._prompt_is_own = bool(prompt) and not prompt.items() <= session.metadata.properties.items()
         return session
 
     def _adopt(self, session: Session[Any]) -> None:
@@ -575,7 +577,8 @@ class SessionManager:
             session = await live_segment(session, home)  # others may have gone on meanwhile
             if is_full(session, self._token_threshold, self._max_turns_per_segment):
                 following, was_made_here = await open_next_segment(session, home)
-                closed += [session] if was_made_here else []
+                if was_made_here:
+                    closed.append(session)
                 session = following
         await home.append(session, [draft.event for draft in drafts])
         return session

@@ -287,7 +287,7 @@ async def _ancestors(session: AnySession) -> list[AnySession]:
         return (await session.ancestors())[::-1]
     # This module's own names, looked up now, so that an application can swap them.
     home = event_store(ChukSessionsStore(get_backend()))
-    return (await ancestors_of(session, home))[::-1]
+    return [ancestor async for ancestor in ancestors_of(session, home)][::-1]
 
 
 # -- fitting -------------------------------------------------------------------------------------

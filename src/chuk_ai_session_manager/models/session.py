@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any, Generic, Protocol, Self
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -278,7 +278,7 @@ class Session(BaseModel, Generic[MessageT]):
 
     async def ancestors(self) -> list[Session[Any]]:
         """The parent, its parent and so on, as far as they are stored."""
-        return await ancestors_of(self, self._home())
+        return [ancestor async for ancestor in ancestors_of(self, self._home())]
 
     async def descendants(self) -> list[Session[Any]]:
         """All stored children and theirs, depth first, the last child first."""
@@ -308,15 +308,13 @@ class Session(BaseModel, Generic[MessageT]):
         return _default_store() if self._store is None else self._store
 
 
-async def ancestors_of(session: Session[Any], home: HomeStore) -> list[Session[Any]]:
-    """A session's parent, its parent and so on, as far as a store has them."""
-    found: list[Session[Any]] = []
+async def ancestors_of(session: Session[Any], home: HomeStore) -> AsyncIterator[Session[Any]]:
+    """A session's parent, its parent and so on, as far as a store has them; a circle ends."""
     seen, parent_id = {session.id}, session.parent_id
     while parent_id and parent_id not in seen:
         seen.add(parent_id)
         parent = await home.get(parent_id)
         if parent is None:
-            break
-        found.append(parent)
+            return
+        yield parent
         parent_id = parent.parent_id
-    return found
