@@ -14,8 +14,9 @@ ROOT = Path(chuk_ai_session_manager.__file__).parent
 LEVELS = (
     ("exceptions", "about", "callbacks"),
     ("validation", "tokens", "pricing"),
-    ("models.event_source", "models.event_type", "models.session_metadata", "models.token_usage"),
-    ("models.session_event", "models.session_run", "models.session_totals", "models.session", "models"),
+    ("models.event_source", "models.event_type", "models.record", "models.session_metadata"),
+    ("models.token_usage", "models.session_event", "models.session_run", "models.session_totals"),
+    ("models.session", "models"),
     ("messages", "usage"),
     ("stores.base", "stores.memory", "stores", "session_storage"),
     ("metering", "summaries", "segments"),

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, Self
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from ..exceptions import EventConflict, StorageError
 from ..validation import check_session_id
 from .event_source import EventSource
+from .record import Record
 from .session_event import MessageT, SessionEvent, content_of
 from .session_metadata import SessionMetadata
 from .session_run import RunStatus, SessionRun
@@ -58,14 +59,12 @@ def set_default_store(store: Callable[[], HomeStore]) -> None:
     _default_store = store
 
 
-class Session(BaseModel, Generic[MessageT]):
+class Session(Record, Generic[MessageT]):
     """One segment of a conversation: ids, metadata, state, runs, events and token totals.
 
     Making one does no I/O. A session that a store handed out carries its store; any other goes to
     the default store when it is saved. Its repr shows neither messages nor properties.
     """
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     id: str = Field(default_factory=lambda: str(uuid4()))
     metadata: SessionMetadata = Field(default_factory=SessionMetadata, repr=False)

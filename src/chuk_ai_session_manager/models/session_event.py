@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any, Generic, Self
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from typing_extensions import TypeVar
 
 from ..pricing import load_prices
 from .event_source import EventSource
 from .event_type import EventType
-from .session_metadata import utc_now
+from .record import Record, utc_now
 from .token_usage import CallUsage, TokenUsage
 
 MessageT = TypeVar("MessageT", default=Any)
@@ -24,13 +24,11 @@ def content_of(message: Any) -> Any:
     return message.get("content") if is_row else message
 
 
-class SessionEvent(BaseModel, Generic[MessageT]):
+class SessionEvent(Record, Generic[MessageT]):
     """One record of what happened: a message, a tool call, a summary.
 
     Its repr shows neither the message nor the metadata, so that logs stay clean of what people said.
     """
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     id: str = Field(default_factory=lambda: str(uuid4()))
     message: MessageT = Field(repr=False)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from .record import Record, utc_now
 
 
-def utc_now() -> datetime:
-    """The time now, with its zone: timestamps of different machines compare."""
-    return datetime.now(UTC)
-
-
-class SessionMetadata(BaseModel):
+class SessionMetadata(Record):
     """When a session was made and changed, and the application's own `properties` of it.
 
     Fields it does not know are ignored, as the original's callers expect.
     """
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     created_at: datetime = Field(default_factory=utc_now)
     updated_at: datetime = Field(default_factory=utc_now)

@@ -7,9 +7,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from .session_metadata import utc_now
+from .record import Record, utc_now
 
 if TYPE_CHECKING:
     from .session import Session
@@ -26,10 +26,8 @@ class RunStatus(str, Enum):
     CANCELLED = "cancelled"
 
 
-class SessionRun(BaseModel):
+class SessionRun(Record):
     """One piece of work within a session. Save the session to keep what changes here."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     id: str = Field(default_factory=lambda: str(uuid4()))
     started_at: datetime = Field(default_factory=utc_now)

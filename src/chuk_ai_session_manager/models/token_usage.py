@@ -10,24 +10,23 @@ import asyncio
 from importlib.util import find_spec
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from .. import tokens
 from ..exceptions import InvalidSessionOperation
 from ..pricing import call_cost, load_prices
+from .record import Record
 
 TIKTOKEN_AVAILABLE = find_spec("tiktoken") is not None
 """Whether tiktoken is installed; set it to `False` to count by the built-in estimator."""
 
 
-class TokenUsage(BaseModel):
+class TokenUsage(Record):
     """How many tokens a prompt and its completion are, and what they cost in USD.
 
     The total is made from the two unless given. The cost is made from them and the model's price
     unless given: 0.0 for a model without a known price, `None` without a model.
     """
-
-    model_config = ConfigDict(hide_input_in_errors=True, protected_namespaces=())
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -120,10 +119,8 @@ class TokenUsage(BaseModel):
         return total
 
 
-class TokenSummary(BaseModel):
+class TokenSummary(Record):
     """Content tokens and dollars of a session, summed and by model."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     total_prompt_tokens: int = 0
     total_completion_tokens: int = 0
@@ -163,14 +160,14 @@ class TokenSummary(BaseModel):
         )
 
 
-class CallUsage(BaseModel):
+class CallUsage(Record):
     """What one model call was billed for, in tokens and USD.
 
     `input_tokens` is the whole context that was sent, the cached part (`cache_read_tokens`,
     `cache_write_tokens`) included; `output_tokens` include `reasoning_tokens`.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True, protected_namespaces=(), frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     model: str
     provider: str = "unknown"

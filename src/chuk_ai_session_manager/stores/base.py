@@ -10,14 +10,14 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from weakref import WeakValueDictionary
 
 from ..exceptions import SessionAlreadyExists, SessionManagerError, StorageError
 from ..models import Session, SessionEvent
 
-AnySession = Session[Any]
-AnyEvent = SessionEvent[Any]
+AnySession: TypeAlias = "Session[Any]"
+AnyEvent: TypeAlias = "SessionEvent[Any]"
 
 
 class SessionStore(Protocol):
