@@ -95,3 +95,29 @@ def test_version_is_that_of_the_installation() -> None:
 
 def test_package_is_typed() -> None:
     assert (Path(chuk_ai_session_manager.__file__).parent / "py.typed").is_file()
+
+
+def test_what_can_be_used_here_is_what_is_installed() -> None:
+    available = chuk_ai_session_manager.is_available()
+    assert set(available) == {
+        "core_enums",
+        "core_models",
+        "simple_api",
+        "storage",
+        "infinite_context",
+        "tool_processor",
+        "prompt_builder",
+        "token_tracking",
+        "exceptions",
+        "session_manager",
+        "redis_support",
+        "enhanced_token_counting",
+    }
+    run = run_python(
+        "import importlib.util, json\n"
+        "real = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'redis' else real(name, *rest)\n"
+        "import chuk_ai_session_manager\n"
+        "print(json.dumps(chuk_ai_session_manager.is_available()))"
+    )
+    assert json.loads(run.stdout) == available | {"redis_support": False}

@@ -166,6 +166,8 @@ class TestWriting:
     async def test_results_that_are_no_json_are_kept_readably(self) -> None:
         sm = SessionManager()
         await sm.tool_used("clock", {"zone": {"UTC"}}, object, tool_call_id="call_1")
+        await sm.tool_used("clock", {"zone": "\ud800"}, "\ud800", error="\ud800")
+        assert "\\ud800" in (await stored(sm.session_id)).model_dump_json()
         event = (await stored(sm.session_id)).events[0]
         assert event.message["result"] == str(object)
         assert event.message["arguments"] == {"zone": ["UTC"]}

@@ -276,6 +276,20 @@ class SerialisingStore:
         self.rows[session.id] = session.model_dump_json()
 
 
+class DictStore(dict[str, Session[Any]]):
+    """A store of an application's own that keeps live objects; empty, it is false."""
+
+    fails = False
+
+    async def get(self, session_id: str) -> Session[Any] | None:  # type: ignore[override]
+        return dict.get(self, session_id)
+
+    async def save(self, session: Session[Any]) -> None:
+        if self.fails:
+            raise OSError("disk on fire")
+        self[session.id] = session
+
+
 class TestStoresOfOthers:
     async def test_everything_written_goes_through_it(self) -> None:
         store = SerialisingStore()
@@ -353,16 +367,25 @@ class TestStoresOfOthers:
         assert sm.system_prompt == "p5"
 
     async def test_a_store_that_is_false_is_a_store(self) -> None:
-        class DictStore(dict[str, Session[Any]]):
-            async def get(self, session_id: str) -> Session[Any] | None:  # type: ignore[override]
-                return dict.get(self, session_id)
-
-            async def save(self, session: Session[Any]) -> None:
-                self[session.id] = session
-
         store = DictStore()
         await SessionManager("mine", store=store).user_says("hello")
         assert set(store) == {"mine"}
+
+    async def test_a_store_of_live_objects_forgets_what_it_could_not_save(self) -> None:
+        store = DictStore()
+        sm = SessionManager("mine", store=store)
+        await sm.ai_responds("first", model="gpt-4")
+        before = store["mine"].model_dump_json()
+        store.fails = True
+        with pytest.raises(StorageError, match="disk on fire"):
+            await sm.ai_responds("second", model="gpt-4o")
+        store.fails = False
+        after = Session.model_validate_json(before)
+        assert store["mine"].events == after.events
+        assert store["mine"].total_tokens == after.total_tokens
+        assert store["mine"].total_cost == pytest.approx(after.total_cost)
+        await sm.user_says("third")
+        assert (await sm.get_stats())["total_messages"] == 2
 
     async def test_a_stand_in_that_answers_anything_ends(self) -> None:
         store = AsyncMock()

@@ -124,8 +124,13 @@ def readable_json(value: Any) -> Any:
         return copied(value)
     try:
         return json.loads(to_json(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64"))
-    except ValueError:  # it contains itself, or is nested too deeply
-        return str(value)
+    except ValueError:  # it contains itself, is nested too deeply, or holds half of a surrogate pair
+        return readable_text(value)
+
+
+def readable_text(value: Any) -> str:
+    """A value as text that can be stored: half of a surrogate pair is written out."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def _decoded(arguments: Any) -> Any:

@@ -20,6 +20,7 @@ from .messages import (
     full_messages,
     plain_messages,
     readable_json,
+    readable_text,
     speaker,
     text_of,
     tool_message,
@@ -290,7 +291,7 @@ class SessionManager:
         if tool_call_id is not None:
             check_name(tool_call_id, "tool_call_id", "tool_used")
             metadata["tool_call_id"] = tool_call_id
-        failure = None if error is None else str(error)
+        failure = None if error is None else readable_text(error)
         event: SessionEvent[Any] = SessionEvent(
             message=tool_message(tool_name, readable_json(arguments), readable_json(result), failure),
             source=EventSource.SYSTEM,
