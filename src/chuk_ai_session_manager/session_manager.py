@@ -57,7 +57,7 @@ from .validation import (
     copied,
 )
 
-__all__ = ["SessionManager"]
+__all__ = ["ChukSessionsStore", "SessionManager", "get_backend"]
 
 logger = logging.getLogger(__name__)
 
