@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,3 +17,25 @@ class Record(BaseModel):
     """A model whose errors show no content, and which costs an import nothing until it is first used."""
 
     model_config = ConfigDict(hide_input_in_errors=True, defer_build=True, protected_namespaces=())
+
+
+class MetadataVerbs:
+    """What applications do with an event's or a run's metadata, one key at a time."""
+
+    metadata: dict[str, Any]
+
+    async def set_metadata(self, key: str, value: Any) -> None:
+        """Set one metadata value."""
+        self.metadata[key] = value
+
+    async def get_metadata(self, key: str, default: Any = None) -> Any:
+        """One metadata value, or `default` where there is none."""
+        return self.metadata.get(key, default)
+
+    async def has_metadata(self, key: str) -> bool:
+        """Whether there is such a metadata value, be it `None`."""
+        return key in self.metadata
+
+    async def remove_metadata(self, key: str) -> None:
+        """Drop one metadata value, if it is there."""
+        self.metadata.pop(key, None)

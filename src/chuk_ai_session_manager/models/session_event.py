@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 from ..pricing import load_prices
 from .event_source import EventSource
 from .event_type import EventType
-from .record import Record, utc_now
+from .record import MetadataVerbs, Record, utc_now
 from .token_usage import CallUsage, TokenUsage
 
 MessageT = TypeVar("MessageT", default=Any)
@@ -24,7 +24,7 @@ def content_of(message: Any) -> Any:
     return message.get("content") if is_row else message
 
 
-class SessionEvent(Record, Generic[MessageT]):
+class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
     """One record of what happened: a message, a tool call, a summary.
 
     Its repr shows neither the message nor the metadata, so that logs stay clean of what people said.
@@ -85,25 +85,9 @@ class SessionEvent(Record, Generic[MessageT]):
             return self.token_usage.total_tokens
         return await TokenUsage.count_tokens(str(self.message), model)
 
-    async def set_metadata(self, key: str, value: Any) -> None:
-        """Set one metadata value."""
-        self.metadata[key] = value
-
     async def update_metadata(self, key: str, value: Any) -> None:
         """Set one metadata value, as `set_metadata` does."""
         self.metadata[key] = value
-
-    async def get_metadata(self, key: str, default: Any = None) -> Any:
-        """One metadata value, or `default` where there is none."""
-        return self.metadata.get(key, default)
-
-    async def has_metadata(self, key: str) -> bool:
-        """Whether there is such a metadata value, be it `None`."""
-        return key in self.metadata
-
-    async def remove_metadata(self, key: str) -> None:
-        """Drop one metadata value, if it is there."""
-        self.metadata.pop(key, None)
 
     async def merge_metadata(self, new_metadata: dict[str, Any]) -> None:
         """Set several metadata values."""

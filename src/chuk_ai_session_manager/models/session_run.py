@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from pydantic import Field
 
-from .record import Record, utc_now
+from .record import MetadataVerbs, Record, utc_now
 
 if TYPE_CHECKING:
     from .session import Session
@@ -26,7 +26,7 @@ class RunStatus(str, Enum):
     CANCELLED = "cancelled"
 
 
-class SessionRun(Record):
+class SessionRun(MetadataVerbs, Record):
     """One piece of work within a session. Save the session to keep what changes here."""
 
     id: str = Field(default_factory=lambda: str(uuid4()))
@@ -64,22 +64,6 @@ class SessionRun(Record):
         self.ended_at = utc_now()
         if reason:
             self.metadata[reason_key] = reason
-
-    async def set_metadata(self, key: str, value: Any) -> None:
-        """Set one metadata value."""
-        self.metadata[key] = value
-
-    async def get_metadata(self, key: str, default: Any = None) -> Any:
-        """One metadata value, or `default` where there is none."""
-        return self.metadata.get(key, default)
-
-    async def has_metadata(self, key: str) -> bool:
-        """Whether there is such a metadata value, be it `None`."""
-        return key in self.metadata
-
-    async def remove_metadata(self, key: str) -> None:
-        """Drop one metadata value, if it is there."""
-        self.metadata.pop(key, None)
 
     async def get_duration(self) -> float | None:
         """How long the run took, in seconds; `None` until it has ended."""
