@@ -510,9 +510,12 @@ class TestDefaultStore:
         ("rediss://:p%40w@a:1,b:2/0", "rediss://***@a:1,b:2/0"),
         ("redis://u:p@ss@h", "redis://***@h"),
         ("redis://:pa/ss@host:6379/0", "redis://***@host:6379/0"),
-        ("redis://:pw?x@host", "redis://***"),
-        ("redis://h/0?password=a@b", "redis://***"),
-        ("u:secret@host:6379", "***@host:6379"),
+        ("redis://:pw?x@host", "***"),
+        ("redis://h/0?password=a@b", "***"),
+        ("u:secret@host:6379", "***"),
+        ("redis://u:secret@h1:1,redis://:secret@h2", "***"),
+        ("redis://:s#secret@h1,redis://:x@h", "***"),
+        ("h:6379,password=secret", "***"),
     ],
 )
 def test_urls_without_passwords(url: str, shown: str) -> None:

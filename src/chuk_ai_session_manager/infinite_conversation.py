@@ -114,8 +114,9 @@ class InfiniteConversationManager:
         """
         check_text(message, "message", "process a message")
         check_name(model, "model", "process a message")
+        if source not in set(EventSource):
+            raise InvalidInput("process a message", "source must be user, llm or system")
         home, session = await self._load(session_id)
-        session = await live_segment(session, home)
         is_user = EventSource(source) is EventSource.USER
         event: SessionEvent[Any] = await SessionEvent.create_with_tokens(
             message=message,
@@ -125,6 +126,7 @@ class InfiniteConversationManager:
             source=EventSource(source),
             type=EventType.MESSAGE,
         )
+        session = await live_segment(session, home)
         await home.append(session, [event])
         if not await self._should_create_new_segment(session):
             return session.id
@@ -135,9 +137,10 @@ class InfiniteConversationManager:
         async def summarise(_: list[ChatMessage]) -> str:
             return await self._create_summary(session, llm_callback)
 
-        summary, metadata = await Summarizer(summarise).summarise(session)
-        await home.append(session, [summary_event(summary, **metadata)])
-        following, _ = await open_next_segment(session, home)
+        following, was_made_here = await open_next_segment(session, home)
+        if was_made_here:
+            summary, metadata = await Summarizer(summarise).summarise(session)
+            await home.append(session, [summary_event(summary, **metadata)])
         return following.id
 
     async def build_context_for_llm(

@@ -104,7 +104,8 @@ def asked_of(call: ChatMessage) -> ChatMessage:
     function = _function_of(call)
     if not function:
         return {}
-    return {"tool": function["name"], "arguments": _decoded(function.get("arguments", function.get("input")))}
+    arguments = _decoded(function.get("arguments", function.get("input")))
+    return {"tool": function["name"], "arguments": copied(arguments)}
 
 
 def tool_message(tool_name: str, arguments: Any, result: Any, error: str | None = None) -> ChatMessage:
@@ -123,14 +124,18 @@ def readable_json(value: Any) -> Any:
     if json_misfit(value) is None:
         return copied(value)
     try:
-        return json.loads(to_json(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64"))
-    except ValueError:  # it contains itself, is nested too deeply, or holds half of a surrogate pair
+        readable = json.loads(to_json(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64"))
+    except Exception:  # noqa: BLE001  (it contains itself, is nested too deeply, or fails to say what it is)
         return readable_text(value)
+    return readable if json_misfit(readable) is None else readable_text(value)
 
 
 def readable_text(value: Any) -> str:
     """A value as text that can be stored: half of a surrogate pair is written out."""
-    return str(value).encode(errors="backslashreplace").decode()
+    try:
+        return str(value).encode(errors="backslashreplace").decode()
+    except Exception:  # noqa: BLE001  (a value of an application's own, whatever its `__str__` does)
+        return f"<{type(value).__name__}>"
 
 
 def _decoded(arguments: Any) -> Any:

@@ -130,7 +130,8 @@ async def _start_of_exchange(session: AnySession, home: HomeStore) -> list[AnyEv
         if first.type == EventType.TOOL_CALL and not calls:
             calling = [at for at, event in enumerate(before.events) if calls_of(event.message)]
             calls = [event for event in before.events[calling[-1] :] if _is_said(event)] if calling else []
-        question = next((event for event in reversed(before.events) if _is_question(event)), None)
+        asked = [event for event in before.events if event not in calls] if calls else before.events
+        question = next((event for event in reversed(asked) if _is_question(event)), None)
         if question is not None:
             return [question, *calls]
     return calls

@@ -27,6 +27,7 @@ from .messages import (
 )
 from .metering import Draft, LengthCache, Limits, bill_estimated, count
 from .models import EventSource, EventType, Session, SessionEvent, SessionMetadata
+from .models.record import utc_now
 from .models.session import HomeStore
 from .models.session_event import content_of
 from .models.session_totals import SessionTotals
@@ -501,7 +502,7 @@ class SessionManager:
         session = await self._find() if self._was_made or not self._is_new else None
         if session is None and creating:
             try:
-                return await self._make()
+                session = await self._make()
             except SessionAlreadyExists:  # by another writer, meanwhile
                 session = await self._find()
         if session is None:
@@ -517,7 +518,7 @@ class SessionManager:
         return await live_segment(stored, self._home)
 
     async def _make(self) -> Session[Any]:
-        prompt = {} if self._system_prompt is None else {"system_prompt": self._system_prompt}
+        prompt = self._prompt_property()
         session = await create_session(
             self._home,
             session_id=self._session_id,
@@ -525,10 +526,13 @@ class SessionManager:
             metadata=SessionMetadata(properties=self._properties | prompt),
         )
         self._was_made = True
-        self._prompt_is_unsaved = False
-        # An application's own `Session.create` may have left the properties out.
-        self._prompt_is_own = bool(prompt) and not prompt.items() <= session.metadata.properties.items()
+        # Not if it was updated meanwhile, or an application's own `Session.create` left the properties out.
+        if prompt.items() <= session.metadata.properties.items() and prompt == self._prompt_property():
+            self._prompt_is_own = self._prompt_is_unsaved = False
         return session
+
+    def _prompt_property(self) -> dict[str, str]:
+        return {} if self._system_prompt is None else {"system_prompt": self._system_prompt}
 
     def _adopt(self, session: Session[Any]) -> None:
         self._session = session
@@ -537,8 +541,11 @@ class SessionManager:
             self._system_prompt = session.metadata.properties.get("system_prompt")
 
     async def _save_prompt(self, home: HomeStore, session: Session[Any], prompt: str) -> None:
-        await session.metadata.set_property("system_prompt", prompt)
-        await home.save(session)
+        def change(stored: Session[Any]) -> None:
+            stored.metadata.properties["system_prompt"] = prompt
+            stored.metadata.updated_at = utc_now()
+
+        await home.update(session, change)
         self._system_prompt = prompt
         self._prompt_is_own = self._prompt_is_unsaved = False
 
@@ -549,10 +556,10 @@ class SessionManager:
         closed: list[Session[Any]] = []
         async with self._writing:
             await count(drafts)
-            if self._limits:  # what no conversation could hold makes no session either
-                self._limits.check(0, 0.0, drafts)
+            await self._check_alone(drafts)
             home, session = await self._open(creating=self._create or self._is_new)
-            drafts, prompt = self._without_prompt(session, drafts)
+            session = await home.get(session.id) or session
+            drafts, prompt = (drafts, None) if session.events else _without_prompt(drafts)
             await self._check_limits(home, session, drafts)
             await self._find_calls(home, session, drafts)
             if prompt is not None:
@@ -584,15 +591,18 @@ class SessionManager:
         await home.append(session, [draft.event for draft in drafts])
         return session
 
-    def _without_prompt(
-        self, session: Session[Any], drafts: Sequence[Draft]
-    ) -> tuple[Sequence[Draft], str | None]:
-        """Take the plain system message that begins a conversation out of its messages: it is the prompt."""
-        first = drafts[0].event if drafts else None
-        if first is None or session.events or first.type != EventType.MESSAGE:
-            return drafts, None
-        is_prompt = first.source == EventSource.SYSTEM and isinstance(first.message, str)
-        return (drafts[1:], first.message) if is_prompt and first.message.strip() else (drafts, None)
+    async def _check_alone(self, drafts: Sequence[Draft]) -> None:
+        """Refuse what not even an empty conversation could hold, before one is made for it."""
+        if not self._limits:
+            return
+        rest, prompt = _without_prompt(drafts)
+        prompt = prompt or self._system_prompt or ""
+
+        async def prompt_length(model: str) -> int:
+            return await self._lengths.length(prompt, model)
+
+        await bill_estimated(rest, 0, prompt_length)
+        self._limits.check(0, 0.0, rest)
 
     async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Let tool results that came without their calls know what was asked, as recorded before."""
@@ -667,6 +677,15 @@ class SessionManager:
             await home.append(segment, [summary_event(summary, rolling=True, **metadata)])
         except SessionManagerError as problem:  # the message is stored: to raise now would say it is not
             logger.warning("The summary of session %s was not stored: %s", segment.id, type(problem).__name__)
+
+
+def _without_prompt(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], str | None]:
+    """Take the plain system message that begins a conversation out of its messages: it is the prompt."""
+    first = drafts[0].event if drafts else None
+    if first is None or first.type != EventType.MESSAGE or first.source != EventSource.SYSTEM:
+        return drafts, None
+    is_prompt = isinstance(first.message, str) and first.message.strip()
+    return (drafts[1:], first.message) if is_prompt else (drafts, None)
 
 
 def _changed_at(session: Session[Any]) -> datetime:

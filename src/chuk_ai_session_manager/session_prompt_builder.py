@@ -21,7 +21,7 @@ from .models.session_event import content_of
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores.base import AnyEvent, AnySession
 from .summaries import summaries_of, summary_text
-from .validation import check_count, check_text
+from .validation import check_count, check_text, copied
 
 __all__ = [
     "ChukSessionsStore",
@@ -193,7 +193,7 @@ def _user_rows(session: AnySession) -> list[ChatMessage]:
 def _spoken_row(event: AnyEvent) -> ChatMessage:
     content = content_of(event.message)
     known = content is None or isinstance(content, str | list)
-    return {"role": speaker(event), "content": content if known else str(content)}
+    return {"role": speaker(event), "content": copied(content) if known else str(content)}
 
 
 def _latest_reply(session: AnySession) -> AnyEvent | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .callbacks import call
-from .messages import ChatMessage, plain_messages
+from .messages import ChatMessage, plain_messages, readable_text
 from .models import EventSource, EventType, Session, SessionEvent, TokenUsage
 from .models.session_event import content_of
 from .tokens import DEFAULT_MODEL
@@ -56,7 +56,7 @@ class Summarizer:
             return None, type(problem).__name__
         if not isinstance(summary, str):
             return None, f"it gave no text but {type(summary).__name__}"
-        return (summary, None) if summary.strip() else (None, "it gave a blank text")
+        return (readable_text(summary), None) if summary.strip() else (None, "it gave a blank text")
 
     async def join(self, summaries: Sequence[str]) -> str:
         """One summary out of several, the oldest first, bounded in tokens: the oldest is cut first."""

@@ -14,6 +14,8 @@ from .exceptions import InvalidInput
 MAX_ID_LENGTH = 255
 # Deeper JSON than this no application means, and some parsers refuse it when it is read back.
 MAX_JSON_DEPTH = 100
+# Python itself reads back no more than 4,300 digits.
+MAX_INTEGER_BITS = 13_000
 
 
 def check_session_id(session_id: object, operation: str = "use a session") -> str:
@@ -125,8 +127,10 @@ def copied(value: Any) -> Any:
 
 def json_misfit(value: Any, depth: int = 0) -> str | None:
     """Why JSON cannot hold a value, or `None` if it can; a tuple it holds as a list."""
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return None
+    if isinstance(value, int):
+        return None if value.bit_length() <= MAX_INTEGER_BITS else "it holds a number of too many digits"
     if isinstance(value, str):
         return None if _is_whole(value) else f"a text in it {_HALF_A_PAIR}"
     if isinstance(value, float):

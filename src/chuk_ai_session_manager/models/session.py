@@ -44,6 +44,9 @@ class HomeStore(Protocol):
     async def append(self, session: Session[Any], events: Sequence[SessionEvent[Any]]) -> None:
         """Store events at the session's end, and add them to `session`."""
 
+    async def update(self, session: Session[Any], change: Callable[[Session[Any]], None]) -> None:
+        """Change what a session is besides its events, as it is stored and as it is here."""
+
 
 def _no_default_store() -> HomeStore:
     raise StorageError("no default store is set up: import chuk_ai_session_manager first")
@@ -147,9 +150,14 @@ class Session(Record, Generic[MessageT]):
         """
         if self.is_bound:
             await self._home().append(self, [event])
-        else:  # not from a store, or under another id now: there is nothing to append to
-            self.record(event)
+            return
+        # Not from a store, or under another id now: there is nothing to append to.
+        added = self.record(event)
+        try:
             await self._home().save(self)
+        except BaseException:
+            self.retract(added)
+            raise
 
     def record(self, *events: SessionEvent[MessageT]) -> list[SessionEvent[MessageT]]:
         """Add events in memory and to the totals, all or none; one that is there already is left out.
@@ -214,10 +222,6 @@ class Session(Record, Generic[MessageT]):
 
     __hash__ = None  # type: ignore[assignment]  # it changes, as every pydantic model may
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Copy the session, not the store that it lives in."""
-        return super().__deepcopy__({**(memo or {}), id(self._store): self._store})
-
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle the session, not the store that it lives in."""
         unbound = {"_store": None, "_stored_id": None, "_index": EventIndex()}
@@ -260,20 +264,24 @@ class Session(Record, Generic[MessageT]):
     async def _enter_with_parent(self, home: HomeStore) -> None:
         parent = await home.get(self.parent_id) if self.parent_id else None
         if parent is not None and self.id not in parent.child_ids:
-            parent.child_ids.append(self.id)
-            await home.save(parent)
+            await home.update(parent, lambda stored: stored.enter_child(self.id))
 
     async def add_child(self, child_id: str) -> None:
         """Enter a child's id and save."""
-        if child_id not in self.child_ids:
-            self.child_ids.append(child_id)
-        await self._home().save(self)
+        await self._home().update(self, lambda stored: stored.enter_child(child_id))
 
     async def remove_child(self, child_id: str) -> None:
         """Take a child's id out, if it is there, and save."""
-        if child_id in self.child_ids:
-            self.child_ids.remove(child_id)
-        await self._home().save(self)
+
+        def take_out(stored: Session[Any]) -> None:
+            stored.child_ids = [known for known in stored.child_ids if known != child_id]
+
+        await self._home().update(self, take_out)
+
+    def enter_child(self, child_id: str) -> None:
+        """Enter a child's id in memory, once."""
+        if child_id not in self.child_ids:
+            self.child_ids.append(child_id)
 
     async def ancestors(self) -> list[Session[Any]]:
         """The parent, its parent and so on, as far as they are stored."""

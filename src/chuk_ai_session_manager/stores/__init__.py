@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..exceptions import StorageError
 from .base import EventStore, SessionStore, WholeSessionStore, store_of_sessions
 from .memory import DEFAULT_TTL_HOURS, MemoryStore
@@ -36,10 +38,8 @@ def open_store(url: str, *, ttl_hours: float | None = DEFAULT_TTL_HOURS) -> Even
 
 
 def without_password(url: str) -> str:
-    """A URL as logs and listings may show it: without user, password and options."""
-    scheme, mark, rest = url.rpartition("://")
-    address, at, options = rest.partition("?")
-    if "@" in options:  # where the password ends cannot be told
-        return f"{scheme}{mark}***"
-    _user, at, host = address.rpartition("@")
-    return f"{scheme}{mark}***@{host}" if at else f"{scheme}{mark}{address}"
+    """A URL as logs and listings may show it: scheme, hosts and database, or, in doubt, nothing."""
+    found = re.fullmatch(r"(\w+)://(.*@)?([\w.:\[\],-]+(?:/\d*)?)(\?[^@]*)?", url)
+    if found is None or "://" in (found[2] or "") or "?" in (found[2] or ""):
+        return "***"
+    return f"{found[1]}://{'***@' if found[2] else ''}{found[3]}"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 from weakref import WeakValueDictionary
 
 from ..exceptions import SessionAlreadyExists, SessionManagerError, StorageError
@@ -63,6 +63,20 @@ class EventStore(ABC):
             EventConflict: another event is stored under one of these ids.
         """
 
+    async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
+        """Change what a session is besides its events, as it is stored and as it is here."""
+        stored = await self.get(session.id)
+        if stored is not None and stored is not session:
+            change(stored)
+            await self.save(stored)
+        change(session)
+        if stored is None or stored is session:
+            await self.save(session)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: who copies a session does not mean the store that it lives in."""
+        return self
+
     @abstractmethod
     async def delete(self, session_id: str) -> None:
         """Delete a session; one that is not there is no error."""
@@ -83,13 +97,14 @@ class EventStore(ABC):
 class WholeSessionStore:
     """A store with only `get` and `save`, made to do what sessions ask of their store.
 
-    Appends to one session go one after the other here, however many managers share the store. It has no
-    way to keep out other processes: for those, use an `EventStore`.
+    Writes go one after the other here, however many managers share the store, in one event loop. It has
+    no way to keep out other processes, nor to tell a deleted session from one that the store does not
+    find: for those, use an `EventStore`.
     """
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
-        self._appending = asyncio.Lock()
+        self._writing = asyncio.Lock()
 
     async def get(self, session_id: str) -> AnySession | None:
         """The stored session, living here from now on."""
@@ -107,13 +122,30 @@ class WholeSessionStore:
 
     async def create(self, session: AnySession) -> None:
         """Store a new session, unless its id is taken."""
-        if isinstance(await self.get(session.id), Session):
-            raise SessionAlreadyExists(session.id)
-        await self.save(session)
+        async with self._writing:
+            if isinstance(await self.get(session.id), Session):
+                raise SessionAlreadyExists(session.id)
+            await self.save(session)
+
+    async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
+        """Change the session as it is stored, and here."""
+        async with self._writing:
+            stored = await self.get(session.id)
+            change(session)
+            if isinstance(stored, Session) and stored is not session:
+                change(stored)
+                session.catch_up(stored)
+                await self.save(stored)
+            else:
+                await self.save(session)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: who copies a session does not mean the store that it lives in."""
+        return self
 
     async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
         """Add the events to the session as it is stored, and store the whole of it, or nothing."""
-        async with self._appending:
+        async with self._writing:
             stored = await self.get(session.id)
             if isinstance(stored, Session) and stored is not session:
                 stored.record(*events)

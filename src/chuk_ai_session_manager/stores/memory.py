@@ -33,7 +33,7 @@ class _Conversation:
 
     expires_at: float
     parent: _Conversation | None = None
-    children: int = 0
+    children: set[_Conversation] = field(default_factory=set)
     session_ids: set[str] = field(default_factory=set)
 
 
@@ -235,9 +235,14 @@ class MemoryStore(EventStore):
 
     def _forget(self, conversation: _Conversation) -> None:
         self._by_last_write.pop(conversation, None)
-        if conversation.parent is not None:
-            conversation.parent.children -= 1
-            conversation.parent = None
+        parent, conversation.parent = conversation.parent, None
+        if parent is not None:
+            parent.children.discard(conversation)
+        for child in conversation.children:  # they outlive it where it was deleted
+            child.parent = parent
+            if parent is not None:
+                parent.children.add(child)
+        conversation.children.clear()
 
     def _forget_empty(self) -> None:
         """Drop the entries of emptied conversations once they are the most: each would wait out its time."""
@@ -247,16 +252,16 @@ class MemoryStore(EventStore):
 
 
 def _make_child(conversation: _Conversation, parent: _Conversation) -> None:
+    if conversation in _with_parents(parent):  # applications can make circles
+        return
     conversation.parent = parent
-    parent.children += 1
+    parent.children.add(conversation)
     parent.expires_at = max(parent.expires_at, conversation.expires_at)
 
 
 def _with_parents(conversation: _Conversation) -> list[_Conversation]:
-    """A conversation, its parent and so on; a circle, which applications can make, ends."""
-    found: list[_Conversation] = []
-    at: _Conversation | None = conversation
-    while at is not None and at not in found:
-        found.append(at)
-        at = at.parent
+    """A conversation, its parent and so on."""
+    found = [conversation]
+    while (parent := found[-1].parent) is not None:
+        found.append(parent)
     return found
