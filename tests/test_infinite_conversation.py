@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -110,7 +111,9 @@ async def test_unknown_sessions_and_missing_callbacks(session: Session[Any]) -> 
     assert len(session.events) == 1
 
 
-@pytest.mark.parametrize("arguments", [(5, "user", fake_llm), ("x", "user", fake_llm, "")])
+@pytest.mark.parametrize(
+    "arguments", [(5, "user", fake_llm), ("x", "user", fake_llm, ""), ("x", "bad", fake_llm)]
+)
 async def test_messages_that_are_refused(session: Session[Any], arguments: tuple[Any, ...]) -> None:
     with pytest.raises(InvalidInput):
         await InfiniteConversationManager().process_message(session.id, *arguments)
@@ -129,6 +132,19 @@ async def test_an_old_id_leads_to_the_live_segment(session: Session[Any]) -> Non
     last = await talk(manager, session.id, 2)
     assert await manager.process_message(session.id, "late", EventSource.USER, fake_llm) == last
     assert (await manager.get_full_conversation_history(last))[-1][2] == "late"
+
+
+async def test_many_at_once_open_one_segment_each_time(session: Session[Any]) -> None:
+    manager = InfiniteConversationManager(max_turns_per_segment=3)
+    text = "word " * 2_000  # counted in a thread, so that all of them wait
+    await asyncio.gather(
+        *(manager.process_message(session.id, text, EventSource.USER, fake_llm) for _ in range(12))
+    )
+    last = await manager.process_message(session.id, "end", EventSource.USER, fake_llm)
+    segments = await manager.get_session_chain(last)
+    assert sum(segment.totals.messages for segment in segments) == 13
+    for segment in segments:
+        assert sum(event.type == EventType.SUMMARY for event in segment.events) <= 1
 
 
 async def test_a_failing_callback_is_stepped_in_for(session: Session[Any]) -> None:

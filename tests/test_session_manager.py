@@ -173,6 +173,22 @@ class TestWriting:
         assert event.message["arguments"] == {"zone": ["UTC"]}
         assert event.metadata["tool_call_id"] == "call_1"
 
+    async def test_values_that_resist_are_kept_readably(self) -> None:
+        class Mute:
+            def __str__(self) -> str:
+                raise RuntimeError
+
+        deep: list[Any] = []
+        for _ in range(100_000):
+            deep = [deep]
+        sm = SessionManager()
+        for value in (deep, Mute(), 10**5000, {"n": 10**5000, "s": {1}}):
+            await sm.tool_used("t", value, value)
+        session = await stored(sm.session_id)
+        assert Session.model_validate_json(session.model_dump_json()).events == session.events
+        with pytest.raises(InvalidInput, match="too many digits"):
+            await sm.user_says("x", number=10**5000)
+
     async def test_calls_at_once_keep_their_order(self) -> None:
         sm = SessionManager()
         long_text = "many words " * 20_000  # counted in a thread
@@ -337,6 +353,19 @@ class TestSystemPrompt:
         told = SessionManager("mine", system_prompt="Be long")
         assert (await told.get_messages_for_llm())[0]["content"] == "Be long"
         assert (await stored("mine")).metadata.properties["system_prompt"] == "Be brief"
+
+    async def test_an_update_while_the_session_is_made_is_kept(self) -> None:
+        class SlowStore(MemoryStore):
+            async def create(self, session: Session[Any]) -> None:
+                await super().create(session)
+                await asyncio.sleep(0.02)
+
+        sm = SessionManager(system_prompt="old", store=SlowStore())
+        saying = asyncio.create_task(sm.user_says("hello"))
+        await asyncio.sleep(0.005)
+        await sm.update_system_prompt("new")
+        await saying
+        assert (await sm.get_messages_for_llm())[0]["content"] == "new"
 
     async def test_another_manager_s_update_is_seen(self) -> None:
         sm, other = SessionManager("mine", system_prompt="one"), SessionManager("mine")
@@ -515,6 +544,26 @@ class TestLimits:
         await sm.ai_responds("a", model="my-local-model")
         with pytest.raises(TokenLimitExceeded):
             await sm.ai_responds("a", model="gpt-4")
+
+    async def test_what_even_a_new_session_could_not_pay_makes_none(self) -> None:
+        rows = [
+            {"role": "system", "content": "Be brief"},
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "word " * 50},
+        ]
+        for infinite in (False, True):
+            sm = SessionManager("mine", cost_limit=1e-7, model="gpt-4", infinite_context=infinite)
+            for refused in (sm.ai_responds("word " * 50), sm.add_messages(rows)):
+                with pytest.raises(TokenLimitExceeded):
+                    await refused
+            assert await get_backend().list_sessions() == []
+
+    async def test_the_system_prompt_does_not_count(self) -> None:
+        sm = SessionManager(token_limit=10)
+        await sm.add_messages(
+            [{"role": "system", "content": "word " * 50}, {"role": "user", "content": "hi"}]
+        )
+        assert (await sm.get_stats())["total_tokens"] <= 3
 
     async def test_no_question_is_taken_once_the_money_is_spent(self) -> None:
         sm = SessionManager(cost_limit=0.03)

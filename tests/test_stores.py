@@ -16,8 +16,9 @@ from chuk_ai_session_manager.exceptions import (
     SessionAlreadyExists,
     SessionNotFound,
     StorageError,
+    TokenLimitExceeded,
 )
-from chuk_ai_session_manager.models import Session, SessionEvent, TokenUsage
+from chuk_ai_session_manager.models import EventType, Session, SessionEvent, TokenUsage
 from chuk_ai_session_manager.session_storage import (
     ChukSessionsStore,
     SessionStorage,
@@ -227,6 +228,21 @@ class TestMemory:
         await store.delete("b")
         assert not store._by_last_write
 
+    async def test_children_outlive_a_deleted_parent_and_leave_nothing(self, clock: Clock) -> None:
+        store = MemoryStore(ttl_hours=1, clock=clock)
+        await store.create(Session(id="grandparent"))
+        await Session.create(session_id="parent", parent_id="grandparent", store=store)
+        child = await Session.create(session_id="child", parent_id="parent", store=store)
+        await store.delete("parent")
+        clock.now += 0.9 * HOUR
+        await child.add_event_and_save(event())
+        clock.now += 0.9 * HOUR
+        assert set(store.sessions) == {"grandparent", "child"}
+        await store.save(Session(id="parent", parent_id="grandparent", child_ids=["child"]))
+        clock.now += 2 * HOUR
+        assert store.get_stats()["sessions"] == store.get_stats()["conversations"] == 0
+        assert not store._due
+
     async def test_deleting_leaves_nothing_behind(self, clock: Clock) -> None:
         store = MemoryStore(ttl_hours=24, clock=clock)
         for number in range(1000):
@@ -350,6 +366,49 @@ class TestStoresOfOthers:
         assert said == ["0", "1", "2", "3", *["more"] * 10]
         assert (await b.get_stats())["total_messages"] == 14
 
+    @pytest.mark.parametrize("infinite", [False, True])
+    async def test_whatever_managers_do_at_once_no_message_is_lost(self, infinite: bool) -> None:
+        class YieldingStore(SerialisingStore):
+            async def get(self, session_id: str) -> Session[Any] | None:
+                await asyncio.sleep(0)
+                return await super().get(session_id)
+
+            async def save(self, session: Session[Any]) -> None:
+                await asyncio.sleep(0)
+                await super().save(session)
+
+        store = YieldingStore()
+        managers = [
+            SessionManager("mine", store=store, infinite_context=infinite, max_turns_per_segment=4)
+            for _ in range(4)
+        ]
+        await asyncio.gather(
+            *(sm.user_says(f"{at}-{n}") for at, sm in enumerate(managers) for n in range(10)),
+            *(sm.update_system_prompt("p") for sm in managers),
+        )
+        said = [row["content"] for row in await managers[0].get_conversation()]
+        assert sorted(said) == sorted(f"{at}-{n}" for at in range(4) for n in range(10))
+        summaries = [
+            sum(event.type == EventType.SUMMARY for event in Session.model_validate_json(row).events)
+            for row in store.rows.values()
+        ]
+        assert max(summaries) <= 1
+
+    async def test_a_manager_sees_what_another_wrote_before_it(self) -> None:
+        store = SerialisingStore()
+        a, b = (
+            SessionManager("mine", store=store, infinite_context=True, max_turns_per_segment=2)
+            for _ in range(2)
+        )
+        for sm in (a, b, a):
+            await sm.user_says("hello")
+        assert len(await a.get_session_chain()) == 2
+        limited = [SessionManager("other", store=store, token_limit=8) for _ in range(2)]
+        with pytest.raises(TokenLimitExceeded):
+            for number in range(20):
+                await limited[number % 2].user_says("hello there")
+        assert (await limited[0].get_stats())["total_tokens"] <= 8
+
     async def test_reading_beside_writing_loses_nothing(self) -> None:
         class SlowStore(SerialisingStore):
             async def get(self, session_id: str) -> Session[Any] | None:
@@ -406,6 +465,19 @@ class TestSessionsOfOnesOwn:
         renamed = await get_backend().get("renamed")
         assert renamed is not None
         assert (len(session.events), len(renamed.events)) == (1, 2)
+
+    async def test_a_deep_copy_under_another_id_is_stored_too(self) -> None:
+        session = await Session.create(session_id="one")
+        copied = session.model_copy(update={"id": "two"}, deep=True)
+        await copied.add_event_and_save(event())
+        assert sorted(await get_backend().list_sessions()) == ["one", "two"]
+
+    async def test_an_event_that_could_not_be_stored_is_not_there(self) -> None:
+        session: Session[Any] = Session()
+        session.id = "not\nprintable"
+        with pytest.raises(InvalidInput):
+            await session.add_event_and_save(event())
+        assert session.events == []
 
 
 class TestDefaultStore:
