@@ -95,8 +95,9 @@ class TestMemory:
         await store.save(session)
         await store.delete(session.id)
         await store.delete(session.id)
-        with pytest.raises(SessionNotFound):
-            await session.add_event_and_save(event())
+        for write in (session.add_event_and_save(event()), session.add_child("x"), session.remove_child("x")):
+            with pytest.raises(SessionNotFound):
+                await write
         assert await store.list_sessions() == []
 
     async def test_listing_is_newest_first_by_prefix(self) -> None:

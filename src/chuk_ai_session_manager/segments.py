@@ -72,10 +72,7 @@ async def background_of(
     The start is there when the segment begins with an answer or a tool's result: the events from
     the user's message on, so that nothing is answered that was not asked.
     """
-    before = await home.get(session.parent_id) if session.parent_id else None
-    if before is None:
-        return None, []
-    return await summary_up_to(before, home, summarizer), await _start_of_exchange(session, home)
+    return await summary_before(session, home, summarizer), await _start_of_exchange(session, home)
 
 
 def context_row(summary: str) -> ChatMessage:
@@ -83,30 +80,15 @@ def context_row(summary: str) -> ChatMessage:
     return {"role": "system", "content": f"Previous conversation context: {summary}"}
 
 
-async def summary_up_to(
-    segment: AnySession, home: HomeStore, summarizer: Summarizer, latest: str | None = None
-) -> str:
-    """One summary of a closed segment and all before it.
-
-    Args:
-        segment: the last one that it covers.
-        home: where the segments are.
-        summarizer: what bounds it.
-        latest: the segment's own, if it is not stored yet.
-    """
-    summaries: list[str] = []
-    if latest is None:
-        latest, covers_all = _own_summary(segment)
-    else:
-        covers_all = False
-    summaries.append(latest)
-    if not covers_all:
-        async for earlier in ancestors_of(segment, home):
-            summary, covers_all = _own_summary(earlier)
-            summaries.append(summary)
-            if covers_all:
-                break
-    return await summarizer.join(summaries[::-1])
+async def summary_before(session: AnySession, home: HomeStore, summarizer: Summarizer) -> str | None:
+    """One summary of all segments before a session; `None` before the first."""
+    summaries = []
+    async for earlier in ancestors_of(session, home):
+        summary, covers_all = _own_summary(earlier)
+        summaries.append(summary)
+        if covers_all:
+            break
+    return await summarizer.join(summaries[::-1]) if summaries else None
 
 
 def _own_summary(segment: AnySession) -> tuple[str, bool]:
@@ -127,18 +109,16 @@ async def _start_of_exchange(session: AnySession, home: HomeStore) -> list[AnyEv
         return []
     calls: list[AnyEvent] = []
     async for before in ancestors_of(session, home):
+        events = before.events
         if first.type == EventType.TOOL_CALL and not calls:
-            calling = [at for at, event in enumerate(before.events) if calls_of(event.message)]
-            calls = [event for event in before.events[calling[-1] :] if _is_said(event)] if calling else []
-        asked = [event for event in before.events if event not in calls] if calls else before.events
-        question = next((event for event in reversed(asked) if _is_question(event)), None)
+            calling = [at for at, event in enumerate(events) if calls_of(event.message)]
+            if calling:
+                calls = [event for event in events[calling[-1] :] if event.type != EventType.SUMMARY]
+                events = events[: calling[-1]]
+        question = next((event for event in reversed(events) if _is_question(event)), None)
         if question is not None:
             return [question, *calls]
     return calls
-
-
-def _is_said(event: AnyEvent) -> bool:
-    return event.type != EventType.SUMMARY
 
 
 def _is_question(event: AnyEvent) -> bool:

@@ -39,7 +39,7 @@ from .segments import (
     live_segment,
     open_next_segment,
     segments_up_to,
-    summary_up_to,
+    summary_before,
 )
 from .session_prompt_builder import truncate_prompt_to_token_limit
 from .session_storage import ChukSessionsStore, event_store, get_backend
@@ -673,7 +673,8 @@ class SessionManager:
         """Let a closed segment end in a summary; without it, readers make the built-in one themselves."""
         latest, metadata = await self._summarizer.summarise(segment)
         try:
-            summary = await summary_up_to(segment, home, self._summarizer, latest)
+            earlier = await summary_before(segment, home, self._summarizer)
+            summary = await self._summarizer.join([latest] if earlier is None else [earlier, latest])
             await home.append(segment, [summary_event(summary, rolling=True, **metadata)])
         except SessionManagerError as problem:  # the message is stored: to raise now would say it is not
             logger.warning("The summary of session %s was not stored: %s", segment.id, type(problem).__name__)

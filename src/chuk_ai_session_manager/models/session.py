@@ -152,9 +152,13 @@ class Session(Record, Generic[MessageT]):
             await self._home().append(self, [event])
             return
         # Not from a store, or under another id now: there is nothing to append to.
-        added = self.record(event)
+        await self.record_and_save(self._home(), event)
+
+    async def record_and_save(self, home: HomeStore, *events: SessionEvent[MessageT]) -> None:
+        """Add events and store the whole session; what could not be stored is not there."""
+        added = self.record(*events)
         try:
-            await self._home().save(self)
+            await home.save(self)
         except BaseException:
             self.retract(added)
             raise

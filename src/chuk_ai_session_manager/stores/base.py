@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, Self, TypeAlias
 from weakref import WeakValueDictionary
 
-from ..exceptions import SessionAlreadyExists, SessionManagerError, StorageError
+from ..exceptions import SessionAlreadyExists, SessionManagerError, StorageError, session_not_found
 from ..models import Session, SessionEvent
 
 AnySession: TypeAlias = "Session[Any]"
@@ -64,14 +64,14 @@ class EventStore(ABC):
         """
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
-        """Change what a session is besides its events, as it is stored and as it is here."""
-        stored = await self.get(session.id)
-        if stored is not None and stored is not session:
-            change(stored)
-            await self.save(stored)
-        change(session)
-        if stored is None or stored is session:
-            await self.save(session)
+        """Change what a session is besides its events, as it is stored and as it is here.
+
+        Raises:
+            SessionNotFound: the session expired or was deleted.
+        """
+        if session.is_bound and await self.get(session.id) is None:
+            raise session_not_found(session.id)  # expired or deleted: it does not come back
+        await _change_stored(self, session, change)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Itself: who copies a session does not mean the store that it lives in."""
@@ -130,14 +130,7 @@ class WholeSessionStore:
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
         """Change the session as it is stored, and here."""
         async with self._writing:
-            stored = await self.get(session.id)
-            change(session)
-            if isinstance(stored, Session) and stored is not session:
-                change(stored)
-                session.catch_up(stored)
-                await self.save(stored)
-            else:
-                await self.save(session)
+            await _change_stored(self, session, change)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Itself: who copies a session does not mean the store that it lives in."""
@@ -153,12 +146,21 @@ class WholeSessionStore:
                 session.catch_up(stored)
                 return
             # The live object itself; or a store that does not find what it was given.
-            added = session.record(*events)
-            try:
-                await self.save(session)
-            except BaseException:
-                session.retract(added)
-                raise
+            await session.record_and_save(self, *events)
+
+
+async def _change_stored(
+    store: EventStore | WholeSessionStore, session: AnySession, change: Callable[[AnySession], None]
+) -> None:
+    stored = await store.get(session.id)
+    if not isinstance(stored, Session) or stored is session:
+        change(session)
+        await store.save(session)
+        return
+    change(stored)
+    await store.save(stored)
+    change(session)
+    session.catch_up(stored)
 
 
 @contextmanager
