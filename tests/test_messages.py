@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any
 
 import pytest
+from chat_rules import is_valid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,21 +45,6 @@ def recorded(rows: list[Row]) -> list[SessionEvent[Any]]:
         events.append(event_of(row, calls))
         calls |= {one["id"]: one for one in calls_of(row)}
     return events
-
-
-def is_valid(rows: list[Row]) -> bool:
-    """Whether a provider accepts the order: each call is answered at once, nothing else is."""
-    waiting: list[str] = []
-    for row in rows:
-        if row["role"] == "tool":
-            if row["tool_call_id"] not in waiting or not isinstance(row["content"], str | list):
-                return False
-            waiting.remove(row["tool_call_id"])
-        elif waiting:
-            return False
-        else:
-            waiting = [one["id"] for one in row.get("tool_calls") or []]
-    return not waiting
 
 
 PLAIN = st.builds(lambda role, text: [{"role": role, "content": text}],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from chat_rules import is_valid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,20 +56,6 @@ async def seen(sm: SessionManager) -> dict[str, Any]:
         "messages": await sm.get_messages_for_llm(),
         "stats": {name: value for name, value in (await sm.get_stats()).items() if name not in dates},
     }
-
-
-def is_valid(rows: list[dict[str, Any]]) -> bool:
-    waiting: list[str] = []
-    for row in rows:
-        if row["role"] == "tool":
-            if row["tool_call_id"] not in waiting:
-                return False
-            waiting.remove(row["tool_call_id"])
-        elif waiting:
-            return False
-        else:
-            waiting = [call["id"] for call in row.get("tool_calls") or []]
-    return not waiting
 
 
 @settings(deadline=None, max_examples=60)

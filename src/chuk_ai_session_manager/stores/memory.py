@@ -78,6 +78,7 @@ class MemoryStore(EventStore):
 
     async def get(self, session_id: str) -> AnySession | None:
         """The live session itself, or `None`."""
+        # As `_free_expired` asks itself; here without the call, because everybody reads.
         due = self._due
         if due and due[0][0] <= self._clock():
             self._free_expired()
@@ -106,9 +107,7 @@ class MemoryStore(EventStore):
             SessionNotFound: the session expired or was deleted.
             EventConflict: another event is there under one of these ids; none of them was added.
         """
-        due = self._due
-        if due and due[0][0] <= self._clock():
-            self._free_expired()
+        self._free_expired()
         live = self._sessions.get(session.id)
         if live is None:
             raise session_not_found(session.id)
