@@ -8,7 +8,7 @@ from .exceptions import SessionAlreadyExists, session_not_found
 from .messages import ChatMessage, calls_of, plain_messages
 from .models import EventSource, EventType, Session, SessionMetadata
 from .models.session import HomeStore, ancestors_of, next_segment_id
-from .stores.base import AnyEvent, AnySession, EventStore
+from .stores.base import AnyEvent, AnySession
 from .summaries import Summarizer, built_in_summary, newest_summary, summary_text
 from .validation import copied
 
@@ -34,14 +34,14 @@ async def open_next_segment(session: AnySession, home: HomeStore) -> tuple[AnySe
     Raises:
         SessionNotFound: the full one expired or was deleted.
     """
-    if isinstance(home, EventStore) and await home.get(session.id) is None:
+    if await home.latest(session, with_events=False) is None:
         raise session_not_found(session.id)  # expired or deleted: nothing goes on from it
     child_id = next_segment_id(session.id)
     metadata = SessionMetadata(properties=copied(session.metadata.properties))
     try:
         child = await create_session(home, session_id=child_id, parent_id=session.id, metadata=metadata)
     except SessionAlreadyExists:
-        made_by_another = await home.get(child_id)
+        made_by_another = await home.head(child_id)
         if made_by_another is None:
             raise session_not_found(child_id) from None
         return made_by_another, False
@@ -49,18 +49,20 @@ async def open_next_segment(session: AnySession, home: HomeStore) -> tuple[AnySe
 
 
 async def live_segment(session: AnySession, home: HomeStore) -> AnySession:
-    """The last segment of a session's conversation: the one that is written to."""
-    while True:
-        following_id = next_segment_id(session.id)
-        following = await home.get(following_id)
-        if following is None or following.id != following_id:  # a stand-in for a store may answer anything
+    """The last segment of a session's conversation, the one that is written to, as far as the session knows."""
+    while (following_id := next_segment_id(session.id)) in session.child_ids:
+        following = await home.head(following_id)
+        if following is None or following.id != following_id:  # deleted; a stand-in may answer anything
             return session
         session = following
+    return session
 
 
-async def segments_up_to(session: AnySession, home: HomeStore) -> list[AnySession]:
+async def segments_up_to(
+    session: AnySession, home: HomeStore, *, with_events: bool = True
+) -> list[AnySession]:
     """A session and the segments before it, the first one first."""
-    earlier = [segment async for segment in ancestors_of(session, home)]
+    earlier = [segment async for segment in ancestors_of(session, home, with_events=with_events)]
     return [*reversed(earlier), session]
 
 

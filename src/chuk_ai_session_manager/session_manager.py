@@ -31,6 +31,7 @@ from .models.record import utc_now
 from .models.session import HomeStore
 from .models.session_event import content_of
 from .models.session_totals import SessionTotals
+from .models.token_usage import usd
 from .segments import (
     background_of,
     context_row,
@@ -43,7 +44,7 @@ from .segments import (
 )
 from .session_prompt_builder import truncate_prompt_to_token_limit
 from .session_storage import ChukSessionsStore, event_store, get_backend
-from .stores import EventStore, SessionStore
+from .stores import SessionStore
 from .summaries import Summarizer, SummaryCallback, built_in_summary, summary_event
 from .tokens import DEFAULT_MODEL
 from .usage import read_usage
@@ -424,13 +425,13 @@ class SessionManager:
             return [self._session_id]
         if self._is_new and not self._initialized:
             return []
-        home, session = await self._current()
-        return [segment.id for segment in await segments_up_to(session, home)]
+        home, session = await self._current(with_events=False)
+        return [segment.id for segment in await self._chain(home, session, with_events=False)]
 
     async def load_session_chain(self) -> None:
         """Open the conversation now; any other call does it too."""
         if self._infinite_context:
-            await self._current()
+            await self._current(with_events=False)
 
     async def get_stats(self, include_all_segments: bool | None = None) -> dict[str, Any]:
         """The conversation in figures: messages, tool calls, tokens and USD.
@@ -445,8 +446,8 @@ class SessionManager:
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        home, session = await self._current()
-        chain = await self._chain(home, session)
+        home, session = await self._current(with_events=False)
+        chain = await self._chain(home, session, with_events=False)
         covers_all = self._covers_all(include_all_segments)
         segments = chain if covers_all else [session]
         totals = sum((segment.totals for segment in segments), SessionTotals())
@@ -457,7 +458,7 @@ class SessionManager:
             "total_messages": totals.user_messages + totals.ai_messages,
             "total_events": totals.events,
             "total_tokens": sum(segment.total_tokens for segment in segments),
-            "estimated_cost": float(sum(segment.total_cost for segment in segments)),
+            "estimated_cost": usd(float(sum(segment.total_cost for segment in segments))),
             "usage_source": totals.usage_source,
             "created_at": segments[0].metadata.created_at.isoformat(),
             "last_update": max(_changed_at(segment) for segment in segments).isoformat(),
@@ -475,16 +476,23 @@ class SessionManager:
         """Open the session, or make it if this manager made its id."""
         await self._open(creating=self._is_new)
 
-    async def _current(self) -> tuple[HomeStore, Session[Any]]:
+    async def _current(self, *, with_events: bool = True) -> tuple[HomeStore, Session[Any]]:
         """The store, and the session as it is stored now."""
         home, session = await self._open(creating=self._is_new)
-        stored = await home.get(session.id)
-        if stored is not None and stored.id == session.id:
-            session = await live_segment(stored, home) if self._infinite_context else stored
-        elif isinstance(home, EventStore):  # another may not find what it was given
-            raise session_not_found(session.id)
+        session = await self._latest(home, session, with_events=with_events)
+        if self._infinite_context:
+            live = await live_segment(session, home)
+            if live is not session:
+                session = await self._latest(home, live, with_events=with_events)
         self._adopt(session)
         return home, session
+
+    @staticmethod
+    async def _latest(home: HomeStore, session: Session[Any], *, with_events: bool = True) -> Session[Any]:
+        stored = await home.latest(session, with_events=with_events)
+        if stored is None:
+            raise session_not_found(session.id)
+        return stored
 
     async def _open(self, *, creating: bool) -> tuple[HomeStore, Session[Any]]:
         if self._session is None or not self._initialized:
@@ -512,7 +520,7 @@ class SessionManager:
         return session
 
     async def _find(self) -> Session[Any] | None:
-        stored = await self._home.get(self._session_id)
+        stored = await self._home.head(self._session_id)
         if stored is None or not self._infinite_context:
             return stored
         return await live_segment(stored, self._home)
@@ -558,13 +566,8 @@ class SessionManager:
             await count(drafts)
             await self._check_alone(drafts)
             home, session = await self._open(creating=self._create or self._is_new)
-            session = await home.get(session.id) or session
-            drafts, prompt = (drafts, None) if session.events else _without_prompt(drafts)
-            await self._check_limits(home, session, drafts)
+            drafts = await self._keep_prompt(home, session, drafts)
             await self._find_calls(home, session, drafts)
-            if prompt is not None:
-                home, session = await self._current()
-                await self._save_prompt(home, session, prompt)
             # All at once, or each on its own where any of them may open a new segment.
             for batch in [[draft] for draft in drafts] if self._infinite_context else [drafts]:
                 session = await self._append(home, session, batch, closed)
@@ -574,22 +577,40 @@ class SessionManager:
             await self._summarise(home, segment)
         return session.id
 
+    async def _keep_prompt(
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+    ) -> Sequence[Draft]:
+        """Take the system message that begins a conversation as its prompt; what is left to be written."""
+        rest, prompt = _without_prompt(drafts)
+        await self._check_limits(home, session, rest)  # of all at once, before any is written
+        if prompt is None:
+            return drafts
+        session = await self._latest(home, session, with_events=False)
+        if session.totals.events:
+            return drafts
+        await self._save_prompt(home, session, prompt)
+        return rest
+
     async def _append(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft], closed: list[Session[Any]]
     ) -> Session[Any]:
         """Store drafts, in a new segment where the live one is full; hand back the one they are in."""
-        if self._infinite_context:
-            session = await live_segment(session, home)
-        await self._bill(home, session, drafts)
-        if self._infinite_context and drafts[0].event.type == EventType.MESSAGE:
-            session = await live_segment(session, home)  # others may have gone on meanwhile
-            if is_full(session, self._token_threshold, self._max_turns_per_segment):
-                following, was_made_here = await open_next_segment(session, home)
-                if was_made_here:
-                    closed.append(session)
-                session = following
-        await home.append(session, [draft.event for draft in drafts])
-        return session
+        # Where what is stored decides (is it full? within the limits?), others must not write in between.
+        decides = self._infinite_context or bool(self._limits)
+        while True:
+            if self._infinite_context:
+                session = await live_segment(session, home)
+            await self._bill(home, session, drafts)
+            if self._infinite_context and drafts[0].event.type == EventType.MESSAGE:
+                session = await live_segment(session, home)  # others may have gone on meanwhile
+                if is_full(session, self._token_threshold, self._max_turns_per_segment):
+                    following, was_made_here = await open_next_segment(session, home)
+                    if was_made_here:
+                        closed.append(session)
+                    session = following
+            if await home.append(session, [draft.event for draft in drafts], only_if_current=decides):
+                return session
+            session = await self._latest(home, session, with_events=False)
 
     async def _check_alone(self, drafts: Sequence[Draft]) -> None:
         """Refuse what not even an empty conversation could hold, before one is made for it."""
@@ -614,6 +635,7 @@ class SessionManager:
         waiting = {call_id for call_id, message in results.items() if message["arguments"] is None}
         if not waiting:
             return
+        session = await self._latest(home, session)
         for segment in reversed(await self._chain(home, session)):
             for event in reversed(segment.events[-_EVENTS_SEARCHED:]):
                 for made in calls_of(event.message):
@@ -623,8 +645,12 @@ class SessionManager:
             if not waiting:
                 return
 
-    async def _chain(self, home: HomeStore, session: Session[Any]) -> list[Session[Any]]:
-        return await segments_up_to(session, home) if self._infinite_context else [session]
+    async def _chain(
+        self, home: HomeStore, session: Session[Any], *, with_events: bool = True
+    ) -> list[Session[Any]]:
+        if not self._infinite_context:
+            return [session]
+        return await segments_up_to(session, home, with_events=with_events)
 
     async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Estimate the calls that no provider reported, and refuse what costs too much."""
@@ -641,7 +667,7 @@ class SessionManager:
         if not self._limits:
             return
         if self._infinite_context and self._earlier[0] != session.id:
-            earlier = (await segments_up_to(session, home))[:-1]
+            earlier = (await segments_up_to(session, home, with_events=False))[:-1]
             tokens, cost = sum(one.total_tokens for one in earlier), sum(one.total_cost for one in earlier)
             self._earlier = (session.id, tokens, cost)
         _, tokens, cost = self._earlier
@@ -657,8 +683,10 @@ class SessionManager:
     async def _background(
         self, home: HomeStore, session: Session[Any]
     ) -> tuple[str | None, list[SessionEvent[Any]]]:
-        if not self._infinite_context:
+        if not self._infinite_context or session.parent_id is None:
             return None, []
+        if len(session.events) < session.totals.events:  # only opened for writing so far
+            session = await self._latest(home, session)
         return await background_of(session, home, self._summarizer)
 
     # -- segments -------------------------------------------------------------------------------
@@ -671,8 +699,9 @@ class SessionManager:
 
     async def _summarise(self, home: HomeStore, segment: Session[Any]) -> None:
         """Let a closed segment end in a summary; without it, readers make the built-in one themselves."""
-        latest, metadata = await self._summarizer.summarise(segment)
         try:
+            segment = await self._latest(home, segment)
+            latest, metadata = await self._summarizer.summarise(segment)
             earlier = await summary_before(segment, home, self._summarizer)
             summary = await self._summarizer.join([latest] if earlier is None else [earlier, latest])
             await home.append(segment, [summary_event(summary, rolling=True, **metadata)])

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from .exceptions import StorageError
 from .models.session import set_default_store
 from .stores import (
+    DEFAULT_SANDBOX_ID,
     DEFAULT_TTL_HOURS,
     EventStore,
     MemoryStore,
+    SessionPage,
     SessionStore,
     WholeSessionStore,
     open_store,
     store_of_sessions,
     without_password,
 )
-from .stores.base import AnyEvent, AnySession
+from .stores.base import AnySession
 from .validation import check_name, check_ttl_hours
 
 if TYPE_CHECKING:
@@ -36,24 +39,24 @@ __all__ = [
     "setup_chuk_sessions_storage",
 ]
 
-DEFAULT_SANDBOX_ID = "chuk-ai-session-manager"
 
-
-class SessionStorage(EventStore):
+class SessionStorage:
     """The store that the environment names, opened on first use.
 
-    `SESSION_PROVIDER` says which: `memory` (the default).
+    `SESSION_PROVIDER` says which: `memory` (the default), `sqlite` (in the file `SESSION_SQLITE_PATH`) or
+    `redis` (at `SESSION_REDIS_URL`, else `REDIS_URL`).
 
     Args:
         sandbox_id: the tenant; sessions of another one do not exist here.
-        default_ttl_hours: how long a conversation lives after the last write to it, in hours.
+        default_ttl_hours: how long a conversation lives after the last write to it, in hours; where
+            nobody chose, 24 in memory and Redis, and for ever in a file. `None` is for ever.
 
     Raises:
         InvalidInput: an empty sandbox, or a lifetime that is not above 0.
     """
 
     def __init__(
-        self, sandbox_id: str = "ai-session-manager", default_ttl_hours: float = DEFAULT_TTL_HOURS
+        self, sandbox_id: str = "ai-session-manager", default_ttl_hours: float | None = DEFAULT_TTL_HOURS
     ) -> None:
         check_name(sandbox_id, "sandbox_id", "set up storage")
         check_ttl_hours(default_ttl_hours, "set up storage")
@@ -61,8 +64,13 @@ class SessionStorage(EventStore):
         self.default_ttl_hours = default_ttl_hours
 
     @cached_property
-    def _store(self) -> EventStore:
-        return open_store(f"{_named_provider()}://", ttl_hours=self.default_ttl_hours)
+    def store(self) -> EventStore:
+        """The store itself: all that it can do, without going through here.
+
+        Raises:
+            StorageError: the environment names none that can be opened; it says why.
+        """
+        return open_store(_named_url(), sandbox_id=self.sandbox_id, ttl_hours=self.default_ttl_hours)
 
     @cached_property
     def chuk(self) -> ChukSessionManager:
@@ -76,44 +84,41 @@ class SessionStorage(EventStore):
 
     @property
     def _cache(self) -> dict[str, AnySession]:
-        return dict(self._store.sessions) if isinstance(self._store, MemoryStore) else {}
+        return dict(self.store.sessions) if isinstance(self.store, MemoryStore) else {}
 
     async def get(self, session_id: str) -> AnySession | None:
         """The stored session, or `None`."""
-        return await self._store.get(session_id)
+        return await self.store.get(session_id)
 
     async def save(self, session: AnySession) -> None:
         """Store the whole session as it is now."""
-        await self._store.save(session)
-
-    async def create(self, session: AnySession) -> None:
-        """Store a new session under a free id."""
-        await self._store.create(session)
-
-    async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
-        """Store events at a session's end."""
-        await self._store.append(session, events)
+        await self.store.save(session)
 
     async def delete(self, session_id: str) -> None:
         """Delete a session, if it is there."""
-        await self._store.delete(session_id)
+        await self.store.delete(session_id)
 
-    async def list_sessions(self, prefix: str = "") -> list[str]:
-        """The ids that begin with `prefix`, the one written to last first."""
-        return await self._store.list_sessions(prefix)
+    async def list_sessions(self, prefix: str = "") -> SessionPage:
+        """The ids that begin with `prefix`, the one written to last first; `store` lists by page."""
+        return await self.store.list_sessions(prefix)
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Let a session live so many hours longer; `False` where there is none."""
-        return await self._store.extend_session_ttl(session_id, additional_hours)
+        return await self.store.extend_session_ttl(session_id, additional_hours)
+
+    async def close(self) -> None:
+        """Let go of connections and files, if any were opened."""
+        if "store" in self.__dict__:
+            await self.store.close()
 
     def get_stats(self) -> dict[str, Any]:
-        """What the store holds, in figures."""
+        """What is known of the store without asking a server."""
         return {
             "backend": "chuk_sessions",
             "sandbox_id": self.sandbox_id,
             "cached_ai_sessions": len(self._cache),
             "chuk_sessions_stats": self.chuk.get_cache_stats(),
-            "store": self._store.get_stats(),
+            "store": self.store.get_stats(),
         }
 
 
@@ -137,7 +142,7 @@ class ChukSessionsStore:
         await self.backend.delete(session_id)
 
     async def list_sessions(self, prefix: str = "") -> list[str]:
-        """The ids that begin with `prefix`."""
+        """The ids that begin with `prefix`, the one written to last first."""
         ids: list[str] = await self.backend.list_sessions(prefix)
         return ids
 
@@ -145,6 +150,23 @@ class ChukSessionsStore:
 def _named_provider() -> str:
     """The provider that the environment names; of a URL, which it should not be, only the scheme."""
     return (os.environ.get("SESSION_PROVIDER") or "memory").partition(":")[0]
+
+
+def _named_redis() -> str | None:
+    return os.environ.get("SESSION_REDIS_URL") or os.environ.get("REDIS_URL")
+
+
+def _named_url() -> str:
+    """The URL of the store that the environment names."""
+    provider = _named_provider()
+    if provider == "redis":
+        return _named_redis() or "redis://localhost:6379/0"
+    if provider == "sqlite":
+        path = os.environ.get("SESSION_SQLITE_PATH")
+        if not path:
+            raise StorageError("SESSION_PROVIDER is sqlite: name the file in SESSION_SQLITE_PATH")
+        return f"sqlite:///{quote(path)}"
+    return f"{provider}://"
 
 
 @contextmanager
@@ -183,7 +205,7 @@ def get_backend() -> SessionStorage:
 
 
 def setup_chuk_sessions_storage(
-    sandbox_id: str = "ai-session-manager", default_ttl_hours: float = DEFAULT_TTL_HOURS
+    sandbox_id: str = "ai-session-manager", default_ttl_hours: float | None = DEFAULT_TTL_HOURS
 ) -> SessionStorage:
     """Replace the default store. Sessions of the one before stay with whoever holds that.
 
@@ -202,15 +224,19 @@ def event_store(store: SessionStore | None = None) -> EventStore | WholeSessionS
     """
     if store is None:
         store = ChukSessionsStore(get_backend())
-    # The original's interface around a backend adds nothing to it; a subclass may.
-    return store_of_sessions(store.backend if type(store) is ChukSessionsStore else store)
+    # The original's interfaces around a store add nothing to it; a subclass may.
+    if type(store) is ChukSessionsStore:
+        store = store.backend
+    if type(store) is SessionStorage:
+        store = store.store
+    return store_of_sessions(store)
 
 
 set_default_store(event_store)
 
 
 def configure_storage(
-    sandbox_id: str = DEFAULT_SANDBOX_ID, default_ttl_hours: float = DEFAULT_TTL_HOURS
+    sandbox_id: str = DEFAULT_SANDBOX_ID, default_ttl_hours: float | None = DEFAULT_TTL_HOURS
 ) -> bool:
     """Replace the default store; it opens on first use, and says then if it cannot.
 
@@ -234,7 +260,7 @@ def get_storage_info() -> dict[str, Any]:
         stats = backend.get_stats()
     except StorageError as problem:
         return {"provider": _named_provider(), "error": str(problem)}
-    redis_url = os.environ.get("SESSION_REDIS_URL") or os.environ.get("REDIS_URL")
+    redis_url = _named_redis()
     return {
         "provider": stats["store"]["provider"],
         "backend": type(backend).__name__,

@@ -17,7 +17,7 @@ from .session_event import MessageT, SessionEvent, content_of
 from .session_metadata import SessionMetadata
 from .session_run import RunStatus, SessionRun
 from .session_totals import EventIndex, SessionTotals
-from .token_usage import TokenSummary, TokenUsage
+from .token_usage import TokenSummary, TokenUsage, usd
 
 
 def next_segment_id(session_id: str) -> str:
@@ -35,14 +35,25 @@ class HomeStore(Protocol):
     async def get(self, session_id: str) -> Session[Any] | None:
         """The session, or `None` where there is none."""
 
+    async def head(self, session_id: str) -> Session[Any] | None:
+        """The session without the events that it has so far, or `None` where there is none."""
+
+    async def latest(self, session: Session[Any], *, with_events: bool = True) -> Session[Any] | None:
+        """The session as it is stored now, or `None` where it is gone."""
+
     async def save(self, session: Session[Any]) -> None:
         """Store the session as it is now."""
 
     async def create(self, session: Session[Any]) -> None:
-        """Store a session under an id that must be free."""
+        """Store a session under an id that must be free, and enter it with its parent."""
 
-    async def append(self, session: Session[Any], events: Sequence[SessionEvent[Any]]) -> None:
+    async def append(
+        self, session: Session[Any], events: Sequence[SessionEvent[Any]], *, only_if_current: bool = False
+    ) -> bool:
         """Store events at the session's end, and add them to `session`."""
+
+    async def save_header(self, session: Session[Any]) -> None:
+        """Store what the application changed of a session besides its events, if it did."""
 
     async def update(self, session: Session[Any], change: Callable[[Session[Any]], None]) -> None:
         """Change what a session is besides its events, as it is stored and as it is here."""
@@ -81,6 +92,7 @@ class Session(Record, Generic[MessageT]):
 
     _store: HomeStore | None = PrivateAttr(default=None)
     _stored_id: str | None = PrivateAttr(default=None)
+    _mark: object = PrivateAttr(default=None)
     _index: EventIndex = PrivateAttr(default_factory=EventIndex)
 
     # -- what it adds up to ---------------------------------------------------------------------
@@ -93,7 +105,18 @@ class Session(Record, Generic[MessageT]):
     @property
     def last_update_time(self) -> datetime:
         """The newest event's time, else the time the session was made."""
-        return self._events_index().newest or self.metadata.created_at
+        return self.newest_event_time or self.metadata.created_at
+
+    @property
+    def newest_event_time(self) -> datetime | None:
+        """The newest event's time, if there is any event."""
+        return self._events_index().newest
+
+    @property
+    def user_id(self) -> str | None:
+        """Whose session it is: the property "user_id", if that is a text."""
+        user_id = self.metadata.properties.get("user_id") if self.metadata else None
+        return user_id if isinstance(user_id, str) else None
 
     @property
     def active_run(self) -> SessionRun | None:
@@ -108,7 +131,7 @@ class Session(Record, Generic[MessageT]):
     @property
     def total_cost(self) -> float:
         """What the session's model calls cost, in USD; calls without a known price add nothing."""
-        return self.token_summary.total_estimated_cost_usd
+        return usd(self.token_summary.total_estimated_cost_usd)
 
     def _events_index(self) -> EventIndex:
         # Not `self._index`: pydantic finds a private attribute 25 times slower than this, on every append.
@@ -141,7 +164,7 @@ class Session(Record, Generic[MessageT]):
         self.record(event)
 
     async def add_event_and_save(self, event: SessionEvent[MessageT]) -> None:
-        """Add an event and store it: one append, however long the session is.
+        """Add an event and store it: one append, however long the session is; changed state goes along.
 
         Raises:
             SessionNotFound: the session expired or was deleted.
@@ -150,6 +173,7 @@ class Session(Record, Generic[MessageT]):
         """
         if self.is_bound:
             await self._home().append(self, [event])
+            await self._home().save_header(self)
             return
         # Not from a store, or under another id now: there is nothing to append to.
         await self.record_and_save(self._home(), event)
@@ -172,19 +196,27 @@ class Session(Record, Generic[MessageT]):
         Raises:
             EventConflict: another event is there under one of these ids.
         """
-        index = self._events_index()
+        new = self.check_new(events)
+        for event in new:
+            self.events.append(event)
+            if event.token_usage:
+                self.token_summary.add(event.token_usage)
+        return new
+
+    def check_new(self, events: Sequence[SessionEvent[MessageT]]) -> list[SessionEvent[MessageT]]:
+        """Those of some events that are not there yet, each once.
+
+        Raises:
+            EventConflict: another event is there under one of these ids.
+        """
+        by_id = self._events_index().by_id
         new: dict[str, SessionEvent[MessageT]] = {}
         for event in events:
-            known = new.get(event.id) or index.by_id.get(event.id)
+            known = new.get(event.id) or by_id.get(event.id)
             if known is None:
                 new[event.id] = event
             elif known is not event and known != event:
                 raise EventConflict(f"Event {event.id} is in session {self.id} already, with other content")
-        for event in new.values():
-            self.events.append(event)
-            if event.token_usage:
-                self.token_summary.add(event.token_usage)
-        index.catch_up(self.events)
         return list(new.values())
 
     def catch_up(self, stored: Session[MessageT]) -> None:
@@ -228,7 +260,7 @@ class Session(Record, Generic[MessageT]):
 
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle the session, not the store that it lives in."""
-        unbound = {"_store": None, "_stored_id": None, "_index": EventIndex()}
+        unbound = {"_store": None, "_stored_id": None, "_mark": None, "_index": EventIndex()}
         return {**super().__getstate__(), "__pydantic_private__": unbound}
 
     # -- storage and family ---------------------------------------------------------------------
@@ -242,7 +274,7 @@ class Session(Record, Generic[MessageT]):
         store: HomeStore | None = None,
         **session_fields: Any,
     ) -> Self:
-        """Make a session, store it, and enter it with its parent.
+        """Make a session and store it; its store enters it with its parent.
 
         A parent that is not there is no error; its id is kept. Without `store`, the default one.
 
@@ -258,17 +290,11 @@ class Session(Record, Generic[MessageT]):
         session = cls(parent_id=parent_id, **session_fields)
         home = _default_store() if store is None else store
         await home.create(session)
-        await session._enter_with_parent(home)
         return session
 
     async def async_init(self) -> None:
         """Enter the session with its parent, if that is there."""
-        await self._enter_with_parent(self._home())
-
-    async def _enter_with_parent(self, home: HomeStore) -> None:
-        parent = await home.get(self.parent_id) if self.parent_id else None
-        if parent is not None and self.id not in parent.child_ids:
-            await home.update(parent, lambda stored: stored.enter_child(self.id))
+        await enter_with_parent(self, self._home())
 
     async def add_child(self, child_id: str) -> None:
         """Enter a child's id and save."""
@@ -306,9 +332,24 @@ class Session(Record, Generic[MessageT]):
                 waiting.extend(child.child_ids)
         return found
 
-    def bind(self, store: HomeStore) -> None:
-        """Let the session live in a store; stores do this with what they hand out."""
-        self._store, self._stored_id = store, self.id
+    def bind(self, store: HomeStore, mark: object = None) -> None:
+        """Let the session live in a store; stores do this with what they hand out.
+
+        `mark` is the store's own note of what this object holds of the stored session.
+        """
+        private = self.__pydantic_private__
+        assert private is not None  # noqa: S101  (every instance has it; tells mypy)
+        private["_store"], private["_stored_id"], private["_mark"] = store, self.id, mark
+
+    def mark_of(self, store: HomeStore) -> object:
+        """The note that a store made when it bound the session, or `None` if it did not."""
+        private = self.__pydantic_private__ or {}
+        return private["_mark"] if private["_store"] is store and private["_stored_id"] == self.id else None
+
+    def go_on_from(self, totals: SessionTotals, newest: datetime | None) -> None:
+        """Count what `events` holds on top of these totals: of stored events that are not in it."""
+        index: EventIndex = (self.__pydantic_private__ or {})["_index"]
+        index.go_on_from(totals, newest)
 
     @property
     def is_bound(self) -> bool:
@@ -319,12 +360,22 @@ class Session(Record, Generic[MessageT]):
         return _default_store() if self._store is None else self._store
 
 
-async def ancestors_of(session: Session[Any], home: HomeStore) -> AsyncIterator[Session[Any]]:
+async def enter_with_parent(session: Session[Any], home: HomeStore) -> None:
+    """Enter a session's id with its parent's children, if the parent is there."""
+    parent = await home.head(session.parent_id) if session.parent_id else None
+    if parent is not None and session.id not in parent.child_ids:
+        await home.update(parent, lambda stored: stored.enter_child(session.id))
+
+
+async def ancestors_of(
+    session: Session[Any], home: HomeStore, *, with_events: bool = True
+) -> AsyncIterator[Session[Any]]:
     """A session's parent, its parent and so on, as far as a store has them; a circle ends."""
+    read = home.get if with_events else home.head
     seen, parent_id = {session.id}, session.parent_id
     while parent_id and parent_id not in seen:
         seen.add(parent_id)
-        parent = await home.get(parent_id)
+        parent = await read(parent_id)
         if parent is None:
             return
         yield parent

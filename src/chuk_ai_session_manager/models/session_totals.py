@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +69,11 @@ class SessionTotals:
             *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
         )
 
+    def __sub__(self, other: SessionTotals) -> SessionTotals:
+        return SessionTotals(
+            *(getattr(self, field.name) - getattr(other, field.name) for field in fields(self))
+        )
+
     def as_dict(self) -> dict[str, int]:
         """The totals by name."""
         return asdict(self)
@@ -81,12 +86,17 @@ class EventIndex:
     """
 
     def __init__(self) -> None:
+        self.go_on_from(SessionTotals(), None)
+
+    def go_on_from(self, totals: SessionTotals, newest: datetime | None) -> None:
+        """Count what the list holds on top of this: of earlier events that are not in it."""
+        self._totals_before, self._newest_before = totals, newest
         self._reset()
 
     def _reset(self) -> None:
-        self.totals = SessionTotals()
+        self.totals = replace(self._totals_before)
         self.by_id: dict[str, SessionEvent[Any]] = {}
-        self.newest: datetime | None = None
+        self.newest = self._newest_before
         self._seen = 0
         self._last: SessionEvent[Any] | None = None
 

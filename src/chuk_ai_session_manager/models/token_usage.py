@@ -21,6 +21,11 @@ TIKTOKEN_AVAILABLE = find_spec("tiktoken") is not None
 """Whether tiktoken is installed; set it to `False` to count by the built-in estimator."""
 
 
+def usd(amount: float) -> float:
+    """A sum of money without the noise of adding floats: to the millionth of a millionth of a dollar."""
+    return round(amount, 12)
+
+
 class TokenUsage(Record):
     """How many tokens a prompt and its completion are, and what they cost in USD.
 

@@ -2,44 +2,97 @@
 
 from __future__ import annotations
 
+import os
 import re
+from urllib.parse import unquote
 
 from ..exceptions import StorageError
-from .base import EventStore, SessionStore, WholeSessionStore, store_of_sessions
-from .memory import DEFAULT_TTL_HOURS, MemoryStore
+from .base import (
+    DEFAULT_SANDBOX_ID,
+    DEFAULT_TTL_HOURS,
+    EventStore,
+    SessionPage,
+    SessionStore,
+    WholeSessionStore,
+    store_of_sessions,
+)
+from .memory import MemoryStore
+from .sqlite import SqliteStore
 
 __all__ = [
+    "DEFAULT_SANDBOX_ID",
     "DEFAULT_TTL_HOURS",
     "PROVIDERS",
     "EventStore",
     "MemoryStore",
+    "SessionPage",
     "SessionStore",
+    "SqliteStore",
     "WholeSessionStore",
     "open_store",
     "store_of_sessions",
     "without_password",
 ]
 
-PROVIDERS = {"memory": MemoryStore}
-"""The store of each provider's name, which is also its URL's scheme."""
+
+def _memory(url: str, sandbox_id: str, ttl_hours: float | None) -> EventStore:  # noqa: ARG001  (all alike)
+    return MemoryStore(ttl_hours=ttl_hours)
 
 
-def open_store(url: str, *, ttl_hours: float | None = DEFAULT_TTL_HOURS) -> EventStore:
-    """Open the store that a URL names: `memory://`. A store connects when it is first used.
+def _sqlite(url: str, sandbox_id: str, ttl_hours: float | None) -> EventStore:
+    path = unquote(url.removeprefix("sqlite:///"))
+    if not url.startswith("sqlite:///") or not path:
+        raise StorageError(
+            "A SQLite URL names a file: sqlite:///folder/file.db, or sqlite:////from/the/root.db"
+        )
+    return SqliteStore(path, sandbox_id=sandbox_id, ttl_hours=ttl_hours)
+
+
+def _redis(url: str, sandbox_id: str, ttl_hours: float | None) -> EventStore:
+    try:
+        from .redis import RedisStore  # noqa: PLC0415  (the client is an extra, and slow to import)
+    except ImportError as problem:
+        raise StorageError(
+            "The Redis store needs the redis client: pip install chuk-ai-session-manager[redis]"
+        ) from problem
+    return RedisStore(url, sandbox_id=sandbox_id, ttl_hours=ttl_hours)
+
+
+PROVIDERS = {"memory": _memory, "redis": _redis, "sqlite": _sqlite}
+"""How the store of each provider's name is opened."""
+
+_SCHEMES = {"rediss": "redis", "redis+sentinel": "redis", "rediss+sentinel": "redis"}
+
+
+def open_store(
+    url: str, *, sandbox_id: str | None = None, ttl_hours: float | None = DEFAULT_TTL_HOURS
+) -> EventStore:
+    """Open the store that a URL names. A store connects when it is first used.
+
+    Args:
+        url: `memory://`; `sqlite:///folder/file.db`; `redis://[user:password@]host[:port][/database]`,
+            with more hosts after commas for a Cluster; `rediss://` for verified TLS;
+            `redis+sentinel://host:port,host:port/service[/database]` for Sentinel.
+        sandbox_id: the tenant; by default as `CHUK_SANDBOX_ID` says, else "chuk-ai-session-manager".
+        ttl_hours: hours that a conversation lives after the last write to it, `None` for ever; by
+            default 24 in memory and Redis, and for ever in a file.
 
     Raises:
-        StorageError: no provider has that scheme; the text lists those that there are.
+        StorageError: no provider has that scheme (the text lists those that there are), the URL cannot
+            be right, or what the provider needs is not installed (the text says what to install).
+        InvalidInput: an empty sandbox, or a lifetime that is not above 0.
     """
     scheme = url.partition("://")[0]
-    provider = PROVIDERS.get(scheme)
+    provider = PROVIDERS.get(_SCHEMES.get(scheme, scheme))
     if provider is None:
         raise StorageError(f"Unknown session provider {scheme!r}: known are {', '.join(sorted(PROVIDERS))}")
-    return provider(ttl_hours=ttl_hours)
+    sandbox_id = sandbox_id or os.environ.get("CHUK_SANDBOX_ID") or DEFAULT_SANDBOX_ID
+    return provider(url, sandbox_id, ttl_hours)
 
 
 def without_password(url: str) -> str:
     """A URL as logs and listings may show it: scheme, hosts and database, or, in doubt, nothing."""
-    found = re.fullmatch(r"(\w+)://(.*@)?([\w.:\[\],-]+(?:/\d*)?)(\?[^@]*)?", url)
+    found = re.fullmatch(r"([\w+]+)://(.*@)?([\w.:\[\],-]+(?:/[\w-]*)*)(\?[^@]*)?", url)
     if found is None or "://" in (found[2] or "") or "?" in (found[2] or ""):
         return "***"
     return f"{found[1]}://{'***@' if found[2] else ''}{found[3]}"

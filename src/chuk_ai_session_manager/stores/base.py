@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Protocol, Self, TypeAlias
 from weakref import WeakValueDictionary
 
-from ..exceptions import SessionAlreadyExists, SessionManagerError, StorageError, session_not_found
+from ..exceptions import (
+    InvalidInput,
+    SessionAlreadyExists,
+    SessionManagerError,
+    StorageError,
+    session_not_found,
+)
 from ..models import Session, SessionEvent
+from ..models.session import enter_with_parent, next_segment_id
+from ..validation import check_count
 
 AnySession: TypeAlias = "Session[Any]"
 AnyEvent: TypeAlias = "SessionEvent[Any]"
@@ -30,6 +39,27 @@ class SessionStore(Protocol):
         """Store the whole session as it is now, in place of what was stored under its id."""
 
 
+DEFAULT_SANDBOX_ID = "chuk-ai-session-manager"
+"""The tenant where nobody named one."""
+
+
+class StoreDefault(float):
+    """A lifetime in hours that nobody chose: a store without one of its own keeps for ever."""
+
+
+DEFAULT_TTL_HOURS = StoreDefault(24)
+"""As the original had it; here it slides: every append renews it. A file keeps for ever by default."""
+
+
+class SessionPage(list[str]):
+    """Session ids, newest first, and the cursor that leads to those after them."""
+
+    def __init__(self, ids: Iterable[str] = (), next_cursor: str | None = None) -> None:
+        super().__init__(ids)
+        self.next_cursor = next_cursor
+        """What to give to the next call; `None` when these are the last ones."""
+
+
 class EventStore(ABC):
     """A store that appends: an append costs its events, not the session.
 
@@ -42,26 +72,58 @@ class EventStore(ABC):
 
     @abstractmethod
     async def save(self, session: AnySession) -> None:
-        """Store the whole session as it is now, in place of what was stored under its id."""
+        """Store the whole session as it is now.
+
+        What others appended to it since this object was read stays.
+
+        Raises:
+            SessionNotFound: the store handed it out, and it expired or was deleted since.
+        """
 
     @abstractmethod
     async def create(self, session: AnySession) -> None:
-        """Store a new session.
+        """Store a new session, and enter it with its parent's children if the parent is there.
 
         Raises:
             SessionAlreadyExists: its id is taken; what is stored there stays as it is.
         """
 
     @abstractmethod
-    async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
+    async def append(
+        self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
+    ) -> bool:
         """Store events at the end of a stored session, all or none, and add them to `session`.
 
         An event that is stored already changes nothing, so that a retry never doubles.
 
+        Args:
+            session: where to, as a store handed it out.
+            events: what to append.
+            only_if_current: do nothing if the session was written to since `session` was read.
+
+        Returns:
+            Whether the events are stored; `False` only with `only_if_current`.
+
         Raises:
             SessionNotFound: the session expired or was deleted.
             EventConflict: another event is stored under one of these ids.
+            InvalidInput: an event cannot be written; nothing was.
         """
+
+    async def head(self, session_id: str) -> AnySession | None:
+        """The session as far as writing to it needs: `events` may leave out those stored so far."""
+        return await self.get(session_id)
+
+    async def latest(self, session: AnySession, *, with_events: bool = True) -> AnySession | None:
+        """A session as it is stored now, reading what `session` lacks; `None` where it is gone.
+
+        `with_events=False` leaves out events that `session` does not hold yet.
+        """
+        return await (self.get if with_events else self.head)(session.id)
+
+    async def save_header(self, session: AnySession) -> None:
+        """Store what the application changed of a session besides its events, if it did."""
+        await self.save(session)
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
         """Change what a session is besides its events, as it is stored and as it is here.
@@ -69,7 +131,7 @@ class EventStore(ABC):
         Raises:
             SessionNotFound: the session expired or was deleted.
         """
-        if session.is_bound and await self.get(session.id) is None:
+        if session.is_bound and await self.head(session.id) is None:
             raise session_not_found(session.id)  # expired or deleted: it does not come back
         await _change_stored(self, session, change)
 
@@ -79,11 +141,44 @@ class EventStore(ABC):
 
     @abstractmethod
     async def delete(self, session_id: str) -> None:
-        """Delete a session; one that is not there is no error."""
+        """Delete a session; its parents and children stay. One that is not there is no error."""
+
+    async def delete_conversation(self, session_id: str) -> int:
+        """Delete all segments of a session's conversation; how many there were."""
+        first = session_id
+        while (session := await self.head(first)) and is_segment_after(session, session.parent_id):
+            if await self.head(session.parent_id or "") is None:
+                break
+            first = session.parent_id or ""
+        deleted = 0
+        while await self.head(first) is not None:
+            await self.delete(first)
+            first = next_segment_id(first)
+            deleted += 1
+        return deleted
 
     @abstractmethod
-    async def list_sessions(self, prefix: str = "") -> list[str]:
-        """The ids of the stored sessions that begin with `prefix`, the one written to last first."""
+    async def list_sessions(
+        self,
+        prefix: str = "",
+        *,
+        parent_id: str | None = None,
+        user_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> SessionPage:
+        """The ids of stored sessions, the one written to last first, without reading what they hold.
+
+        Args:
+            prefix: what the ids begin with.
+            parent_id: only children of this session.
+            user_id: only sessions with this property "user_id".
+            limit: at most so many; `next_cursor` of what comes back leads on to the others.
+            cursor: where an earlier page ended.
+
+        Raises:
+            InvalidInput: a limit below 1, or a cursor that no page gave.
+        """
 
     @abstractmethod
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
@@ -91,7 +186,58 @@ class EventStore(ABC):
 
     @abstractmethod
     def get_stats(self) -> dict[str, Any]:
-        """What the store holds, in figures, without its addresses or passwords."""
+        """The store in figures that are at hand without asking a server; no addresses or passwords."""
+
+    async def close(self) -> None:  # noqa: B027  (many have nothing to let go of)
+        """Let go of connections and files; the next use opens them again."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+
+def is_segment_after(session: AnySession, parent_id: str | None) -> bool:
+    """Whether a session continues another one's conversation, being not merely its child."""
+    return bool(parent_id) and session.id == next_segment_id(parent_id or "")
+
+
+def cursor_at(written: int, session_id: str) -> str:
+    """The cursor behind a session in a listing: when it was written to, as the store counts, and its id."""
+    return f"{written}:{session_id}"
+
+
+def position_of(cursor: str) -> tuple[int, str]:
+    """Where a cursor stands.
+
+    Raises:
+        InvalidInput: no page gave this one.
+    """
+    written, colon, session_id = cursor.partition(":")
+    if not (colon and written.isdecimal()):
+        raise InvalidInput("list sessions", "the cursor is none: use `next_cursor` of the page before")
+    return int(written), session_id
+
+
+def check_page(limit: int | None, cursor: str | None) -> tuple[int, str] | None:
+    """Refuse a limit below 1; where the cursor stands, if there is one.
+
+    Raises:
+        InvalidInput: saying which of the two cannot be right.
+    """
+    if limit is not None:
+        check_count(limit, 1, "limit", "list sessions")
+    return None if cursor is None else position_of(cursor)
+
+
+def page_of(rows: Iterable[tuple[int, str]], limit: int | None) -> SessionPage:
+    """The first page of rows of when they were written to and their ids, newest first."""
+    found = list(islice(rows, None if limit is None else limit + 1))
+    page = found[:limit]
+    return SessionPage(
+        (session_id for _, session_id in page), cursor_at(*page[-1]) if len(found) > len(page) else None
+    )
 
 
 class WholeSessionStore:
@@ -114,6 +260,21 @@ class WholeSessionStore:
             session.bind(self)
         return session
 
+    async def head(self, session_id: str) -> AnySession | None:
+        """The stored session: there is no way to read less of it."""
+        return await self.get(session_id)
+
+    async def latest(
+        self,
+        session: AnySession,
+        *,
+        with_events: bool = True,  # noqa: ARG002  (there is only the whole)
+    ) -> AnySession | None:
+        """The session as it is stored now, or, where the store does not find it, as it is here."""
+        stored = await self.get(session.id)
+        found = isinstance(stored, Session) and stored.id == session.id  # a stand-in may answer anything
+        return stored if found else session
+
     async def save(self, session: AnySession) -> None:
         """Store the whole session."""
         with _wrapped_errors(f"save session {session.id}"):
@@ -121,11 +282,15 @@ class WholeSessionStore:
         session.bind(self)
 
     async def create(self, session: AnySession) -> None:
-        """Store a new session, unless its id is taken."""
+        """Store a new session, unless its id is taken, and enter it with its parent."""
         async with self._writing:
             if isinstance(await self.get(session.id), Session):
                 raise SessionAlreadyExists(session.id)
             await self.save(session)
+        await enter_with_parent(session, self)
+
+    async def save_header(self, session: AnySession) -> None:
+        """Nothing more to do: every append saves the whole session."""
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
         """Change the session as it is stored, and here."""
@@ -136,17 +301,28 @@ class WholeSessionStore:
         """Itself: who copies a session does not mean the store that it lives in."""
         return self
 
-    async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
+    async def append(
+        self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
+    ) -> bool:
         """Add the events to the session as it is stored, and store the whole of it, or nothing."""
         async with self._writing:
             stored = await self.get(session.id)
-            if isinstance(stored, Session) and stored is not session:
-                stored.record(*events)
-                await self.save(stored)
-                session.catch_up(stored)
-                return
-            # The live object itself; or a store that does not find what it was given.
-            await session.record_and_save(self, *events)
+            if not isinstance(stored, Session) or stored is session:
+                # The live object itself; or a store that does not find what it was given.
+                await session.record_and_save(self, *events)
+                return True
+            if only_if_current and not _is_current(session, stored, events):
+                return False
+            stored.record(*events)
+            await self.save(stored)
+            session.catch_up(stored)
+            return True
+
+
+def _is_current(session: AnySession, stored: AnySession, events: Sequence[AnyEvent]) -> bool:
+    """Whether nobody else wrote to what is stored: no event, and no child, that `session` does not know."""
+    known = {event.id for event in (*session.events, *events)}
+    return stored.child_ids == session.child_ids and all(event.id in known for event in stored.events)
 
 
 async def _change_stored(

@@ -12,14 +12,20 @@ from types import MappingProxyType
 from typing import Any
 
 from ..exceptions import SessionAlreadyExists, session_not_found
-from ..models.session import next_segment_id
 from ..validation import check_at_least, check_count, check_session_id, check_ttl_hours
-from .base import AnyEvent, AnySession, EventStore
+from .base import (
+    DEFAULT_TTL_HOURS,
+    AnyEvent,
+    AnySession,
+    EventStore,
+    SessionPage,
+    check_page,
+    is_segment_after,
+    page_of,
+)
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TTL_HOURS = 24.0
-"""As the original had it; here it slides: every append renews it."""
 DEFAULT_MAX_SESSIONS = 10_000
 """Some hundred megabytes of ordinary conversations: a bound for a process that runs for months."""
 
@@ -64,6 +70,9 @@ class MemoryStore(EventStore):
         self._clock = clock
         self._sessions: dict[str, AnySession] = {}
         self._conversations: dict[str, _Conversation] = {}
+        # When each session was written to, in writes since the store was made; the newest is the last.
+        self._written: dict[str, int] = {}
+        self._writes = 0
         # The conversations from the one written to longest ago to the newest.
         self._by_last_write: dict[_Conversation, None] = {}
         # When to look at a conversation next: once an entry, however often its expiry is put off.
@@ -85,8 +94,14 @@ class MemoryStore(EventStore):
         return self._sessions.get(session_id)
 
     async def save(self, session: AnySession) -> None:
-        """Keep this object as the session of its id."""
+        """Keep this object as the session of its id.
+
+        Raises:
+            SessionNotFound: it was kept here, and expired or was deleted since.
+        """
         self._free_expired()
+        if session.id not in self._sessions and session.mark_of(self):
+            raise session_not_found(session.id)  # nothing comes back from the dead
         self._keep(session)
 
     async def create(self, session: AnySession) -> None:
@@ -99,26 +114,65 @@ class MemoryStore(EventStore):
         if session.id in self._sessions:
             raise SessionAlreadyExists(session.id)
         self._keep(session)
+        parent = self._sessions.get(session.parent_id or "")
+        if parent is not None:
+            parent.enter_child(session.id)
 
-    async def append(self, session: AnySession, events: Sequence[AnyEvent]) -> None:
+    async def append(
+        self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
+    ) -> bool:
         """Add events to the live session, and to `session` if that is another object.
 
         Raises:
             SessionNotFound: the session expired or was deleted.
             EventConflict: another event is there under one of these ids; none of them was added.
         """
+        live = self._live(session)
+        if live is not session:
+            if only_if_current and (live.events, live.child_ids) != (session.events, session.child_ids):
+                return False
+            session.catch_up(live)
+        live.record(*events)
+        if live is not session:
+            session.record(*events)
+        self._touch(session.id)
+        self._renew(self._conversations[session.id])
+        return True
+
+    async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
+        """Change the live session, and `session` if that is another object.
+
+        Raises:
+            SessionNotFound: the session expired or was deleted.
+        """
+        self._free_expired()
+        if session.id not in self._sessions and not session.is_bound:
+            self._keep(session)
+        live = self._live(session)
+        change(live)
+        if live is not session:
+            change(session)
+        self._renew(self._conversations[session.id])
+
+    async def save_header(self, session: AnySession) -> None:
+        """Nothing to do: the live session is what is kept."""
+
+    def _live(self, session: AnySession) -> AnySession:
         self._free_expired()
         live = self._sessions.get(session.id)
         if live is None:
             raise session_not_found(session.id)
-        live.record(*events)
-        if live is not session:
-            session.record(*events)
-        self._renew(self._conversations[session.id])
+        return live
+
+    def _touch(self, session_id: str) -> None:
+        self._written.pop(session_id, None)
+        self._writes += 1
+        self._written[session_id] = self._writes
 
     async def delete(self, session_id: str) -> None:
         """Delete a session; its parents and children stay."""
         self._sessions.pop(session_id, None)
+        self._written.pop(session_id, None)
         conversation = self._conversations.pop(session_id, None)
         if conversation is not None:
             conversation.session_ids.discard(session_id)
@@ -126,16 +180,35 @@ class MemoryStore(EventStore):
                 self._forget(conversation)
                 self._forget_empty()
 
-    async def list_sessions(self, prefix: str = "") -> list[str]:
-        """The ids that begin with `prefix`, the conversation written to last first."""
+    async def list_sessions(
+        self,
+        prefix: str = "",
+        *,
+        parent_id: str | None = None,
+        user_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> SessionPage:
+        """The ids of the sessions, the one written to last first."""
+        before = check_page(limit, cursor)
         self._free_expired()
-        newest_first = reversed(self._by_last_write)
-        return [
-            session_id
-            for conversation in newest_first
-            for session_id in sorted(conversation.session_ids)
-            if session_id.startswith(prefix)
-        ]
+
+        def fits(session_id: str) -> bool:
+            session = self._sessions[session_id]
+            return (
+                session_id.startswith(prefix)
+                and (parent_id is None or session.parent_id == parent_id)
+                and (user_id is None or session.user_id == user_id)
+            )
+
+        return page_of(
+            (
+                (written, session_id)
+                for session_id, written in reversed(self._written.items())
+                if (before is None or written < before[0]) and fits(session_id)
+            ),
+            limit,
+        )
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Let a session's conversation live so many hours longer."""
@@ -171,7 +244,8 @@ class MemoryStore(EventStore):
             conversation.session_ids.add(session.id)
             self._conversations[session.id] = conversation
         self._sessions[session.id] = session
-        session.bind(self)
+        session.bind(self, mark=True)
+        self._touch(session.id)
         self._renew(conversation)
         if is_new:
             self._free_oldest(but=conversation)
@@ -179,7 +253,7 @@ class MemoryStore(EventStore):
     def _conversation_for(self, session: AnySession) -> _Conversation:
         """The conversation that the session continues, or a new one, a child of its parent's."""
         parent = self._conversations.get(session.parent_id) if session.parent_id else None
-        if parent is not None and session.id == next_segment_id(session.parent_id or ""):
+        if parent is not None and is_segment_after(session, session.parent_id):
             return parent
         found = _Conversation(self._clock() + self._ttl)
         if parent is not None:
@@ -229,6 +303,7 @@ class MemoryStore(EventStore):
         self._forget(conversation)
         for session_id in conversation.session_ids:
             self._sessions.pop(session_id, None)
+            self._written.pop(session_id, None)
             self._conversations.pop(session_id, None)
         conversation.session_ids.clear()
 

@@ -1,0 +1,295 @@
+"""What a durable store writes down of a session: strict JSON, the same for every store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from ..exceptions import InvalidInput, StorageError
+from ..models import Session, SessionEvent, SessionMetadata, SessionRun, TokenUsage
+from ..models.record import Record
+from ..models.session_totals import SessionTotals
+from ..models.token_usage import TokenSummary, usd
+from ..validation import json_misfit
+from .base import AnyEvent, AnySession
+
+SCHEMA = 1
+"""The version of all that is written here; a store refuses to read a newer one."""
+
+HEADER_FIELDS = ("metadata", "parent_id", "child_ids", "task_ids", "runs", "state")
+"""What a session is besides its id, its events and what these add up to."""
+
+CHUNK = 200
+"""Events that are decoded in one go: some milliseconds, after which the event loop has its turn."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TOTALS = tuple(each.name for each in fields(SessionTotals))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEvent:
+    """An event as it is written, and what it adds to the session's counters."""
+
+    id: str
+    body: str
+    counters: dict[str, float]
+
+
+@dataclass(slots=True)
+class StoredSession:
+    """A session as it is written: header fields as JSON, counters, and the events from `start` on."""
+
+    id: str
+    fields: dict[str, str]
+    counters: dict[str, float]
+    revision: int = 0
+    """Moves with every change."""
+    rewrites: int = 0
+    """Moves when events that were stored before change or go."""
+    count: int = 0
+    """How many events are stored."""
+    start: int = 0
+    bodies: list[str] = field(default_factory=list)
+    """Their JSON; each entry is up to `CHUNK` events with commas between."""
+
+
+# -- the header ---------------------------------------------------------------------------------
+
+
+def encode_header(session: AnySession) -> dict[str, str]:
+    """The header's fields, each as JSON.
+
+    Raises:
+        InvalidInput: a field holds what JSON cannot.
+    """
+    metadata = session.metadata
+    values = {
+        "metadata": None if metadata is None else _plain(metadata, "properties"),
+        "parent_id": session.parent_id,
+        "child_ids": session.child_ids,
+        "task_ids": session.task_ids,
+        "runs": [_plain(run, "metadata") for run in session.runs],
+        "state": session.state,
+    }
+    return {name: _encode(value, f"the session's {name}") for name, value in values.items()}
+
+
+def _plain(record: Record, own: str) -> dict[str, Any]:
+    """A record as JSON values; what the application put there (`own`) as it is, to be checked."""
+    return {**record.model_dump(mode="json", exclude={own}, warnings=False), own: getattr(record, own)}
+
+
+def _encode(value: Any, name: str) -> str:
+    misfit = json_misfit(value)
+    if misfit:
+        raise InvalidInput("store a session", f"{name} must be JSON: {misfit}")
+    return dump(value)
+
+
+def dump(value: Any) -> str:
+    """A value as JSON: the same text for the same value, always."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def join_header(fields: Mapping[str, str]) -> str:
+    """The header's fields as one JSON object."""
+    return "{" + ",".join(f'"{name}":{text}' for name, text in fields.items()) + "}"
+
+
+def split_header(text: str) -> dict[str, str]:
+    """The header's fields, each as JSON, from one JSON object."""
+    values = json.loads(text)
+    return {name: dump(values[name]) for name in HEADER_FIELDS}
+
+
+def damaged_header(session_id: str) -> StorageError:
+    """What is said of a header that is none."""
+    return StorageError(f"Session {session_id} is damaged: its header is no valid record")
+
+
+def header_value(name: str, text: str) -> Any:
+    """One header field's value, from its JSON."""
+    value = json.loads(text)
+    if name == "metadata" and value is not None:
+        return SessionMetadata.model_validate(value)
+    return [SessionRun.model_validate(run) for run in value] if name == "runs" else value
+
+
+# -- counters -----------------------------------------------------------------------------------
+
+
+def counters_of(totals: SessionTotals, summary: TokenSummary, newest: datetime | None) -> dict[str, float]:
+    """Totals and token summary as numbers that a store can add to, without those that are 0."""
+    found: dict[str, float] = totals.as_dict() | {
+        "prompt_tokens": summary.total_prompt_tokens,
+        "completion_tokens": summary.total_completion_tokens,
+        "total_tokens": summary.total_tokens,
+        "cost_usd": summary.total_estimated_cost_usd,
+        "newest": 0 if newest is None else _microseconds(newest),
+    }
+    for model, usage in summary.usage_by_model.items():
+        found |= {
+            f"{model}:usages": 1,
+            f"{model}:prompt_tokens": usage.prompt_tokens,
+            f"{model}:completion_tokens": usage.completion_tokens,
+            f"{model}:total_tokens": usage.total_tokens,
+            f"{model}:priced": usage.estimated_cost_usd is not None,
+            f"{model}:cost_usd": usage.estimated_cost_usd or 0.0,
+            f"{model}:estimated": usage.estimated,
+        }
+    return {name: value for name, value in found.items() if value}
+
+
+def add_counters(counters: dict[str, float], more: Mapping[str, float]) -> None:
+    """Add what events brought; "newest" is the latest time of any of them, in microseconds since 1970."""
+    for name, value in more.items():
+        before = counters.get(name, 0)
+        counters[name] = max(before, value) if name == "newest" else before + value
+
+
+def totals_in(counters: Mapping[str, float]) -> SessionTotals:
+    """The totals that are counted there."""
+    return SessionTotals(*(int(counters.get(name, 0)) for name in _TOTALS))
+
+
+def summary_in(counters: Mapping[str, float]) -> TokenSummary:
+    """The token summary that is counted there."""
+    models = [name.removesuffix(":usages") for name in counters if name.endswith(":usages")]
+    return TokenSummary(
+        total_prompt_tokens=int(counters.get("prompt_tokens", 0)),
+        total_completion_tokens=int(counters.get("completion_tokens", 0)),
+        total_tokens=int(counters.get("total_tokens", 0)),
+        total_estimated_cost_usd=usd(counters.get("cost_usd", 0.0)),
+        usage_by_model={model: _usage_in(counters, model) for model in models},
+    )
+
+
+def _usage_in(counters: Mapping[str, float], model: str) -> TokenUsage:
+    def counted(name: str) -> float:
+        return counters.get(f"{model}:{name}", 0)
+
+    return TokenUsage(
+        prompt_tokens=int(counted("prompt_tokens")),
+        completion_tokens=int(counted("completion_tokens")),
+        total_tokens=int(counted("total_tokens")),
+        model=model,
+        estimated_cost_usd=usd(counted("cost_usd")) if counted("priced") else None,
+        estimated=bool(counted("estimated")),
+    )
+
+
+def newest_in(counters: Mapping[str, float]) -> datetime | None:
+    """The newest event's time, if any event was counted."""
+    newest = counters.get("newest")
+    return None if newest is None else _EPOCH + timedelta(microseconds=int(newest))
+
+
+def _microseconds(moment: datetime) -> int:
+    moment = moment if moment.tzinfo else moment.astimezone()
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+# -- events -------------------------------------------------------------------------------------
+
+
+def encode_events(events: Iterable[AnyEvent]) -> list[EncodedEvent]:
+    """Events as they are written, each once.
+
+    Raises:
+        InvalidInput: an event holds what JSON cannot; nothing was written.
+    """
+    by_id = {event.id: event for event in events}
+    return [EncodedEvent(each.id, encode_event(each), _counters_of_event(each)) for each in by_id.values()]
+
+
+def encode_event(event: AnyEvent) -> str:
+    """One event as JSON.
+
+    Raises:
+        InvalidInput: it holds what JSON cannot.
+    """
+    misfit = json_misfit(event.message) or (json_misfit(event.metadata) if event.metadata else None)
+    if misfit:
+        raise InvalidInput("store an event", f"message and metadata must be JSON: {misfit}")
+    try:
+        return event.model_dump_json(warnings=False)
+    except PydanticSerializationError:
+        # Its text could quote what is in the event.
+        raise InvalidInput("store an event", "one of its fields cannot be written as JSON") from None
+
+
+def _counters_of_event(event: AnyEvent) -> dict[str, float]:
+    totals, summary = SessionTotals(), TokenSummary()
+    totals.count(event)
+    if event.token_usage:
+        summary.add(event.token_usage)
+    return counters_of(totals, summary, event.timestamp)
+
+
+@cache
+def _list_of_events() -> TypeAdapter[list[AnyEvent]]:
+    return TypeAdapter(list[SessionEvent[Any]], config=ConfigDict(hide_input_in_errors=True))
+
+
+async def decode_events(session_id: str, bodies: Sequence[str]) -> list[AnyEvent]:
+    """Events from their JSON; many of them off the event loop.
+
+    Raises:
+        StorageError: what is stored is no such JSON; it says of which session.
+    """
+    if len(bodies) > 1:
+        return await asyncio.to_thread(_decoded, session_id, bodies)
+    return _decoded(session_id, bodies)
+
+
+def _decoded(session_id: str, bodies: Sequence[str]) -> list[AnyEvent]:
+    decode = _list_of_events().validate_json
+    events: list[AnyEvent] = []
+    try:
+        for body in bodies:
+            events += decode(f"[{body}]")
+    except ValidationError as problem:
+        at = problem.errors(include_input=False, include_url=False)[0]["loc"][:1]
+        near = len(events) + int(at[0]) if at else len(events)
+        raise StorageError(
+            f"Session {session_id} is damaged: its event {near} is no valid record"
+        ) from problem
+    return events
+
+
+# -- whole sessions -----------------------------------------------------------------------------
+
+
+async def decode_session(stored: StoredSession) -> AnySession:
+    """The session that is written there, holding the events from `start` on.
+
+    Raises:
+        StorageError: what is stored is no such JSON.
+    """
+    events = await decode_events(stored.id, stored.bodies)
+    try:
+        header = {name: header_value(name, text) for name, text in stored.fields.items()}
+        session: AnySession = Session(
+            id=stored.id, events=events, token_summary=summary_in(stored.counters), **header
+        )
+    except (ValueError, TypeError) as problem:
+        raise damaged_header(stored.id) from problem
+    if len(events) < stored.count:
+        session.go_on_from(*_before(stored, events))
+    return session
+
+
+def _before(stored: StoredSession, events: Sequence[AnyEvent]) -> tuple[SessionTotals, datetime | None]:
+    """What the stored events come to that are not among these."""
+    held = SessionTotals()
+    for event in events:
+        held.count(event)
+    return totals_in(stored.counters) - held, newest_in(stored.counters)

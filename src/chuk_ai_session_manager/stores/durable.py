@@ -1,0 +1,416 @@
+"""What durable stores have in common: sessions are read, compared and written here; a store moves records."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from ..exceptions import (
+    SessionAlreadyExists,
+    StorageError,
+    session_not_found,
+)
+from ..models.session_totals import SessionTotals
+from ..validation import MAX_ID_LENGTH, check_at_least, check_name, check_session_id, check_ttl_hours
+from .base import AnyEvent, AnySession, EventStore
+from .codec import (
+    HEADER_FIELDS,
+    SCHEMA,
+    EncodedEvent,
+    StoredSession,
+    add_counters,
+    counters_of,
+    decode_session,
+    encode_events,
+    encode_header,
+    header_value,
+)
+
+T = TypeVar("T")
+
+# How often a change is tried anew because another writer's came first.
+_TRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a `Session` object holds of the stored session: where its store left it last."""
+
+    fields: dict[str, str]
+    """The header as it was stored, to see what the application changed since."""
+    revision: int
+    rewrites: int
+    first: int
+    """How many of the oldest events it does not hold."""
+    count: int
+    """How many events were stored when it was read, or written to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where an append came to stand."""
+
+    count: int
+    """How many events there were before it."""
+    revision: int
+    """The session's revision after it."""
+    added: int
+    """How many of its events were new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is written over a stored session."""
+
+    fields: dict[str, str]
+    """The header fields that change."""
+    counters: dict[str, float] | None = None
+    """All counters, if they change."""
+    keep: int | None = None
+    """How many of the oldest events stay as they are; `None`, all of them."""
+    gone: list[str] = field(default_factory=list)
+    """The ids of the stored events after those."""
+    events: list[EncodedEvent] = field(default_factory=list)
+    """What comes after those that stay."""
+
+
+async def settled(write: asyncio.Future[T]) -> T:
+    """Await a write; who is cancelled meanwhile leaves when it is decided, not before."""
+    try:
+        return await asyncio.shield(write)
+    except asyncio.CancelledError:
+        if not write.done():
+            await asyncio.wait({write})
+        if not write.cancelled():
+            write.exception()  # looked at, or asyncio logs that nobody did
+        raise
+
+
+class DurableStore(EventStore):
+    """A store whose sessions outlive the process. Each `get` gives a copy of what is stored.
+
+    A copy knows what it has of the log. Saving it writes what the application changed, and leaves
+    what others changed; reading it anew reads what is new.
+    """
+
+    def __init__(self, sandbox_id: str, ttl_hours: float | None) -> None:
+        operation = "open a store"
+        check_name(sandbox_id, "sandbox_id", operation)
+        if len(sandbox_id) > MAX_ID_LENGTH or not sandbox_id.isprintable():
+            check_session_id(sandbox_id, f"{operation} (sandbox_id)")
+        check_ttl_hours(ttl_hours, operation)
+        self.sandbox_id = sandbox_id
+        self.ttl_hours = ttl_hours
+
+    # -- what a store does ----------------------------------------------------------------------
+
+    @abstractmethod
+    async def _read(self, session_id: str, start: int | None) -> StoredSession | None:
+        """The stored session with its events from `start` on, or without any; `None` where there is none."""
+
+    @abstractmethod
+    async def _add(
+        self, session_id: str, events: Sequence[EncodedEvent], only_at: int | None
+    ) -> Appended | None:
+        """Append events in one step, but for those that are stored; `None` if not at this revision."""
+
+    @abstractmethod
+    async def _create(self, session: AnySession, change: Change) -> bool:
+        """Write a new session and enter it with its parent; `False` if its id is taken."""
+
+    @abstractmethod
+    async def _change(self, session_id: str, change: Change, only_at: int) -> bool:
+        """Change a stored session in one atomic step; `False` if it is not at this revision, or gone."""
+
+    # -- reading --------------------------------------------------------------------------------
+
+    async def get(self, session_id: str) -> AnySession | None:
+        """A copy of the stored session, or `None` where there is none."""
+        return await self._load(session_id, 0)
+
+    async def head(self, session_id: str) -> AnySession | None:
+        """The session without its events: as much as writing to it needs, however long it is."""
+        return await self._load(session_id, None)
+
+    async def _load(self, session_id: str, start: int | None) -> AnySession | None:
+        if not is_session_id(session_id):
+            return None  # nothing is ever stored under it
+        stored = await self._read(session_id, start)
+        if stored is None:
+            return None
+        session = await decode_session(stored)
+        session.bind(self, _mark_of(stored))
+        return session
+
+    async def latest(self, session: AnySession, *, with_events: bool = True) -> AnySession | None:
+        """`session` itself, brought up to date; `None` where it is gone."""
+        mark = self._mark(session)
+        if mark is None:
+            return await (self.get if with_events else self.head)(session.id)
+        return session if await self._catch_up(session, mark, with_events=with_events) else None
+
+    async def _catch_up(
+        self, session: AnySession, mark: Mark, *, with_events: bool = False, mine: Sequence[AnyEvent] = ()
+    ) -> bool:
+        """Read what an object lacks of its session; `False` where that is gone.
+
+        `mine` are events that were just stored: these objects themselves take their places.
+        """
+        stored = await self._read(session.id, 0 if with_events and mark.first else mark.count)
+        if stored is not None and stored.rewrites != mark.rewrites and stored.start:
+            stored = await self._read(session.id, 0)
+        if stored is None:
+            return False
+        read = await decode_session(stored)
+        now = self._mark(session)
+        if now is not None and now.revision <= stored.revision:  # else it was brought further meanwhile
+            _bring_up_to_date(session, now, stored, read, mine)
+            first = stored.start if stored.start == 0 else now.first
+            session.bind(self, _mark_of(stored, first))
+        return True
+
+    def _mark(self, session: AnySession) -> Mark | None:
+        mark = session.mark_of(self)
+        return mark if isinstance(mark, Mark) else None
+
+    # -- appending ------------------------------------------------------------------------------
+
+    async def append(
+        self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
+    ) -> bool:
+        """Store events at the session's end in one step, those before them that were only in memory too."""
+        session.check_new(events)
+        mark = self._mark(session)
+        if mark is not None:
+            events = [*session.events[mark.count - mark.first :], *events]
+        elif only_if_current:
+            return False
+        encoded = encode_events(events)
+        if not encoded:
+            return True
+        only_at = mark.revision if mark is not None and only_if_current else None
+        appended = await self._add(session.id, encoded, only_at)
+        if appended is None:
+            return False
+        await self._take_over(session, events, appended)
+        return True
+
+    async def _take_over(self, session: AnySession, events: Sequence[AnyEvent], appended: Appended) -> None:
+        """Let an object have the events that were stored through it, and what others stored before them."""
+        mark = self._mark(session)  # now, not before the append: others may have used the object meanwhile
+        added = appended.added
+        if mark is None or (appended.count, appended.revision) == (mark.count, mark.revision + bool(added)):
+            session.record(*events)
+            if mark is not None:
+                session.bind(self, replace(mark, revision=appended.revision, count=appended.count + added))
+            return
+        try:
+            await self._catch_up(session, mark, mine=events)
+        except StorageError:
+            session.record(*events)  # they are stored; the rest comes with the next reading
+
+    # -- writing --------------------------------------------------------------------------------
+
+    async def create(self, session: AnySession) -> None:
+        """Store a new session, and enter it with its parent's children if the parent is there."""
+        check_session_id(session.id, "create a session")
+        if not await self._store_new(session):
+            raise SessionAlreadyExists(session.id)
+
+    async def _store_new(self, session: AnySession) -> bool:
+        events = encode_events(session.events or [])
+        counters = counters_of(session.totals, session.token_summary, session.newest_event_time)
+        fields = encode_header(session)
+        if not await self._create(session, Change(fields, counters, events=events)):
+            return False
+        session.bind(self, Mark(fields, revision=1, rewrites=0, first=0, count=len(events)))
+        return True
+
+    async def save(self, session: AnySession) -> None:
+        """Store what the application changed: header fields, events edited, added or taken out."""
+        check_session_id(session.id, "save a session")
+        for _ in range(_TRIES):
+            stored = await self._read(session.id, 0)
+            mark = self._mark(session)
+            if stored is None:
+                if mark is not None:
+                    raise session_not_found(session.id)  # nothing comes back from the dead
+                if await self._store_new(session):
+                    return
+            elif await self._save_over(session, mark, stored):
+                return
+        raise _kept_changing(session.id)
+
+    async def _save_over(self, session: AnySession, mark: Mark | None, stored: StoredSession) -> bool:
+        there = (await decode_session(stored)).events
+        log, others = _merged(session.events or [], mark, there)
+        change = _change_of_log(there, log)
+        fields = encode_header(session)
+        change = replace(change, fields={k: v for k, v in fields.items() if v != _known(mark, k)})
+        counters = counters_of(session.totals, session.token_summary, session.newest_event_time)
+        for encoded in encode_events(others):
+            add_counters(counters, encoded.counters)
+        change = replace(change, counters=counters)
+        if not await self._change(session.id, change, stored.revision):
+            return False
+        rewrites = stored.rewrites + (change.keep is not None and change.keep < len(there))
+        session.events = log
+        session.go_on_from(SessionTotals(), None)
+        for event in others:
+            if event.token_usage:
+                session.token_summary.add(event.token_usage)
+        session.bind(
+            self, Mark(stored.fields | change.fields, stored.revision + 1, rewrites, first=0, count=len(log))
+        )
+        return True
+
+    async def save_header(self, session: AnySession) -> None:
+        """Store what the application changed besides events; no I/O where it changed nothing."""
+        mark = self._mark(session)
+        if mark is None:
+            await self.save(session)
+            return
+        changed = {k: v for k, v in encode_header(session).items() if v != mark.fields[k]}
+        if changed:
+            await self._change_header(session, lambda _: changed)
+
+    async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
+        """Change the session as it is stored, and here."""
+        if self._mark(session) is None and not session.is_bound and await self.head(session.id) is None:
+            change(session)
+            await self.save(session)
+            return
+
+        def changed(stored: AnySession) -> dict[str, str]:
+            before = encode_header(stored)
+            change(stored)
+            return {k: v for k, v in encode_header(stored).items() if v != before[k]}
+
+        unsaved = _unsaved(session, self._mark(session))
+        fields = await self._change_header(session, changed)
+        for name, text in fields.items():
+            if name not in unsaved:
+                setattr(session, name, header_value(name, text))
+        if unsaved & fields.keys():
+            change(session)
+
+    async def _change_header(
+        self, session: AnySession, changed: Callable[[AnySession], dict[str, str]]
+    ) -> dict[str, str]:
+        """Write header fields, worked out anew from what is stored until no other writer comes between."""
+        for _ in range(_TRIES):
+            stored = await self._read(session.id, None)
+            if stored is None:
+                raise session_not_found(session.id)  # expired or deleted: it does not come back
+            fields = changed(await decode_session(stored))
+            if not fields:
+                return {}
+            if await self._change(session.id, Change(fields), stored.revision):
+                mark = self._mark(session)
+                if mark is not None:
+                    is_next = mark.revision == stored.revision
+                    revision = stored.revision + 1 if is_next else mark.revision
+                    session.bind(self, replace(mark, fields=mark.fields | fields, revision=revision))
+                return fields
+        raise _kept_changing(session.id)
+
+    async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
+        """Let a session's conversation live so many hours longer; `False` where there is none."""
+        check_at_least(additional_hours, 0, "additional_hours", "extend a session's life")
+        return is_session_id(session_id) and await self._extend(session_id, additional_hours)
+
+    @abstractmethod
+    async def _extend(self, session_id: str, additional_hours: float) -> bool:
+        """The same, of an id that can be one."""
+
+
+def is_session_id(value: object) -> bool:
+    """Whether a session can be stored under it at all."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()
+
+
+def newer_schema(where: str, version: int) -> StorageError:
+    """What a store says of data that a later release wrote."""
+    return StorageError(
+        f"{where} was written by a newer release (schema {version}, this one reads up to {SCHEMA}): upgrade"
+    )
+
+
+def _mark_of(stored: StoredSession, first: int | None = None) -> Mark:
+    first = stored.start if first is None else first
+    return Mark(stored.fields, stored.revision, stored.rewrites, first, stored.count)
+
+
+def _known(mark: Mark | None, name: str) -> str | None:
+    return None if mark is None else mark.fields[name]
+
+
+def _unsaved(session: AnySession, mark: Mark | None) -> set[str]:
+    """The header fields that the application changed since the session was read."""
+    if mark is None:
+        return set(HEADER_FIELDS)
+    return {name for name, text in encode_header(session).items() if text != mark.fields[name]}
+
+
+def _bring_up_to_date(
+    session: AnySession, mark: Mark, stored: StoredSession, read: AnySession, mine: Sequence[AnyEvent]
+) -> None:
+    """Let a session's object have what was read anew; what the application changed in it stays."""
+    if stored.fields != mark.fields:
+        unsaved = _unsaved(session, mark)
+        for name in HEADER_FIELDS:
+            if stored.fields[name] != mark.fields[name] and name not in unsaved:
+                setattr(session, name, getattr(read, name))
+    if stored.start:
+        objects = {event.id: event for event in mine}
+        read.events = [objects.get(event.id, event) for event in read.events]
+        session.catch_up(read)
+        return
+    objects = {event.id: event for event in (*session.events, *mine)}
+    only_here = [*session.events[mark.count - mark.first :], *mine]
+    session.events = [objects.get(event.id, event) for event in read.events]
+    session.token_summary = read.token_summary
+    session.go_on_from(SessionTotals(), None)
+    session.record(*only_here)
+
+
+def _merged(
+    here: Sequence[AnyEvent], mark: Mark | None, there: Sequence[AnyEvent]
+) -> tuple[list[AnyEvent], list[AnyEvent]]:
+    """The log after saving an object, and what others appended that the object does not have.
+
+    What the object had read is as the object has it now: edited, or gone. What others appended since
+    stays after that; what is only in the object comes last.
+    """
+    if mark is None:
+        return list(here), []
+    not_held = list(there[: mark.first])
+    read = {event.id for event in there[mark.first : mark.count]}
+    held = {event.id for event in here}
+    since = list(there[mark.count :])
+    stored_since = {event.id for event in since}
+    kept = [event for event in here if event.id in read]
+    new = [event for event in here if event.id not in read and event.id not in stored_since]
+    objects = {event.id: event for event in here}
+    log = [*not_held, *kept, *(objects.get(event.id, event) for event in since), *new]
+    return log, [event for event in since if event.id not in held]
+
+
+def _change_of_log(there: Sequence[AnyEvent], log: Sequence[AnyEvent]) -> Change:
+    """How a stored log becomes another one: what differs and all after it is written anew."""
+    same = 0
+    while same < min(len(there), len(log)) and there[same] == log[same]:
+        same += 1
+    if same == len(there) == len(log):
+        return Change({})
+    return Change({}, keep=same, gone=[event.id for event in there[same:]], events=encode_events(log[same:]))
+
+
+def _kept_changing(session_id: str) -> StorageError:
+    return StorageError(
+        f"Session {session_id} was not stored: other writers changed it each time between reading and "
+        "writing. Try again"
+    )

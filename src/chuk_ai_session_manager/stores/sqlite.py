@@ -1,0 +1,532 @@
+"""Sessions in a SQLite file: durable, on one machine, for any number of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..exceptions import EventConflict, StorageError, session_not_found
+from ..validation import check_at_least
+from .base import (
+    DEFAULT_SANDBOX_ID,
+    DEFAULT_TTL_HOURS,
+    AnySession,
+    SessionPage,
+    StoreDefault,
+    check_page,
+    is_segment_after,
+    page_of,
+)
+from .codec import (
+    CHUNK,
+    SCHEMA,
+    EncodedEvent,
+    StoredSession,
+    add_counters,
+    damaged_header,
+    dump,
+    join_header,
+    split_header,
+)
+from .durable import Appended, Change, DurableStore, newer_schema
+from .worker import Worker
+
+# "casm" in ASCII: tells our files from other applications' databases.
+_APPLICATION_ID = 0x6361736D
+
+_SCHEMA = """
+CREATE TABLE conversations (
+    key INTEGER PRIMARY KEY,
+    parent INTEGER,             -- the conversation that its first session is a child of
+    expires INTEGER             -- microseconds since 1970; NULL: never
+);
+CREATE INDEX conversations_expiry ON conversations (expires) WHERE expires IS NOT NULL;
+CREATE INDEX conversations_parent ON conversations (parent) WHERE parent IS NOT NULL;
+CREATE TABLE sessions (
+    key INTEGER PRIMARY KEY,
+    sandbox TEXT NOT NULL,
+    id TEXT NOT NULL,
+    conversation INTEGER NOT NULL,
+    parent_id TEXT,
+    user_id TEXT,
+    header TEXT NOT NULL,       -- JSON: each header field as JSON
+    counters TEXT NOT NULL,     -- JSON
+    count INTEGER NOT NULL,     -- of its events
+    revision INTEGER NOT NULL,
+    rewrites INTEGER NOT NULL,
+    written INTEGER NOT NULL,   -- rises with every write in the file
+    UNIQUE (sandbox, id)
+);
+CREATE INDEX sessions_newest ON sessions (sandbox, written);
+CREATE INDEX sessions_of_parent ON sessions (sandbox, parent_id, written) WHERE parent_id IS NOT NULL;
+CREATE INDEX sessions_of_user ON sessions (sandbox, user_id, written) WHERE user_id IS NOT NULL;
+CREATE INDEX sessions_of_conversation ON sessions (conversation);
+CREATE TABLE events (
+    session INTEGER NOT NULL,
+    number INTEGER NOT NULL,    -- 0, 1, 2 ... without a gap
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,         -- JSON
+    PRIMARY KEY (session, number)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX events_id ON events (session, id);
+"""
+
+_SESSION = """
+SELECT s.key, s.conversation, s.header, s.counters, s.count, s.revision, s.rewrites, c.expires
+FROM sessions s JOIN conversations c ON c.key = s.conversation
+WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
+"""
+
+# Expired conversations that one write clears away: a bound to what it costs.
+_EXPIRED_AT_ONCE = 20
+
+
+class SqliteStore(DurableStore):
+    """Keeps sessions in a SQLite file.
+
+    What was awaited is committed (`synchronous=FULL`), and appends that wait together share a commit.
+    Any number of stores, tasks and processes on one machine may use the file at once. The file is made
+    when it is first needed, for its owner's eyes only (mode 0600).
+
+    Args:
+        path: the file, in a folder that is there.
+        sandbox_id: the tenant; sessions of another one do not exist here.
+        ttl_hours: hours that a conversation lives after the last write to it; by default for ever.
+        busy_timeout: seconds to wait while another process writes, before it is a `StorageError`.
+
+    Raises:
+        InvalidInput: an empty sandbox, or a number that cannot be right.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sandbox_id: str = DEFAULT_SANDBOX_ID,
+        ttl_hours: float | None = DEFAULT_TTL_HOURS,
+        busy_timeout: float = 10.0,
+    ) -> None:
+        super().__init__(sandbox_id, None if isinstance(ttl_hours, StoreDefault) else ttl_hours)
+        check_at_least(busy_timeout, 0, "busy_timeout", "open a store")
+        self._path = os.fspath(path)
+        self._worker = Worker(partial(_connect, self._path, busy_timeout), self._path)
+
+    def __repr__(self) -> str:
+        return f"SqliteStore({self._path!r}, sandbox_id={self.sandbox_id!r})"
+
+    async def close(self) -> None:
+        """Finish what waits and close the file; the next use opens it again."""
+        await self._worker.close()
+
+    def get_stats(self) -> dict[str, Any]:
+        """Where the file is and how its sessions live."""
+        return {
+            "provider": "sqlite",
+            "path": self._path,
+            "sandbox_id": self.sandbox_id,
+            "ttl_hours": self.ttl_hours,
+        }
+
+    # -- what a durable store does --------------------------------------------------------------
+
+    async def _read(self, session_id: str, start: int | None) -> StoredSession | None:
+        return await self._worker.read(partial(_read, self.sandbox_id, session_id, start))
+
+    async def _add(
+        self, session_id: str, events: Sequence[EncodedEvent], only_at: int | None
+    ) -> Appended | None:
+        lives = self._lifetime(self.ttl_hours)
+        return await self._worker.write(partial(_add, self.sandbox_id, session_id, events, only_at, lives))
+
+    async def _create(self, session: AnySession, change: Change) -> bool:
+        lives = self._lifetime(self.ttl_hours)
+        return await self._worker.write(partial(_create, self.sandbox_id, session, change, lives))
+
+    async def _change(self, session_id: str, change: Change, only_at: int) -> bool:
+        lives = self._lifetime(self.ttl_hours)
+        return await self._worker.write(partial(_change, self.sandbox_id, session_id, change, only_at, lives))
+
+    async def _extend(self, session_id: str, additional_hours: float) -> bool:
+        more = self._lifetime(additional_hours) or 0
+        return await self._worker.write(partial(_extend, self.sandbox_id, session_id, more))
+
+    @staticmethod
+    def _lifetime(hours: float | None) -> int | None:
+        return None if hours is None else int(hours * 3_600_000_000)
+
+    # -- listing and deleting -------------------------------------------------------------------
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a session; its parents and children stay."""
+        await self._worker.write(partial(_delete, self.sandbox_id, session_id))
+
+    async def delete_conversation(self, session_id: str) -> int:
+        """Delete all segments of a session's conversation; how many there were."""
+        return await self._worker.write(partial(_delete_conversation, self.sandbox_id, session_id))
+
+    async def list_sessions(
+        self,
+        prefix: str = "",
+        *,
+        parent_id: str | None = None,
+        user_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> SessionPage:
+        """The ids of the sessions, the one written to last first."""
+        before = check_page(limit, cursor)
+        filters: dict[str, Any] = {
+            "s.sandbox = ?": self.sandbox_id,
+            "(c.expires IS NULL OR c.expires > ?)": _now(),
+        }
+        if prefix:
+            filters["substr(s.id, 1, ?) = ?"] = (len(prefix), prefix)
+        if parent_id is not None:
+            filters["s.parent_id = ?"] = parent_id
+        if user_id is not None:
+            filters["s.user_id = ?"] = user_id
+        if before is not None:
+            filters["s.written < ?"] = before[0]
+        return page_of(await self._worker.read(partial(_list, filters, limit)), limit)
+
+
+# -- the file -----------------------------------------------------------------------------------
+
+
+def _connect(path: str, busy_timeout: float) -> sqlite3.Connection:
+    if path != ":memory:" and not Path(path).exists():
+        # Before SQLite does, whose mode would be the process's umask; its other files take this one's.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    try:
+        _set_up(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, path: str) -> None:
+    # Readers do not wait for the writer, nor it for them. It stays so in the file.
+    _retried(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+    # A commit that was acknowledged survives a power cut; NORMAL would lose the last ones.
+    connection.execute("PRAGMA synchronous = FULL")
+    with closing(connection.execute("PRAGMA user_version")) as cursor:
+        version = cursor.fetchone()[0]
+    if version == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _make_tables(connection, path)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+        return
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application != _APPLICATION_ID:
+        raise StorageError(f"{path} is another application's database: name a file of its own")
+    if version > SCHEMA:
+        raise newer_schema(path, version)
+
+
+def _make_tables(connection: sqlite3.Connection, path: str) -> None:
+    if connection.execute("PRAGMA user_version").fetchone()[0]:
+        return  # by another process, meanwhile
+    if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        raise StorageError(f"{path} is another application's database: name a file of its own")
+    for statement in _SCHEMA.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _retried(action: Callable[[], object], seconds: float = 10.0) -> None:
+    """The busy timeout does not hold for the switch to WAL, which needs the file for itself."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            action()
+        except sqlite3.OperationalError as problem:
+            if "locked" not in str(problem) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+# -- within a transaction -----------------------------------------------------------------------
+
+
+class _Row:
+    """A session's row."""
+
+    __slots__ = ("conversation", "count", "counters", "expires", "header", "key", "revision", "rewrites")
+
+    def __init__(self, row: Sequence[Any]) -> None:
+        self.key, self.conversation, self.header, self.counters = row[:4]
+        self.count, self.revision, self.rewrites, self.expires = row[4:]
+
+
+def _find(db: sqlite3.Connection, sandbox: str, session_id: str) -> _Row | None:
+    row = db.execute(_SESSION, (sandbox, session_id, _now())).fetchone()
+    return None if row is None else _Row(row)
+
+
+def _read(sandbox: str, session_id: str, start: int | None, db: sqlite3.Connection) -> StoredSession | None:
+    row = _find(db, sandbox, session_id)
+    if row is None:
+        return None
+    start = row.count if start is None else min(start, row.count)
+    bodies = [
+        body
+        for (body,) in db.execute(
+            "SELECT body FROM events WHERE session = ? AND number >= ? ORDER BY number", (row.key, start)
+        )
+    ]
+    if len(bodies) != row.count - start:
+        missing = row.count - start - len(bodies)
+        raise StorageError(f"Session {session_id} is damaged: {missing} events are missing")
+    chunks = [",".join(bodies[at : at + CHUNK]) for at in range(0, len(bodies), CHUNK)]
+    try:
+        header, counters = split_header(row.header), json.loads(row.counters)
+    except (ValueError, TypeError, KeyError) as problem:
+        raise damaged_header(session_id) from problem
+    return StoredSession(session_id, header, counters, row.revision, row.rewrites, row.count, start, chunks)
+
+
+def _add(
+    sandbox: str,
+    session_id: str,
+    events: Sequence[EncodedEvent],
+    only_at: int | None,
+    lives: int | None,
+    db: sqlite3.Connection,
+) -> Appended | None:
+    row = _find(db, sandbox, session_id)
+    if row is None:
+        raise session_not_found(session_id)
+    new = [event for event in events if not _is_stored(db, row.key, session_id, event)]
+    if not new:
+        return Appended(row.count, row.revision, 0)
+    if only_at is not None and row.revision != only_at:
+        return None
+    counters = json.loads(row.counters)
+    for event in new:
+        add_counters(counters, event.counters)
+    _insert(db, row.key, row.count, new)
+    db.execute(
+        "UPDATE sessions SET counters = ?, count = count + ?, revision = revision + 1, written = ?"
+        " WHERE key = ?",
+        (json.dumps(counters), len(new), _next_written(db, sandbox), row.key),
+    )
+    if row.expires is not None:
+        _renew(db, row.conversation, lives)
+    return Appended(row.count, row.revision + 1, len(new))
+
+
+def _is_stored(db: sqlite3.Connection, key: int, session_id: str, event: EncodedEvent) -> bool:
+    found = db.execute("SELECT body FROM events WHERE session = ? AND id = ?", (key, event.id)).fetchone()
+    if found is None:
+        return False
+    if found[0] != event.body and json.loads(found[0]) != json.loads(event.body):
+        raise EventConflict(f"Event {event.id} is in session {session_id} already, with other content")
+    return True
+
+
+def _insert(db: sqlite3.Connection, key: int, number: int, events: Sequence[EncodedEvent]) -> None:
+    db.executemany(
+        "INSERT INTO events (session, number, id, body) VALUES (?, ?, ?, ?)",
+        [(key, number + at, event.id, event.body) for at, event in enumerate(events)],
+    )
+
+
+def _next_written(db: sqlite3.Connection, sandbox: str) -> int:
+    newest = db.execute("SELECT max(written) FROM sessions WHERE sandbox = ?", (sandbox,)).fetchone()[0]
+    return max(_now(), (newest or 0) + 1)  # also where the clock was set back
+
+
+def _create(
+    sandbox: str, session: AnySession, change: Change, lives: int | None, db: sqlite3.Connection
+) -> bool:
+    _clear_expired(db, sandbox, session.id)
+    if _find(db, sandbox, session.id):
+        return False
+    parent = _find(db, sandbox, session.parent_id) if session.parent_id else None
+    if parent is not None and is_segment_after(session, session.parent_id):
+        conversation = parent.conversation
+    else:
+        conversation = _new_conversation(db, None if parent is None else parent.conversation, lives)
+    columns = {
+        "sandbox": sandbox,
+        "id": session.id,
+        "conversation": conversation,
+        "parent_id": session.parent_id,
+        "user_id": session.user_id,
+        "header": join_header(change.fields),
+        "counters": json.dumps(change.counters),
+        "count": len(change.events),
+        "revision": 1,
+        "rewrites": 0,
+        "written": _next_written(db, sandbox),
+    }
+    marks = ", ".join("?" * len(columns))
+    insert = f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  (the names above)
+    key = db.execute(insert, list(columns.values())).lastrowid
+    assert key is not None  # noqa: S101  (an INSERT has one; tells mypy)
+    _insert(db, key, 0, change.events)
+    if parent is not None:
+        _enter_child(db, parent, session.id)
+        _renew(db, parent.conversation, lives)
+    _adopt_children(db, sandbox, session.id, conversation)
+    return True
+
+
+def _new_conversation(db: sqlite3.Connection, parent: int | None, lives: int | None) -> int:
+    expires = None if lives is None else _now() + lives
+    insert = "INSERT INTO conversations (parent, expires) VALUES (?, ?)"
+    key = db.execute(insert, (parent, expires)).lastrowid
+    assert key is not None  # noqa: S101  (an INSERT has one; tells mypy)
+    return key
+
+
+def _enter_child(db: sqlite3.Connection, parent: _Row, child_id: str) -> None:
+    fields = split_header(parent.header)
+    children = json.loads(fields["child_ids"])
+    if child_id not in children:
+        fields["child_ids"] = dump([*children, child_id])
+        db.execute(
+            "UPDATE sessions SET header = ?, revision = revision + 1 WHERE key = ?",
+            (join_header(fields), parent.key),
+        )
+
+
+def _adopt_children(db: sqlite3.Connection, sandbox: str, session_id: str, conversation: int) -> None:
+    """Let children that were stored before their parent keep it alive too."""
+    db.execute(
+        "UPDATE conversations SET parent = ? WHERE parent IS NULL AND key != ? AND key IN"
+        " (SELECT conversation FROM sessions WHERE sandbox = ? AND parent_id = ?)",
+        (conversation, conversation, sandbox, session_id),
+    )
+
+
+def _change(
+    sandbox: str, session_id: str, change: Change, only_at: int, lives: int | None, db: sqlite3.Connection
+) -> bool:
+    row = _find(db, sandbox, session_id)
+    if row is None or row.revision != only_at:
+        return False
+    count, written, rewritten = row.count, None, False
+    if change.keep is not None:
+        rewritten = change.keep < row.count
+        db.execute("DELETE FROM events WHERE session = ? AND number >= ?", (row.key, change.keep))
+        _insert(db, row.key, change.keep, change.events)
+        count = change.keep + len(change.events)
+        written = _next_written(db, sandbox)
+    fields = split_header(row.header) | change.fields
+    metadata = json.loads(fields["metadata"]) or {}
+    user_id = metadata.get("properties", {}).get("user_id")
+    db.execute(
+        "UPDATE sessions SET header = ?, counters = ?, count = ?, parent_id = ?, user_id = ?,"
+        " revision = revision + 1, rewrites = rewrites + ?, written = coalesce(?, written) WHERE key = ?",
+        (
+            join_header(fields),
+            row.counters if change.counters is None else json.dumps(change.counters),
+            count,
+            json.loads(fields["parent_id"]),
+            user_id if isinstance(user_id, str) else None,
+            rewritten,
+            written,
+            row.key,
+        ),
+    )
+    _renew(db, row.conversation, lives)
+    return True
+
+
+def _delete(sandbox: str, session_id: str, db: sqlite3.Connection) -> None:
+    row = _find(db, sandbox, session_id)
+    if row is None:
+        return
+    db.execute("DELETE FROM events WHERE session = ?", (row.key,))
+    db.execute("DELETE FROM sessions WHERE key = ?", (row.key,))
+    if not db.execute("SELECT 1 FROM sessions WHERE conversation = ?", (row.conversation,)).fetchone():
+        _drop_conversation(db, row.conversation)
+
+
+def _delete_conversation(sandbox: str, session_id: str, db: sqlite3.Connection) -> int:
+    row = _find(db, sandbox, session_id)
+    return 0 if row is None else _drop_conversation(db, row.conversation)
+
+
+def _drop_conversation(db: sqlite3.Connection, conversation: int) -> int:
+    """Delete a conversation and its segments; its children go to its parent."""
+    of_it = "SELECT key FROM sessions WHERE conversation = ?"
+    db.execute(f"DELETE FROM events WHERE session IN ({of_it})", (conversation,))  # noqa: S608  (no input)
+    segments = db.execute("DELETE FROM sessions WHERE conversation = ?", (conversation,)).rowcount
+    db.execute(
+        "UPDATE conversations SET parent = (SELECT parent FROM conversations WHERE key = ?) WHERE parent = ?",
+        (conversation, conversation),
+    )
+    db.execute("DELETE FROM conversations WHERE key = ?", (conversation,))
+    return segments
+
+
+def _renew(db: sqlite3.Connection, conversation: int | None, lives: int | None) -> None:
+    """Let a conversation, and those that it is a child of, live for so long from now, at least."""
+    if lives is not None:
+        _live_until(db, conversation, _now() + lives)
+
+
+def _live_until(db: sqlite3.Connection, conversation: int | None, expires: int) -> None:
+    seen = set()
+    while conversation is not None and conversation not in seen:
+        seen.add(conversation)
+        renewed = db.execute(
+            "UPDATE conversations SET expires = max(expires, ?) WHERE key = ? RETURNING parent",
+            (expires, conversation),
+        ).fetchone()
+        conversation = renewed and renewed[0]
+
+
+def _extend(sandbox: str, session_id: str, more: int, db: sqlite3.Connection) -> bool:
+    row = _find(db, sandbox, session_id)
+    if row is not None and row.expires is not None:
+        _live_until(db, row.conversation, row.expires + more)
+    return row is not None
+
+
+def _clear_expired(db: sqlite3.Connection, sandbox: str, session_id: str) -> None:
+    """Free what expired: the session of this id, if it did, and a few others."""
+    expired = db.execute(
+        "SELECT c.key FROM conversations c JOIN sessions s ON s.conversation = c.key"
+        " WHERE s.sandbox = ? AND s.id = ? AND c.expires <= ?",
+        (sandbox, session_id, _now()),
+    ).fetchall()
+    expired += db.execute(
+        "SELECT key FROM conversations WHERE expires <= ? ORDER BY expires LIMIT ?",
+        (_now(), _EXPIRED_AT_ONCE),
+    ).fetchall()
+    for (conversation,) in set(expired):
+        _drop_conversation(db, conversation)
+
+
+def _list(filters: dict[str, Any], limit: int | None, db: sqlite3.Connection) -> list[tuple[int, str]]:
+    values: list[Any] = []
+    for value in filters.values():
+        values += value if isinstance(value, tuple) else (value,)
+    query = (
+        "SELECT s.written, s.id FROM sessions s JOIN conversations c ON c.key = s.conversation"  # noqa: S608
+        f" WHERE {' AND '.join(filters)} ORDER BY s.written DESC LIMIT ?"
+    )
+    return db.execute(query, [*values, -1 if limit is None else limit + 1]).fetchall()
