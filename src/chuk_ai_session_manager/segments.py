@@ -49,7 +49,7 @@ async def open_next_segment(session: AnySession, home: HomeStore) -> tuple[AnySe
 
 
 async def live_segment(session: AnySession, home: HomeStore) -> AnySession:
-    """The last segment of a session's conversation, the one that is written to, as far as the session knows."""
+    """The last segment of a session's conversation, the one written to, as far as the session knows."""
     while (following_id := next_segment_id(session.id)) in session.child_ids:
         following = await home.head(following_id)
         if following is None or following.id != following_id:  # deleted; a stand-in may answer anything

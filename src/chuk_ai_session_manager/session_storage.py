@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -25,6 +23,7 @@ from .stores import (
     without_password,
 )
 from .stores.base import AnySession
+from .stores.lifecycle import Lifecycle, SessionRecords
 from .validation import check_name, check_ttl_hours
 
 if TYPE_CHECKING:
@@ -75,12 +74,9 @@ class SessionStorage:
     @cached_property
     def chuk(self) -> ChukSessionManager:
         """The chuk-sessions manager of this sandbox, for tools that look sessions up there."""
-        with _environment_kept("CHUK_SANDBOX_ID"):
-            manager_type = sys.modules[__name__].ChukSessionManager
-            manager: ChukSessionManager = manager_type(
-                sandbox_id=self.sandbox_id, default_ttl_hours=self.default_ttl_hours
-            )
-        return manager
+        provider = self.store.record_provider or SessionRecords(self.store, self.sandbox_id)
+        lifecycle = Lifecycle(provider, self.sandbox_id, self.default_ttl_hours)
+        return lifecycle.manager(sys.modules[__name__].ChukSessionManager)
 
     @property
     def _cache(self) -> dict[str, AnySession]:
@@ -167,18 +163,6 @@ def _named_url() -> str:
             raise StorageError("SESSION_PROVIDER is sqlite: name the file in SESSION_SQLITE_PATH")
         return f"sqlite:///{quote(path)}"
     return f"{provider}://"
-
-
-@contextmanager
-def _environment_kept(name: str) -> Iterator[None]:
-    """Undo what the block does to an environment variable: chuk-sessions sets its sandbox for the process."""
-    before = os.environ.get(name)
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before
 
 
 def __getattr__(name: str) -> Any:

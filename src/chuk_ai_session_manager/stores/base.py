@@ -7,6 +7,7 @@ session. A store that can append in the time of one event says so by subclassing
 from __future__ import annotations
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,11 +61,33 @@ class SessionPage(list[str]):
         """What to give to the next call; `None` when these are the last ones."""
 
 
+class RecordProvider(Protocol):
+    """What chuk-sessions asks of a place for its lifecycle records."""
+
+    async def get(self, key: str) -> str | bytes | None:
+        """The record under a key."""
+
+    async def set(self, key: str, value: str) -> object:
+        """Keep a record for the usual time."""
+
+    async def setex(self, key: str, ttl: int, value: str) -> object:
+        """Keep a record for so many seconds."""
+
+    async def delete(self, key: str) -> object:
+        """Delete a record; whether it was there."""
+
+    async def close(self) -> None:
+        """Let go of what is open."""
+
+
 class EventStore(ABC):
     """A store that appends: an append costs its events, not the session.
 
     All methods raise `StorageError` when the store cannot do it; an outage is never an absent session.
     """
+
+    record_provider: RecordProvider | None = None
+    """Where chuk-sessions' records are kept that other processes read; else they are made when asked."""
 
     @abstractmethod
     async def get(self, session_id: str) -> AnySession | None:
@@ -183,6 +206,10 @@ class EventStore(ABC):
     @abstractmethod
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Let a session, and its conversation, live so many hours longer; `False` where there is none."""
+
+    async def time_to_live(self, session_id: str) -> float | None:
+        """Seconds that a session has left if nobody writes to it: `inf` for ever, `None` if not there."""
+        return None if await self.head(session_id) is None else math.inf
 
     @abstractmethod
     def get_stats(self) -> dict[str, Any]:

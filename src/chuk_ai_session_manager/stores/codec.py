@@ -141,9 +141,9 @@ def counters_of(totals: SessionTotals, summary: TokenSummary, newest: datetime |
             f"{model}:prompt_tokens": usage.prompt_tokens,
             f"{model}:completion_tokens": usage.completion_tokens,
             f"{model}:total_tokens": usage.total_tokens,
-            f"{model}:priced": usage.estimated_cost_usd is not None,
+            f"{model}:priced": int(usage.estimated_cost_usd is not None),
             f"{model}:cost_usd": usage.estimated_cost_usd or 0.0,
-            f"{model}:estimated": usage.estimated,
+            f"{model}:estimated": int(usage.estimated),
         }
     return {name: value for name, value in found.items() if value}
 

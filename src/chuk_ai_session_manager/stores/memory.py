@@ -222,6 +222,12 @@ class MemoryStore(EventStore):
             parent.expires_at = max(parent.expires_at, conversation.expires_at)
         return True
 
+    async def time_to_live(self, session_id: str) -> float | None:
+        """Seconds that a session has left if nobody writes to it."""
+        self._free_expired()
+        conversation = self._conversations.get(session_id)
+        return None if conversation is None else conversation.expires_at - self._clock()
+
     def get_stats(self) -> dict[str, Any]:
         """How many sessions and conversations are kept, and within what bounds."""
         self._free_expired()

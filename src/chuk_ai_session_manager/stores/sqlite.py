@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import time
@@ -153,6 +154,13 @@ class SqliteStore(DurableStore):
         lives = self._lifetime(self.ttl_hours)
         return await self._worker.write(partial(_change, self.sandbox_id, session_id, change, only_at, lives))
 
+    async def time_to_live(self, session_id: str) -> float | None:
+        """Seconds that a session has left if nobody writes to it."""
+        row = await self._worker.read(partial(_find, self.sandbox_id, session_id))
+        if row is None:
+            return None
+        return math.inf if row.expires is None else (row.expires - _now()) / 1_000_000
+
     async def _extend(self, session_id: str, additional_hours: float) -> bool:
         more = self._lifetime(additional_hours) or 0
         return await self._worker.write(partial(_extend, self.sandbox_id, session_id, more))
@@ -278,13 +286,13 @@ class _Row:
         self.count, self.revision, self.rewrites, self.expires = row[4:]
 
 
-def _find(db: sqlite3.Connection, sandbox: str, session_id: str) -> _Row | None:
+def _find(sandbox: str, session_id: str, db: sqlite3.Connection) -> _Row | None:
     row = db.execute(_SESSION, (sandbox, session_id, _now())).fetchone()
     return None if row is None else _Row(row)
 
 
 def _read(sandbox: str, session_id: str, start: int | None, db: sqlite3.Connection) -> StoredSession | None:
-    row = _find(db, sandbox, session_id)
+    row = _find(sandbox, session_id, db)
     if row is None:
         return None
     start = row.count if start is None else min(start, row.count)
@@ -313,7 +321,7 @@ def _add(
     lives: int | None,
     db: sqlite3.Connection,
 ) -> Appended | None:
-    row = _find(db, sandbox, session_id)
+    row = _find(sandbox, session_id, db)
     if row is None:
         raise session_not_found(session_id)
     new = [event for event in events if not _is_stored(db, row.key, session_id, event)]
@@ -360,9 +368,9 @@ def _create(
     sandbox: str, session: AnySession, change: Change, lives: int | None, db: sqlite3.Connection
 ) -> bool:
     _clear_expired(db, sandbox, session.id)
-    if _find(db, sandbox, session.id):
+    if _find(sandbox, session.id, db):
         return False
-    parent = _find(db, sandbox, session.parent_id) if session.parent_id else None
+    parent = _find(sandbox, session.parent_id, db) if session.parent_id else None
     if parent is not None and is_segment_after(session, session.parent_id):
         conversation = parent.conversation
     else:
@@ -423,7 +431,7 @@ def _adopt_children(db: sqlite3.Connection, sandbox: str, session_id: str, conve
 def _change(
     sandbox: str, session_id: str, change: Change, only_at: int, lives: int | None, db: sqlite3.Connection
 ) -> bool:
-    row = _find(db, sandbox, session_id)
+    row = _find(sandbox, session_id, db)
     if row is None or row.revision != only_at:
         return False
     count, written, rewritten = row.count, None, False
@@ -455,7 +463,7 @@ def _change(
 
 
 def _delete(sandbox: str, session_id: str, db: sqlite3.Connection) -> None:
-    row = _find(db, sandbox, session_id)
+    row = _find(sandbox, session_id, db)
     if row is None:
         return
     db.execute("DELETE FROM events WHERE session = ?", (row.key,))
@@ -465,7 +473,7 @@ def _delete(sandbox: str, session_id: str, db: sqlite3.Connection) -> None:
 
 
 def _delete_conversation(sandbox: str, session_id: str, db: sqlite3.Connection) -> int:
-    row = _find(db, sandbox, session_id)
+    row = _find(sandbox, session_id, db)
     return 0 if row is None else _drop_conversation(db, row.conversation)
 
 
@@ -500,7 +508,7 @@ def _live_until(db: sqlite3.Connection, conversation: int | None, expires: int) 
 
 
 def _extend(sandbox: str, session_id: str, more: int, db: sqlite3.Connection) -> bool:
-    row = _find(db, sandbox, session_id)
+    row = _find(sandbox, session_id, db)
     if row is not None and row.expires is not None:
         _live_until(db, row.conversation, row.expires + more)
     return row is not None

@@ -1,0 +1,194 @@
+"""The record that chuk-sessions keeps of each session, for other chuk tools: whose it is, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import StorageError
+from .base import EventStore, RecordProvider
+
+if TYPE_CHECKING:
+    from chuk_sessions import SessionManager as ChukSessionManager
+
+# What chuk-sessions does with no lifetime; and its least, which it does not write at or below a second.
+_FOR_EVER_HOURS = 876_000.0
+_LEAST_SECONDS = 2.0
+# Says that a record is of a session of ours; the original's records said so too.
+_SESSION_TYPE = "ai_session_manager"
+
+
+class Lifecycle:
+    """Writes the lifecycle records of one sandbox through chuk-sessions, to where a provider keeps them.
+
+    Each step takes a chuk-sessions manager of its own: one that lives on answers from a cache that
+    other processes' changes do not reach.
+    """
+
+    def __init__(self, provider: RecordProvider, sandbox_id: str, ttl_hours: float | None) -> None:
+        self._provider = provider
+        self._sandbox_id = sandbox_id
+        # A little longer than the session: its life is renewed only when a 20th of it has passed.
+        self._hours = _FOR_EVER_HOURS if ttl_hours is None else ttl_hours * 1.1
+
+    @asynccontextmanager
+    async def _session_factory(self) -> AsyncIterator[RecordProvider]:
+        yield self._provider
+
+    def manager(self, manager_type: Callable[..., ChukSessionManager] | None = None) -> ChukSessionManager:
+        """A chuk-sessions manager over these records."""
+        with _environment_kept("CHUK_SANDBOX_ID"):
+            return (manager_type or _chuk_sessions().SessionManager)(
+                sandbox_id=self._sandbox_id,
+                default_ttl_hours=min(self._hours, _FOR_EVER_HOURS),
+                session_factory=self._session_factory,
+            )
+
+    async def enter(self, session_id: str, user_id: str | None) -> None:
+        """Write the record of a new session; one that is there already stays.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        manager = await self._ready()
+        try:
+            await manager.allocate_session(
+                session_id=session_id,
+                user_id=user_id,
+                ttl_hours=max(min(self._hours, _FOR_EVER_HOURS), _LEAST_SECONDS / 3600),  # type: ignore[arg-type]
+                custom_metadata={"session_type": _SESSION_TYPE, "layout": 2},
+            )
+        except Exception as problem:
+            if isinstance(problem.__cause__, StorageError):
+                raise problem.__cause__ from problem
+            raise StorageError(f"chuk-sessions could not enter session {session_id}") from problem
+
+    async def keep(self, session_id: str, seconds: float) -> None:
+        """Let a session's record live for so many seconds from now, at least."""
+        manager = await self._ready()
+        record = await manager.get_session_info(session_id)
+        if record is not None:
+            more = seconds - (_moment(record["expires_at"]) - datetime.now(UTC)).total_seconds()
+            if more > 0 and seconds < _FOR_EVER_HOURS * 3600:
+                await manager.extend_session_ttl(session_id, more / 3600)  # type: ignore[arg-type]
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a session's record, if it is there."""
+        await self._provider.delete(f"session:{session_id}")
+
+    async def original(self, session_id: str) -> str | None:
+        """The session as the original wrote it into its record, as JSON; `None` if it did not."""
+        data = (await self._record(session_id)).get("custom_metadata", {}).get("ai_session_data")
+        return data if isinstance(data, str) else None
+
+    async def drop_original(self, session_id: str) -> None:
+        """Take what the original wrote out of a session's record: from now on the store has it."""
+        metadata = (await self._record(session_id)).get("custom_metadata", {})
+        metadata.pop("ai_session_data", None)
+        manager = await self._ready()
+        await manager.update_session_metadata(session_id, metadata | {"layout": 2}, merge=False)
+
+    async def _record(self, session_id: str) -> dict[str, Any]:
+        """This sandbox's record, not through chuk-sessions: to it, an outage is no record."""
+        text = await self._provider.get(f"session:{session_id}")
+        try:
+            record = json.loads(text or "{}")
+        except ValueError:
+            return {}
+        return record if isinstance(record, dict) and record.get("sandbox_id") == self._sandbox_id else {}
+
+    async def _ready(self) -> ChukSessionManager:
+        if "chuk_sessions" not in sys.modules:
+            await asyncio.to_thread(_chuk_sessions)  # a quarter of a second
+        return self.manager()
+
+
+class SessionRecords:
+    """The records of a store that no other process reads them from: made when chuk-sessions asks for one.
+
+    So they are never behind the sessions. What is written through chuk-sessions itself is kept in memory.
+    """
+
+    def __init__(self, store: EventStore, sandbox_id: str) -> None:
+        self._store = store
+        self._sandbox_id = sandbox_id
+        self._written: dict[str, tuple[float, str]] = {}
+
+    async def get(self, key: str) -> str | None:
+        """The record of a stored session, or what chuk-sessions wrote."""
+        expires, text = self._written.get(key, (0.0, None))
+        if text is not None and expires <= time.time():
+            del self._written[key]
+            text = None
+        session = await self._store.head(key.removeprefix("session:"))
+        if session is None:
+            return None if _is_ours(text) else text
+        seconds = await self._store.time_to_live(session.id)
+        now = datetime.now(UTC)
+        lives = timedelta(hours=_FOR_EVER_HOURS)
+        if seconds is not None and not math.isinf(seconds):
+            lives = timedelta(seconds=seconds)
+        record = {
+            "session_id": session.id,
+            "sandbox_id": self._sandbox_id,
+            "user_id": session.user_id,
+            "created_at": _text(session.metadata.created_at if session.metadata else now),
+            "status": "active",
+            "last_accessed": _text(session.last_update_time if session.metadata else now),
+            "custom_metadata": {"session_type": _SESSION_TYPE, "layout": 2},
+        }
+        return json.dumps(record | json.loads(text or "{}") | {"expires_at": _text(now + lives)})
+
+    async def set(self, key: str, value: str) -> None:
+        """Keep a record for an hour, as chuk-sessions does."""
+        await self.setex(key, 3600, value)
+
+    async def setex(self, key: str, ttl: int, value: str) -> None:
+        """Keep what chuk-sessions writes, for so many seconds."""
+        self._written[key] = (time.time() + ttl, value)
+
+    async def delete(self, key: str) -> bool:
+        """Forget what chuk-sessions wrote. The session itself is deleted by its store."""
+        return self._written.pop(key, None) is not None
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _is_ours(text: str | None) -> bool:
+    """Whether a record is of a session of a store, not one that an application allocated."""
+    return text is not None and f'"{_SESSION_TYPE}"' in text
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _text(moment: datetime) -> str:
+    moment = moment if moment.tzinfo else moment.astimezone()
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _chuk_sessions() -> Any:
+    return importlib.import_module("chuk_sessions")
+
+
+@contextmanager
+def _environment_kept(name: str) -> Iterator[None]:
+    """Undo what the block does to an environment variable: chuk-sessions sets its sandbox for the process."""
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before

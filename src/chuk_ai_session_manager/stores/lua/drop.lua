@@ -1,0 +1,19 @@
+-- Delete a session: from now on it does not exist, and with the last session its conversation.
+-- Gives the number of a session whose events are still to be cleared away, or ''.
+-- KEYS[1] where the conversation lives, or points to where it does   ARGV session id
+local key, id = KEYS[1], ARGV[1]
+local n = redis.call('HGET', key, 's:' .. id)
+if not n then
+  return {'not here', redis.call('HGET', key, 'in') or ''}
+end
+if redis.call('HINCRBY', key, 'alive', -1) <= 0 then
+  redis.call('UNLINK', key)
+  return {'dropped', ''}
+end
+local fields = {'s:' .. id}
+for _, name in ipairs({'count', 'revision', 'rewrites', 'counters', 'metadata', 'parent_id', 'child_ids',
+    'task_ids', 'runs', 'state'}) do
+  fields[#fields + 1] = n .. ':' .. name
+end
+redis.call('HDEL', key, unpack(fields))
+return {'dropped', n}

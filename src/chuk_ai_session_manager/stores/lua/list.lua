@@ -1,0 +1,7 @@
+-- Enter a session in a set of sessions, which lives for so long from now at least.
+-- KEYS[1] the set   ARGV session id, lifetime in ms or ''
+redis.call('SADD', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' and redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return 1

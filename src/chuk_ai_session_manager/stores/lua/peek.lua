@@ -1,0 +1,7 @@
+-- Whether a session is there, and whose it is.
+-- KEYS[1] where the conversation lives, or points to where it does   ARGV session id
+local n = redis.call('HGET', KEYS[1], 's:' .. ARGV[1])
+if not n then
+  return {'not here', redis.call('HGET', KEYS[1], 'in') or ''}
+end
+return {'here', redis.call('HGET', KEYS[1], n .. ':metadata'), redis.call('HGET', KEYS[1], n .. ':parent_id')}

@@ -1,0 +1,624 @@
+"""Sessions in Redis: one server, a Cluster, or what Sentinel watches over.
+
+A conversation is one hash, so that it lives, expires and moves as a whole. In it, for the segment
+numbered `n`: `s:<session id>` gives `n`; `n:metadata` and so on are its header, `n:counters` what it adds
+up to, `n:<number>` its events, `n#<event id>` their numbers. A segment's own key, where it is not the
+first, holds only `in`: the id of the conversation's first session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from ..exceptions import EventConflict, StorageError, session_not_found
+from ..models import Session
+from ..models.session import enter_with_parent, next_segment_id
+from ..validation import check_at_least
+from .base import (
+    DEFAULT_SANDBOX_ID,
+    DEFAULT_TTL_HOURS,
+    AnySession,
+    SessionPage,
+    check_page,
+    is_segment_after,
+    page_of,
+)
+from .codec import CHUNK, HEADER_FIELDS, SCHEMA, EncodedEvent, StoredSession, damaged_header, dump
+from .durable import Appended, Change, DurableStore, is_session_id, newer_schema
+from .lifecycle import Lifecycle
+from .redis_link import Client, Command, Link, Script
+
+logger = logging.getLogger(__name__)
+
+_READ, _ADD, _PUT = Script("read"), Script("add"), Script("put")
+_DROP, _LIST, _LIVE = Script("drop"), Script("list"), Script("live")
+_PEEK, _POINT, _TOUCH = Script("peek"), Script("point"), Script("touch")
+
+_MS_AN_HOUR = 3_600_000
+# One reply when reading: small enough that the server is soon free for others.
+_BYTES_AT_ONCE = 1_000_000
+_LISTED_AT_ONCE = 1_000
+# What lies beside a conversation (pointers to it, its parents, who else lists it) is renewed each 20th of a
+# lifetime, and so has to live a little longer than the conversation; this is ample.
+_BESIDE = 2
+# Places of segments that are remembered: a bound to the memory it takes.
+_PLACES_KEPT = 10_000
+# Every so many new sessions, as many entries of the index are looked at whether they still are.
+_SWEEP_EVERY = 64
+
+
+class RedisStore(DurableStore):
+    """Keeps sessions in Redis 6.2 or later: one server, a Cluster, or the master that Sentinel names.
+
+    An append is one round trip, however long the session is; appends that wait together leave together.
+    There is one pooled client a store (and event loop), so make one store and share it.
+
+    Args:
+        address: a URL, as `open_store` takes it; or a `redis.asyncio` client, which is never closed here.
+        sandbox_id: the tenant; sessions of another one do not exist here.
+        ttl_hours: hours that a conversation lives after the last write to it; `None` for ever.
+        timeout: seconds for each operation, tries after a lost connection included.
+
+    Raises:
+        InvalidInput: an empty sandbox, or a number that cannot be right.
+        StorageError: the URL is none.
+    """
+
+    def __init__(
+        self,
+        address: str | Client,
+        *,
+        sandbox_id: str = DEFAULT_SANDBOX_ID,
+        ttl_hours: float | None = DEFAULT_TTL_HOURS,
+        timeout: float = 5.0,
+    ) -> None:
+        super().__init__(sandbox_id, ttl_hours)
+        check_at_least(timeout, 0, "timeout", "open a store")
+        self._link = Link(address, timeout)
+        self._lives = None if ttl_hours is None else max(1, int(ttl_hours * _MS_AN_HOUR))
+        self._places: dict[str, str] = {}
+        self._created = 0
+        self._beside: set[asyncio.Task[None]] = set()
+        self.record_provider = _Records(self._link)
+        self.lifecycle = Lifecycle(self.record_provider, sandbox_id, ttl_hours)
+
+    def __repr__(self) -> str:
+        return f"RedisStore(sandbox_id={self.sandbox_id!r})"
+
+    async def close(self) -> None:
+        """Close the connections of this event loop, unless they are the application's own."""
+        if self._beside:
+            await asyncio.wait(self._beside)
+        await self._link.close()
+
+    def get_stats(self) -> dict[str, Any]:
+        """How the store is reached and how its sessions live; no addresses or passwords."""
+        return {
+            "provider": "redis",
+            "cluster": self._link.is_cluster,
+            "sandbox_id": self.sandbox_id,
+            "ttl_hours": self.ttl_hours,
+        }
+
+    # -- keys -----------------------------------------------------------------------------------
+
+    def _key(self, session_id: str, kind: str = "") -> str:
+        """The key of a session, or of what lists a user's or a parent's sessions, as `kind` says.
+
+        Quoted, so that no id can end the part that decides on the Cluster's slot, or be another's.
+        """
+        return f"casm:{{{_quoted(self.sandbox_id)}:{kind}{_quoted(session_id)}}}"
+
+    @property
+    def _index(self) -> str:
+        return f"casm:{{{_quoted(self.sandbox_id)}}}:index"
+
+    def _keys(self, key: str) -> list[str]:
+        """A conversation's key, and the index where both may be in one step: not in a Cluster."""
+        return [key] if self._link.is_cluster else [key, self._index]
+
+    async def _at_place(
+        self,
+        session_id: str,
+        command: Callable[[str], Command],
+        send: Callable[[Command], Awaitable[Any]] | None = None,
+    ) -> list[Any] | None:
+        """The answer from where the session's conversation lives; `None` where there is no such session."""
+        send = send or self._link.call
+        place = self._places.get(session_id, session_id)
+        for _ in range(3):
+            answer: list[Any] = await send(command(self._key(place)))
+            if _text(answer[0]) != "not here":
+                return answer
+            elsewhere = _text(answer[1])
+            if elsewhere:
+                place = elsewhere
+                self._remember(session_id, place)
+            elif self._places.pop(session_id, None) is None:
+                return None
+            else:
+                place = session_id
+        return None
+
+    def _remember(self, session_id: str, place: str) -> None:
+        if len(self._places) >= _PLACES_KEPT:
+            self._places.clear()
+        self._places[session_id] = place
+
+    # -- what a durable store does --------------------------------------------------------------
+
+    async def _read(self, session_id: str, start: int | None) -> StoredSession | None:
+        stored = await self._read_here(session_id, start)
+        if stored is None and await self._adopt_original(session_id):
+            stored = await self._read_here(session_id, start)
+        return stored
+
+    async def _read_here(self, session_id: str, start: int | None) -> StoredSession | None:
+        bodies: list[str] = []
+        at, rewrites = start, None
+        while True:
+            answer = await self._at_place(
+                session_id, partial(_read_command, session_id, "" if at is None else at)
+            )
+            if answer is None:
+                return None
+            if _text(answer[0]) == "damaged":
+                raise StorageError(f"Session {session_id} is damaged: its event {int(answer[1])} is missing")
+            stored = _stored(session_id, answer[1])
+            if rewrites not in {None, stored.rewrites}:  # the log was rewritten between two replies
+                bodies, at, rewrites = [], start, None
+                continue
+            rewrites = stored.rewrites
+            bodies += [_text(chunk) for chunk in answer[2]]
+            at = int(answer[3])
+            if start is None or at >= stored.count:
+                stored.start = stored.count if start is None else min(start, stored.count)
+                stored.bodies = bodies
+                return stored
+
+    async def _add(
+        self, session_id: str, events: Sequence[EncodedEvent], only_at: int | None
+    ) -> Appended | None:
+        arguments: list[Any] = [session_id, self._lives or "", "" if only_at is None else only_at]
+        for event in events:
+            arguments += (event.id, event.body, len(event.counters))
+            for name, more in event.counters.items():
+                arguments += (name, repr(more))
+
+        def command(key: str) -> Command:
+            return _ADD(self._keys(key), *arguments)
+
+        answer = await self._at_place(session_id, command, self._link.call_together)
+        if answer is None:
+            if await self._adopt_original(session_id):
+                return await self._add(session_id, events, only_at)
+            raise session_not_found(session_id)
+        kind = _text(answer[0])
+        if kind == "moved":
+            return None
+        if kind == "conflict":
+            return await self._add_but(session_id, events, only_at, _text(answer[1]), _text(answer[2]))
+        if self._link.is_cluster:
+            await self._link.call_together(_TOUCH([self._index], session_id))
+        if answer[4]:
+            self._renew_beside(session_id)
+        return Appended(int(answer[1]), int(answer[2]), int(answer[3]))
+
+    async def _add_but(
+        self, session_id: str, events: Sequence[EncodedEvent], only_at: int | None, known: str, body: str
+    ) -> Appended | None:
+        """Add the events but one that is stored with other bytes: a conflict, unless they say the same."""
+        (event,) = (event for event in events if event.id == known)
+        if json.loads(event.body) != json.loads(body):
+            raise EventConflict(f"Event {known} is in session {session_id} already, with other content")
+        others = [event for event in events if event.id != known]
+        if others:
+            return await self._add(session_id, others, only_at)
+        stored = await self._read_here(session_id, None)
+        if stored is None:
+            raise session_not_found(session_id)
+        return Appended(stored.count, stored.revision, 0)
+
+    async def _create(self, session: AnySession, change: Change) -> bool:
+        # The lifecycle record first: a crash in between leaves a record of nothing, which expires.
+        await self.lifecycle.enter(session.id, session.user_id)
+        parent = await self._place_of(session.parent_id) if session.parent_id else None
+        created = await self._put_new(session, change, parent)
+        if created:
+            await self._list_beside(session.id, session.user_id, session.parent_id)
+            self._created += 1
+            if self._created % _SWEEP_EVERY == 0:
+                await self._sweep()
+            if parent is not None and not is_segment_after(session, session.parent_id):
+                await enter_with_parent(session, self)
+        return created
+
+    async def _put_new(self, session: AnySession, change: Change, parent: str | None) -> bool:
+        if parent is not None and is_segment_after(session, session.parent_id):
+            here = self._key(session.id)
+            lives = "" if self._lives is None else self._lives * _BESIDE
+            if _text(await self._link.call(_POINT([here], session.id, parent, lives))) == "taken":
+                return False
+            command = self._put(self._key(parent), session.id, change, follows=session.parent_id or "")
+            answer = await self._link.call(command)
+            if _text(answer[0]) != "not here":
+                self._remember(session.id, parent)
+                return _text(answer[0]) == "put"
+            await self._link.call(("UNLINK", here))  # the parent is gone meanwhile
+            parent = None
+        command = self._put(self._key(session.id), session.id, change, parent=parent or "")
+        return _text((await self._link.call(command))[0]) == "put"
+
+    async def _change(self, session_id: str, change: Change, only_at: int) -> bool:
+        def command(key: str) -> Command:
+            return self._put(key, session_id, change, expected=only_at)
+
+        answer = await self._at_place(session_id, command)
+        if answer is None or _text(answer[0]) != "put":
+            return False
+        if "metadata" in change.fields:
+            metadata = json.loads(change.fields["metadata"]) or {}
+            user_id = metadata.get("properties", {}).get("user_id")
+            await self._list_beside(session_id, user_id if isinstance(user_id, str) else None, None)
+        return True
+
+    def _put(
+        self,
+        key: str,
+        session_id: str,
+        change: Change,
+        *,
+        expected: int | str = "",
+        follows: str = "",
+        parent: str = "",
+    ) -> Command:
+        counts_as_written = expected == "" or change.keep is not None
+        arguments: list[Any] = [session_id, self._lives or "", expected, follows, dump(session_id)]
+        arguments += [int(counts_as_written), parent, len(change.fields)]
+        for name, text in change.fields.items():
+            arguments += (name, text)
+        counters = change.counters
+        arguments.append("" if counters is None else dump({k: repr(v) for k, v in counters.items()}))
+        arguments += ["" if change.keep is None else change.keep, len(change.gone), *change.gone]
+        for event in change.events:
+            arguments += (event.id, event.body)
+        return _PUT(self._keys(key), *arguments)
+
+    async def _place_of(self, session_id: str) -> str | None:
+        """The id of the first session of a session's conversation; `None` where there is no such session."""
+        found = await self._at_place(session_id, partial(_peek_command, session_id))
+        return None if found is None else self._places.get(session_id, session_id)
+
+    async def time_to_live(self, session_id: str) -> float | None:
+        """Seconds that a session has left if nobody writes to it."""
+        place = await self._place_of(session_id) if is_session_id(session_id) else None
+        lives = place and await self._live(place, 0)
+        if not lives:
+            return None
+        return math.inf if lives[0] < 0 else lives[0] / 1000
+
+    async def _extend(self, session_id: str, additional_hours: float) -> bool:
+        place = await self._place_of(session_id)
+        lives = place and await self._live(place, int(additional_hours * _MS_AN_HOUR), more=True)
+        if not (place and lives):
+            return False
+        if lives[0] >= 0:
+            await self._keep_beside(place, lives[0])
+        return True
+
+    async def _live(self, place: str, lives: int, *, more: bool = False, renewed: bool = False) -> Any:
+        """Let a conversation live on; its milliseconds left and its parent's conversation, if it is there."""
+        answer = await self._link.call(_LIVE([self._key(place)], lives, int(more), int(renewed)))
+        return answer and (int(answer[0]), _text(answer[1]))
+
+    # -- what lies beside a conversation --------------------------------------------------------
+
+    async def _list_beside(self, session_id: str, user_id: str | None, parent_id: str | None) -> None:
+        """Enter a session with those who list it: its user, its parent, and in a Cluster the index."""
+        lives = "" if self._lives is None else self._lives * _BESIDE
+        lists = [self._key(user_id, "user:")] if user_id else []
+        lists += [self._key(parent_id, "children:")] if parent_id else []
+        commands = [_LIST([key], session_id, lives) for key in lists]
+        if self._link.is_cluster:
+            commands.append(_TOUCH([self._index], session_id))
+        await self._link.call_all(commands)
+
+    def _renew_beside(self, session_id: str) -> None:
+        """Renew what lies beside a conversation, while its writers go on."""
+        task = asyncio.create_task(self._renew(session_id))
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def _renew(self, session_id: str) -> None:
+        assert self._lives is not None  # noqa: S101  (nothing is due where all lives for ever)
+        try:
+            place = await self._place_of(session_id)
+            if place is not None:
+                # By a tenth more than the conversation lives: the next time is up to a 20th of it away.
+                await self._keep_beside(place, self._lives + self._lives // 10)
+                await self._live(place, 0, renewed=True)
+        except StorageError as problem:  # it stays due: the next append tries again
+            logger.warning("What lies beside session %s was not renewed: %s", session_id, problem)
+
+    async def _keep_beside(self, place: str, lives: int) -> None:
+        """Let what belongs to a conversation, and what it is a child of, live so long (ms) at least."""
+        ids = await self._segments(place)
+        first = await self.head(place)
+        keys = [self._key(each) for each in ids[1:]] + [self._key(each, "children:") for each in ids]
+        if first is not None and first.user_id:
+            keys.append(self._key(first.user_id, "user:"))
+        await self._link.call_all([_LIVE([key], lives * _BESIDE, 0, 0) for key in keys])
+        seen, above = {place}, await self._live(place, 0)
+        while above and above[1] and above[1] not in seen:
+            seen.add(above[1])
+            above = await self._live(above[1], lives)
+        for each in ids:
+            await self.lifecycle.keep(each, lives / 1000)
+
+    async def _segments(self, place: str) -> list[str]:
+        """The ids of all sessions that a conversation may have, by how many were ever made in it."""
+        made = int(await self._link.call(("HGET", self._key(place), "segments")) or 0)
+        ids = [place]
+        while len(ids) < made:
+            ids.append(next_segment_id(ids[-1]))
+        return ids
+
+    # -- deleting -------------------------------------------------------------------------------
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a session; its parents and children stay."""
+        if not is_session_id(session_id):
+            return
+        # The record first: what the original wrote there must not bring the session back.
+        await self.lifecycle.delete(session_id)
+        dropped = await self._at_place(session_id, partial(_drop_command, session_id))
+        place = self._places.pop(session_id, session_id)
+        commands: list[Command] = [("ZREM", self._index, session_id)]
+        if place != session_id:
+            commands.append(("UNLINK", self._key(session_id)))
+        await self._link.call_all(commands)
+        if dropped is not None and _text(dropped[1]):
+            await self._clear(self._key(place), _text(dropped[1]))
+
+    async def _clear(self, key: str, number: str) -> None:
+        """Clear away the events of a session that was deleted out of its conversation."""
+        cursor = "0"
+        while True:
+            answer = await self._link.call(("HSCAN", key, cursor, "COUNT", _LISTED_AT_ONCE))
+            cursor = _text(answer[0])
+            names = [
+                name
+                for each in answer[1][::2]
+                if (name := _text(each)).startswith((f"{number}:", f"{number}#"))
+            ]
+            if names:
+                await self._link.call(("HDEL", key, *names))
+            if cursor == "0":
+                return
+
+    async def delete_conversation(self, session_id: str) -> int:
+        """Delete all segments of a session's conversation; how many there were."""
+        place = await self._place_of(session_id) if is_session_id(session_id) else None
+        if place is None:
+            return 0
+        ids = await self._segments(place)
+        for each in ids:
+            await self.lifecycle.delete(each)
+            self._places.pop(each, None)
+        there = await self._link.call(("HMGET", self._key(place), *(f"s:{each}" for each in ids)))
+        await self._link.call(("UNLINK", self._key(place)))
+        commands: list[Command] = [("UNLINK", self._key(each)) for each in ids if each != place]
+        await self._link.call_all([*commands, ("ZREM", self._index, *ids)])
+        return sum(number is not None for number in there)
+
+    # -- listing --------------------------------------------------------------------------------
+
+    async def list_sessions(
+        self,
+        prefix: str = "",
+        *,
+        parent_id: str | None = None,
+        user_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> SessionPage:
+        """The ids of the sessions, the one written to last first."""
+        before = check_page(limit, cursor)
+        lists = [] if user_id is None else [self._key(user_id, "user:")]
+        lists += [] if parent_id is None else [self._key(parent_id, "children:")]
+        found: list[tuple[int, str]] = []
+        async for entries in self._entries(lists, before):
+            rows = [row for row in entries if row[1].startswith(prefix)]
+            found += await self._still_there(rows, lists, parent_id, user_id)
+            if limit is not None and len(found) > limit:
+                break
+        return page_of(found, limit)
+
+    async def _entries(
+        self, lists: Sequence[str], before: tuple[int, str] | None
+    ) -> AsyncIterator[list[tuple[int, str]]]:
+        """Entries of the index after a place in it, newest first, some at a time."""
+        if lists:
+            sets = [{_text(each) for each in await self._link.call(("SMEMBERS", key))} for key in lists]
+            ids = list(set.intersection(*sets))
+            scores = await self._link.call(("ZMSCORE", self._index, *ids)) if ids else []
+            rows = [
+                (int(float(score)), each)
+                for score, each in zip(scores, ids, strict=True)
+                if score is not None
+            ]
+            rows.sort(reverse=True)
+            yield [row for row in rows if before is None or row < before]
+            return
+        newest: str = "+inf" if before is None else str(before[0])
+        skip = 0
+        while True:
+            answer = await self._link.call(
+                (
+                    "ZRANGE",
+                    self._index,
+                    newest,
+                    "-inf",
+                    "BYSCORE",
+                    "REV",
+                    "LIMIT",
+                    skip,
+                    _LISTED_AT_ONCE,
+                    "WITHSCORES",
+                )
+            )
+            rows = [(int(float(score)), _text(each)) for each, score in _pairs(answer)]
+            yield [row for row in rows if before is None or row < before]
+            if len(rows) < _LISTED_AT_ONCE:
+                return
+            # Go on from the last score; all that share it were not necessarily seen.
+            last = rows[-1][0]
+            skip = sum(row[0] == last for row in rows) + (skip if str(last) == newest else 0)
+            newest, before = str(last), rows[-1]
+
+    async def _still_there(
+        self, rows: list[tuple[int, str]], lists: Sequence[str], parent_id: str | None, user_id: str | None
+    ) -> list[tuple[int, str]]:
+        """Those rows whose sessions are there, and whose they are; entries of others are taken out."""
+        answers = await self._peek_all([session_id for _, session_id in rows])
+        gone = [session_id for _, session_id in rows if session_id not in answers]
+        if gone:
+            await self._link.call_all(
+                [("ZREM", self._index, *gone), *(("SREM", key, *gone) for key in lists)]
+            )
+        return [
+            row
+            for row in rows
+            if row[1] in answers
+            and (parent_id is None or json.loads(answers[row[1]][2]) == parent_id)
+            and (user_id is None or _user_in(answers[row[1]][1]) == user_id)
+        ]
+
+    async def _peek_all(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Metadata and parents of those sessions that are there, in two round trips at most."""
+        found: dict[str, Any] = {}
+        places = {each: each for each in ids}
+        for _ in range(2):
+            asked = list(places)
+            answers = await self._link.call_all([_PEEK([self._key(places[each])], each) for each in asked])
+            elsewhere = {}
+            for each, answer in zip(asked, answers, strict=True):
+                if _text(answer[0]) == "here":
+                    found[each] = answer
+                elif answer[1]:
+                    elsewhere[each] = _text(answer[1])
+            places = elsewhere
+        return found
+
+    async def _sweep(self) -> None:
+        """Take some entries of sessions that expired out of the index, so that it does not grow for ever."""
+        ids = [_text(each) for each in await self._link.call(("ZRANDMEMBER", self._index, _SWEEP_EVERY * 2))]
+        there = await self._peek_all(ids)
+        gone = [each for each in ids if each not in there]
+        if gone:
+            await self._link.call(("ZREM", self._index, *gone))
+
+    # -- what the original wrote ----------------------------------------------------------------
+
+    async def _adopt_original(self, session_id: str) -> bool:
+        """Take over a session that the original wrote into its lifecycle record."""
+        data = await self.lifecycle.original(session_id)
+        if data is None:
+            return False
+        try:
+            session: AnySession = Session.model_validate_json(data)
+        except ValueError as problem:
+            raise damaged_header(session_id) from problem
+        if session.id != session_id:
+            return False
+        await self._store_new(session)  # or another process just did
+        await self.lifecycle.drop_original(session_id)
+        return True
+
+
+class _Records:
+    """chuk-sessions' records under its own keys, over our connections."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def get(self, key: str) -> str | bytes | None:
+        """The record under a key."""
+        found: str | bytes | None = await self._link.call(("GET", key))
+        return found
+
+    async def set(self, key: str, value: str) -> Any:
+        """Keep a record for an hour, as chuk-sessions does."""
+        return await self.setex(key, 3600, value)
+
+    async def setex(self, key: str, ttl: int, value: str) -> Any:
+        """Keep a record for so many seconds."""
+        return await self._link.call(("SET", key, value, "EX", ttl))
+
+    async def delete(self, key: str) -> bool:
+        """Delete a record; whether it was there."""
+        return bool(await self._link.call(("DEL", key)))
+
+    async def close(self) -> None:
+        """The connections are the store's."""
+
+
+# -- what goes to the server and comes from it --------------------------------------------------
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _text(value: Any) -> str:
+    """A reply as text, also from a client that decodes replies itself."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _read_command(session_id: str, start: int | str, key: str) -> Command:
+    return _READ([key], session_id, start, CHUNK, _BYTES_AT_ONCE)
+
+
+def _peek_command(session_id: str, key: str) -> Command:
+    return _PEEK([key], session_id)
+
+
+def _drop_command(session_id: str, key: str) -> Command:
+    return _DROP([key], session_id)
+
+
+def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:
+    """A session's header as the read script gives it."""
+    try:
+        schema, count, revision, rewrites = (int(_text(value)) for value in header[:4])
+        counters = {name: float(value) for name, value in json.loads(header[4]).items()}
+        fields = {
+            name: _text(value)
+            for name, value in zip(HEADER_FIELDS, header[5:], strict=True)
+            if value is not None
+        }
+    except (ValueError, TypeError, AttributeError) as problem:
+        raise damaged_header(session_id) from problem
+    if schema > SCHEMA:
+        raise newer_schema(f"Session {session_id}", schema)
+    if len(fields) < len(HEADER_FIELDS):
+        raise damaged_header(session_id)
+    return StoredSession(session_id, fields, counters, revision, rewrites, count)
+
+
+def _user_in(metadata: Any) -> Any:
+    return ((json.loads(metadata) or {}).get("properties") or {}).get("user_id")
+
+
+def _pairs(answer: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Members and scores, which come one after the other, or in pairs with RESP3."""
+    if answer and isinstance(answer[0], list | tuple):
+        return [(member, score) for member, score in answer]
+    return list(zip(answer[::2], answer[1::2], strict=True))
