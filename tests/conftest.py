@@ -9,23 +9,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import RedisCluster, RedisServer
 
 from chuk_ai_session_manager import pricing, session_storage
 
 # tiktoken's file names of cl100k_base and o200k_base.
 VOCABULARIES = ("9b5ad71b2ce5302211f9c61530b329a4922fc6a4", "fb374d419588a4632f3f557e76b4b70aebbca790")
 
+# What the environment may say about the default store.
+SETTINGS = ("SESSION_PROVIDER", "SESSION_REDIS_URL", "SESSION_SQLITE_PATH", "REDIS_URL", "CHUK_SANDBOX_ID")
+
 
 @pytest.fixture(autouse=True)
 def default_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test begins with no default store and leaves none; its prices go with it."""
-    for name in ("SESSION_PROVIDER", "SESSION_REDIS_URL", "REDIS_URL", "CHUK_SANDBOX_ID"):
+    for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(session_storage, "_backend", None)
     own_prices = dict(pricing._own_prices)
     yield
     pricing._own_prices.clear()
     pricing._own_prices.update(own_prices)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A server for all tests: each keeps to a sandbox of its own there."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """A cluster of three for all tests: each keeps to a sandbox of its own there."""
+    with RedisCluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture
