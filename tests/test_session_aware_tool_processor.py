@@ -474,10 +474,12 @@ async def test_cancelled_it_records_what_has_finished(
 class RefusingStore(MemoryStore):
     """Takes the message, and refuses what comes after it."""
 
-    async def append(self, session: Session[Any], events: Sequence[SessionEvent[Any]]) -> None:
+    async def append(
+        self, session: Session[Any], events: Sequence[SessionEvent[Any]], *, only_if_current: bool = False
+    ) -> bool:
         if session.events:
             raise StorageError("full")
-        await super().append(session, events)
+        return await super().append(session, events, only_if_current=only_if_current)
 
 
 async def test_a_store_that_fails_is_an_error_and_ends_what_runs() -> None:

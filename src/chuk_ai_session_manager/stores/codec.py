@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -30,8 +30,11 @@ HEADER_FIELDS = ("metadata", "parent_id", "child_ids", "task_ids", "runs", "stat
 CHUNK = 200
 """Events that are decoded in one go: some milliseconds, after which the event loop has its turn."""
 
+# Made once: `json.dumps` makes one for every call.
+_write_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TOTALS = tuple(each.name for each in fields(SessionTotals))
+# Not the events, which the store counts itself.
+_COUNTED = tuple(each.name for each in fields(SessionTotals) if each.name != "events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def _encode(value: Any, name: str) -> str:
 
 def dump(value: Any) -> str:
     """A value as JSON: the same text for the same value, always."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _write_json(value)
 
 
 def join_header(fields: Mapping[str, str]) -> str:
@@ -124,62 +127,107 @@ def header_value(name: str, text: str) -> Any:
 
 
 # -- counters -----------------------------------------------------------------------------------
+#
+# What events add up to, by name: the totals, "newest" (the latest time, in microseconds since 1970), and
+# for each model "<model>:<what>"; usage without a model's name is under "". What can be worked out from
+# others is left out, as is what is 0: all of it is written with every event.
 
 
 def counters_of(totals: SessionTotals, summary: TokenSummary, newest: datetime | None) -> dict[str, float]:
-    """Totals and token summary as numbers that a store can add to, without those that are 0."""
-    found: dict[str, float] = totals.as_dict() | {
-        "prompt_tokens": summary.total_prompt_tokens,
-        "completion_tokens": summary.total_completion_tokens,
-        "total_tokens": summary.total_tokens,
-        "cost_usd": summary.total_estimated_cost_usd,
-        "newest": 0 if newest is None else _microseconds(newest),
-    }
+    """Totals and token summary as numbers that a store can add to."""
+    found = _counted(totals, newest)
+    of_none = TokenUsage(
+        prompt_tokens=summary.total_prompt_tokens,
+        completion_tokens=summary.total_completion_tokens,
+        total_tokens=summary.total_tokens,
+        estimated_cost_usd=summary.total_estimated_cost_usd,
+    )
     for model, usage in summary.usage_by_model.items():
-        found |= {
-            f"{model}:usages": 1,
-            f"{model}:prompt_tokens": usage.prompt_tokens,
-            f"{model}:completion_tokens": usage.completion_tokens,
-            f"{model}:total_tokens": usage.total_tokens,
-            f"{model}:priced": int(usage.estimated_cost_usd is not None),
-            f"{model}:cost_usd": usage.estimated_cost_usd or 0.0,
-            f"{model}:estimated": int(usage.estimated),
-        }
-    return {name: value for name, value in found.items() if value}
+        found |= _counters_of_usage(model, usage)
+        of_none.prompt_tokens -= usage.prompt_tokens
+        of_none.completion_tokens -= usage.completion_tokens
+        of_none.total_tokens -= usage.total_tokens
+        of_none.estimated_cost_usd = usd((of_none.estimated_cost_usd or 0) - (usage.estimated_cost_usd or 0))
+    return found | _counters_of_usage("", of_none)
 
 
-def add_counters(counters: dict[str, float], more: Mapping[str, float]) -> None:
-    """Add what events brought; "newest" is the latest time of any of them, in microseconds since 1970."""
-    for name, value in more.items():
-        before = counters.get(name, 0)
-        counters[name] = max(before, value) if name == "newest" else before + value
+def counters_of_event(event: AnyEvent) -> dict[str, float]:
+    """What one event adds."""
+    totals = SessionTotals()
+    totals.count(event)
+    found = _counted(totals, event.timestamp)
+    return (
+        found | _counters_of_usage(event.token_usage.model, event.token_usage) if event.token_usage else found
+    )
 
 
-def totals_in(counters: Mapping[str, float]) -> SessionTotals:
-    """The totals that are counted there."""
-    return SessionTotals(*(int(counters.get(name, 0)) for name in _TOTALS))
+def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]:
+    found: dict[str, float] = {name: value for name in _COUNTED if (value := getattr(totals, name))}
+    if newest is not None:
+        found["newest"] = _microseconds(newest)
+    return found
+
+
+def _counters_of_usage(model: str, usage: TokenUsage) -> dict[str, float]:
+    cost = usage.estimated_cost_usd
+    counted = (
+        (f"{model}:prompt_tokens", usage.prompt_tokens),
+        (f"{model}:completion_tokens", usage.completion_tokens),
+        # Applications may give a total of their own.
+        (f"{model}:more_tokens", usage.total_tokens - usage.prompt_tokens - usage.completion_tokens),
+        (f"{model}:cost_usd", cost or 0.0),
+        (f"{model}:usages", int(model != "")),
+        (f"{model}:priced", int(cost is not None)),
+        (f"{model}:estimated", int(usage.estimated)),
+    )
+    return {name: value for name, value in counted if value}
+
+
+def counters_after(counters: Mapping[str, float], events: Iterable[EncodedEvent]) -> dict[str, float]:
+    """What counters come to with some events more: "newest" is the latest, all others are sums."""
+    after = dict(counters)
+    for event in events:
+        for name, value in event.counters.items():
+            before = after.get(name, 0)
+            after[name] = max(before, value) if name == "newest" else before + value
+    return after
+
+
+def dump_counters(counters: Mapping[str, float]) -> str:
+    """Counters as a JSON object; without a JSON encoder's start-up, which costs more than this."""
+    return "{" + ",".join(f"{_json_name(name)}:{value!r}" for name, value in counters.items()) + "}"
+
+
+@lru_cache(maxsize=1_000)
+def _json_name(name: str) -> str:
+    return dump(name)
+
+
+def totals_in(counters: Mapping[str, float], events: int) -> SessionTotals:
+    """The totals that are counted there, of so many events."""
+    return SessionTotals(events, *(int(counters.get(name, 0)) for name in _COUNTED))
 
 
 def summary_in(counters: Mapping[str, float]) -> TokenSummary:
     """The token summary that is counted there."""
     models = [name.removesuffix(":usages") for name in counters if name.endswith(":usages")]
-    return TokenSummary(
-        total_prompt_tokens=int(counters.get("prompt_tokens", 0)),
-        total_completion_tokens=int(counters.get("completion_tokens", 0)),
-        total_tokens=int(counters.get("total_tokens", 0)),
-        total_estimated_cost_usd=usd(counters.get("cost_usd", 0.0)),
-        usage_by_model={model: _usage_in(counters, model) for model in models},
-    )
+    summary = TokenSummary()
+    summary.add(_usage_in(counters, ""))
+    for model in models:
+        summary.add(_usage_in(counters, model))
+    summary.total_estimated_cost_usd = usd(summary.total_estimated_cost_usd)
+    return summary
 
 
 def _usage_in(counters: Mapping[str, float], model: str) -> TokenUsage:
     def counted(name: str) -> float:
         return counters.get(f"{model}:{name}", 0)
 
-    return TokenUsage(
-        prompt_tokens=int(counted("prompt_tokens")),
-        completion_tokens=int(counted("completion_tokens")),
-        total_tokens=int(counted("total_tokens")),
+    prompt, completion = int(counted("prompt_tokens")), int(counted("completion_tokens"))
+    return TokenUsage.model_construct(  # unchecked: a difference may be negative
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=prompt + completion + int(counted("more_tokens")),
         model=model,
         estimated_cost_usd=usd(counted("cost_usd")) if counted("priced") else None,
         estimated=bool(counted("estimated")),
@@ -207,7 +255,7 @@ def encode_events(events: Iterable[AnyEvent]) -> list[EncodedEvent]:
         InvalidInput: an event holds what JSON cannot; nothing was written.
     """
     by_id = {event.id: event for event in events}
-    return [EncodedEvent(each.id, encode_event(each), _counters_of_event(each)) for each in by_id.values()]
+    return [EncodedEvent(each.id, encode_event(each), counters_of_event(each)) for each in by_id.values()]
 
 
 def encode_event(event: AnyEvent) -> str:
@@ -224,14 +272,6 @@ def encode_event(event: AnyEvent) -> str:
     except PydanticSerializationError:
         # Its text could quote what is in the event.
         raise InvalidInput("store an event", "one of its fields cannot be written as JSON") from None
-
-
-def _counters_of_event(event: AnyEvent) -> dict[str, float]:
-    totals, summary = SessionTotals(), TokenSummary()
-    totals.count(event)
-    if event.token_usage:
-        summary.add(event.token_usage)
-    return counters_of(totals, summary, event.timestamp)
 
 
 @cache
@@ -292,4 +332,4 @@ def _before(stored: StoredSession, events: Sequence[AnyEvent]) -> tuple[SessionT
     held = SessionTotals()
     for event in events:
         held.count(event)
-    return totals_in(stored.counters) - held, newest_in(stored.counters)
+    return totals_in(stored.counters, stored.count) - held, newest_in(stored.counters)

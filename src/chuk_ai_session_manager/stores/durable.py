@@ -21,7 +21,7 @@ from .codec import (
     SCHEMA,
     EncodedEvent,
     StoredSession,
-    add_counters,
+    counters_after,
     counters_of,
     decode_session,
     encode_events,
@@ -79,6 +79,8 @@ class Change:
 
 async def settled(write: asyncio.Future[T]) -> T:
     """Await a write; who is cancelled meanwhile leaves when it is decided, not before."""
+    if write.done():
+        return write.result()
     try:
         return await asyncio.shield(write)
     except asyncio.CancelledError:
@@ -195,18 +197,25 @@ class DurableStore(EventStore):
         appended = await self._add(session.id, encoded, only_at)
         if appended is None:
             return False
-        await self._take_over(session, events, appended)
+        await self._take_over(session, events, len(encoded), appended)
         return True
 
-    async def _take_over(self, session: AnySession, events: Sequence[AnyEvent], appended: Appended) -> None:
+    async def _take_over(
+        self, session: AnySession, events: Sequence[AnyEvent], sent: int, appended: Appended
+    ) -> None:
         """Let an object have the events that were stored through it, and what others stored before them."""
         mark = self._mark(session)  # now, not before the append: others may have used the object meanwhile
-        added = appended.added
-        if mark is None or (appended.count, appended.revision) == (mark.count, mark.revision + bool(added)):
+        if mark is None:
             session.record(*events)
-            if mark is not None:
-                session.bind(self, replace(mark, revision=appended.revision, count=appended.count + added))
             return
+        is_next = (appended.count, appended.revision) == (mark.count, mark.revision + 1)
+        if is_next and appended.added == sent:
+            session.record(*events)
+            count = appended.count + sent
+            session.bind(self, Mark(mark.fields, appended.revision, mark.rewrites, mark.first, count))
+            return
+        if not appended.added and appended.revision == mark.revision:
+            return  # all known, here too
         try:
             await self._catch_up(session, mark, mine=events)
         except StorageError:
@@ -226,7 +235,7 @@ class DurableStore(EventStore):
         fields = encode_header(session)
         if not await self._create(session, Change(fields, counters, events=events)):
             return False
-        session.bind(self, Mark(fields, revision=1, rewrites=0, first=0, count=len(events)))
+        session.bind(self, Mark(fields, 1, 0, first=0, count=len(events)))
         return True
 
     async def save(self, session: AnySession) -> None:
@@ -251,8 +260,7 @@ class DurableStore(EventStore):
         fields = encode_header(session)
         change = replace(change, fields={k: v for k, v in fields.items() if v != _known(mark, k)})
         counters = counters_of(session.totals, session.token_summary, session.newest_event_time)
-        for encoded in encode_events(others):
-            add_counters(counters, encoded.counters)
+        counters = counters_after(counters, encode_events(others))
         change = replace(change, counters=counters)
         if not await self._change(session.id, change, stored.revision):
             return False
@@ -262,9 +270,8 @@ class DurableStore(EventStore):
         for event in others:
             if event.token_usage:
                 session.token_summary.add(event.token_usage)
-        session.bind(
-            self, Mark(stored.fields | change.fields, stored.revision + 1, rewrites, first=0, count=len(log))
-        )
+        fields = stored.fields | change.fields
+        session.bind(self, Mark(fields, stored.revision + 1, rewrites, first=0, count=len(log)))
         return True
 
     async def save_header(self, session: AnySession) -> None:

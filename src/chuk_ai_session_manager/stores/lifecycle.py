@@ -37,8 +37,7 @@ class Lifecycle:
     def __init__(self, provider: RecordProvider, sandbox_id: str, ttl_hours: float | None) -> None:
         self._provider = provider
         self._sandbox_id = sandbox_id
-        # A little longer than the session: its life is renewed only when a 20th of it has passed.
-        self._hours = _FOR_EVER_HOURS if ttl_hours is None else ttl_hours * 1.1
+        self._hours = _FOR_EVER_HOURS if ttl_hours is None else min(ttl_hours, _FOR_EVER_HOURS)
 
     @asynccontextmanager
     async def _session_factory(self) -> AsyncIterator[RecordProvider]:
@@ -49,7 +48,7 @@ class Lifecycle:
         with _environment_kept("CHUK_SANDBOX_ID"):
             return (manager_type or _chuk_sessions().SessionManager)(
                 sandbox_id=self._sandbox_id,
-                default_ttl_hours=min(self._hours, _FOR_EVER_HOURS),
+                default_ttl_hours=self._hours,
                 session_factory=self._session_factory,
             )
 
@@ -64,7 +63,8 @@ class Lifecycle:
             await manager.allocate_session(
                 session_id=session_id,
                 user_id=user_id,
-                ttl_hours=max(min(self._hours, _FOR_EVER_HOURS), _LEAST_SECONDS / 3600),  # type: ignore[arg-type]
+                # Longer than the session's, which is renewed here only when a 20th of it has passed.
+                ttl_hours=max(self._hours * 1.1, _LEAST_SECONDS / 3600),  # type: ignore[arg-type]
                 custom_metadata={"session_type": _SESSION_TYPE, "layout": 2},
             )
         except Exception as problem:

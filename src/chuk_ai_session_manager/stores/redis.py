@@ -13,7 +13,8 @@ import json
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -30,7 +31,16 @@ from .base import (
     is_segment_after,
     page_of,
 )
-from .codec import CHUNK, HEADER_FIELDS, SCHEMA, EncodedEvent, StoredSession, damaged_header, dump
+from .codec import (
+    CHUNK,
+    HEADER_FIELDS,
+    SCHEMA,
+    EncodedEvent,
+    StoredSession,
+    damaged_header,
+    dump,
+    dump_counters,
+)
 from .durable import Appended, Change, DurableStore, is_session_id, newer_schema
 from .lifecycle import Lifecycle
 from .redis_link import Client, Command, Link, Script
@@ -134,7 +144,9 @@ class RedisStore(DurableStore):
         send = send or self._link.call
         place = self._places.get(session_id, session_id)
         for _ in range(3):
-            answer: list[Any] = await send(command(self._key(place)))
+            answer = await send(command(self._key(place)))
+            if not isinstance(answer, list):
+                return _text(answer).split()
             if _text(answer[0]) != "not here":
                 return answer
             elsewhere = _text(answer[1])
@@ -188,9 +200,7 @@ class RedisStore(DurableStore):
     ) -> Appended | None:
         arguments: list[Any] = [session_id, self._lives or "", "" if only_at is None else only_at]
         for event in events:
-            arguments += (event.id, event.body, len(event.counters))
-            for name, more in event.counters.items():
-                arguments += (name, repr(more))
+            arguments += (event.id, event.body, dump_counters(event.counters))
 
         def command(key: str) -> Command:
             return _ADD(self._keys(key), *arguments)
@@ -198,33 +208,27 @@ class RedisStore(DurableStore):
         answer = await self._at_place(session_id, command, self._link.call_together)
         if answer is None:
             if await self._adopt_original(session_id):
-                return await self._add(session_id, events, only_at)
+                return await self._add(session_id, events, None)
             raise session_not_found(session_id)
         kind = _text(answer[0])
         if kind == "moved":
             return None
         if kind == "conflict":
-            return await self._add_but(session_id, events, only_at, _text(answer[1]), _text(answer[2]))
+            others = self._but(session_id, events, _text(answer[1]), _text(answer[2]))
+            return await self._add(session_id, others, only_at)
         if self._link.is_cluster:
             await self._link.call_together(_TOUCH([self._index], session_id))
-        if answer[4]:
+        if int(answer[4]):
             self._renew_beside(session_id)
         return Appended(int(answer[1]), int(answer[2]), int(answer[3]))
 
-    async def _add_but(
-        self, session_id: str, events: Sequence[EncodedEvent], only_at: int | None, known: str, body: str
-    ) -> Appended | None:
-        """Add the events but one that is stored with other bytes: a conflict, unless they say the same."""
+    @staticmethod
+    def _but(session_id: str, events: Sequence[EncodedEvent], known: str, body: str) -> list[EncodedEvent]:
+        """The events but one that is stored with other bytes: a conflict, unless they say the same."""
         (event,) = (event for event in events if event.id == known)
-        if json.loads(event.body) != json.loads(body):
+        if json.loads(event.body) != json.loads(body or "null"):
             raise EventConflict(f"Event {known} is in session {session_id} already, with other content")
-        others = [event for event in events if event.id != known]
-        if others:
-            return await self._add(session_id, others, only_at)
-        stored = await self._read_here(session_id, None)
-        if stored is None:
-            raise session_not_found(session_id)
-        return Appended(stored.count, stored.revision, 0)
+        return [replace(each, body=body) if each is event else each for each in events]
 
     async def _create(self, session: AnySession, change: Change) -> bool:
         # The lifecycle record first: a crash in between leaves a record of nothing, which expires.
@@ -285,7 +289,7 @@ class RedisStore(DurableStore):
         for name, text in change.fields.items():
             arguments += (name, text)
         counters = change.counters
-        arguments.append("" if counters is None else dump({k: repr(v) for k, v in counters.items()}))
+        arguments.append("" if counters is None else dump_counters(counters))
         arguments += ["" if change.keep is None else change.keep, len(change.gone), *change.gone]
         for event in change.events:
             arguments += (event.id, event.body)
@@ -573,6 +577,7 @@ class _Records:
 # -- what goes to the server and comes from it --------------------------------------------------
 
 
+@lru_cache(maxsize=10_000)
 def _quoted(text: str) -> str:
     return quote(text, safe="")
 
@@ -598,7 +603,7 @@ def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:
     """A session's header as the read script gives it."""
     try:
         schema, count, revision, rewrites = (int(_text(value)) for value in header[:4])
-        counters = {name: float(value) for name, value in json.loads(header[4]).items()}
+        counters = {name: _number(value) for name, value in json.loads(header[4]).items()}
         fields = {
             name: _text(value)
             for name, value in zip(HEADER_FIELDS, header[5:], strict=True)
@@ -611,6 +616,12 @@ def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:
     if len(fields) < len(HEADER_FIELDS):
         raise damaged_header(session_id)
     return StoredSession(session_id, fields, counters, revision, rewrites, count)
+
+
+def _number(text: str | float) -> float:
+    """A counter, which the script writes as text: whole, if it is."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _user_in(metadata: Any) -> Any:

@@ -70,7 +70,10 @@ class _Here:
 
     client: Client
     waiting: list[tuple[Command, asyncio.Future[Any]]] = field(default_factory=list)
-    sending: asyncio.Task[None] | None = None
+    is_sending: bool = False
+    sender: asyncio.Task[None] | None = None
+    crowd: int = 0
+    """How many commands went together the last time."""
 
 
 class Link:
@@ -117,31 +120,49 @@ class Link:
         return answers
 
     async def call_together(self, command: Command) -> Any:
-        """The answer to a command that goes with all others that wait now; decided before it is cancelled."""
+        """The answer to a command that goes with all others that wait now; decided before it is cancelled.
+
+        Who comes while nothing is under way sends what waits; who comes meanwhile waits for that.
+        """
         here = self._here()
         answer = asyncio.get_running_loop().create_future()
         here.waiting.append((command, answer))
-        if here.sending is None:
-            here.sending = asyncio.create_task(self._send_waiting(here))
+        if not here.is_sending:
+            here.is_sending = True
+            try:
+                if here.crowd > 1:
+                    await asyncio.sleep(0)  # others of this moment come too, as they did the last time
+                await self._send_batch(here)
+            finally:
+                # What came meanwhile; or all of it, where this task was cancelled.
+                here.is_sending = bool(here.waiting)
+                if here.waiting:
+                    here.sender = asyncio.create_task(self._send_waiting(here))
+                    await settled(answer)
         return await settled(answer)
 
     async def _send_waiting(self, here: _Here) -> None:
         try:
             while here.waiting:
-                batch, here.waiting = here.waiting[:_MOST_AT_ONCE], here.waiting[_MOST_AT_ONCE:]
-                try:
-                    answers = await self._send([command for command, _ in batch])
-                except BaseException as problem:
-                    _give_up(batch, problem)
-                    raise
-                for (_, future), answer in zip(batch, answers, strict=True):
-                    if isinstance(answer, BaseException):
-                        future.set_exception(_caused(explained(answer), answer))
-                    else:
-                        future.set_result(answer)
+                await self._send_batch(here)
         finally:
-            here.sending = None
-            _give_up(here.waiting, StorageError("Redis was not asked: the event loop is ending"))
+            here.is_sending, here.sender = False, None
+            abandoned, here.waiting = here.waiting, []
+            for _, answer in abandoned:
+                answer.cancel()
+
+    async def _send_batch(self, here: _Here) -> None:
+        batch = here.waiting[:_MOST_AT_ONCE]
+        answers = await self._send([command for command, _ in batch])
+        del here.waiting[: len(batch)]
+        here.crowd = len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if isinstance(answer, BaseException):
+                error = explained(answer)
+                error.__cause__ = answer
+                future.set_exception(error)
+            else:
+                future.set_result(answer)
 
     async def close(self) -> None:
         """Close this loop's connections, unless they are somebody else's; the next use makes new ones."""
@@ -204,21 +225,6 @@ async def _attempt(client: Client, commands: Sequence[Command]) -> list[Any]:
         pipeline.execute_command(*command)
     answers: list[Any] = await pipeline.execute(raise_on_error=False)
     return answers
-
-
-def _give_up(waiting: Sequence[tuple[Command, asyncio.Future[Any]]], problem: BaseException) -> None:
-    for _, future in waiting:
-        if not future.done():
-            future.set_exception(
-                problem
-                if isinstance(problem, StorageError)
-                else StorageError("Redis: the event loop is ending")
-            )
-
-
-def _caused(error: StorageError, cause: BaseException) -> StorageError:
-    error.__cause__ = cause
-    return error
 
 
 # -- errors -------------------------------------------------------------------------------------
@@ -322,7 +328,7 @@ def make_client(url: str, timeout: float) -> Client:
     parsed = _parsed(url)
     # Retrying is the link's task, within its deadline: the driver would only stretch it.
     options: dict[str, Any] = {
-        "socket_timeout": timeout,
+        "socket_timeout": None,  # the link's deadline holds for all; a second one costs time
         "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
         **parsed.options,

@@ -30,9 +30,10 @@ from .codec import (
     SCHEMA,
     EncodedEvent,
     StoredSession,
-    add_counters,
+    counters_after,
     damaged_header,
     dump,
+    dump_counters,
     join_header,
     split_header,
 )
@@ -329,14 +330,12 @@ def _add(
         return Appended(row.count, row.revision, 0)
     if only_at is not None and row.revision != only_at:
         return None
-    counters = json.loads(row.counters)
-    for event in new:
-        add_counters(counters, event.counters)
+    counters = counters_after(json.loads(row.counters), new)
     _insert(db, row.key, row.count, new)
     db.execute(
         "UPDATE sessions SET counters = ?, count = count + ?, revision = revision + 1, written = ?"
         " WHERE key = ?",
-        (json.dumps(counters), len(new), _next_written(db, sandbox), row.key),
+        (dump_counters(counters), len(new), _next_written(db, sandbox), row.key),
     )
     if row.expires is not None:
         _renew(db, row.conversation, lives)
@@ -382,7 +381,7 @@ def _create(
         "parent_id": session.parent_id,
         "user_id": session.user_id,
         "header": join_header(change.fields),
-        "counters": json.dumps(change.counters),
+        "counters": dump_counters(change.counters or {}),
         "count": len(change.events),
         "revision": 1,
         "rewrites": 0,
@@ -449,7 +448,7 @@ def _change(
         " revision = revision + 1, rewrites = rewrites + ?, written = coalesce(?, written) WHERE key = ?",
         (
             join_header(fields),
-            row.counters if change.counters is None else json.dumps(change.counters),
+            row.counters if change.counters is None else dump_counters(change.counters or {}),
             count,
             json.loads(fields["parent_id"]),
             user_id if isinstance(user_id, str) else None,
