@@ -438,7 +438,9 @@ class RedisStore(DurableStore):
         lists = [] if user_id is None else [self._key(user_id, "user:")]
         lists += [] if parent_id is None else [self._key(parent_id, "children:")]
         found: list[tuple[int, str]] = []
-        async for entries in self._entries(lists, before):
+        # Whether sessions still are is asked of those that a page can show, not of all.
+        at_once = _LISTED_AT_ONCE if limit is None or prefix else min(_LISTED_AT_ONCE, limit + 1)
+        async for entries in self._entries(lists, before, at_once):
             rows = [row for row in entries if row[1].startswith(prefix)]
             found += await self._still_there(rows, lists, parent_id, user_id)
             if limit is not None and len(found) > limit:
@@ -446,9 +448,9 @@ class RedisStore(DurableStore):
         return page_of(found, limit)
 
     async def _entries(
-        self, lists: Sequence[str], before: tuple[int, str] | None
+        self, lists: Sequence[str], before: tuple[int, str] | None, at_once: int
     ) -> AsyncIterator[list[tuple[int, str]]]:
-        """Entries of the index after a place in it, newest first, some at a time."""
+        """Entries of the index after a place in it, newest first, so many at a time."""
         if lists:
             sets = [{_text(each) for each in await self._link.call(("SMEMBERS", key))} for key in lists]
             ids = list(set.intersection(*sets))
@@ -459,7 +461,9 @@ class RedisStore(DurableStore):
                 if score is not None
             ]
             rows.sort(reverse=True)
-            yield [row for row in rows if before is None or row < before]
+            rows = [row for row in rows if before is None or row < before]
+            for start in range(0, len(rows), at_once):
+                yield rows[start : start + at_once]
             return
         newest: str = "+inf" if before is None else str(before[0])
         skip = 0
@@ -474,13 +478,13 @@ class RedisStore(DurableStore):
                     "REV",
                     "LIMIT",
                     skip,
-                    _LISTED_AT_ONCE,
+                    at_once,
                     "WITHSCORES",
                 )
             )
             rows = [(int(float(score)), _text(each)) for each, score in _pairs(answer)]
             yield [row for row in rows if before is None or row < before]
-            if len(rows) < _LISTED_AT_ONCE:
+            if len(rows) < at_once:
                 return
             # Go on from the last score; all that share it were not necessarily seen.
             last = rows[-1][0]

@@ -63,12 +63,12 @@ CREATE TABLE sessions (
     count INTEGER NOT NULL,     -- of its events
     revision INTEGER NOT NULL,
     rewrites INTEGER NOT NULL,
-    written INTEGER NOT NULL,   -- rises with every write in the file
+    written INTEGER NOT NULL,   -- microseconds since 1970
     UNIQUE (sandbox, id)
 );
-CREATE INDEX sessions_newest ON sessions (sandbox, written);
-CREATE INDEX sessions_of_parent ON sessions (sandbox, parent_id, written) WHERE parent_id IS NOT NULL;
-CREATE INDEX sessions_of_user ON sessions (sandbox, user_id, written) WHERE user_id IS NOT NULL;
+CREATE INDEX sessions_newest ON sessions (sandbox, written, id);
+CREATE INDEX sessions_of_parent ON sessions (sandbox, parent_id, written, id) WHERE parent_id IS NOT NULL;
+CREATE INDEX sessions_of_user ON sessions (sandbox, user_id, written, id) WHERE user_id IS NOT NULL;
 CREATE INDEX sessions_of_conversation ON sessions (conversation);
 CREATE TABLE events (
     session INTEGER NOT NULL,
@@ -202,7 +202,7 @@ class SqliteStore(DurableStore):
         if user_id is not None:
             filters["s.user_id = ?"] = user_id
         if before is not None:
-            filters["s.written < ?"] = before[0]
+            filters["(s.written, s.id) < (?, ?)"] = before
         return page_of(await self._worker.read(partial(_list, filters, limit)), limit)
 
 
@@ -335,7 +335,7 @@ def _add(
     db.execute(
         "UPDATE sessions SET counters = ?, count = count + ?, revision = revision + 1, written = ?"
         " WHERE key = ?",
-        (dump_counters(counters), len(new), _next_written(db, sandbox), row.key),
+        (dump_counters(counters), len(new), _now(), row.key),
     )
     if row.expires is not None:
         _renew(db, row.conversation, lives)
@@ -356,11 +356,6 @@ def _insert(db: sqlite3.Connection, key: int, number: int, events: Sequence[Enco
         "INSERT INTO events (session, number, id, body) VALUES (?, ?, ?, ?)",
         [(key, number + at, event.id, event.body) for at, event in enumerate(events)],
     )
-
-
-def _next_written(db: sqlite3.Connection, sandbox: str) -> int:
-    newest = db.execute("SELECT max(written) FROM sessions WHERE sandbox = ?", (sandbox,)).fetchone()[0]
-    return max(_now(), (newest or 0) + 1)  # also where the clock was set back
 
 
 def _create(
@@ -385,7 +380,7 @@ def _create(
         "count": len(change.events),
         "revision": 1,
         "rewrites": 0,
-        "written": _next_written(db, sandbox),
+        "written": _now(),
     }
     marks = ", ".join("?" * len(columns))
     insert = f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  (the names above)
@@ -439,7 +434,7 @@ def _change(
         db.execute("DELETE FROM events WHERE session = ? AND number >= ?", (row.key, change.keep))
         _insert(db, row.key, change.keep, change.events)
         count = change.keep + len(change.events)
-        written = _next_written(db, sandbox)
+        written = _now()
     fields = split_header(row.header) | change.fields
     metadata = json.loads(fields["metadata"]) or {}
     user_id = metadata.get("properties", {}).get("user_id")
@@ -534,6 +529,6 @@ def _list(filters: dict[str, Any], limit: int | None, db: sqlite3.Connection) ->
         values += value if isinstance(value, tuple) else (value,)
     query = (
         "SELECT s.written, s.id FROM sessions s JOIN conversations c ON c.key = s.conversation"  # noqa: S608
-        f" WHERE {' AND '.join(filters)} ORDER BY s.written DESC LIMIT ?"
+        f" WHERE {' AND '.join(filters)} ORDER BY s.written DESC, s.id DESC LIMIT ?"
     )
     return db.execute(query, [*values, -1 if limit is None else limit + 1]).fetchall()
