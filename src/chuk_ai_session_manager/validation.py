@@ -16,6 +16,8 @@ MAX_ID_LENGTH = 255
 MAX_JSON_DEPTH = 100
 # Python itself reads back no more than 4,300 digits.
 MAX_INTEGER_BITS = 13_000
+# A hundred years: what every store and clock can count.
+MAX_HOURS = 876_000
 
 
 def check_session_id(session_id: object, operation: str = "use a session") -> str:
@@ -80,6 +82,17 @@ def check_count(value: int, least: int, name: str, operation: str) -> None:
         raise InvalidInput(operation, f"{name} must be a whole number, at least {least}")
 
 
+def check_hours(value: float, name: str, operation: str) -> None:
+    """Refuse hours below 0 or above a hundred years.
+
+    Raises:
+        InvalidInput: naming the bound.
+    """
+    check_at_least(value, 0, name, operation)
+    if value > MAX_HOURS:
+        raise InvalidInput(operation, f"{name} must be at most {MAX_HOURS} (a hundred years)")
+
+
 def check_ttl_hours(value: float | None, operation: str) -> None:
     """Refuse a lifetime that is not above 0 hours; `None`, for ever, passes.
 
@@ -88,7 +101,7 @@ def check_ttl_hours(value: float | None, operation: str) -> None:
     """
     if value is None:
         return
-    check_at_least(value, 0, "a lifetime in hours", operation)
+    check_hours(value, "a lifetime in hours", operation)
     if value == 0:
         raise InvalidInput(operation, "a lifetime in hours must be above 0, or None for ever")
 

@@ -40,6 +40,9 @@ class SessionStore(Protocol):
         """Store the whole session as it is now, in place of what was stored under its id."""
 
 
+# Of a cursor's count: what fits into 64 bits.
+_MOST_DIGITS = 18
+
 DEFAULT_SANDBOX_ID = "chuk-ai-session-manager"
 """The tenant where nobody named one."""
 
@@ -242,7 +245,7 @@ def position_of(cursor: str) -> tuple[int, str]:
         InvalidInput: no page gave this one.
     """
     written, colon, session_id = cursor.partition(":")
-    if not (colon and written.isdecimal()):
+    if not (colon and written.isdecimal() and len(written) <= _MOST_DIGITS):
         raise InvalidInput("list sessions", "the cursor is none: use `next_cursor` of the page before")
     return int(written), session_id
 

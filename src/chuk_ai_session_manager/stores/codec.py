@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,8 @@ class StoredSession:
     """A session as it is written: header fields as JSON, counters, and the events from `start` on."""
 
     id: str
+    born: str
+    """Tells it from another session that had its id before."""
     fields: dict[str, str]
     counters: dict[str, float]
     revision: int = 0
@@ -170,6 +173,8 @@ def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]
 
 def _counters_of_usage(model: str, usage: TokenUsage) -> dict[str, float]:
     cost = usage.estimated_cost_usd
+    if cost is not None and not math.isfinite(cost):
+        raise InvalidInput("store a session", "a cost must be a finite number of USD")
     counted = (
         (f"{model}:prompt_tokens", usage.prompt_tokens),
         (f"{model}:completion_tokens", usage.completion_tokens),
@@ -265,8 +270,10 @@ def encode_event(event: AnyEvent) -> str:
         InvalidInput: it holds what JSON cannot.
     """
     misfit = json_misfit(event.message) or (json_misfit(event.metadata) if event.metadata else None)
+    if event.usage is not None and misfit is None:
+        misfit = json_misfit(event.usage.cost_usd)
     if misfit:
-        raise InvalidInput("store an event", f"message and metadata must be JSON: {misfit}")
+        raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
     try:
         return event.model_dump_json(warnings=False)
     except PydanticSerializationError:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
+from uuid import uuid4
 
 from ..exceptions import (
     SessionAlreadyExists,
@@ -14,8 +15,15 @@ from ..exceptions import (
     session_not_found,
 )
 from ..models.session_totals import SessionTotals
-from ..validation import MAX_ID_LENGTH, check_at_least, check_name, check_session_id, check_ttl_hours
-from .base import AnyEvent, AnySession, EventStore
+from ..validation import (
+    MAX_ID_LENGTH,
+    check_hours,
+    check_name,
+    check_session_id,
+    check_ttl_hours,
+    json_misfit,
+)
+from .base import AnyEvent, AnySession, EventStore, SessionPage, check_page, page_of
 from .codec import (
     HEADER_FIELDS,
     SCHEMA,
@@ -39,6 +47,7 @@ _TRIES = 50
 class Mark:
     """What a `Session` object holds of the stored session: where its store left it last."""
 
+    born: str
     fields: dict[str, str]
     """The header as it was stored, to see what the application changed since."""
     revision: int
@@ -75,6 +84,8 @@ class Change:
     """The ids of the stored events after those."""
     events: list[EncodedEvent] = field(default_factory=list)
     """What comes after those that stay."""
+    born: str = ""
+    """Of a new session: what tells it from another one that had its id before."""
 
 
 async def settled(write: asyncio.Future[T]) -> T:
@@ -150,21 +161,20 @@ class DurableStore(EventStore):
     async def latest(self, session: AnySession, *, with_events: bool = True) -> AnySession | None:
         """`session` itself, brought up to date; `None` where it is gone."""
         mark = self._mark(session)
-        if mark is None:
-            return await (self.get if with_events else self.head)(session.id)
-        return session if await self._catch_up(session, mark, with_events=with_events) else None
+        caught_up = mark is not None and await self._catch_up(session, mark, with_events=with_events)
+        return session if caught_up else await (self.get if with_events else self.head)(session.id)
 
     async def _catch_up(
         self, session: AnySession, mark: Mark, *, with_events: bool = False, mine: Sequence[AnyEvent] = ()
     ) -> bool:
-        """Read what an object lacks of its session; `False` where that is gone.
+        """Read what an object lacks of its session; `False` where that is gone, or another has its id.
 
         `mine` are events that were just stored: these objects themselves take their places.
         """
         stored = await self._read(session.id, 0 if with_events and mark.first else mark.count)
         if stored is not None and stored.rewrites != mark.rewrites and stored.start:
             stored = await self._read(session.id, 0)
-        if stored is None:
+        if stored is None or stored.born != mark.born:
             return False
         read = await decode_session(stored)
         now = self._mark(session)
@@ -212,13 +222,17 @@ class DurableStore(EventStore):
         if is_next and appended.added == sent:
             session.record(*events)
             count = appended.count + sent
-            session.bind(self, Mark(mark.fields, appended.revision, mark.rewrites, mark.first, count))
+            session.bind(
+                self, Mark(mark.born, mark.fields, appended.revision, mark.rewrites, mark.first, count)
+            )
             return
         if not appended.added and appended.revision == mark.revision:
             return  # all known, here too
         try:
-            await self._catch_up(session, mark, mine=events)
+            caught_up = await self._catch_up(session, mark, mine=events)
         except StorageError:
+            caught_up = False
+        if not caught_up:
             session.record(*events)  # they are stored; the rest comes with the next reading
 
     # -- writing --------------------------------------------------------------------------------
@@ -233,9 +247,10 @@ class DurableStore(EventStore):
         events = encode_events(session.events or [])
         counters = counters_of(session.totals, session.token_summary, session.newest_event_time)
         fields = encode_header(session)
-        if not await self._create(session, Change(fields, counters, events=events)):
+        born = uuid4().hex
+        if not await self._create(session, Change(fields, counters, events=events, born=born)):
             return False
-        session.bind(self, Mark(fields, 1, 0, first=0, count=len(events)))
+        session.bind(self, Mark(born, fields, 1, 0, first=0, count=len(events)))
         return True
 
     async def save(self, session: AnySession) -> None:
@@ -244,9 +259,9 @@ class DurableStore(EventStore):
         for _ in range(_TRIES):
             stored = await self._read(session.id, 0)
             mark = self._mark(session)
+            if mark is not None and (stored is None or stored.born != mark.born):
+                raise session_not_found(session.id)  # nothing comes back from the dead
             if stored is None:
-                if mark is not None:
-                    raise session_not_found(session.id)  # nothing comes back from the dead
                 if await self._store_new(session):
                     return
             elif await self._save_over(session, mark, stored):
@@ -270,8 +285,11 @@ class DurableStore(EventStore):
         for event in others:
             if event.token_usage:
                 session.token_summary.add(event.token_usage)
+        for name, text in stored.fields.items():
+            if mark is not None and name not in change.fields and text != mark.fields[name]:
+                setattr(session, name, header_value(name, text))  # as others changed it
         fields = stored.fields | change.fields
-        session.bind(self, Mark(fields, stored.revision + 1, rewrites, first=0, count=len(log)))
+        session.bind(self, Mark(stored.born, fields, stored.revision + 1, rewrites, first=0, count=len(log)))
         return True
 
     async def save_header(self, session: AnySession) -> None:
@@ -326,8 +344,34 @@ class DurableStore(EventStore):
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Let a session's conversation live so many hours longer; `False` where there is none."""
-        check_at_least(additional_hours, 0, "additional_hours", "extend a session's life")
+        check_hours(additional_hours, "additional_hours", "extend a session's life")
         return is_session_id(session_id) and await self._extend(session_id, additional_hours)
+
+    async def list_sessions(
+        self,
+        prefix: str = "",
+        *,
+        parent_id: str | None = None,
+        user_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> SessionPage:
+        """The ids of the sessions, the one written to last first."""
+        before = check_page(limit, cursor)
+        if not all(_is_stored_text(text) for text in (prefix, parent_id, user_id, cursor)):
+            return SessionPage()
+        return page_of(await self._list(prefix, parent_id, user_id, limit, before), limit)
+
+    @abstractmethod
+    async def _list(
+        self,
+        prefix: str,
+        parent_id: str | None,
+        user_id: str | None,
+        limit: int | None,
+        before: tuple[int, str] | None,
+    ) -> list[tuple[int, str]]:
+        """When sessions were written to, and their ids, newest first: one more than `limit`, if there is."""
 
     @abstractmethod
     async def _extend(self, session_id: str, additional_hours: float) -> bool:
@@ -339,6 +383,11 @@ def is_session_id(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()
 
 
+def _is_stored_text(text: str | None) -> bool:
+    """Whether a text can be anywhere in a store: half of a surrogate pair cannot."""
+    return text is None or json_misfit(text) is None
+
+
 def newer_schema(where: str, version: int) -> StorageError:
     """What a store says of data that a later release wrote."""
     return StorageError(
@@ -348,7 +397,7 @@ def newer_schema(where: str, version: int) -> StorageError:
 
 def _mark_of(stored: StoredSession, first: int | None = None) -> Mark:
     first = stored.start if first is None else first
-    return Mark(stored.fields, stored.revision, stored.rewrites, first, stored.count)
+    return Mark(stored.born, stored.fields, stored.revision, stored.rewrites, first, stored.count)
 
 
 def _known(mark: Mark | None, name: str) -> str | None:
@@ -378,6 +427,8 @@ def _bring_up_to_date(
         return
     objects = {event.id: event for event in (*session.events, *mine)}
     only_here = [*session.events[mark.count - mark.first :], *mine]
+    if stored.rewrites != mark.rewrites:  # as others edited them
+        objects = {event.id: objects[event.id] for event in read.events if objects.get(event.id) == event}
     session.events = [objects.get(event.id, event) for event in read.events]
     session.token_summary = read.token_summary
     session.go_on_from(SessionTotals(), None)

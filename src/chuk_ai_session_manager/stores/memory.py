@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..exceptions import SessionAlreadyExists, session_not_found
-from ..validation import check_at_least, check_count, check_session_id, check_ttl_hours
+from ..validation import check_count, check_hours, check_session_id, check_ttl_hours
 from .base import (
     DEFAULT_TTL_HOURS,
     AnyEvent,
@@ -69,6 +69,8 @@ class MemoryStore(EventStore):
         self._max_sessions = math.inf if max_sessions is None else max_sessions
         self._clock = clock
         self._sessions: dict[str, AnySession] = {}
+        # Tells a session from another one that had its id before.
+        self._born: dict[str, object] = {}
         self._conversations: dict[str, _Conversation] = {}
         # When each session was written to, in writes since the store was made; the newest is the last.
         self._written: dict[str, int] = {}
@@ -100,7 +102,8 @@ class MemoryStore(EventStore):
             SessionNotFound: it was kept here, and expired or was deleted since.
         """
         self._free_expired()
-        if session.id not in self._sessions and session.mark_of(self):
+        mark = session.mark_of(self)
+        if mark is not None and mark is not self._born.get(session.id):
             raise session_not_found(session.id)  # nothing comes back from the dead
         self._keep(session)
 
@@ -129,7 +132,8 @@ class MemoryStore(EventStore):
         """
         live = self._live(session)
         if live is not session:
-            if only_if_current and (live.events, live.child_ids) != (session.events, session.child_ids):
+            is_current = (live.events, live.child_ids) == (session.events, session.child_ids)
+            if only_if_current and not is_current and live.check_new(events):
                 return False
             session.catch_up(live)
         live.record(*events)
@@ -171,8 +175,7 @@ class MemoryStore(EventStore):
 
     async def delete(self, session_id: str) -> None:
         """Delete a session; its parents and children stay."""
-        self._sessions.pop(session_id, None)
-        self._written.pop(session_id, None)
+        self._drop(session_id)
         conversation = self._conversations.pop(session_id, None)
         if conversation is not None:
             conversation.session_ids.discard(session_id)
@@ -212,7 +215,7 @@ class MemoryStore(EventStore):
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Let a session's conversation live so many hours longer."""
-        check_at_least(additional_hours, 0, "additional_hours", "extend a session's life")
+        check_hours(additional_hours, "additional_hours", "extend a session's life")
         self._free_expired()
         conversation = self._conversations.get(session_id)
         if conversation is None:
@@ -250,7 +253,7 @@ class MemoryStore(EventStore):
             conversation.session_ids.add(session.id)
             self._conversations[session.id] = conversation
         self._sessions[session.id] = session
-        session.bind(self, mark=True)
+        session.bind(self, mark=self._born.setdefault(session.id, object()))
         self._touch(session.id)
         self._renew(conversation)
         if is_new:
@@ -308,10 +311,13 @@ class MemoryStore(EventStore):
     def _free(self, conversation: _Conversation) -> None:
         self._forget(conversation)
         for session_id in conversation.session_ids:
-            self._sessions.pop(session_id, None)
-            self._written.pop(session_id, None)
+            self._drop(session_id)
             self._conversations.pop(session_id, None)
         conversation.session_ids.clear()
+
+    def _drop(self, session_id: str) -> None:
+        for kept in (self._sessions, self._born, self._written):
+            kept.pop(session_id, None)
 
     def _forget(self, conversation: _Conversation) -> None:
         self._by_last_write.pop(conversation, None)

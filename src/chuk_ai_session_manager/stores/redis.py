@@ -26,10 +26,7 @@ from .base import (
     DEFAULT_SANDBOX_ID,
     DEFAULT_TTL_HOURS,
     AnySession,
-    SessionPage,
-    check_page,
     is_segment_after,
-    page_of,
 )
 from .codec import (
     CHUNK,
@@ -285,7 +282,7 @@ class RedisStore(DurableStore):
     ) -> Command:
         counts_as_written = expected == "" or change.keep is not None
         arguments: list[Any] = [session_id, self._lives or "", expected, follows, dump(session_id)]
-        arguments += [int(counts_as_written), parent, len(change.fields)]
+        arguments += [int(counts_as_written), parent, change.born, len(change.fields)]
         for name, text in change.fields.items():
             arguments += (name, text)
         counters = change.counters
@@ -393,15 +390,12 @@ class RedisStore(DurableStore):
 
     async def _clear(self, key: str, number: str) -> None:
         """Clear away the events of a session that was deleted out of its conversation."""
-        cursor = "0"
+        cursor, beginnings = "0", (f"{number}:", f"{number}#")
         while True:
             answer = await self._link.call(("HSCAN", key, cursor, "COUNT", _LISTED_AT_ONCE))
             cursor = _text(answer[0])
-            names = [
-                name
-                for each in answer[1][::2]
-                if (name := _text(each)).startswith((f"{number}:", f"{number}#"))
-            ]
+            fields = answer[1] if isinstance(answer[1], dict) else answer[1][::2]
+            names = [name for field in fields if (name := _text(field)).startswith(beginnings)]
             if names:
                 await self._link.call(("HDEL", key, *names))
             if cursor == "0":
@@ -424,17 +418,14 @@ class RedisStore(DurableStore):
 
     # -- listing --------------------------------------------------------------------------------
 
-    async def list_sessions(
+    async def _list(
         self,
-        prefix: str = "",
-        *,
-        parent_id: str | None = None,
-        user_id: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> SessionPage:
-        """The ids of the sessions, the one written to last first."""
-        before = check_page(limit, cursor)
+        prefix: str,
+        parent_id: str | None,
+        user_id: str | None,
+        limit: int | None,
+        before: tuple[int, str] | None,
+    ) -> list[tuple[int, str]]:
         lists = [] if user_id is None else [self._key(user_id, "user:")]
         lists += [] if parent_id is None else [self._key(parent_id, "children:")]
         found: list[tuple[int, str]] = []
@@ -445,7 +436,7 @@ class RedisStore(DurableStore):
             found += await self._still_there(rows, lists, parent_id, user_id)
             if limit is not None and len(found) > limit:
                 break
-        return page_of(found, limit)
+        return found
 
     async def _entries(
         self, lists: Sequence[str], before: tuple[int, str] | None, at_once: int
@@ -606,11 +597,12 @@ def _drop_command(session_id: str, key: str) -> Command:
 def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:
     """A session's header as the read script gives it."""
     try:
+        born = _text(header[11])
         schema, count, revision, rewrites = (int(_text(value)) for value in header[:4])
         counters = {name: _number(value) for name, value in json.loads(header[4]).items()}
         fields = {
             name: _text(value)
-            for name, value in zip(HEADER_FIELDS, header[5:], strict=True)
+            for name, value in zip(HEADER_FIELDS, header[5:11], strict=True)
             if value is not None
         }
     except (ValueError, TypeError, AttributeError) as problem:
@@ -619,7 +611,7 @@ def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:
         raise newer_schema(f"Session {session_id}", schema)
     if len(fields) < len(HEADER_FIELDS):
         raise damaged_header(session_id)
-    return StoredSession(session_id, fields, counters, revision, rewrites, count)
+    return StoredSession(session_id, born, fields, counters, revision, rewrites, count)
 
 
 def _number(text: str | float) -> float:

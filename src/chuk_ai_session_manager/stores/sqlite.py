@@ -19,11 +19,8 @@ from .base import (
     DEFAULT_SANDBOX_ID,
     DEFAULT_TTL_HOURS,
     AnySession,
-    SessionPage,
     StoreDefault,
-    check_page,
     is_segment_after,
-    page_of,
 )
 from .codec import (
     CHUNK,
@@ -37,7 +34,7 @@ from .codec import (
     join_header,
     split_header,
 )
-from .durable import Appended, Change, DurableStore, newer_schema
+from .durable import Appended, Change, DurableStore, is_session_id, newer_schema
 from .worker import Worker
 
 # "casm" in ASCII: tells our files from other applications' databases.
@@ -55,6 +52,7 @@ CREATE TABLE sessions (
     key INTEGER PRIMARY KEY,
     sandbox TEXT NOT NULL,
     id TEXT NOT NULL,
+    born TEXT NOT NULL,         -- tells it from another session that had its id before
     conversation INTEGER NOT NULL,
     parent_id TEXT,
     user_id TEXT,
@@ -81,7 +79,7 @@ CREATE UNIQUE INDEX events_id ON events (session, id);
 """
 
 _SESSION = """
-SELECT s.key, s.conversation, s.header, s.counters, s.count, s.revision, s.rewrites, c.expires
+SELECT s.key, s.born, s.conversation, s.header, s.counters, s.count, s.revision, s.rewrites, c.expires
 FROM sessions s JOIN conversations c ON c.key = s.conversation
 WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
 """
@@ -157,7 +155,9 @@ class SqliteStore(DurableStore):
 
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it."""
-        row = await self._worker.read(partial(_find, self.sandbox_id, session_id))
+        row = None
+        if is_session_id(session_id):
+            row = await self._worker.read(partial(_find, self.sandbox_id, session_id))
         if row is None:
             return None
         return math.inf if row.expires is None else (row.expires - _now()) / 1_000_000
@@ -174,23 +174,23 @@ class SqliteStore(DurableStore):
 
     async def delete(self, session_id: str) -> None:
         """Delete a session; its parents and children stay."""
-        await self._worker.write(partial(_delete, self.sandbox_id, session_id))
+        if is_session_id(session_id):
+            await self._worker.write(partial(_delete, self.sandbox_id, session_id))
 
     async def delete_conversation(self, session_id: str) -> int:
         """Delete all segments of a session's conversation; how many there were."""
+        if not is_session_id(session_id):
+            return 0
         return await self._worker.write(partial(_delete_conversation, self.sandbox_id, session_id))
 
-    async def list_sessions(
+    async def _list(
         self,
-        prefix: str = "",
-        *,
-        parent_id: str | None = None,
-        user_id: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> SessionPage:
-        """The ids of the sessions, the one written to last first."""
-        before = check_page(limit, cursor)
+        prefix: str,
+        parent_id: str | None,
+        user_id: str | None,
+        limit: int | None,
+        before: tuple[int, str] | None,
+    ) -> list[tuple[int, str]]:
         filters: dict[str, Any] = {
             "s.sandbox = ?": self.sandbox_id,
             "(c.expires IS NULL OR c.expires > ?)": _now(),
@@ -203,7 +203,7 @@ class SqliteStore(DurableStore):
             filters["s.user_id = ?"] = user_id
         if before is not None:
             filters["(s.written, s.id) < (?, ?)"] = before
-        return page_of(await self._worker.read(partial(_list, filters, limit)), limit)
+        return await self._worker.read(partial(_list, filters, limit))
 
 
 # -- the file -----------------------------------------------------------------------------------
@@ -280,11 +280,21 @@ def _now() -> int:
 class _Row:
     """A session's row."""
 
-    __slots__ = ("conversation", "count", "counters", "expires", "header", "key", "revision", "rewrites")
+    __slots__ = (
+        "born",
+        "conversation",
+        "count",
+        "counters",
+        "expires",
+        "header",
+        "key",
+        "revision",
+        "rewrites",
+    )
 
     def __init__(self, row: Sequence[Any]) -> None:
-        self.key, self.conversation, self.header, self.counters = row[:4]
-        self.count, self.revision, self.rewrites, self.expires = row[4:]
+        self.key, self.born, self.conversation, self.header, self.counters = row[:5]
+        self.count, self.revision, self.rewrites, self.expires = row[5:]
 
 
 def _find(sandbox: str, session_id: str, db: sqlite3.Connection) -> _Row | None:
@@ -311,7 +321,9 @@ def _read(sandbox: str, session_id: str, start: int | None, db: sqlite3.Connecti
         header, counters = split_header(row.header), json.loads(row.counters)
     except (ValueError, TypeError, KeyError) as problem:
         raise damaged_header(session_id) from problem
-    return StoredSession(session_id, header, counters, row.revision, row.rewrites, row.count, start, chunks)
+    return StoredSession(
+        session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks
+    )
 
 
 def _add(
@@ -372,6 +384,7 @@ def _create(
     columns = {
         "sandbox": sandbox,
         "id": session.id,
+        "born": change.born,
         "conversation": conversation,
         "parent_id": session.parent_id,
         "user_id": session.user_id,

@@ -12,7 +12,7 @@ if redis.call('HINCRBY', key, 'alive', -1) <= 0 then
 end
 local fields = {'s:' .. id}
 for _, name in ipairs({'count', 'revision', 'rewrites', 'counters', 'metadata', 'parent_id', 'child_ids',
-    'task_ids', 'runs', 'state'}) do
+    'task_ids', 'runs', 'state', 'born'}) do
   fields[#fields + 1] = n .. ':' .. name
 end
 redis.call('HDEL', key, unpack(fields))

@@ -2,7 +2,8 @@
 -- KEYS[1] the conversation   KEYS[2] the sandbox's index, where it may be in the same step
 -- ARGV    session id, lifetime in ms or '', the revision it must be at ('' for a new session),
 --         the id of the segment that it follows or '', its own id as JSON, 1 if it counts as written to,
---         the conversation of its parent or '', number of header fields, and each one's name and JSON,
+--         the conversation of its parent or '', what tells a new session from others that had its id,
+--         number of header fields, and each one's name and JSON,
 --         counters as JSON or '', how many of the oldest events stay, number of ids of stored events
 --         that go, those ids, then of each event that comes: id, body
 local key, id, lives, expected, follows = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -22,7 +23,7 @@ if expected == '' then
     end
   end
   n = redis.call('HINCRBY', key, 'segments', 1) - 1
-  redis.call('HSET', key, 's:' .. id, n)
+  redis.call('HSET', key, 's:' .. id, n, n .. ':born', ARGV[8])
   redis.call('HINCRBY', key, 'alive', 1)
   redis.call('HSETNX', key, 'schema', 1)
   if ARGV[7] ~= '' then
@@ -39,8 +40,8 @@ else
   end
 end
 
-local i = 9
-for _ = 1, tonumber(ARGV[8]) do
+local i = 10
+for _ = 1, tonumber(ARGV[9]) do
   redis.call('HSET', key, n .. ':' .. ARGV[i], ARGV[i + 1])
   i = i + 2
 end

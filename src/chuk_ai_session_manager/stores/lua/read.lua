@@ -8,7 +8,7 @@ if not n then
 end
 local header = redis.call('HMGET', key, 'schema', n .. ':count', n .. ':revision', n .. ':rewrites',
   n .. ':counters', n .. ':metadata', n .. ':parent_id', n .. ':child_ids', n .. ':task_ids',
-  n .. ':runs', n .. ':state')
+  n .. ':runs', n .. ':state', n .. ':born')
 local chunks, count, next = {}, tonumber(header[2]), start
 local bytes = 0
 while next and count and next < count and bytes < tonumber(ARGV[4]) do
