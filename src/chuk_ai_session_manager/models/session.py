@@ -320,7 +320,8 @@ class Session(Record, Generic[MessageT]):
     async def descendants(self) -> list[Session[Any]]:
         """All stored children and theirs, depth first, the last child first."""
         home, found, seen = self._home(), [], {self.id}
-        waiting = list(self.child_ids)
+        stored = await home.head(self.id) if self.is_bound else None
+        waiting = list((stored or self).child_ids)
         while waiting:
             child_id = waiting.pop()
             if child_id in seen:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import uuid4
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..exceptions import (
     SessionAlreadyExists,
@@ -103,10 +105,11 @@ async def settled(write: asyncio.Future[T]) -> T:
 
 
 class DurableStore(EventStore):
-    """A store whose sessions outlive the process. Each `get` gives a copy of what is stored.
+    """A store whose sessions outlive the process.
 
-    A copy knows what it has of the log. Saving it writes what the application changed, and leaves
-    what others changed; reading it anew reads what is new.
+    A session that is read is an object here, the same for all who hold it in one event loop. It knows
+    what it has of the log: reading it anew reads what is new, and saving it writes what the application
+    changed in it and leaves what others changed.
     """
 
     def __init__(self, sandbox_id: str, ttl_hours: float | None) -> None:
@@ -117,6 +120,9 @@ class DurableStore(EventStore):
         check_ttl_hours(ttl_hours, operation)
         self.sandbox_id = sandbox_id
         self.ttl_hours = ttl_hours
+        self._objects: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, AnySession]] = (
+            WeakKeyDictionary()
+        )
 
     # -- what a store does ----------------------------------------------------------------------
 
@@ -141,28 +147,58 @@ class DurableStore(EventStore):
     # -- reading --------------------------------------------------------------------------------
 
     async def get(self, session_id: str) -> AnySession | None:
-        """A copy of the stored session, or `None` where there is none."""
-        return await self._load(session_id, 0)
+        """The stored session, or `None` where there is none: the object in use here, if there is one."""
+        return await self._load(session_id, with_events=True)
 
     async def head(self, session_id: str) -> AnySession | None:
-        """The session without its events: as much as writing to it needs, however long it is."""
-        return await self._load(session_id, None)
-
-    async def _load(self, session_id: str, start: int | None) -> AnySession | None:
-        if not is_session_id(session_id):
-            return None  # nothing is ever stored under it
-        stored = await self._read(session_id, start)
-        if stored is None:
-            return None
-        session = await decode_session(stored)
-        session.bind(self, _mark_of(stored))
-        return session
+        """The session as far as writing to it needs, however long it is: events are left out."""
+        return await self._load(session_id, with_events=False)
 
     async def latest(self, session: AnySession, *, with_events: bool = True) -> AnySession | None:
         """`session` itself, brought up to date; `None` where it is gone."""
         mark = self._mark(session)
-        caught_up = mark is not None and await self._catch_up(session, mark, with_events=with_events)
-        return session if caught_up else await (self.get if with_events else self.head)(session.id)
+        if mark is not None and await self._catch_up(session, mark, with_events=with_events):
+            return session
+        if self._in_use.get(session.id) is session:
+            del self._in_use[session.id]
+        return await self._load(session.id, with_events=with_events)
+
+    async def _load(self, session_id: str, *, with_events: bool) -> AnySession | None:
+        if not is_session_id(session_id):
+            return None  # nothing is ever stored under it
+        found = self._in_use.get(session_id)
+        mark = None if found is None else self._mark(found)
+        if found is not None and mark and await self._catch_up(found, mark, with_events=with_events):
+            return found
+        stored = await self._read(session_id, 0 if with_events else None)
+        if stored is None:
+            return None
+        session = await decode_session(stored)
+        return self._use(session, _mark_of(stored))
+
+    def _adopt(self, session: AnySession, mark: Mark) -> None:
+        """Let an object that was stored be the one that is in use here."""
+        session.bind(self, mark)
+        self._in_use[session.id] = session
+
+    def _use(self, session: AnySession, mark: Mark) -> AnySession:
+        """Let an object be the one that is in use here, unless another one became it meanwhile."""
+        other = self._in_use.get(session.id)
+        if other is not None and other is not session:
+            others = self._mark(other)
+            if others is not None and (others.born, others.revision) == (mark.born, mark.revision):
+                return other
+        self._adopt(session, mark)
+        return session
+
+    @property
+    def _in_use(self) -> WeakValueDictionary[str, AnySession]:
+        """The objects of sessions that somebody in this event loop holds, so that all hold the same ones."""
+        loop = asyncio.get_running_loop()
+        found = self._objects.get(loop)
+        if found is None:
+            found = self._objects[loop] = WeakValueDictionary()
+        return found
 
     async def _catch_up(
         self, session: AnySession, mark: Mark, *, with_events: bool = False, mine: Sequence[AnyEvent] = ()
@@ -242,6 +278,10 @@ class DurableStore(EventStore):
         check_session_id(session.id, "create a session")
         if not await self._store_new(session):
             raise SessionAlreadyExists(session.id)
+        parent = self._in_use.get(session.parent_id or "")
+        if parent is not None and parent.mark_of(self):
+            with suppress(StorageError):  # the session is stored; the parent's object learns of it later
+                await self.latest(parent, with_events=False)
 
     async def _store_new(self, session: AnySession) -> bool:
         events = encode_events(session.events or [])
@@ -250,7 +290,7 @@ class DurableStore(EventStore):
         born = uuid4().hex
         if not await self._create(session, Change(fields, counters, events=events, born=born)):
             return False
-        session.bind(self, Mark(born, fields, 1, 0, first=0, count=len(events)))
+        self._adopt(session, Mark(born, fields, 1, 0, first=0, count=len(events)))
         return True
 
     async def save(self, session: AnySession) -> None:
@@ -289,7 +329,9 @@ class DurableStore(EventStore):
             if mark is not None and name not in change.fields and text != mark.fields[name]:
                 setattr(session, name, header_value(name, text))  # as others changed it
         fields = stored.fields | change.fields
-        session.bind(self, Mark(stored.born, fields, stored.revision + 1, rewrites, first=0, count=len(log)))
+        self._adopt(
+            session, Mark(stored.born, fields, stored.revision + 1, rewrites, first=0, count=len(log))
+        )
         return True
 
     async def save_header(self, session: AnySession) -> None:
