@@ -12,6 +12,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..exceptions import (
+    InvalidInput,
     SessionAlreadyExists,
     StorageError,
     session_not_found,
@@ -20,7 +21,6 @@ from ..models.session_totals import SessionTotals
 from ..validation import (
     MAX_ID_LENGTH,
     check_hours,
-    check_name,
     check_session_id,
     check_ttl_hours,
     json_misfit,
@@ -114,9 +114,8 @@ class DurableStore(EventStore):
 
     def __init__(self, sandbox_id: str, ttl_hours: float | None) -> None:
         operation = "open a store"
-        check_name(sandbox_id, "sandbox_id", operation)
-        if len(sandbox_id) > MAX_ID_LENGTH or not sandbox_id.isprintable():
-            check_session_id(sandbox_id, f"{operation} (sandbox_id)")
+        if not is_session_id(sandbox_id):
+            raise InvalidInput(operation, f"sandbox_id must be 1 to {MAX_ID_LENGTH} printable characters")
         check_ttl_hours(ttl_hours, operation)
         self.sandbox_id = sandbox_id
         self.ttl_hours = ttl_hours
@@ -207,11 +206,14 @@ class DurableStore(EventStore):
 
         `mine` are events that were just stored: these objects themselves take their places.
         """
-        stored = await self._read(session.id, 0 if with_events and mark.first else mark.count)
+        lacks_some = with_events and mark.first > 0
+        stored = await self._read(session.id, 0 if lacks_some else mark.count)
         if stored is not None and stored.rewrites != mark.rewrites and stored.start:
             stored = await self._read(session.id, 0)
         if stored is None or stored.born != mark.born:
             return False
+        if stored.revision == mark.revision and not lacks_some:
+            return True
         read = await decode_session(stored)
         now = self._mark(session)
         if now is not None and now.revision <= stored.revision:  # else it was brought further meanwhile
@@ -310,7 +312,8 @@ class DurableStore(EventStore):
 
     async def _save_over(self, session: AnySession, mark: Mark | None, stored: StoredSession) -> bool:
         there = (await decode_session(stored)).events
-        log, others = _merged(session.events or [], mark, there)
+        here = list(session.events or [])
+        log, others = _merged(here, mark, there)
         change = _change_of_log(there, log)
         fields = encode_header(session)
         change = replace(change, fields={k: v for k, v in fields.items() if v != _known(mark, k)})
@@ -320,7 +323,9 @@ class DurableStore(EventStore):
         if not await self._change(session.id, change, stored.revision):
             return False
         rewrites = stored.rewrites + (change.keep is not None and change.keep < len(there))
-        session.events = log
+        # What the application added while this was written goes on being only in memory.
+        added_since = (session.events or [])[len(here) :]
+        session.events = log + added_since
         session.go_on_from(SessionTotals(), None)
         for event in others:
             if event.token_usage:
