@@ -26,6 +26,7 @@ LEVELS = (
     ("session_manager", "session_aware_tool_processor", "sample_tools"),
     ("api", "api.simple_api", "simple_api"),
     ("",),  # the package itself
+    ("testing",),  # for authors of stores: nothing here imports it
 )
 ORDER = [module for level in LEVELS for module in level]
 

@@ -55,7 +55,7 @@ from .models import (
 )
 from .models.session import next_segment_id
 from .session_manager import SessionManager
-from .stores.base import AnyEvent, AnySession, EventStore
+from .stores.base import AnyEvent, AnySession, EventStore, SessionPage
 
 __all__ = ["Opener", "StoreContract", "Stores"]
 
@@ -159,8 +159,8 @@ class StoreContract:
     """The tests. Subclass it in a test module, with a fixture `opener` that gives an `Opener`.
 
     The opener has to be picklable, of what another process can import: `functools.partial(MyStore, path)`,
-    no lambda. Where the store has sandboxes, each test takes one that is new; where it has none, the
-    fixture has to name a new place for each test.
+    no lambda. Where the store has sandboxes, each test takes one that is new, and leaves there what it
+    wrote; where it has none, the fixture has to name a new place for each test.
     """
 
     survives_the_process: ClassVar[bool] = True
@@ -734,29 +734,27 @@ class StoreContract:
     async def test_pages_go_on_where_they_were_while_others_write(self, stores: Stores) -> None:
         store, other = stores.open(), stores.open()
         names = await _numbered(store, 25)
-        page = await store.list_sessions(limit=10)
-        listed = list(page)
-        while page.next_cursor:
+
+        async def write(page: SessionPage) -> None:
             for name in (page[0], page[-1]):  # what was listed moves to the front
                 await (await _head(other, name)).add_event_and_save(_message("hello"))
-            await Session.create(session_id=f"new {len(listed)}", store=other)
-            page = await store.list_sessions(limit=10, cursor=page.next_cursor)
-            listed += page
-        assert listed == names[::-1]
+            await Session.create(session_id=f"new since {page[-1]}", store=other)
+
+        assert await _pages(store, 10, between=write) == names[::-1]
 
     @_in_a_loop
     async def test_pages_are_whole_though_the_next_session_is_written_to(self, stores: Stores) -> None:
         store, other = stores.open(), stores.open()
         names = await _numbered(store, 25)
         first = await store.list_sessions(limit=10)
-        await (await _head(other, names[3])).add_event_and_save(_message("hello"))
-        await other.delete(names[5])
-        rest = await _pages(store, 10, cursor=first.next_cursor)
+        written, deleted = names[3], names[5]
+        await (await _head(other, written)).add_event_and_save(_message("hello"))
+        await other.delete(deleted)
+        listed = [*first, *await _pages(store, 10, cursor=first.next_cursor)]
         # The one that was written to is the newest now: it may come, or have gone to the front.
-        assert [name for name in [*first, *rest] if name != names[3]] == [*names[:3], names[4], *names[6:]][
-            ::-1
-        ]
-        assert rest.count(names[3]) <= 1
+        others = [name for name in names[::-1] if name not in {written, deleted}]
+        assert [name for name in listed if name != written] == others
+        assert listed.count(written) <= 1
 
     @_in_a_loop
     async def test_limits_below_1_and_cursors_that_no_page_gave_are_refused(self, stores: Stores) -> None:
@@ -925,15 +923,26 @@ class StoreContract:
         assert await _hours_left(store, ["child"]) == pytest.approx([1], abs=0.02)
 
     @_in_a_loop
-    async def test_a_write_lets_a_conversation_live_as_long_as_its_writer_s_do(self, stores: Stores) -> None:
+    async def test_any_write_lets_a_conversation_live_as_long_as_its_writer_s_do(
+        self, stores: Stores
+    ) -> None:
         if not (self.expires and self.survives_the_process):
             pytest.skip("declared: sessions never expire, or there is only one store")
-        short, long = stores.open(ttl_hours=1), stores.open(ttl_hours=5)
+        short = stores.open(ttl_hours=1)
         segments = await _conversation(short, "first")
-        await (await _head(long, segments[2])).add_event_and_save(_message("longer"))
-        assert await _hours_left(short, segments) == pytest.approx([5, 5, 5], abs=0.02)
-        await (await _head(short, segments[0])).add_event_and_save(_message("not shorter"))
-        assert await _hours_left(short, segments) == pytest.approx([5, 5, 5], abs=0.02)
+        for hours, write in enumerate(_WRITES.values(), start=2):
+            longer = stores.open(ttl_hours=hours)
+            session = await _head(longer, segments[2])
+            session.state["changed"] = hours
+            await write(longer, session)
+            assert await _hours_left(short, segments) == pytest.approx([hours] * 3, abs=0.02)
+        following = next_segment_id(segments[2])
+        await Session.create(
+            session_id=following, parent_id=segments[2], store=stores.open(ttl_hours=hours + 1)
+        )
+        assert await _hours_left(short, [*segments, following]) == pytest.approx([hours + 1] * 4, abs=0.02)
+        await (await _head(short, segments[0])).add_event_and_save(_message("makes it no shorter"))
+        assert await _hours_left(short, segments) == pytest.approx([hours + 1] * 3, abs=0.02)
 
     @_in_a_loop
     async def test_a_life_is_extended_by_any_hours_but_negative_ones(self, stores: Stores) -> None:
@@ -1201,14 +1210,23 @@ async def _read_by_another(store: EventStore, session: AnySession) -> AnySession
     return read.model_copy(deep=True) if read is session else read
 
 
-async def _pages(store: EventStore, limit: int, **filters: Any) -> list[str]:
-    """All that is listed, page by page."""
+async def _pages(
+    store: EventStore,
+    limit: int,
+    *,
+    between: Callable[[SessionPage], Awaitable[object]] | None = None,
+    **filters: Any,
+) -> list[str]:
+    """All that is listed, page by page; `between` the pages, others do something."""
     page = await store.list_sessions(limit=limit, **filters)
     listed = list(page)
     while page.next_cursor is not None:
         assert len(page) == limit
+        if between is not None:
+            await between(page)
         page = await store.list_sessions(limit=limit, **filters | {"cursor": page.next_cursor})
         assert page, "a cursor leads on to something"
+        assert not set(page) & set(listed), "no page repeats what was on one before"
         listed += page
     return listed
 

@@ -120,7 +120,8 @@ class EventStore(ABC):
     ) -> bool:
         """Store events at the end of a stored session, all or none, and add them to `session`.
 
-        An event that is stored already changes nothing, so that a retry never doubles.
+        Events that `session` has only in memory (`Session.add_event`) are stored before them. An event
+        that is stored already changes nothing, so that a retry never doubles.
 
         Args:
             session: where to, as a store handed it out.
@@ -153,6 +154,8 @@ class EventStore(ABC):
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
         """Change what a session is besides its events, as it is stored and as it is here.
+
+        It does not count as written to in a listing.
 
         Raises:
             SessionNotFound: the session expired or was deleted.
@@ -208,7 +211,11 @@ class EventStore(ABC):
 
     @abstractmethod
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
-        """Let a session, and its conversation, live so many hours longer; `False` where there is none."""
+        """Let a session, and its conversation, live so many hours longer; `False` where there is none.
+
+        Raises:
+            InvalidInput: hours below 0, or more than a hundred years.
+        """
 
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it: `inf` for ever, `None` if not there."""

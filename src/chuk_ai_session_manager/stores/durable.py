@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -41,6 +41,8 @@ from .codec import (
 
 T = TypeVar("T")
 
+# What no stored session is at.
+_NO_REVISION = -1
 # How often a change is tried anew because another writer's came first.
 _TRIES = 50
 
@@ -79,7 +81,7 @@ class Change:
     fields: dict[str, str]
     """The header fields that change."""
     counters: dict[str, float] | None = None
-    """All counters, if they change."""
+    """All counters, if they change; a session is then listed as written to."""
     keep: int | None = None
     """How many of the oldest events stay as they are; `None`, all of them."""
     gone: list[str] = field(default_factory=list)
@@ -97,11 +99,16 @@ async def settled(write: asyncio.Future[T]) -> T:
     try:
         return await asyncio.shield(write)
     except asyncio.CancelledError:
-        if not write.done():
-            await asyncio.wait({write})
-        if not write.cancelled():
-            write.exception()  # looked at, or asyncio logs that nobody did
+        await decided(write)
         raise
+
+
+async def decided(write: asyncio.Future[Any]) -> None:
+    """Wait until a write has an outcome, whatever it is."""
+    if not write.done():
+        await asyncio.wait({write})
+    if not write.cancelled():
+        write.exception()  # looked at, or asyncio logs that nobody did
 
 
 class DurableStore(EventStore):
@@ -236,12 +243,12 @@ class DurableStore(EventStore):
         mark = self._mark(session)
         if mark is not None:
             events = [*session.events[mark.count - mark.first :], *events]
-        elif only_if_current:
-            return False
         encoded = encode_events(events)
         if not encoded:
             return True
-        only_at = mark.revision if mark is not None and only_if_current else None
+        only_at = None
+        if only_if_current:
+            only_at = _NO_REVISION if mark is None else mark.revision
         appended = await self._add(session.id, encoded, only_at)
         if appended is None:
             return False

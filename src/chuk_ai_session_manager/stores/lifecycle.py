@@ -82,8 +82,9 @@ class Lifecycle:
                 await manager.extend_session_ttl(session_id, more / 3600)  # type: ignore[arg-type]
 
     async def delete(self, session_id: str) -> None:
-        """Delete a session's record, if it is there."""
-        await self._provider.delete(f"session:{session_id}")
+        """Delete a session's record, if it is there: other sandboxes' records stay."""
+        if await self._record(session_id):
+            await self._provider.delete(f"session:{session_id}")
 
     async def original(self, session_id: str) -> str | None:
         """The session as the original wrote it into its record, as JSON; `None` if it did not."""

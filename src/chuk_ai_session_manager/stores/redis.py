@@ -280,7 +280,7 @@ class RedisStore(DurableStore):
         follows: str = "",
         parent: str = "",
     ) -> Command:
-        counts_as_written = expected == "" or change.keep is not None
+        counts_as_written = change.counters is not None
         arguments: list[Any] = [session_id, self._lives or "", expected, follows, dump(session_id)]
         arguments += [int(counts_as_written), parent, change.born, len(change.fields)]
         for name, text in change.fields.items():

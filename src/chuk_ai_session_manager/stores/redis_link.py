@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis, RedisCluster
@@ -25,14 +25,13 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     RedisClusterException,
-    RedisError,
     ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import StorageError
-from .durable import settled
+from .durable import decided, settled
 
 Client: TypeAlias = "Redis | RedisCluster"
 Command: TypeAlias = "tuple[Any, ...]"
@@ -64,12 +63,20 @@ def _as_sent(command: Command, *, in_full: bool) -> Command:
     return ("EVAL", script.text, *command[2:]) if in_full else ("EVALSHA", script.hash, *command[2:])
 
 
+class _Waiting(NamedTuple):
+    """A command that waits to be sent with others, until when, in the event loop's time."""
+
+    command: Command
+    answer: asyncio.Future[Any]
+    deadline: float
+
+
 @dataclass(slots=True, eq=False)
 class _Here:
     """What belongs to one event loop: its client, and the commands that wait to be sent together."""
 
     client: Client
-    waiting: list[tuple[Command, asyncio.Future[Any]]] = field(default_factory=list)
+    waiting: list[_Waiting] = field(default_factory=list)
     is_sending: bool = False
     sender: asyncio.Task[None] | None = None
     crowd: int = 0
@@ -102,7 +109,7 @@ class Link:
         Raises:
             StorageError: there is none within the deadline, or it is an error; it says what to do.
         """
-        (answer,) = await self._send([command])
+        (answer,) = await self._send([command], self._deadline())
         if isinstance(answer, BaseException):
             raise explained(answer) from answer
         return answer
@@ -113,7 +120,7 @@ class Link:
         Raises:
             StorageError: as for `call`, if any of them is an error.
         """
-        answers = await self._send(commands) if commands else []
+        answers = await self._send(commands, self._deadline()) if commands else []
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise explained(answer) from answer
@@ -126,43 +133,48 @@ class Link:
         """
         here = self._here()
         answer = asyncio.get_running_loop().create_future()
-        here.waiting.append((command, answer))
+        here.waiting.append(_Waiting(command, answer, self._deadline()))
         if not here.is_sending:
             here.is_sending = True
             try:
                 if here.crowd > 1:
                     await asyncio.sleep(0)  # others of this moment come too, as they did the last time
                 await self._send_batch(here)
-            finally:
-                # What came meanwhile; or all of it, where this task was cancelled.
-                here.is_sending = bool(here.waiting)
-                if here.waiting:
-                    here.sender = asyncio.create_task(self._send_waiting(here))
-                    await settled(answer)
+            except asyncio.CancelledError:
+                self._hand_on(here)
+                await decided(answer)
+                raise
+            self._hand_on(here)
         return await settled(answer)
+
+    def _hand_on(self, here: _Here) -> None:
+        """Let a task send what waits: what came meanwhile, or all, where the sending task was cancelled."""
+        here.is_sending = bool(here.waiting)
+        if here.waiting:
+            here.sender = asyncio.create_task(self._send_waiting(here))
 
     async def _send_waiting(self, here: _Here) -> None:
         try:
             while here.waiting:
                 await self._send_batch(here)
-        finally:
+        finally:  # also where the event loop ends
             here.is_sending, here.sender = False, None
             abandoned, here.waiting = here.waiting, []
-            for _, answer in abandoned:
-                answer.cancel()
+            for waiting in abandoned:
+                waiting.answer.cancel()
 
     async def _send_batch(self, here: _Here) -> None:
         batch = here.waiting[:_MOST_AT_ONCE]
-        answers = await self._send([command for command, _ in batch])
+        answers = await self._send([waiting.command for waiting in batch], batch[0].deadline)
         del here.waiting[: len(batch)]
         here.crowd = len(batch)
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for waiting, answer in zip(batch, answers, strict=True):
             if isinstance(answer, BaseException):
                 error = explained(answer)
                 error.__cause__ = answer
-                future.set_exception(error)
+                waiting.answer.set_exception(error)
             else:
-                future.set_result(answer)
+                waiting.answer.set_result(answer)
 
     async def close(self) -> None:
         """Close this loop's connections, unless they are somebody else's; the next use makes new ones."""
@@ -188,11 +200,13 @@ class Link:
             )
         return self._address
 
-    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout
+
+    async def _send(self, commands: Sequence[Command], deadline: float) -> list[Any]:
         """Answers or errors, in order; what may pass is sent again until the deadline."""
         client = self._here().client
         clock = asyncio.get_running_loop().time
-        deadline = clock() + self._timeout
         answers: list[Any] = [None] * len(commands)
         open_ones, in_full, pause = list(range(len(commands))), False, _FIRST_PAUSE
         while True:
@@ -200,7 +214,7 @@ class Link:
             try:
                 async with asyncio.timeout_at(deadline):
                     got = await _attempt(client, batch)
-            except (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError) as problem:
+            except Exception as problem:  # noqa: BLE001  (whatever the driver raises, those who wait are told)
                 got = [problem] * len(batch)
             for at, answer in zip(open_ones, got, strict=True):
                 answers[at] = answer
@@ -257,6 +271,8 @@ def explained(problem: BaseException) -> StorageError:
         )
     if isinstance(problem, ResponseError) and not _may_pass(problem):
         return StorageError(f"Redis refused a command: {text.partition(':')[0][:200]}")
+    if not _may_pass(problem):
+        return StorageError(f"The Redis client failed ({type(problem).__name__}); the cause says how")
     return StorageError(
         "Redis did not answer within the deadline. What was being stored may have been stored or not: "
         f"doing it again does it once ({type(problem).__name__})"

@@ -441,13 +441,13 @@ def _change(
     row = _find(sandbox, session_id, db)
     if row is None or row.revision != only_at:
         return False
-    count, written, rewritten = row.count, None, False
+    count, rewritten = row.count, False
+    written = None if change.counters is None else _now()
     if change.keep is not None:
         rewritten = change.keep < row.count
         db.execute("DELETE FROM events WHERE session = ? AND number >= ?", (row.key, change.keep))
         _insert(db, row.key, change.keep, change.events)
         count = change.keep + len(change.events)
-        written = _now()
     fields = split_header(row.header) | change.fields
     metadata = json.loads(fields["metadata"]) or {}
     user_id = metadata.get("properties", {}).get("user_id")

@@ -1,0 +1,693 @@
+"""What was acknowledged is there: for other processes, after crashes, among many writers, after forks."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import sqlite3
+import statistics
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import count, groupby, pairwise, takewhile
+from multiprocessing.synchronize import Barrier
+from operator import itemgetter
+from pathlib import Path
+from random import Random
+from typing import Any, ParamSpec, TypeVar
+from uuid import uuid4
+
+import pytest
+from servers import PATIENCE, RedisServer, wait_until
+
+from chuk_ai_session_manager import (
+    Session,
+    SessionEvent,
+    SessionManager,
+    SessionMetadata,
+    SessionRun,
+    StorageError,
+    TokenUsage,
+    get_conversation_history,
+    get_session_stats,
+    track_conversation,
+)
+from chuk_ai_session_manager.models import EventSource, EventType
+from chuk_ai_session_manager.session_storage import get_backend
+from chuk_ai_session_manager.stores import EventStore, open_store
+from chuk_ai_session_manager.stores.redis import RedisStore
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RANDOM = Random()  # noqa: S311  (moments, not secrets)
+
+# Fresh interpreters: nothing is shared with the process of the tests but what is handed over.
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a store is, for processes that each open it for themselves."""
+
+    url: str
+    sandbox: str
+
+    def store(self) -> EventStore:
+        return open_store(self.url, sandbox_id=self.sandbox)
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A place of the test's own on the kind of store that it is parametrized with."""
+    match request.param:
+        case "sqlite":
+            url = f"sqlite:///{tmp_path / 'sessions.db'}"
+        case "redis":
+            url = request.getfixturevalue("redis_server").url
+        case _:
+            url = request.getfixturevalue("redis_cluster").url
+    return Place(url, uuid4().hex)
+
+
+@pytest.fixture
+def durable_server() -> Iterator[RedisServer]:
+    """A server that has on disk what it acknowledged."""
+    with RedisServer(aof=True) as server:
+        yield server
+
+
+on_each = pytest.mark.parametrize("place", ["sqlite", "redis"], indirect=True)
+everywhere = pytest.mark.parametrize("place", ["sqlite", "redis", "cluster"], indirect=True)
+
+
+def in_another_process(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `work` gives in a process that begins and ends with it."""
+    with ProcessPoolExecutor(1, SPAWN) as pool:
+        return pool.submit(run_work, partial(work, *args, **kwargs)).result()
+
+
+def run(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    return run_work(partial(work, *args, **kwargs))
+
+
+def run_work(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    return asyncio.run(asyncio.wait_for(work(), PATIENCE))
+
+
+async def intact(store: EventStore, session_id: str) -> list[SessionEvent[Any]]:
+    """A session's events, none of them doubled, and what is counted of them is what they come to."""
+    session, head = await store.get(session_id), await store.head(session_id)
+    assert session is not None
+    assert head is not None
+    events = session.events
+    assert len({event.id for event in events}) == len(events)
+    messages = [event for event in events if event.type == EventType.MESSAGE]
+    usages = [event.token_usage for event in events if event.token_usage]
+    for read in (session, head):
+        assert read.totals.events == len(events)
+        assert read.totals.messages == len(messages)
+        assert read.total_tokens == sum(usage.total_tokens for usage in usages)
+        assert read.total_cost == pytest.approx(sum(usage.estimated_cost_usd or 0.0 for usage in usages))
+        assert read.last_update_time == max(event.timestamp for event in events)
+    stats = await SessionManager(session_id, store=store, create=False).get_stats()
+    assert (stats["total_events"], stats["total_tokens"]) == (len(events), session.total_tokens)
+    assert stats["estimated_cost"] == pytest.approx(session.total_cost)
+    return events
+
+
+def priced(message: str, event_id: str) -> SessionEvent[Any]:
+    """An event that counts for something."""
+    usage = TokenUsage(prompt_tokens=3, completion_tokens=2, model="gpt-4o")
+    return SessionEvent(id=event_id, message=message, source=EventSource.USER, token_usage=usage)
+
+
+# -- one process after the other ----------------------------------------------------------------
+
+
+async def write_everything() -> dict[str, Any]:
+    """One session with all that a session can have; how the process that wrote it sees it."""
+    storage = get_backend()
+    assert await track_conversation("Hello!", "Hi!", "gpt-4o", "openai", session_id="talk") == "talk"
+    properties = {"user_id": "bob", "nested": {"a": [1, None, 2.5]}, "unicode": "blåbær ✓ 好"}
+    await Session.create(session_id="s", metadata=SessionMetadata(properties=properties))
+    for child_id in ("child-1", "child-2"):
+        await Session.create(session_id=child_id, parent_id="s")
+    sm = SessionManager("s", system_prompt="Be brief.")
+    await sm.user_says("What time is it?", channel="web")
+    await sm.tool_used("clock", {"zone": "UTC"}, {"hour": 12}, tool_call_id="call-1")
+    await sm.ai_responds(
+        "It is noon.", "gpt-4o", "openai", usage={"prompt_tokens": 100, "completion_tokens": 20}
+    )
+    session = await storage.get("s")
+    assert session is not None
+    run = await SessionRun.create({"purpose": "demo"})
+    await run.mark_running()
+    await run.add_tool_call(session.events[1].id)
+    await run.mark_failed("no battery")
+    session.runs += [run, await SessionRun.create()]
+    session.task_ids.append("task-1")
+    await session.set_state("cart", {"eggs": 3})
+    await session.metadata.set_property("topic", "time")
+    await session.add_event_and_save(SessionEvent(message={"note": "ünï"}, type=EventType.SUMMARY))
+    return await everything(session)
+
+
+async def read_everything() -> dict[str, Any]:
+    session = await get_backend().get("s")
+    assert session is not None
+    assert await get_backend().list_sessions() == ["s", "child-2", "child-1", "talk"]
+    await intact(get_backend().store, "s")
+    read = await everything(session)
+    await go_on()
+    return read
+
+
+async def go_on() -> None:
+    """Go on with a conversation by the one-liners."""
+    before = await get_session_stats("talk")
+    assert (before["total_messages"], before["llm_calls"]) == (2, 1)
+    assert await track_conversation("Bye!", "So long!", session_id="talk") == "talk"
+    history = await get_conversation_history("talk")
+    assert [row["content"] for row in history] == ["Hello!", "Hi!", "Bye!", "So long!"]
+    after = await get_session_stats("talk")
+    assert (after["total_messages"], after["created_at"]) == (4, before["created_at"])
+    assert after["total_tokens"] > before["total_tokens"]
+
+
+async def everything(session: Session[Any]) -> dict[str, Any]:
+    return session.model_dump(mode="json") | {
+        "totals": session.totals.as_dict(),
+        "stats": await get_session_stats(session.id),
+        "history": await get_conversation_history(session.id),
+        "family": sorted(each.id for each in await session.descendants()),
+        "messages": await SessionManager(session.id, create=False).get_messages_for_llm(),
+    }
+
+
+def check_everything(read: dict[str, Any], written: dict[str, Any]) -> None:
+    assert read == written
+    assert (read["state"], read["task_ids"]) == ({"cart": {"eggs": 3}}, ["task-1"])
+    assert read["child_ids"] == read["family"] == ["child-1", "child-2"]
+    assert read["metadata"]["properties"] == {
+        "user_id": "bob",
+        "nested": {"a": [1, None, 2.5]},
+        "unicode": "blåbær ✓ 好",
+        "topic": "time",
+    }
+    assert [run["status"] for run in read["runs"]] == ["failed", "pending"]
+    assert [event["message"] for event in read["events"][::3]] == ["What time is it?", {"note": "ünï"}]
+    assert [row["content"] for row in read["history"]] == ["What time is it?", "It is noon."]
+    assert (read["totals"]["events"], read["totals"]["input_tokens"]) == (4, 100)
+    assert read["stats"]["estimated_cost"] == pytest.approx(100 * 2.5e-6 + 20 * 10e-6)
+
+
+def name_by_environment(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the environment name the place, for this process and those that it starts."""
+    monkeypatch.setenv("SESSION_PROVIDER", place.url.partition(":")[0])
+    monkeypatch.setenv("SESSION_REDIS_URL", place.url)
+    monkeypatch.setenv("SESSION_SQLITE_PATH", place.url.removeprefix("sqlite:///"))
+    monkeypatch.setenv("CHUK_SANDBOX_ID", place.sandbox)
+
+
+@on_each
+def test_another_process_reads_everything_that_one_wrote_and_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_by_environment(place, monkeypatch)
+    written = in_another_process(write_everything)
+    check_everything(in_another_process(read_everything), written)
+
+
+# -- a server that crashes ----------------------------------------------------------------------
+
+
+class Writers:
+    """Write to the session "s" until it is over, and note what was acknowledged."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self.journal: list[str] = []
+        self._written = asyncio.Event()
+
+    async def append(self, store: EventStore, *, retrying: bool) -> None:
+        """Append events, the failed ones again under their ids, or not."""
+        session: Session[Any] = Session(id="s")
+        for name in self._names("appended"):
+            await self._write(store.append, session, [priced(name, name)], name=name)
+            while retrying and name not in self.journal[-1000:]:
+                await self._write(store.append, session, [priced(name, name)], name=name)
+
+    async def say(self, store: EventStore) -> None:
+        sm = SessionManager("s", store=store)
+        for name in self._names("said"):
+            await self._write(sm.user_says, name, name=name)
+
+    def _names(self, kind: str) -> Iterator[str]:
+        writer = f"{kind}/{uuid4()}"
+        return (f"{writer}/{number}" for number in takewhile(lambda _: not self.over, count()))
+
+    async def _write(self, write: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
+        try:
+            await write(*args)
+        except StorageError:
+            return
+        self.journal.append(name)
+        self._written.set()
+
+    async def go_on(self) -> None:
+        """Wait until so many more are acknowledged."""
+        enough = len(self.journal) + 200
+        async with asyncio.timeout(PATIENCE):
+            while len(self.journal) < enough:
+                self._written.clear()
+                await self._written.wait()
+
+    def check(self, events: list[SessionEvent[Any]]) -> None:
+        """All that was acknowledged is there once, that of each writer in its order."""
+        names = [str(event.message) for event in events]
+        assert len(set(names)) == len(names)
+        assert set(self.journal) <= set(names)
+        acknowledged = set(self.journal)
+        in_order: dict[str, list[int]] = {}
+        for name in names:
+            writer, _, number = name.rpartition("/")
+            if name in acknowledged:
+                in_order.setdefault(writer, []).append(int(number))
+        assert len(in_order) == 50
+        assert all(numbers == sorted(numbers) for numbers in in_order.values())
+
+
+class TestCrashingServer:
+    def test_everything_is_there_after_a_crash(
+        self, durable_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name_by_environment(Place(durable_server.url, "box"), monkeypatch)
+        written = in_another_process(write_everything)
+        durable_server.kill()
+        durable_server.start()
+        check_everything(in_another_process(read_everything), written)
+
+    @pytest.mark.parametrize("down", [0.0, 1.5], ids=["for a moment", "longer than the deadline"])
+    async def test_writers_that_go_on_meanwhile_lose_nothing(
+        self, durable_server: RedisServer, down: float
+    ) -> None:
+        writers = Writers()
+        stores = [RedisStore(durable_server.url, timeout=1) for _ in range(5)]
+        await stores[0].create(Session(id="s"))
+        async with asyncio.TaskGroup() as tasks:
+            for store in stores:
+                for number in range(6):
+                    tasks.create_task(writers.append(store, retrying=number % 2 == 0))
+                for _ in range(4):
+                    tasks.create_task(writers.say(store))
+            for _ in range(2):
+                await writers.go_on()
+                await asyncio.to_thread(durable_server.kill)
+                await asyncio.sleep(down)
+                await asyncio.to_thread(durable_server.start)
+            await writers.go_on()
+            writers.over = True
+        for store in stores:
+            await store.close()
+        async with RedisStore(durable_server.url) as fresh:
+            writers.check(await intact(fresh, "s"))
+
+
+# -- many writers -------------------------------------------------------------------------------
+
+
+_meeting: Barrier | None = None
+
+
+def meet(at: Barrier) -> None:
+    """What a process is begun with: where it waits for the others before they write."""
+    global _meeting  # noqa: PLW0603  (its own, for its whole life)
+    _meeting = at
+
+
+@pytest.fixture(scope="module")
+def five_processes() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(5, SPAWN, initializer=meet, initargs=(SPAWN.Barrier(5),)) as pool:
+        yield pool
+
+
+async def write_much(place: Place, process: int) -> list[str]:
+    """5 tasks say 40 messages each through one manager, 5 append as many; what was said, in call order."""
+    called: list[str] = []
+
+    async def say(sm: SessionManager, task: int) -> None:
+        for number in range(40):
+            text = f"{process}/said/{task}/{number}"
+            called.append(text)
+            await sm.user_says(text)
+
+    async def append(task: int) -> None:
+        session = await store.head("s")
+        assert session is not None
+        for number in range(40):
+            name = f"{process}/appended/{task}/{number}"
+            await store.append(session, [priced(name, name)])
+
+    assert _meeting is not None
+    _meeting.wait(PATIENCE)
+    async with place.store() as store:
+        sm = SessionManager("s", store=store)
+        await asyncio.gather(*(say(sm, task) for task in range(5)), *(append(task) for task in range(5)))
+    return called
+
+
+class TestManyWriters:
+    @everywhere
+    async def test_all_events_are_there_once_and_in_one_order(
+        self, place: Place, five_processes: ProcessPoolExecutor
+    ) -> None:
+        async with place.store() as store:
+            await store.create(Session(id="s"))
+            working = [
+                five_processes.submit(run_work, partial(write_much, place, process)) for process in range(5)
+            ]
+            called = await asyncio.gather(*map(asyncio.wrap_future, working))
+            events = await intact(store, "s")
+        texts = [str(event.message) for event in events]
+        assert len(set(texts)) == len(texts) == 5 * 10 * 40
+        for process in range(5):
+            assert [text for text in texts if text.startswith(f"{process}/said/")] == called[process]
+            for task in range(5):
+                name = f"{process}/appended/{task}"
+                appended = [text for text in texts if text.startswith(f"{name}/")]
+                assert appended == [f"{name}/{number}" for number in range(40)]
+        changes = sum(one[0] != other[0] for one, other in pairwise(texts))
+        assert changes > 5, "the processes did not write at the same time"
+
+
+# -- a writer that is killed --------------------------------------------------------------------
+
+
+async def write_until_killed(place: Place, journal: Path) -> None:
+    """Append on and on, up to three at a time; note each id once it is acknowledged."""
+    store = place.store()
+    session = await store.head("s")
+    assert session is not None
+
+    async def append(acknowledged: Callable[[str], object]) -> None:
+        while True:
+            name, parts = uuid4(), RANDOM.randint(1, 3)
+            events = [priced("word " * 100, f"{name}/{part}/{parts}") for part in range(parts)]
+            await store.append(session, events)
+            acknowledged("".join(f"{event.id}\n" for event in events))
+
+    with journal.open("w", buffering=1, encoding="utf-8") as file:
+        await asyncio.gather(*(append(file.write) for _ in range(3)))
+
+
+def write_in_process(place: Place, journal: Path) -> None:
+    asyncio.run(write_until_killed(place, journal))
+
+
+class TestKilledWriter:
+    @pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+    def test_loses_nothing_and_harms_nothing(self, place: Place, tmp_path: Path) -> None:
+        run(make_session, place)
+        journals = [tmp_path / f"journal-{number}" for number in range(4)]
+        writers = [
+            SPAWN.Process(target=write_in_process, args=(place, journal), daemon=True) for journal in journals
+        ]
+        for writer in writers:
+            writer.start()
+        while writers:
+            # Those that are left have all gone on since the last one was killed.
+            for journal in journals[-len(writers) :]:
+                wait_until_longer(journal)
+            time.sleep(RANDOM.uniform(0, 0.02))
+            writers[0].kill()
+            writers.pop(0).join()
+
+        with closing(sqlite3.connect(place.url.removeprefix("sqlite:///"))) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            numbers = [row[0] for row in connection.execute("SELECT number FROM events ORDER BY number")]
+            assert numbers == list(range(len(numbers)))
+        events = run(read_intact, place)
+        ids = {event.id for event in events}
+        assert all(ids >= set(lines(journal)) for journal in journals)
+        # Those that were appended together are all there, one after the other, or none.
+        names = [event.id.split("/") for event in events]
+        together = [list(group) for _, group in groupby(names, key=itemgetter(0))]
+        for group in together:
+            assert [part for _, part, _ in group] == [str(at) for at in range(int(group[0][2]))]
+        assert len(together) == len({name for name, _, _ in names})
+
+
+async def make_session(place: Place) -> None:
+    async with place.store() as store:
+        await store.create(Session(id="s"))
+
+
+async def read_intact(place: Place) -> list[SessionEvent[Any]]:
+    async with place.store() as store:
+        return await intact(store, "s")
+
+
+def lines(journal: Path) -> list[str]:
+    return journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+
+
+def wait_until_longer(journal: Path) -> None:
+    enough = len(lines(journal)) + 10
+    wait_until(lambda: len(lines(journal)) >= enough, "10 more events")
+
+
+# -- forks and event loops ----------------------------------------------------------------------
+
+
+async def use(store: EventStore, name: str) -> str:
+    """Write and read much at once, each answer being the right one; "ok", or a `StorageError`'s text."""
+
+    async def one(number: int) -> None:
+        session: Session[Any] = Session(id=f"{name}-{number}")
+        await store.create(session)
+        await store.append(session, [priced(f"{name}-{number}", str(uuid4()))])
+        read = await store.get(session.id)
+        assert read is not None
+        assert (read.id, [event.message for event in read.events]) == (session.id, [session.id])
+
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*map(one, range(20)))
+    except StorageError as problem:
+        return str(problem)
+    return "ok"
+
+
+async def fork_and_use(place: Place) -> list[str]:
+    """Use a store, fork, and use it on both sides, here again after the other side has ended."""
+    store = place.store()
+    outcomes = [await use(store, "before")]
+    answers, answer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(answer, asyncio.run(use(store, "child")).encode())
+        finally:
+            os._exit(0)
+    os.close(answer)
+    outcomes.append(await use(store, "parent"))
+    with open(answers, encoding="utf-8") as told:  # noqa: ASYNC230, PTH123  (a pipe's end; nobody else waits)
+        outcomes.append(told.read())
+    os.waitpid(child, 0)  # noqa: ASYNC222  (it has ended)
+    outcomes.append(await use(store, "parent, later"))
+    outcomes.append(await use(store, "parent, at last"))
+    return outcomes
+
+
+def use_in_loops(place: Place) -> list[str]:
+    store = place.store()
+    return [asyncio.run(use(store, f"loop {number}")) for number in range(3)]
+
+
+def use_in_threads(place: Place) -> list[str]:
+    store = place.store()
+    outcomes: list[str] = []
+    threads = [
+        threading.Thread(target=lambda name=name: outcomes.append(asyncio.run(use(store, name))))
+        for name in ("thread 1", "thread 2", "thread 3")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def is_clear(outcome: str) -> bool:
+    return outcome == "ok" or "event loop" in outcome or "deadline" in outcome
+
+
+class TestForksAndLoops:
+    @on_each
+    def test_both_sides_of_a_fork_get_their_own_answers(self, place: Place) -> None:
+        before, *others, last = in_another_process(fork_and_use, place)
+        assert before == "ok"
+        assert all(map(is_clear, others)), others
+        assert last == "ok"
+
+    @on_each
+    @pytest.mark.parametrize("work", [use_in_loops, use_in_threads])
+    def test_a_store_serves_several_event_loops(
+        self, place: Place, work: Callable[[Place], list[str]]
+    ) -> None:
+        with ProcessPoolExecutor(1, SPAWN) as pool:
+            outcomes = pool.submit(work, place).result()
+        assert len(outcomes) == 3
+        assert outcomes[0] == "ok"
+        assert all(map(is_clear, outcomes)), outcomes
+
+    async def test_a_client_of_another_loop_is_refused_in_words(self, redis_server: RedisServer) -> None:
+        import redis.asyncio
+
+        async with redis.asyncio.Redis.from_url(redis_server.url) as client:
+            store = RedisStore(client, sandbox_id=uuid4().hex)
+            assert await use(store, "here") == "ok"
+            outcome = await asyncio.to_thread(lambda: asyncio.run(use(store, "there")))
+            assert "another event loop" in outcome
+            assert await use(store, "here again") == "ok"
+
+
+# -- cancellation -------------------------------------------------------------------------------
+
+
+class Cancelling:
+    """Cancels work: after some steps of the event loop, or at random within the time it usually takes."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+        self._number = 0
+        self._usual = 0.001
+
+    async def learn(self, work: Callable[[], Awaitable[object]]) -> None:
+        """See how long such work takes."""
+        times = []
+        for _ in range(9):
+            begun = time.perf_counter()
+            await work()
+            times.append(time.perf_counter() - begun)
+        self._usual = statistics.median(times)
+
+    async def cancel(self, work: Coroutine[Any, Any, object]) -> bool:
+        """Begin it and cancel it; whether it was done before."""
+        task = asyncio.create_task(work)
+        self._number += 1
+        if self._number % 2:
+            for _ in range(self._number % 16):
+                await asyncio.sleep(0)
+            task.cancel()
+        else:
+            # The event loop itself waits no less than a millisecond.
+            cancel = asyncio.get_running_loop().call_soon_threadsafe, [task.cancel]
+            threading.Timer(RANDOM.uniform(0, 1.2 * self._usual), *cancel).start()
+        try:
+            await task
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            return False
+        return True
+
+
+@on_each
+class TestCancellation:
+    async def test_a_cancelled_append_is_wholly_there_or_absent(self, place: Place) -> None:
+        store, fresh = place.store(), place.store()
+        for session_id in ("s", "other"):
+            await store.create(Session(id=session_id, state={"of": session_id}))
+        session = await store.get("s")
+        assert session is not None
+        expected: list[str] = []
+        maybe: set[str] = set()
+
+        def pair(name: str) -> list[SessionEvent[Any]]:
+            return [priced(name, f"{name}-{index}") for index in range(2)]
+
+        async def append(name: str) -> None:
+            await store.append(session, pair(name))
+            expected.append(name)
+
+        cancelling = Cancelling()
+        numbers = iter(range(1_000))
+        await cancelling.learn(lambda: append(f"whole-{next(numbers)}"))
+        for number in range(50):
+            name = f"cut-{number}"
+            if not await cancelling.cancel(store.append(session, pair(name))):
+                maybe.add(name)
+            else:
+                expected.append(name)
+            # What follows gets its own answers, and finds the cancelled one decided.
+            other, read, _ = await asyncio.gather(
+                store.get("other"), fresh.get("s"), append(f"next-{number}")
+            )
+            assert other is not None
+            assert other.state == {"of": "other"}
+            assert read is not None
+            at = [event.message for event in read.events].count(name)
+            assert at == 2 or (at == 0 and name in maybe)
+            if at:
+                maybe.discard(name)
+                expected += [name] * (name not in expected)
+        assert cancelling.cancelled > 10
+        texts = [event.message for event in await intact(fresh, "s")]
+        assert sorted(texts) == sorted(expected * 2)
+        assert [event.id for event in session.events] == [event.id for event in await intact(store, "s")]
+        for each in (store, fresh):
+            await each.close()
+
+    async def test_a_retry_after_it_does_not_double(self, place: Place) -> None:
+        async with place.store() as store:
+            session: Session[Any] = Session(id="s")
+            await store.create(session)
+            cancelling = Cancelling()
+            events = [priced("hello", f"event-{number}") for number in range(50)]
+            for event in events:
+                await cancelling.cancel(store.append(session, [event]))
+                await store.append(session, [event])
+            assert [event.id for event in await intact(store, "s")] == [event.id for event in events]
+            assert session.totals.events == len(session.events) == 50
+
+    async def test_a_manager_goes_on_after_it(self, place: Place) -> None:
+        async with place.store() as store:
+            sm = SessionManager("s", store=store)
+            cancelling = Cancelling()
+            await cancelling.learn(lambda: sm.user_says("whole"))
+            said = ["whole"] * 9
+            for number in range(50):
+                if await cancelling.cancel(sm.user_says(f"cut-{number}")):
+                    said.append(f"cut-{number}")
+                await sm.user_says(f"next-{number}")
+                said.append(f"next-{number}")
+            texts = [str(event.message) for event in await intact(store, "s")]
+            assert cancelling.cancelled > 10
+            assert [text for text in texts if text in said] == said
+            assert all(text.startswith("cut-") for text in texts if text not in said)
+            assert [row["content"] for row in await sm.get_conversation()] == texts
+
+    async def test_a_cancelled_reading_leaves_the_next_its_own_answer(self, place: Place) -> None:
+        async with place.store() as store:
+            for number in range(3):
+                events = [SessionEvent(message=f"{number}" * 20_000) for _ in range(50)]
+                await store.create(Session(id=f"s{number}", events=events))
+            cancelling = Cancelling()
+            await cancelling.learn(lambda: store.get("s0"))
+            for number in range(50):
+                await cancelling.cancel(store.get(f"s{number % 3}"))
+                session_id = f"s{(number + 1) % 3}"
+                read = await store.get(session_id)
+                assert read is not None
+                assert (read.id, read.events[0].message[0], len(read.events)) == (
+                    session_id,
+                    session_id[1],
+                    50,
+                )
+            assert cancelling.cancelled > 10
