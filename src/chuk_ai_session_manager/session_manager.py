@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from .callbacks import call
-from .exceptions import SessionAlreadyExists, SessionManagerError, session_not_found
+from .exceptions import SessionAlreadyExists, SessionManagerError, SessionNotFound, session_not_found
 from .messages import (
     ChatMessage,
     asked_of,
@@ -28,7 +28,7 @@ from .messages import (
 from .metering import Draft, LengthCache, Limits, bill_estimated, count
 from .models import EventSource, EventType, Session, SessionEvent, SessionMetadata
 from .models.record import utc_now
-from .models.session import HomeStore
+from .models.session import HomeStore, ancestors_of
 from .models.session_event import content_of
 from .models.session_totals import SessionTotals
 from .models.token_usage import usd
@@ -605,12 +605,21 @@ class SessionManager:
                 session = await live_segment(session, home)  # others may have gone on meanwhile
                 if is_full(session, self._token_threshold, self._max_turns_per_segment):
                     following, was_made_here = await open_next_segment(session, home)
-                    if was_made_here:
-                        closed.append(session)
+                    if not was_made_here:  # it may be full, or have one after it, by now
+                        session = following
+                        continue
+                    closed.append(session)
                     session = following
-            if await home.append(session, [draft.event for draft in drafts], only_if_current=decides):
-                return session
-            session = await self._latest(home, session, with_events=False)
+            events = [draft.event for draft in drafts]
+            try:
+                if await home.append(session, events, only_if_current=decides):
+                    return session
+                session = await self._latest(home, session, with_events=False)
+            except SessionNotFound:
+                another = await home.latest(session, with_events=False)  # made anew under its id, by somebody
+                if another is None or another is session:
+                    raise
+                session = another
 
     async def _check_alone(self, drafts: Sequence[Draft]) -> None:
         """Refuse what not even an empty conversation could hold, before one is made for it."""
@@ -635,15 +644,15 @@ class SessionManager:
         waiting = {call_id for call_id, message in results.items() if message["arguments"] is None}
         if not waiting:
             return
-        session = await self._latest(home, session)
-        for segment in reversed(await self._chain(home, session)):
+        segment: Session[Any] | None = await self._latest(home, session)
+        earlier = ancestors_of(session, home)
+        while segment is not None and waiting:
             for event in reversed(segment.events[-_EVENTS_SEARCHED:]):
                 for made in calls_of(event.message):
                     if made.get("id") in waiting:
                         waiting.discard(made["id"])
                         results[made["id"]].update(asked_of(made))
-            if not waiting:
-                return
+            segment = await anext(earlier, None) if self._infinite_context else None
 
     async def _chain(
         self, home: HomeStore, session: Session[Any], *, with_events: bool = True

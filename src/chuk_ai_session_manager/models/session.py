@@ -172,8 +172,8 @@ class Session(Record, Generic[MessageT]):
             StorageError: the store could not do it.
         """
         if self.is_bound:
-            await self._home().append(self, [event])
             await self._home().save_header(self)
+            await self._home().append(self, [event])
             return
         # Not from a store, or under another id now: there is nothing to append to.
         await self.record_and_save(self._home(), event)

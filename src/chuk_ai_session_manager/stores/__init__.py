@@ -82,7 +82,7 @@ def open_store(
             be right, or what the provider needs is not installed (the text says what to install).
         InvalidInput: an empty sandbox, or a lifetime that is not above 0.
     """
-    scheme = url.partition("://")[0]
+    scheme = url.partition("://")[0] if "://" in url else ""
     provider = PROVIDERS.get(_SCHEMES.get(scheme, scheme))
     if provider is None:
         raise StorageError(f"Unknown session provider {scheme!r}: known are {', '.join(sorted(PROVIDERS))}")

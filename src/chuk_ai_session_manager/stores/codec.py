@@ -17,7 +17,7 @@ from pydantic_core import PydanticSerializationError
 from ..exceptions import InvalidInput, StorageError
 from ..models import Session, SessionEvent, SessionMetadata, SessionRun, TokenUsage
 from ..models.record import Record
-from ..models.session_totals import SessionTotals
+from ..models.session_totals import EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
 from ..validation import json_misfit
 from .base import AnyEvent, AnySession
@@ -29,7 +29,10 @@ HEADER_FIELDS = ("metadata", "parent_id", "child_ids", "task_ids", "runs", "stat
 """What a session is besides its id, its events and what these add up to."""
 
 CHUNK = 200
-"""Events that are decoded in one go: some milliseconds, after which the event loop has its turn."""
+"""Events that are read and decoded in one go."""
+
+# More characters than this take some milliseconds to decode: not in the event loop.
+_MOST_DECODED_AT_ONCE = 100_000
 
 # Made once: `json.dumps` makes one for every call.
 _write_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -116,6 +119,15 @@ def split_header(text: str) -> dict[str, str]:
     return {name: dump(values[name]) for name in HEADER_FIELDS}
 
 
+def user_id_in(metadata: str) -> str | None:
+    """Whose session it is, from its metadata as JSON: as `Session.user_id` says."""
+    try:
+        user_id = json.loads(metadata)["properties"]["user_id"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return user_id if isinstance(user_id, str) else None
+
+
 def damaged_header(session_id: str) -> StorageError:
     """What is said of a header that is none."""
     return StorageError(f"Session {session_id} is damaged: its header is no valid record")
@@ -134,6 +146,12 @@ def header_value(name: str, text: str) -> Any:
 # What events add up to, by name: the totals, "newest" (the latest time, in microseconds since 1970), and
 # for each model "<model>:<what>"; usage without a model's name is under "". What can be worked out from
 # others is left out, as is what is 0: all of it is written with every event.
+
+
+def totals_of(events: Iterable[AnyEvent]) -> tuple[SessionTotals, datetime | None]:
+    """What events come to, and the newest one's time."""
+    index = EventIndex().catch_up(list(events))
+    return index.totals, index.newest
 
 
 def counters_of(totals: SessionTotals, summary: TokenSummary, newest: datetime | None) -> dict[str, float]:
@@ -292,7 +310,7 @@ async def decode_events(session_id: str, bodies: Sequence[str]) -> list[AnyEvent
     Raises:
         StorageError: what is stored is no such JSON; it says of which session.
     """
-    if len(bodies) > 1:
+    if sum(map(len, bodies)) > _MOST_DECODED_AT_ONCE:
         return await asyncio.to_thread(_decoded, session_id, bodies)
     return _decoded(session_id, bodies)
 

@@ -37,6 +37,7 @@ from .codec import (
     encode_events,
     encode_header,
     header_value,
+    totals_of,
 )
 
 T = TypeVar("T")
@@ -105,10 +106,15 @@ async def settled(write: asyncio.Future[T]) -> T:
 
 async def decided(write: asyncio.Future[Any]) -> None:
     """Wait until a write has an outcome, whatever it is."""
+    write.add_done_callback(_look_at)
     if not write.done():
         await asyncio.wait({write})
+
+
+def _look_at(write: asyncio.Future[Any]) -> None:
+    """Take note of an outcome that nobody waits for any more; else asyncio logs that nobody did."""
     if not write.cancelled():
-        write.exception()  # looked at, or asyncio logs that nobody did
+        write.exception()
 
 
 class DurableStore(EventStore):
@@ -138,16 +144,19 @@ class DurableStore(EventStore):
 
     @abstractmethod
     async def _add(
-        self, session_id: str, events: Sequence[EncodedEvent], only_at: int | None
+        self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
     ) -> Appended | None:
-        """Append events in one step, but for those that are stored; `None` if not at this revision."""
+        """Append events in one step, but for those that are stored; `None` if not at this revision.
+
+        `born` tells which session is meant, if not just any that has the id now.
+        """
 
     @abstractmethod
     async def _create(self, session: AnySession, change: Change) -> bool:
         """Write a new session and enter it with its parent; `False` if its id is taken."""
 
     @abstractmethod
-    async def _change(self, session_id: str, change: Change, only_at: int) -> bool:
+    async def _change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
         """Change a stored session in one atomic step; `False` if it is not at this revision, or gone."""
 
     # -- reading --------------------------------------------------------------------------------
@@ -180,22 +189,17 @@ class DurableStore(EventStore):
         if stored is None:
             return None
         session = await decode_session(stored)
-        return self._use(session, _mark_of(stored))
+        found = self._in_use.get(session_id)  # by another reader, meanwhile
+        mark = None if found is None else self._mark(found)
+        if found is not None and mark and await self._catch_up(found, mark, with_events=with_events):
+            return found
+        self._put_in_use(session, _mark_of(stored))
+        return session
 
-    def _adopt(self, session: AnySession, mark: Mark) -> None:
-        """Let an object that was stored be the one that is in use here."""
+    def _put_in_use(self, session: AnySession, mark: Mark) -> None:
+        """Let an object be the one of its session that all have here."""
         session.bind(self, mark)
         self._in_use[session.id] = session
-
-    def _use(self, session: AnySession, mark: Mark) -> AnySession:
-        """Let an object be the one that is in use here, unless another one became it meanwhile."""
-        other = self._in_use.get(session.id)
-        if other is not None and other is not session:
-            others = self._mark(other)
-            if others is not None and (others.born, others.revision) == (mark.born, mark.revision):
-                return other
-        self._adopt(session, mark)
-        return session
 
     @property
     def _in_use(self) -> WeakValueDictionary[str, AnySession]:
@@ -249,7 +253,7 @@ class DurableStore(EventStore):
         only_at = None
         if only_if_current:
             only_at = _NO_REVISION if mark is None else mark.revision
-        appended = await self._add(session.id, encoded, only_at)
+        appended = await self._add(session.id, encoded, mark.born if mark else "", only_at)
         if appended is None:
             return False
         await self._take_over(session, events, len(encoded), appended)
@@ -265,7 +269,7 @@ class DurableStore(EventStore):
             return
         is_next = (appended.count, appended.revision) == (mark.count, mark.revision + 1)
         if is_next and appended.added == sent:
-            session.record(*events)
+            _place(session, mark, events)
             count = appended.count + sent
             session.bind(
                 self, Mark(mark.born, mark.fields, appended.revision, mark.rewrites, mark.first, count)
@@ -294,12 +298,13 @@ class DurableStore(EventStore):
 
     async def _store_new(self, session: AnySession) -> bool:
         events = encode_events(session.events or [])
-        counters = counters_of(session.totals, session.token_summary, session.newest_event_time)
+        totals, newest = totals_of(session.events or [])
+        counters = counters_of(totals, session.token_summary, newest)
         fields = encode_header(session)
         born = uuid4().hex
         if not await self._create(session, Change(fields, counters, events=events, born=born)):
             return False
-        self._adopt(session, Mark(born, fields, 1, 0, first=0, count=len(events)))
+        self._put_in_use(session, Mark(born, fields, 1, 0, first=0, count=len(events)))
         return True
 
     async def save(self, session: AnySession) -> None:
@@ -313,37 +318,38 @@ class DurableStore(EventStore):
             if stored is None:
                 if await self._store_new(session):
                     return
-            elif await self._save_over(session, mark, stored):
+            elif await self._save_over(session, stored, (await decode_session(stored)).events):
                 return
         raise _kept_changing(session.id)
 
-    async def _save_over(self, session: AnySession, mark: Mark | None, stored: StoredSession) -> bool:
-        there = (await decode_session(stored)).events
-        here = list(session.events or [])
+    async def _save_over(self, session: AnySession, stored: StoredSession, there: Sequence[AnyEvent]) -> bool:
+        """Write over what is stored, unless somebody else does; the object has it all afterwards."""
+        mark, here = self._mark(session), list(session.events or [])
         log, others = _merged(here, mark, there)
-        change = _change_of_log(there, log)
-        fields = encode_header(session)
-        change = replace(change, fields={k: v for k, v in fields.items() if v != _known(mark, k)})
-        counters = counters_of(session.totals, session.token_summary, session.newest_event_time)
-        counters = counters_after(counters, encode_events(others))
-        change = replace(change, counters=counters)
-        if not await self._change(session.id, change, stored.revision):
+        header = encode_header(session)
+        changed = {name: text for name, text in header.items() if mark is None or text != mark.fields[name]}
+        totals, newest = totals_of(log)
+        counters = counters_of(totals, session.token_summary, newest)
+        counters = counters_after(counters, [_usage_only(each) for each in encode_events(others)])
+        change = _change_of_log(there, log, changed, counters)
+        if not await self._change(session.id, change, stored.born, stored.revision):
             return False
-        rewrites = stored.rewrites + (change.keep is not None and change.keep < len(there))
-        # What the application added while this was written goes on being only in memory.
-        added_since = (session.events or [])[len(here) :]
-        session.events = log + added_since
+        now = self._mark(session)
+        if now is not None and now.born == stored.born and now.revision > stored.revision:
+            return True  # others went on with the object meanwhile, and brought it further
+        known = {event.id for event in (*log, *here)}
+        had = {event.id for event in session.events or []}
+        session.events = log + [event for event in session.events or [] if event.id not in known]
         session.go_on_from(SessionTotals(), None)
         for event in others:
-            if event.token_usage:
+            if event.token_usage and event.id not in had:
                 session.token_summary.add(event.token_usage)
         for name, text in stored.fields.items():
-            if mark is not None and name not in change.fields and text != mark.fields[name]:
+            if mark is not None and name not in changed and text != mark.fields[name]:
                 setattr(session, name, header_value(name, text))  # as others changed it
-        fields = stored.fields | change.fields
-        self._adopt(
-            session, Mark(stored.born, fields, stored.revision + 1, rewrites, first=0, count=len(log))
-        )
+        rewrites = stored.rewrites + (change.keep is not None and change.keep < len(there))
+        fields, revision = stored.fields | changed, stored.revision + 1
+        self._put_in_use(session, Mark(stored.born, fields, revision, rewrites, first=0, count=len(log)))
         return True
 
     async def save_header(self, session: AnySession) -> None:
@@ -352,9 +358,12 @@ class DurableStore(EventStore):
         if mark is None:
             await self.save(session)
             return
-        changed = {k: v for k, v in encode_header(session).items() if v != mark.fields[k]}
-        if changed:
-            await self._change_header(session, lambda _: changed)
+        if _unsaved(session, mark):
+            await self._change_header(session, lambda _: self._unsaved_fields(session))
+
+    def _unsaved_fields(self, session: AnySession) -> dict[str, str]:
+        header, unsaved = encode_header(session), _unsaved(session, self._mark(session))
+        return {name: header[name] for name in unsaved}
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
         """Change the session as it is stored, and here."""
@@ -370,11 +379,11 @@ class DurableStore(EventStore):
 
         unsaved = _unsaved(session, self._mark(session))
         fields = await self._change_header(session, changed)
-        for name, text in fields.items():
-            if name not in unsaved:
-                setattr(session, name, header_value(name, text))
         if unsaved & fields.keys():
             change(session)
+            return
+        for name, text in fields.items():
+            setattr(session, name, header_value(name, text))
 
     async def _change_header(
         self, session: AnySession, changed: Callable[[AnySession], dict[str, str]]
@@ -387,7 +396,7 @@ class DurableStore(EventStore):
             fields = changed(await decode_session(stored))
             if not fields:
                 return {}
-            if await self._change(session.id, Change(fields), stored.revision):
+            if await self._change(session.id, Change(fields), stored.born, stored.revision):
                 mark = self._mark(session)
                 if mark is not None:
                     is_next = mark.revision == stored.revision
@@ -454,10 +463,6 @@ def _mark_of(stored: StoredSession, first: int | None = None) -> Mark:
     return Mark(stored.born, stored.fields, stored.revision, stored.rewrites, first, stored.count)
 
 
-def _known(mark: Mark | None, name: str) -> str | None:
-    return None if mark is None else mark.fields[name]
-
-
 def _unsaved(session: AnySession, mark: Mark | None) -> set[str]:
     """The header fields that the application changed since the session was read."""
     if mark is None:
@@ -476,8 +481,11 @@ def _bring_up_to_date(
                 setattr(session, name, getattr(read, name))
     if stored.start:
         objects = {event.id: event for event in mine}
-        read.events = [objects.get(event.id, event) for event in read.events]
-        session.catch_up(read)
+        _place(
+            session,
+            mark,
+            [objects.get(event.id, event) for event in read.events[mark.count - stored.start :]],
+        )
         return
     objects = {event.id: event for event in (*session.events, *mine)}
     only_here = [*session.events[mark.count - mark.first :], *mine]
@@ -489,6 +497,21 @@ def _bring_up_to_date(
     session.record(*only_here)
 
 
+def _place(session: AnySession, mark: Mark, stored: Sequence[AnyEvent]) -> None:
+    """Let an object have events that are stored after those that it has, before those only in memory."""
+    held = mark.count - mark.first
+    only_here = session.events[held:]
+    if not only_here:
+        session.record(*stored)
+        return
+    here = {event.id: event for event in only_here}
+    for event in stored:
+        if event.id not in here and event.token_usage:
+            session.token_summary.add(event.token_usage)
+    now = [here.pop(event.id, event) for event in stored]
+    session.events = [*session.events[:held], *now, *here.values()]
+
+
 def _merged(
     here: Sequence[AnyEvent], mark: Mark | None, there: Sequence[AnyEvent]
 ) -> tuple[list[AnyEvent], list[AnyEvent]]:
@@ -498,7 +521,7 @@ def _merged(
     stays after that; what is only in the object comes last.
     """
     if mark is None:
-        return list(here), []
+        return list({event.id: event for event in here}.values()), []
     not_held = list(there[: mark.first])
     read = {event.id for event in there[mark.first : mark.count]}
     held = {event.id for event in here}
@@ -508,17 +531,27 @@ def _merged(
     new = [event for event in here if event.id not in read and event.id not in stored_since]
     objects = {event.id: event for event in here}
     log = [*not_held, *kept, *(objects.get(event.id, event) for event in since), *new]
+    log = list({event.id: event for event in log}.values())
     return log, [event for event in since if event.id not in held]
 
 
-def _change_of_log(there: Sequence[AnyEvent], log: Sequence[AnyEvent]) -> Change:
+def _change_of_log(
+    there: Sequence[AnyEvent], log: Sequence[AnyEvent], fields: dict[str, str], counters: dict[str, float]
+) -> Change:
     """How a stored log becomes another one: what differs and all after it is written anew."""
     same = 0
     while same < min(len(there), len(log)) and there[same] == log[same]:
         same += 1
     if same == len(there) == len(log):
-        return Change({})
-    return Change({}, keep=same, gone=[event.id for event in there[same:]], events=encode_events(log[same:]))
+        return Change(fields, counters)
+    gone = [event.id for event in there[same:]]
+    return Change(fields, counters, keep=same, gone=gone, events=encode_events(log[same:]))
+
+
+def _usage_only(event: EncodedEvent) -> EncodedEvent:
+    """What an event adds besides totals: what it adds to the token summary."""
+    usage = {name: value for name, value in event.counters.items() if ":" in name}
+    return EncodedEvent(event.id, event.body, usage)
 
 
 def _kept_changing(session_id: str) -> StorageError:

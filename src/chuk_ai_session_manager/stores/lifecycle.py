@@ -88,12 +88,12 @@ class Lifecycle:
 
     async def original(self, session_id: str) -> str | None:
         """The session as the original wrote it into its record, as JSON; `None` if it did not."""
-        data = (await self._record(session_id)).get("custom_metadata", {}).get("ai_session_data")
+        data = _metadata_of(await self._record(session_id)).get("ai_session_data")
         return data if isinstance(data, str) else None
 
     async def drop_original(self, session_id: str) -> None:
         """Take what the original wrote out of a session's record: from now on the store has it."""
-        metadata = (await self._record(session_id)).get("custom_metadata", {})
+        metadata = _metadata_of(await self._record(session_id))
         metadata.pop("ai_session_data", None)
         manager = await self._ready()
         await manager.update_session_metadata(session_id, metadata | {"layout": 2}, merge=False)
@@ -163,6 +163,11 @@ class SessionRecords:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _metadata_of(record: dict[str, Any]) -> dict[str, Any]:
+    metadata = record.get("custom_metadata")
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _is_ours(text: str | None) -> bool:

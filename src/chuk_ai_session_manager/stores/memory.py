@@ -70,7 +70,7 @@ class MemoryStore(EventStore):
         self._clock = clock
         self._sessions: dict[str, AnySession] = {}
         # Tells a session from another one that had its id before.
-        self._born: dict[str, object] = {}
+        self._born: dict[str, int] = {}
         self._conversations: dict[str, _Conversation] = {}
         # When each session was written to, in writes since the store was made; the newest is the last.
         self._written: dict[str, int] = {}
@@ -103,7 +103,7 @@ class MemoryStore(EventStore):
         """
         self._free_expired()
         mark = session.mark_of(self)
-        if mark is not None and mark is not self._born.get(session.id):
+        if mark is not None and mark != self._born.get(session.id):
             raise session_not_found(session.id)  # nothing comes back from the dead
         self._keep(session)
 
@@ -164,7 +164,8 @@ class MemoryStore(EventStore):
     def _live(self, session: AnySession) -> AnySession:
         self._free_expired()
         live = self._sessions.get(session.id)
-        if live is None:
+        mark = session.mark_of(self)
+        if live is None or mark not in {None, self._born[session.id]}:
             raise session_not_found(session.id)
         return live
 
@@ -253,7 +254,7 @@ class MemoryStore(EventStore):
             conversation.session_ids.add(session.id)
             self._conversations[session.id] = conversation
         self._sessions[session.id] = session
-        session.bind(self, mark=self._born.setdefault(session.id, object()))
+        session.bind(self, mark=self._born.setdefault(session.id, self._writes))
         self._touch(session.id)
         self._renew(conversation)
         if is_new:

@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -37,6 +37,7 @@ from .codec import (
     damaged_header,
     dump,
     dump_counters,
+    user_id_in,
 )
 from .durable import Appended, Change, DurableStore, is_session_id, newer_schema
 from .lifecycle import Lifecycle
@@ -45,7 +46,7 @@ from .redis_link import Client, Command, Link, Script
 logger = logging.getLogger(__name__)
 
 _READ, _ADD, _PUT = Script("read"), Script("add"), Script("put")
-_DROP, _LIST, _LIVE = Script("drop"), Script("list"), Script("live")
+_DROP, _FORGET, _LIST, _LIVE = Script("drop"), Script("forget"), Script("list"), Script("live")
 _PEEK, _POINT, _TOUCH = Script("peek"), Script("point"), Script("touch")
 
 _MS_AN_HOUR = 3_600_000
@@ -92,6 +93,7 @@ class RedisStore(DurableStore):
         self._lives = None if ttl_hours is None else max(1, int(ttl_hours * _MS_AN_HOUR))
         self._places: dict[str, str] = {}
         self._created = 0
+        self._renewing: set[str] = set()
         self._beside: set[asyncio.Task[None]] = set()
         self.record_provider = _Records(self._link)
         self.lifecycle = Lifecycle(self.record_provider, sandbox_id, ttl_hours)
@@ -101,8 +103,10 @@ class RedisStore(DurableStore):
 
     async def close(self) -> None:
         """Close the connections of this event loop, unless they are the application's own."""
-        if self._beside:
-            await asyncio.wait(self._beside)
+        loop = asyncio.get_running_loop()
+        pending = [task for task in self._beside if task.get_loop() is loop]
+        if pending:
+            await asyncio.wait(pending)
         await self._link.close()
 
     def get_stats(self) -> dict[str, Any]:
@@ -141,7 +145,10 @@ class RedisStore(DurableStore):
         send = send or self._link.call
         place = self._places.get(session_id, session_id)
         for _ in range(3):
-            answer = await send(command(self._key(place)))
+            try:
+                answer = await send(command(self._key(place)))
+            except StorageError as problem:
+                raise StorageError(f"Session {session_id}: {problem}") from problem.__cause__
             if not isinstance(answer, list):
                 return _text(answer).split()
             if _text(answer[0]) != "not here":
@@ -150,9 +157,10 @@ class RedisStore(DurableStore):
             if elsewhere:
                 place = elsewhere
                 self._remember(session_id, place)
-            elif self._places.pop(session_id, None) is None:
+            elif place == session_id:
                 return None
             else:
+                self._places.pop(session_id, None)
                 place = session_id
         return None
 
@@ -165,13 +173,13 @@ class RedisStore(DurableStore):
 
     async def _read(self, session_id: str, start: int | None) -> StoredSession | None:
         stored = await self._read_here(session_id, start)
-        if stored is None and await self._adopt_original(session_id):
+        if stored is None and await self._import_original(session_id):
             stored = await self._read_here(session_id, start)
         return stored
 
     async def _read_here(self, session_id: str, start: int | None) -> StoredSession | None:
         bodies: list[str] = []
-        at, rewrites = start, None
+        at, version = start, None
         while True:
             answer = await self._at_place(
                 session_id, partial(_read_command, session_id, "" if at is None else at)
@@ -181,10 +189,10 @@ class RedisStore(DurableStore):
             if _text(answer[0]) == "damaged":
                 raise StorageError(f"Session {session_id} is damaged: its event {int(answer[1])} is missing")
             stored = _stored(session_id, answer[1])
-            if rewrites not in {None, stored.rewrites}:  # the log was rewritten between two replies
-                bodies, at, rewrites = [], start, None
+            if version not in {None, (stored.born, stored.rewrites)}:  # rewritten between two replies
+                bodies, at, version = [], start, None
                 continue
-            rewrites = stored.rewrites
+            version = (stored.born, stored.rewrites)
             bodies += [_text(chunk) for chunk in answer[2]]
             at = int(answer[3])
             if start is None or at >= stored.count:
@@ -193,9 +201,9 @@ class RedisStore(DurableStore):
                 return stored
 
     async def _add(
-        self, session_id: str, events: Sequence[EncodedEvent], only_at: int | None
+        self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
     ) -> Appended | None:
-        arguments: list[Any] = [session_id, self._lives or "", "" if only_at is None else only_at]
+        arguments: list[Any] = [session_id, self._lives or "", born, "" if only_at is None else only_at]
         for event in events:
             arguments += (event.id, event.body, dump_counters(event.counters))
 
@@ -204,19 +212,20 @@ class RedisStore(DurableStore):
 
         answer = await self._at_place(session_id, command, self._link.call_together)
         if answer is None:
-            if await self._adopt_original(session_id):
-                return await self._add(session_id, events, None)
+            if await self._import_original(session_id):
+                return await self._add(session_id, events, born, only_at)
             raise session_not_found(session_id)
         kind = _text(answer[0])
         if kind == "moved":
             return None
         if kind == "conflict":
             others = self._but(session_id, events, _text(answer[1]), _text(answer[2]))
-            return await self._add(session_id, others, only_at)
+            return await self._add(session_id, others, born, only_at)
         if self._link.is_cluster:
             await self._link.call_together(_TOUCH([self._index], session_id))
-        if int(answer[4]):
-            self._renew_beside(session_id)
+        if int(answer[4]) and session_id not in self._renewing:
+            self._renewing.add(session_id)
+            self._do_beside(self._renew(session_id), f"what lies beside session {session_id} was not renewed")
         return Appended(int(answer[1]), int(answer[2]), int(answer[3]))
 
     @staticmethod
@@ -228,15 +237,17 @@ class RedisStore(DurableStore):
         return [replace(each, body=body) if each is event else each for each in events]
 
     async def _create(self, session: AnySession, change: Change) -> bool:
-        # The lifecycle record first: a crash in between leaves a record of nothing, which expires.
+        if await self._import_original(session.id):
+            return False
+        # What lies beside it first: a crash in between leaves a record of nothing, which expires.
         await self.lifecycle.enter(session.id, session.user_id)
+        await self._list_beside(session.id, session.user_id, session.parent_id)
         parent = await self._place_of(session.parent_id) if session.parent_id else None
         created = await self._put_new(session, change, parent)
         if created:
-            await self._list_beside(session.id, session.user_id, session.parent_id)
             self._created += 1
             if self._created % _SWEEP_EVERY == 0:
-                await self._sweep()
+                self._do_beside(self._sweep(), "the index was not swept")
             if parent is not None and not is_segment_after(session, session.parent_id):
                 await enter_with_parent(session, self)
         return created
@@ -244,30 +255,37 @@ class RedisStore(DurableStore):
     async def _put_new(self, session: AnySession, change: Change, parent: str | None) -> bool:
         if parent is not None and is_segment_after(session, session.parent_id):
             here = self._key(session.id)
-            lives = "" if self._lives is None else self._lives * _BESIDE
+            kept = await self._live(parent, 0)
+            # As long as the conversation lives, which another store may have made to live longer.
+            lives = "" if not kept or kept[0] < 0 else max(kept[0], self._lives or 0) * _BESIDE
             if _text(await self._link.call(_POINT([here], session.id, parent, lives))) == "taken":
                 return False
             command = self._put(self._key(parent), session.id, change, follows=session.parent_id or "")
             answer = await self._link.call(command)
+            if _text(answer[0]) == "damaged":
+                raise damaged_header(session.parent_id or "")
             if _text(answer[0]) != "not here":
                 self._remember(session.id, parent)
                 return _text(answer[0]) == "put"
             await self._link.call(("UNLINK", here))  # the parent is gone meanwhile
             parent = None
         command = self._put(self._key(session.id), session.id, change, parent=parent or "")
-        return _text((await self._link.call(command))[0]) == "put"
+        answer = await self._link.call(command)
+        if _text(answer[0]) == "taken" and await self._place_of(session.id) is None:
+            # By a pointer to a conversation that expired.
+            await self._link.call(("HDEL", self._key(session.id), "in"))
+            answer = await self._link.call(command)
+        return _text(answer[0]) == "put"
 
-    async def _change(self, session_id: str, change: Change, only_at: int) -> bool:
+    async def _change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
         def command(key: str) -> Command:
-            return self._put(key, session_id, change, expected=only_at)
+            return self._put(key, session_id, replace(change, born=born), expected=only_at)
 
         answer = await self._at_place(session_id, command)
         if answer is None or _text(answer[0]) != "put":
             return False
-        if "metadata" in change.fields:
-            metadata = json.loads(change.fields["metadata"]) or {}
-            user_id = metadata.get("properties", {}).get("user_id")
-            await self._list_beside(session_id, user_id if isinstance(user_id, str) else None, None)
+        user_id = user_id_in(change.fields.get("metadata", "null"))
+        await self._list_beside(session_id, user_id, json.loads(change.fields.get("parent_id", "null")))
         return True
 
     def _put(
@@ -307,16 +325,16 @@ class RedisStore(DurableStore):
 
     async def _extend(self, session_id: str, additional_hours: float) -> bool:
         place = await self._place_of(session_id)
-        lives = place and await self._live(place, int(additional_hours * _MS_AN_HOUR), more=True)
+        lives = place and await self._live(place, 0)
         if not (place and lives):
             return False
         if lives[0] >= 0:
-            await self._keep_beside(place, lives[0])
+            await self._keep_all(place, lives[0] + int(additional_hours * _MS_AN_HOUR))
         return True
 
-    async def _live(self, place: str, lives: int, *, more: bool = False, renewed: bool = False) -> Any:
+    async def _live(self, place: str, lives: int, *, renewed: bool = False) -> Any:
         """Let a conversation live on; its milliseconds left and its parent's conversation, if it is there."""
-        answer = await self._link.call(_LIVE([self._key(place)], lives, int(more), int(renewed)))
+        answer = await self._link.call(_LIVE([self._key(place)], lives, int(renewed)))
         return answer and (int(answer[0]), _text(answer[1]))
 
     # -- what lies beside a conversation --------------------------------------------------------
@@ -331,9 +349,16 @@ class RedisStore(DurableStore):
             commands.append(_TOUCH([self._index], session_id))
         await self._link.call_all(commands)
 
-    def _renew_beside(self, session_id: str) -> None:
-        """Renew what lies beside a conversation, while its writers go on."""
-        task = asyncio.create_task(self._renew(session_id))
+    def _do_beside(self, work: Coroutine[Any, Any, None], failure: str) -> None:
+        """Do what need not be waited for, while writers go on; it is done again when it is next due."""
+
+        async def do() -> None:
+            try:
+                await work
+            except StorageError as problem:
+                logger.warning("Redis: %s (%s)", failure, problem)
+
+        task = asyncio.create_task(do())
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 
@@ -343,23 +368,30 @@ class RedisStore(DurableStore):
             place = await self._place_of(session_id)
             if place is not None:
                 # By a tenth more than the conversation lives: the next time is up to a 20th of it away.
-                await self._keep_beside(place, self._lives + self._lives // 10)
+                await self._keep_all(place, self._lives + self._lives // 10, but_itself=True)
                 await self._live(place, 0, renewed=True)
-        except StorageError as problem:  # it stays due: the next append tries again
-            logger.warning("What lies beside session %s was not renewed: %s", session_id, problem)
+        finally:
+            self._renewing.discard(session_id)
+
+    async def _keep_all(self, place: str, lives: int, *, but_itself: bool = False) -> None:
+        """Let a conversation, those that it is a child of, and what lies beside them live so long (ms)."""
+        seen: set[str] = set()
+        while place and place not in seen:
+            seen.add(place)
+            kept = await self._live(place, 0 if but_itself and len(seen) == 1 else lives)
+            if not kept:
+                return
+            await self._keep_beside(place, lives)
+            place = kept[1]
 
     async def _keep_beside(self, place: str, lives: int) -> None:
-        """Let what belongs to a conversation, and what it is a child of, live so long (ms) at least."""
         ids = await self._segments(place)
-        first = await self.head(place)
         keys = [self._key(each) for each in ids[1:]] + [self._key(each, "children:") for each in ids]
-        if first is not None and first.user_id:
-            keys.append(self._key(first.user_id, "user:"))
-        await self._link.call_all([_LIVE([key], lives * _BESIDE, 0, 0) for key in keys])
-        seen, above = {place}, await self._live(place, 0)
-        while above and above[1] and above[1] not in seen:
-            seen.add(above[1])
-            above = await self._live(above[1], lives)
+        first = await self._at_place(place, partial(_peek_command, place))
+        user_id = None if first is None else user_id_in(_text(first[1]))
+        if user_id:
+            keys.append(self._key(user_id, "user:"))
+        await self._link.call_all([_LIVE([key], lives * _BESIDE, 0) for key in keys])
         for each in ids:
             await self.lifecycle.keep(each, lives / 1000)
 
@@ -433,7 +465,7 @@ class RedisStore(DurableStore):
         at_once = _LISTED_AT_ONCE if limit is None or prefix else min(_LISTED_AT_ONCE, limit + 1)
         async for entries in self._entries(lists, before, at_once):
             rows = [row for row in entries if row[1].startswith(prefix)]
-            found += await self._still_there(rows, lists, parent_id, user_id)
+            found += await self._still_there(rows, parent_id, user_id)
             if limit is not None and len(found) > limit:
                 break
         return found
@@ -483,21 +515,20 @@ class RedisStore(DurableStore):
             newest, before = str(last), rows[-1]
 
     async def _still_there(
-        self, rows: list[tuple[int, str]], lists: Sequence[str], parent_id: str | None, user_id: str | None
+        self, rows: list[tuple[int, str]], parent_id: str | None, user_id: str | None
     ) -> list[tuple[int, str]]:
         """Those rows whose sessions are there, and whose they are; entries of others are taken out."""
         answers = await self._peek_all([session_id for _, session_id in rows])
-        gone = [session_id for _, session_id in rows if session_id not in answers]
+        gone = [row for row in rows if row[1] not in answers]
         if gone:
-            await self._link.call_all(
-                [("ZREM", self._index, *gone), *(("SREM", key, *gone) for key in lists)]
-            )
+            entries = [value for written, session_id in gone for value in (session_id, written)]
+            await self._link.call(_FORGET([self._index], *entries))
         return [
             row
             for row in rows
             if row[1] in answers
             and (parent_id is None or json.loads(answers[row[1]][2]) == parent_id)
-            and (user_id is None or _user_in(answers[row[1]][1]) == user_id)
+            and (user_id is None or user_id_in(_text(answers[row[1]][1])) == user_id)
         ]
 
     async def _peek_all(self, ids: Sequence[str]) -> dict[str, Any]:
@@ -518,15 +549,13 @@ class RedisStore(DurableStore):
 
     async def _sweep(self) -> None:
         """Take some entries of sessions that expired out of the index, so that it does not grow for ever."""
-        ids = [_text(each) for each in await self._link.call(("ZRANDMEMBER", self._index, _SWEEP_EVERY * 2))]
-        there = await self._peek_all(ids)
-        gone = [each for each in ids if each not in there]
-        if gone:
-            await self._link.call(("ZREM", self._index, *gone))
+        answer = await self._link.call(("ZRANDMEMBER", self._index, _SWEEP_EVERY * 2, "WITHSCORES"))
+        rows = [(int(float(score)), _text(each)) for each, score in _pairs(answer)]
+        await self._still_there(rows, None, None)
 
     # -- what the original wrote ----------------------------------------------------------------
 
-    async def _adopt_original(self, session_id: str) -> bool:
+    async def _import_original(self, session_id: str) -> bool:
         """Take over a session that the original wrote into its lifecycle record."""
         data = await self.lifecycle.original(session_id)
         if data is None:
@@ -579,7 +608,7 @@ def _quoted(text: str) -> str:
 
 def _text(value: Any) -> str:
     """A reply as text, also from a client that decodes replies itself."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _read_command(session_id: str, start: int | str, key: str) -> Command:
@@ -618,10 +647,6 @@ def _number(text: str | float) -> float:
     """A counter, which the script writes as text: whole, if it is."""
     number = float(text)
     return int(number) if number.is_integer() else number
-
-
-def _user_in(metadata: Any) -> Any:
-    return ((json.loads(metadata) or {}).get("properties") or {}).get("user_id")
 
 
 def _pairs(answer: Sequence[Any]) -> list[tuple[Any, Any]]:

@@ -21,11 +21,15 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    ClusterDownError,
+    MasterDownError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
+    ReadOnlyError,
     RedisClusterException,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -38,6 +42,7 @@ Command: TypeAlias = "tuple[Any, ...]"
 
 # Answers of a server that starts, fails over or moves slots: it will do better in a moment.
 _PASSING = ("LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS")
+_PASSING_ERRORS = (NoScriptError, ReadOnlyError, TryAgainError, MasterDownError, ClusterDownError)
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
 # Commands in one pipeline: beyond some hundred, sharing a round trip saves little more.
@@ -95,12 +100,8 @@ class Link:
         self._timeout = timeout
         self._process = os.getpid()
         self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, _Here] = WeakKeyDictionary()
-        if isinstance(address, str):
-            check_url(address)
         self.is_cluster = (
-            "," in address and "sentinel" not in address
-            if isinstance(address, str)
-            else isinstance(address, RedisCluster)
+            checked_url(address).is_cluster if isinstance(address, str) else isinstance(address, RedisCluster)
         )
 
     async def call(self, command: Command) -> Any:
@@ -140,7 +141,7 @@ class Link:
                 if here.crowd > 1:
                     await asyncio.sleep(0)  # others of this moment come too, as they did the last time
                 await self._send_batch(here)
-            except asyncio.CancelledError:
+            except BaseException:  # cancelled
                 self._hand_on(here)
                 await decided(answer)
                 raise
@@ -166,15 +167,19 @@ class Link:
     async def _send_batch(self, here: _Here) -> None:
         batch = here.waiting[:_MOST_AT_ONCE]
         answers = await self._send([waiting.command for waiting in batch], batch[0].deadline)
-        del here.waiting[: len(batch)]
-        here.crowd = len(batch)
+        now = asyncio.get_running_loop().time()
+        again = []
         for waiting, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, BaseException):
+            if _may_pass(answer) and waiting.deadline > now:
+                again.append(waiting)  # the oldest one's deadline is over, not this one's
+            elif isinstance(answer, BaseException):
                 error = explained(answer)
                 error.__cause__ = answer
                 waiting.answer.set_exception(error)
             else:
                 waiting.answer.set_result(answer)
+        here.waiting[: len(batch)] = again
+        here.crowd = len(batch)
 
     async def close(self) -> None:
         """Close this loop's connections, unless they are somebody else's; the next use makes new ones."""
@@ -188,13 +193,15 @@ class Link:
         loop = asyncio.get_running_loop()
         here = self._places.get(loop)
         if here is None:
+            for other in [each for each in self._places if each.is_closed()]:
+                del self._places[other]  # its client holds the loop, which would hold its place for ever
             here = self._places[loop] = _Here(self._client())
         return here
 
     def _client(self) -> Client:
         if isinstance(self._address, str):
             return make_client(self._address, self._timeout)
-        if self._places:
+        if any(not loop.is_closed() for loop in self._places):
             raise StorageError(
                 "This Redis client is in use in another event loop: give the store a URL, or its own client"
             )
@@ -218,12 +225,13 @@ class Link:
                 got = [problem] * len(batch)
             for at, answer in zip(open_ones, got, strict=True):
                 answers[at] = answer
-            unknown = [at for at in open_ones if isinstance(answers[at], NoScriptError)]
-            open_ones = unknown or [at for at in open_ones if _may_pass(answers[at])]
-            in_full = bool(unknown)
+            knew_none = any(isinstance(answers[at], NoScriptError) for at in open_ones)
+            open_ones = [at for at in open_ones if _may_pass(answers[at])]
             if not open_ones or clock() + pause >= deadline:
                 return answers
-            if not unknown:
+            if knew_none:
+                in_full = True
+            else:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  (to spread the load)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -245,6 +253,9 @@ async def _attempt(client: Client, commands: Sequence[Command]) -> list[Any]:
 
 
 def _may_pass(answer: Any) -> bool:
+    """Whether sending the same again may be answered otherwise."""
+    if isinstance(answer, _PASSING_ERRORS):
+        return True
     if isinstance(answer, AuthenticationError | NoPermissionError):
         return False
     if isinstance(answer, RedisConnectionError | RedisTimeoutError | RedisClusterException | OSError):
@@ -287,27 +298,32 @@ _URL = re.compile(
 )
 
 
-def check_url(url: str) -> None:
-    """Refuse what is no Redis URL, without repeating it: there may be a password in it.
-
-    Raises:
-        StorageError: saying what such a URL looks like.
-    """
-    try:
-        _parsed(url)
-    except ValueError:
-        raise StorageError(
-            "The Redis URL is none. It looks like redis://user:password@host:6379/0, with more hosts after "
-            "commas for a Cluster, rediss:// for TLS, or redis+sentinel://host:26379,host:26379/service/0"
-        ) from None
-
-
 @dataclass(frozen=True, slots=True)
 class _Parsed:
     options: dict[str, Any]
     hosts: list[tuple[str, int]]
     tls: bool
     service: str | None
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether it names several servers that are one Cluster."""
+        return self.service is None and len(self.hosts) > 1
+
+
+def checked_url(url: str) -> _Parsed:
+    """What a Redis URL says; what is none is refused without repeating it: there may be a password in it.
+
+    Raises:
+        StorageError: saying what such a URL looks like.
+    """
+    try:
+        return _parsed(url)
+    except ValueError:
+        raise StorageError(
+            "The Redis URL is none. It looks like redis://user:password@host:6379/0, with more hosts after "
+            "commas for a Cluster, rediss:// for TLS, or redis+sentinel://host:26379,host:26379/service/0"
+        ) from None
 
 
 def _parsed(url: str) -> _Parsed:
@@ -341,7 +357,7 @@ def _parsed(url: str) -> _Parsed:
 
 def make_client(url: str, timeout: float) -> Client:
     """A pooled client for a URL: of one server, of a Cluster, or of the master that Sentinel names."""
-    parsed = _parsed(url)
+    parsed = checked_url(url)
     # Retrying is the link's task, within its deadline: the driver would only stretch it.
     options: dict[str, Any] = {
         "socket_timeout": None,  # the link's deadline holds for all; a second one costs time
@@ -356,7 +372,7 @@ def make_client(url: str, timeout: float) -> Client:
         sentinel = Sentinel(parsed.hosts, sentinel_kwargs=watching, **options)  # type: ignore[no-untyped-call]
         master: Redis = sentinel.master_for(parsed.service)
         return master
-    if len(parsed.hosts) > 1:
+    if parsed.is_cluster:
         options.pop("db", None)  # a Cluster has only one
         return RedisCluster(startup_nodes=[ClusterNode(*host) for host in parsed.hosts], **options)
     host, port = parsed.hosts[0]

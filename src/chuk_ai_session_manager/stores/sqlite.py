@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from .codec import (
     dump_counters,
     join_header,
     split_header,
+    user_id_in,
 )
 from .durable import Appended, Change, DurableStore, is_session_id, newer_schema
 from .worker import Worker
@@ -79,7 +81,7 @@ CREATE UNIQUE INDEX events_id ON events (session, id);
 """
 
 _SESSION = """
-SELECT s.key, s.born, s.conversation, s.header, s.counters, s.count, s.revision, s.rewrites, c.expires
+SELECT s.id, s.key, s.born, s.conversation, s.header, s.counters, s.count, s.revision, s.rewrites, c.expires
 FROM sessions s JOIN conversations c ON c.key = s.conversation
 WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
 """
@@ -115,7 +117,7 @@ class SqliteStore(DurableStore):
     ) -> None:
         super().__init__(sandbox_id, None if isinstance(ttl_hours, StoreDefault) else ttl_hours)
         check_at_least(busy_timeout, 0, "busy_timeout", "open a store")
-        self._path = os.fspath(path)
+        self._path = _checked_path(path)
         self._worker = Worker(partial(_connect, self._path, busy_timeout), self._path)
 
     def __repr__(self) -> str:
@@ -140,18 +142,20 @@ class SqliteStore(DurableStore):
         return await self._worker.read(partial(_read, self.sandbox_id, session_id, start))
 
     async def _add(
-        self, session_id: str, events: Sequence[EncodedEvent], only_at: int | None
+        self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
     ) -> Appended | None:
         lives = self._lifetime(self.ttl_hours)
-        return await self._worker.write(partial(_add, self.sandbox_id, session_id, events, only_at, lives))
+        add = partial(_add, self.sandbox_id, session_id, events, born, only_at, lives)
+        return await self._worker.write(add)
 
     async def _create(self, session: AnySession, change: Change) -> bool:
         lives = self._lifetime(self.ttl_hours)
         return await self._worker.write(partial(_create, self.sandbox_id, session, change, lives))
 
-    async def _change(self, session_id: str, change: Change, only_at: int) -> bool:
+    async def _change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
         lives = self._lifetime(self.ttl_hours)
-        return await self._worker.write(partial(_change, self.sandbox_id, session_id, change, only_at, lives))
+        write = partial(_change, self.sandbox_id, session_id, change, (born, only_at), lives)
+        return await self._worker.write(write)
 
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it."""
@@ -209,22 +213,32 @@ class SqliteStore(DurableStore):
 # -- the file -----------------------------------------------------------------------------------
 
 
+def _checked_path(path: str | os.PathLike[str]) -> str:
+    """The file's whole path: SQLite takes some relative ones for something else."""
+    name = os.fspath(path)
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise StorageError("A SQLite store needs the path of a file, as text")
+    return name if name == ":memory:" else os.path.abspath(name)  # noqa: PTH100  (which keeps no "..")
+
+
 def _connect(path: str, busy_timeout: float) -> sqlite3.Connection:
     if path != ":memory:" and not Path(path).exists():
         # Before SQLite does, whose mode would be the process's umask; its other files take this one's.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    # SQLite's own error for what is no UTF-8 quotes it.
+    connection.text_factory = bytes.decode
     try:
-        _set_up(connection, path)
+        _set_up(connection, path, busy_timeout)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _set_up(connection: sqlite3.Connection, path: str) -> None:
+def _set_up(connection: sqlite3.Connection, path: str, busy_timeout: float) -> None:
     # Readers do not wait for the writer, nor it for them. It stays so in the file.
-    _retried(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+    _retried(lambda: connection.execute("PRAGMA journal_mode = WAL"), busy_timeout)
     # A commit that was acknowledged survives a power cut; NORMAL would lose the last ones.
     connection.execute("PRAGMA synchronous = FULL")
     with closing(connection.execute("PRAGMA user_version")) as cursor:
@@ -256,7 +270,7 @@ def _make_tables(connection: sqlite3.Connection, path: str) -> None:
     connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
-def _retried(action: Callable[[], object], seconds: float = 10.0) -> None:
+def _retried(action: Callable[[], object], seconds: float) -> None:
     """The busy timeout does not hold for the switch to WAL, which needs the file for itself."""
     end = time.monotonic() + seconds
     while True:
@@ -277,29 +291,39 @@ def _now() -> int:
 # -- within a transaction -----------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
 class _Row:
     """A session's row."""
 
-    __slots__ = (
-        "born",
-        "conversation",
-        "count",
-        "counters",
-        "expires",
-        "header",
-        "key",
-        "revision",
-        "rewrites",
-    )
+    id: str
+    key: int
+    born: str
+    conversation: int
+    header: str
+    counters: str
+    count: int
+    revision: int
+    rewrites: int
+    expires: int | None
 
-    def __init__(self, row: Sequence[Any]) -> None:
-        self.key, self.born, self.conversation, self.header, self.counters = row[:5]
-        self.count, self.revision, self.rewrites, self.expires = row[5:]
+    def read_header(self) -> dict[str, str]:
+        """The header's fields, each as JSON."""
+        try:
+            return split_header(self.header)
+        except (ValueError, TypeError, KeyError) as problem:
+            raise damaged_header(self.id) from problem
+
+    def read_counters(self) -> dict[str, float]:
+        """The counters."""
+        try:
+            return {str(name): float(value) for name, value in json.loads(self.counters).items()}
+        except (ValueError, TypeError, AttributeError) as problem:
+            raise damaged_header(self.id) from problem
 
 
 def _find(sandbox: str, session_id: str, db: sqlite3.Connection) -> _Row | None:
     row = db.execute(_SESSION, (sandbox, session_id, _now())).fetchone()
-    return None if row is None else _Row(row)
+    return None if row is None else _Row(*row)
 
 
 def _read(sandbox: str, session_id: str, start: int | None, db: sqlite3.Connection) -> StoredSession | None:
@@ -317,10 +341,7 @@ def _read(sandbox: str, session_id: str, start: int | None, db: sqlite3.Connecti
         missing = row.count - start - len(bodies)
         raise StorageError(f"Session {session_id} is damaged: {missing} events are missing")
     chunks = [",".join(bodies[at : at + CHUNK]) for at in range(0, len(bodies), CHUNK)]
-    try:
-        header, counters = split_header(row.header), json.loads(row.counters)
-    except (ValueError, TypeError, KeyError) as problem:
-        raise damaged_header(session_id) from problem
+    header, counters = row.read_header(), row.read_counters()
     return StoredSession(
         session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks
     )
@@ -330,19 +351,20 @@ def _add(
     sandbox: str,
     session_id: str,
     events: Sequence[EncodedEvent],
+    born: str,
     only_at: int | None,
     lives: int | None,
     db: sqlite3.Connection,
 ) -> Appended | None:
     row = _find(sandbox, session_id, db)
-    if row is None:
+    if row is None or born not in {"", row.born}:
         raise session_not_found(session_id)
     new = [event for event in events if not _is_stored(db, row.key, session_id, event)]
     if not new:
         return Appended(row.count, row.revision, 0)
     if only_at is not None and row.revision != only_at:
         return None
-    counters = counters_after(json.loads(row.counters), new)
+    counters = counters_after(row.read_counters(), new)
     _insert(db, row.key, row.count, new)
     db.execute(
         "UPDATE sessions SET counters = ?, count = count + ?, revision = revision + 1, written = ?"
@@ -416,7 +438,7 @@ def _new_conversation(db: sqlite3.Connection, parent: int | None, lives: int | N
 
 
 def _enter_child(db: sqlite3.Connection, parent: _Row, child_id: str) -> None:
-    fields = split_header(parent.header)
+    fields = parent.read_header()
     children = json.loads(fields["child_ids"])
     if child_id not in children:
         fields["child_ids"] = dump([*children, child_id])
@@ -436,10 +458,15 @@ def _adopt_children(db: sqlite3.Connection, sandbox: str, session_id: str, conve
 
 
 def _change(
-    sandbox: str, session_id: str, change: Change, only_at: int, lives: int | None, db: sqlite3.Connection
+    sandbox: str,
+    session_id: str,
+    change: Change,
+    only_at: tuple[str, int],
+    lives: int | None,
+    db: sqlite3.Connection,
 ) -> bool:
     row = _find(sandbox, session_id, db)
-    if row is None or row.revision != only_at:
+    if row is None or (row.born, row.revision) != only_at:
         return False
     count, rewritten = row.count, False
     written = None if change.counters is None else _now()
@@ -448,9 +475,7 @@ def _change(
         db.execute("DELETE FROM events WHERE session = ? AND number >= ?", (row.key, change.keep))
         _insert(db, row.key, change.keep, change.events)
         count = change.keep + len(change.events)
-    fields = split_header(row.header) | change.fields
-    metadata = json.loads(fields["metadata"]) or {}
-    user_id = metadata.get("properties", {}).get("user_id")
+    fields = row.read_header() | change.fields
     db.execute(
         "UPDATE sessions SET header = ?, counters = ?, count = ?, parent_id = ?, user_id = ?,"
         " revision = revision + 1, rewrites = rewrites + ?, written = coalesce(?, written) WHERE key = ?",
@@ -459,7 +484,7 @@ def _change(
             row.counters if change.counters is None else dump_counters(change.counters or {}),
             count,
             json.loads(fields["parent_id"]),
-            user_id if isinstance(user_id, str) else None,
+            user_id_in(fields["metadata"]),
             rewritten,
             written,
             row.key,

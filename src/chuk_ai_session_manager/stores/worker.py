@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar, cast
-from weakref import finalize
+from weakref import WeakSet, finalize
 
 from ..exceptions import SessionManagerError, StorageError
 from .durable import settled
@@ -43,6 +43,7 @@ class Worker:
         self._jobs: _Queue | None = None
         self._process = 0
         self._thread: Thread | None = None
+        _workers.add(self)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` reads."""
@@ -71,11 +72,37 @@ class Worker:
 
     async def close(self) -> None:
         """Do what was asked, and close the connection."""
+        thread = self._stop()
+        if thread is not None:
+            await asyncio.to_thread(thread.join)
+
+    def _stop(self) -> Thread | None:
+        """Tell the thread to end after what was asked; the next use starts another one."""
         jobs, thread = self._jobs, self._thread
         self._jobs = self._thread = None
-        if jobs is not None and thread is not None and self._process == os.getpid():
-            jobs.put(None)
-            await asyncio.to_thread(thread.join)
+        if jobs is None or thread is None or self._process != os.getpid():
+            return None
+        jobs.put(None)
+        return thread
+
+    def close_before_fork(self) -> None:
+        """Wait until the connection is closed, which a fork must not inherit."""
+        thread = self._stop()
+        if thread is not None:
+            thread.join()
+
+
+# A child that inherits an open SQLite file believes to hold its parent's locks, and takes none of its own.
+_workers: WeakSet[Worker] = WeakSet()
+
+
+def _close_all() -> None:
+    for worker in list(_workers):
+        worker.close_before_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(before=_close_all)
 
 
 # -- in the thread ------------------------------------------------------------------------------
@@ -114,10 +141,20 @@ def _waiting(jobs: _Queue) -> tuple[list[_Job], bool]:
 
 
 def _run(connection: sqlite3.Connection, batch: list[_Job]) -> list[_Outcome]:
-    """Do all in one transaction; where the database itself refuses, each in one of its own."""
-    writes = any(job.writes for job in batch)
+    """Do what reads, which waits for nobody, and then all that writes in one transaction."""
+    reads, writes = ([job for job in batch if job.writes is kind] for kind in (False, True))
+    return [*_together(connection, reads, "BEGIN"), *_together(connection, writes, "BEGIN IMMEDIATE")]
+
+
+def _together(connection: sqlite3.Connection, batch: list[_Job], begin: str) -> list[_Outcome]:
+    """Do jobs in one transaction; where one of them makes it fail, each in one of its own."""
+    if not batch:
+        return []
     try:
-        connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+        connection.execute(begin)
+    except sqlite3.Error as problem:
+        return [(job, None, problem) for job in batch]
+    try:
         outcomes = [_outcome(connection, job) for job in batch]
         connection.execute("COMMIT")
     except Exception as problem:  # noqa: BLE001  (those who wait are told; the connection must be clean)
@@ -125,7 +162,7 @@ def _run(connection: sqlite3.Connection, batch: list[_Job]) -> list[_Outcome]:
             connection.rollback()
         if len(batch) == 1:
             return [(batch[0], None, problem)]
-        return [outcome for job in batch for outcome in _run(connection, [job])]
+        return [outcome for job in batch for outcome in _together(connection, [job], begin)]
     return outcomes
 
 
@@ -162,10 +199,9 @@ def _explained(problem: BaseException, name: str) -> BaseException:
     """An error as ours, saying what to do."""
     if isinstance(problem, SessionManagerError):
         return problem
-    if not isinstance(problem, sqlite3.Error | OSError):
-        return problem
     code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
-    advice = _ADVICE.get(code, str(problem))
+    # Not the error's own text, which may quote what is stored.
+    advice = _ADVICE.get(code, getattr(problem, "sqlite_errorname", type(problem).__name__))
     error = StorageError(f"SQLite could not use {name}: {advice}")
     error.__cause__ = problem
     return error

@@ -1,20 +1,24 @@
 -- Append events: those that are stored already change nothing; the others are stored all at once.
 -- Everything is checked before the first write, because a script is not rolled back.
 -- KEYS[1] the conversation   KEYS[2] the sandbox's index, where it may be in the same step
--- ARGV    session id, lifetime in ms or '', revision that it must be at or '',
+-- ARGV    session id, lifetime in ms or '', which session of that id it must be or '', revision that it
+--         must be at or '',
 --         then of each event: id, body, and what it adds to which counters, as JSON
 -- Gives 'added', the count of events before, the revision after, how many were new, and whether what
 -- lies beside the conversation is due to be renewed, in one line: many replies a second are parsed.
-local key, id, lives, only_at = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local key, id, lives, born, only_at = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local n = redis.call('HGET', key, 's:' .. id)
 if not n then
   return {'not here', redis.call('HGET', key, 'in') or ''}
 end
-local state = redis.call('HMGET', key, n .. ':count', n .. ':revision', n .. ':counters', 'renewed')
+local state = redis.call('HMGET', key, n .. ':count', n .. ':revision', n .. ':counters', 'renewed', n .. ':born')
+if born ~= '' and born ~= state[5] then
+  return {'not here', ''}
+end
 local count, revision = tonumber(state[1]), tonumber(state[2])
 
 local new = {}
-for i = 4, #ARGV, 3 do
+for i = 5, #ARGV, 3 do
   local at = redis.call('HGET', key, n .. '#' .. ARGV[i])
   if not at then
     new[#new + 1] = i

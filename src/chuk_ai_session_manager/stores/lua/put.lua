@@ -2,7 +2,7 @@
 -- KEYS[1] the conversation   KEYS[2] the sandbox's index, where it may be in the same step
 -- ARGV    session id, lifetime in ms or '', the revision it must be at ('' for a new session),
 --         the id of the segment that it follows or '', its own id as JSON, 1 if it counts as written to,
---         the conversation of its parent or '', what tells a new session from others that had its id,
+--         the conversation of its parent or '', what tells the session from others that had its id,
 --         number of header fields, and each one's name and JSON,
 --         counters as JSON or '', how many of the oldest events stay, number of ids of stored events
 --         that go, those ids, then of each event that comes: id, body
@@ -13,6 +13,9 @@ local is_new = redis.call('EXISTS', key) == 0
 local before
 
 if expected == '' then
+  if n and redis.call('HGET', key, n .. ':born') == ARGV[8] then
+    return {'put'}  -- it is this one: the reply was lost
+  end
   if n or redis.call('HGET', key, 'in') then
     return {'taken'}
   end
@@ -20,6 +23,10 @@ if expected == '' then
     before = redis.call('HGET', key, 's:' .. follows)
     if not before then
       return {'not here', ''}
+    end
+    if not (redis.call('HGET', key, before .. ':child_ids') and
+        tonumber(redis.call('HGET', key, before .. ':revision'))) then
+      return {'damaged'}
     end
   end
   n = redis.call('HINCRBY', key, 'segments', 1) - 1
@@ -33,9 +40,9 @@ else
   if not n then
     return {'not here', redis.call('HGET', key, 'in') or ''}
   end
-  local state = redis.call('HMGET', key, n .. ':count', n .. ':revision', n .. ':rewrites')
+  local state = redis.call('HMGET', key, n .. ':count', n .. ':revision', n .. ':rewrites', n .. ':born')
   count, revision, rewrites = tonumber(state[1]), tonumber(state[2]), tonumber(state[3])
-  if revision ~= tonumber(expected) then
+  if revision ~= tonumber(expected) or state[4] ~= ARGV[8] then
     return {'moved'}
   end
 end
