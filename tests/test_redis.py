@@ -160,7 +160,8 @@ class TestBeside:
                 await Session.create(f"new-{number}", store=store)
                 await asyncio.sleep(0.001)
             index = redis_server.command("ZRANGE", f"casm:{{{sandbox}}}:index", "0", "-1")
-            assert not [name for name in index if name.startswith("old-")]
+            # They are looked at by chance: not all of them were, but they do not pile up.
+            assert len([name for name in index if name.startswith("old-")]) < 10
 
     async def test_whose_a_session_is_decides_who_lists_it(self, redis_server: RedisServer) -> None:
         async with RedisStore(redis_server.url, sandbox_id=uuid4().hex) as store:

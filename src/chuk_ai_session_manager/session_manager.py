@@ -605,10 +605,11 @@ class SessionManager:
                 session = await live_segment(session, home)  # others may have gone on meanwhile
                 if is_full(session, self._token_threshold, self._max_turns_per_segment):
                     following, was_made_here = await open_next_segment(session, home)
-                    if not was_made_here:  # it may be full, or have one after it, by now
-                        session = following
+                    if was_made_here:
+                        closed.append(session)
+                    elif following.id != session.id:  # a stand-in for a store may answer anything
+                        session = following  # which may be full, or have one after it, by now
                         continue
-                    closed.append(session)
                     session = following
             events = [draft.event for draft in drafts]
             try:
