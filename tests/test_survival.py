@@ -582,19 +582,22 @@ class Cancelling:
         """Begin it and cancel it; whether it was done before."""
         task = asyncio.create_task(work)
         self._number += 1
+        # By a thread: the event loop itself waits no less than a millisecond.
+        cancel = asyncio.get_running_loop().call_soon_threadsafe, [task.cancel]
+        timer = threading.Timer(RANDOM.uniform(0, 1.2 * self._usual), *cancel)
         if self._number % 2:
             for _ in range(self._number % 16):
                 await asyncio.sleep(0)
             task.cancel()
         else:
-            # The event loop itself waits no less than a millisecond.
-            cancel = asyncio.get_running_loop().call_soon_threadsafe, [task.cancel]
-            threading.Timer(RANDOM.uniform(0, 1.2 * self._usual), *cancel).start()
+            timer.start()
         try:
             await task
         except asyncio.CancelledError:
             self.cancelled += 1
             return False
+        finally:
+            timer.cancel()
         return True
 
 

@@ -20,9 +20,9 @@ from .base import EventStore, RecordProvider
 if TYPE_CHECKING:
     from chuk_sessions import SessionManager as ChukSessionManager
 
-# What chuk-sessions does with no lifetime; and its least, which it does not write at or below a second.
+# What chuk-sessions does with no lifetime; and more than it cuts off, or does not write at all.
 _FOR_EVER_HOURS = 876_000.0
-_LEAST_SECONDS = 2.0
+_MORE_SECONDS = 2.0
 # Says that a record is of a session of ours; the original's records said so too.
 _SESSION_TYPE = "ai_session_manager"
 
@@ -63,13 +63,14 @@ class Lifecycle:
             await manager.allocate_session(
                 session_id=session_id,
                 user_id=user_id,
-                # Longer than the session's, which is renewed here only when a 20th of it has passed.
-                ttl_hours=max(self._hours * 1.1, _LEAST_SECONDS / 3600),  # type: ignore[arg-type]
+                # Longer than the session's, which is renewed here only when a 20th of it has passed;
+                # and chuk-sessions cuts to whole seconds.
+                ttl_hours=self._hours * 1.1 + _MORE_SECONDS / 3600,  # type: ignore[arg-type]
                 custom_metadata={"session_type": _SESSION_TYPE, "layout": 2},
             )
         except Exception as problem:
             if isinstance(problem.__cause__, StorageError):
-                raise problem.__cause__ from problem
+                raise StorageError(str(problem.__cause__)) from problem.__cause__
             raise StorageError(f"chuk-sessions could not enter session {session_id}") from problem
 
     async def keep(self, session_id: str, seconds: float) -> None:
@@ -77,7 +78,9 @@ class Lifecycle:
         manager = await self._ready()
         record = await manager.get_session_info(session_id)
         if record is not None:
-            more = seconds - (_moment(record["expires_at"]) - datetime.now(UTC)).total_seconds()
+            more = (
+                seconds + _MORE_SECONDS - (_moment(record["expires_at"]) - datetime.now(UTC)).total_seconds()
+            )
             if more > 0 and seconds < _FOR_EVER_HOURS * 3600:
                 await manager.extend_session_ttl(session_id, more / 3600)  # type: ignore[arg-type]
 

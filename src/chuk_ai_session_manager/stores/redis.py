@@ -58,6 +58,8 @@ _LISTED_AT_ONCE = 1_000
 _BESIDE = 2
 # Places of segments that are remembered: a bound to the memory it takes.
 _PLACES_KEPT = 10_000
+# Event ids in an error: enough to find the others by.
+_IDS_NAMED = 5
 # Every so many new sessions, as many entries of the index are looked at whether they still are.
 _SWEEP_EVERY = 64
 
@@ -94,6 +96,7 @@ class RedisStore(DurableStore):
         self._places: dict[str, str] = {}
         self._created = 0
         self._renewing: set[str] = set()
+        self._importing: set[str] = set()
         self._beside: set[asyncio.Task[None]] = set()
         self.record_provider = _Records(self._link)
         self.lifecycle = Lifecycle(self.record_provider, sandbox_id, ttl_hours)
@@ -145,10 +148,7 @@ class RedisStore(DurableStore):
         send = send or self._link.call
         place = self._places.get(session_id, session_id)
         for _ in range(3):
-            try:
-                answer = await send(command(self._key(place)))
-            except StorageError as problem:
-                raise StorageError(f"Session {session_id}: {problem}") from problem.__cause__
+            answer = await self._named(session_id, send(command(self._key(place))))
             if not isinstance(answer, list):
                 return _text(answer).split()
             if _text(answer[0]) != "not here":
@@ -163,6 +163,14 @@ class RedisStore(DurableStore):
                 self._places.pop(session_id, None)
                 place = session_id
         return None
+
+    @staticmethod
+    async def _named(session_id: str, answer: Awaitable[Any]) -> Any:
+        """An answer, whose error names the session."""
+        try:
+            return await answer
+        except StorageError as problem:
+            raise StorageError(f"Session {session_id} is not to be reached. {problem}") from problem.__cause__
 
     def _remember(self, session_id: str, place: str) -> None:
         if len(self._places) >= _PLACES_KEPT:
@@ -193,7 +201,11 @@ class RedisStore(DurableStore):
                 bodies, at, version = [], start, None
                 continue
             version = (stored.born, stored.rewrites)
-            bodies += [_text(chunk) for chunk in answer[2]]
+            try:
+                bodies += [_text(chunk) for chunk in answer[2]]
+            except UnicodeDecodeError:
+                damage = f"Session {session_id} is damaged: an event of it is no text"
+                raise StorageError(damage) from None  # the cause quotes it
             at = int(answer[3])
             if start is None or at >= stored.count:
                 stored.start = stored.count if start is None else min(start, stored.count)
@@ -203,14 +215,7 @@ class RedisStore(DurableStore):
     async def _add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
     ) -> Appended | None:
-        arguments: list[Any] = [session_id, self._lives or "", born, "" if only_at is None else only_at]
-        for event in events:
-            arguments += (event.id, event.body, dump_counters(event.counters))
-
-        def command(key: str) -> Command:
-            return _ADD(self._keys(key), *arguments)
-
-        answer = await self._at_place(session_id, command, self._link.call_together)
+        answer = await self._sent(session_id, events, born, only_at)
         if answer is None:
             if await self._import_original(session_id):
                 return await self._add(session_id, events, born, only_at)
@@ -221,12 +226,36 @@ class RedisStore(DurableStore):
         if kind == "conflict":
             others = self._but(session_id, events, _text(answer[1]), _text(answer[2]))
             return await self._add(session_id, others, born, only_at)
+        if kind != "added":
+            is_newer = kind == "newer"
+            raise (
+                newer_schema(f"Session {session_id}", int(answer[1]))
+                if is_newer
+                else damaged_header(session_id)
+            )
         if self._link.is_cluster:
             await self._link.call_together(_TOUCH([self._index], session_id))
         if int(answer[4]) and session_id not in self._renewing:
             self._renewing.add(session_id)
             self._do_beside(self._renew(session_id), f"what lies beside session {session_id} was not renewed")
         return Appended(int(answer[1]), int(answer[2]), int(answer[3]))
+
+    async def _sent(
+        self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
+    ) -> list[Any] | None:
+        """The answer to an append; its error names the events, for a retry."""
+        arguments: list[Any] = [session_id, self._lives or "", born, "" if only_at is None else only_at]
+        for event in events:
+            arguments += (event.id, event.body, dump_counters(event.counters))
+
+        def command(key: str) -> Command:
+            return _ADD(self._keys(key), *arguments)
+
+        try:
+            return await self._at_place(session_id, command, self._link.call_together)
+        except StorageError as problem:
+            ids = ", ".join(event.id for event in events[:_IDS_NAMED])
+            raise StorageError(f"{problem} (event {ids})") from problem.__cause__
 
     @staticmethod
     def _but(session_id: str, events: Sequence[EncodedEvent], known: str, body: str) -> list[EncodedEvent]:
@@ -237,7 +266,7 @@ class RedisStore(DurableStore):
         return [replace(each, body=body) if each is event else each for each in events]
 
     async def _create(self, session: AnySession, change: Change) -> bool:
-        if await self._import_original(session.id):
+        if session.id not in self._importing and await self._import_original(session.id):
             return False
         # What lies beside it first: a crash in between leaves a record of nothing, which expires.
         await self.lifecycle.enter(session.id, session.user_id)
@@ -261,7 +290,7 @@ class RedisStore(DurableStore):
             if _text(await self._link.call(_POINT([here], session.id, parent, lives))) == "taken":
                 return False
             command = self._put(self._key(parent), session.id, change, follows=session.parent_id or "")
-            answer = await self._link.call(command)
+            answer = await self._named(session.id, self._link.call(command))
             if _text(answer[0]) == "damaged":
                 raise damaged_header(session.parent_id or "")
             if _text(answer[0]) != "not here":
@@ -270,7 +299,7 @@ class RedisStore(DurableStore):
             await self._link.call(("UNLINK", here))  # the parent is gone meanwhile
             parent = None
         command = self._put(self._key(session.id), session.id, change, parent=parent or "")
-        answer = await self._link.call(command)
+        answer = await self._named(session.id, self._link.call(command))
         if _text(answer[0]) == "taken" and await self._place_of(session.id) is None:
             # By a pointer to a conversation that expired.
             await self._link.call(("HDEL", self._key(session.id), "in"))
@@ -313,7 +342,9 @@ class RedisStore(DurableStore):
     async def _place_of(self, session_id: str) -> str | None:
         """The id of the first session of a session's conversation; `None` where there is no such session."""
         found = await self._at_place(session_id, partial(_peek_command, session_id))
-        return None if found is None else self._places.get(session_id, session_id)
+        if found is None:
+            return session_id if await self._import_original(session_id) else None
+        return self._places.get(session_id, session_id)
 
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it."""
@@ -475,7 +506,7 @@ class RedisStore(DurableStore):
     ) -> AsyncIterator[list[tuple[int, str]]]:
         """Entries of the index after a place in it, newest first, so many at a time."""
         if lists:
-            sets = [{_text(each) for each in await self._link.call(("SMEMBERS", key))} for key in lists]
+            sets = [{_name(each) for each in await self._link.call(("SMEMBERS", key))} for key in lists]
             ids = list(set.intersection(*sets))
             scores = await self._link.call(("ZMSCORE", self._index, *ids)) if ids else []
             rows = [
@@ -505,7 +536,7 @@ class RedisStore(DurableStore):
                     "WITHSCORES",
                 )
             )
-            rows = [(int(float(score)), _text(each)) for each, score in _pairs(answer)]
+            rows = [(int(float(score)), _name(each)) for each, score in _pairs(answer)]
             yield [row for row in rows if before is None or row < before]
             if len(rows) < at_once:
                 return
@@ -550,7 +581,7 @@ class RedisStore(DurableStore):
     async def _sweep(self) -> None:
         """Take some entries of sessions that expired out of the index, so that it does not grow for ever."""
         answer = await self._link.call(("ZRANDMEMBER", self._index, _SWEEP_EVERY * 2, "WITHSCORES"))
-        rows = [(int(float(score)), _text(each)) for each, score in _pairs(answer)]
+        rows = [(int(float(score)), _name(each)) for each, score in _pairs(answer)]
         await self._still_there(rows, None, None)
 
     # -- what the original wrote ----------------------------------------------------------------
@@ -566,7 +597,11 @@ class RedisStore(DurableStore):
             raise damaged_header(session_id) from problem
         if session.id != session_id:
             return False
-        await self._store_new(session)  # or another process just did
+        self._importing.add(session_id)
+        try:
+            await self._store_new(session)  # or another process just did
+        finally:
+            self._importing.discard(session_id)
         await self.lifecycle.drop_original(session_id)
         return True
 
@@ -608,6 +643,11 @@ def _quoted(text: str) -> str:
 
 def _text(value: Any) -> str:
     """A reply as text, also from a client that decodes replies itself."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _name(value: Any) -> str:
+    """A member of a list of sessions as text; what is none is no session's id."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -225,6 +225,7 @@ def _connect(path: str, busy_timeout: float) -> sqlite3.Connection:
     if path != ":memory:" and not Path(path).exists():
         # Before SQLite does, whose mode would be the process's umask; its other files take this one's.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    _make_writable_alike(path)
     connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
     # SQLite's own error for what is no UTF-8 quotes it.
     connection.text_factory = bytes.decode
@@ -236,34 +237,42 @@ def _connect(path: str, busy_timeout: float) -> sqlite3.Connection:
     return connection
 
 
+def _make_writable_alike(path: str) -> None:
+    """Let SQLite's own files be writable where the file is.
+
+    Made while that was read-only, they are read-only, and stay so when it is not any more.
+    """
+    for beside in (Path(f"{path}-wal"), Path(f"{path}-shm")):
+        if beside.exists() and os.access(path, os.W_OK) and not os.access(beside, os.W_OK):
+            with suppress(OSError):  # somebody else's: SQLite says what it thinks of it
+                beside.chmod(Path(path).stat().st_mode)
+
+
 def _set_up(connection: sqlite3.Connection, path: str, busy_timeout: float) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    is_empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+    if application != _APPLICATION_ID and not (is_empty and version == 0):
+        raise StorageError(f"{path} is another application's database: name a file of its own")
+    if version > SCHEMA:
+        raise newer_schema(path, version)
     # Readers do not wait for the writer, nor it for them. It stays so in the file.
     _retried(lambda: connection.execute("PRAGMA journal_mode = WAL"), busy_timeout)
     # A commit that was acknowledged survives a power cut; NORMAL would lose the last ones.
     connection.execute("PRAGMA synchronous = FULL")
-    with closing(connection.execute("PRAGMA user_version")) as cursor:
-        version = cursor.fetchone()[0]
-    if version == 0:
+    if is_empty:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            _make_tables(connection, path)
+            _make_tables(connection)
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()
             raise
-        return
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    if application != _APPLICATION_ID:
-        raise StorageError(f"{path} is another application's database: name a file of its own")
-    if version > SCHEMA:
-        raise newer_schema(path, version)
 
 
-def _make_tables(connection: sqlite3.Connection, path: str) -> None:
+def _make_tables(connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA user_version").fetchone()[0]:
         return  # by another process, meanwhile
-    if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        raise StorageError(f"{path} is another application's database: name a file of its own")
     for statement in _SCHEMA.split(";\n"):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -331,16 +340,16 @@ def _read(sandbox: str, session_id: str, start: int | None, db: sqlite3.Connecti
     if row is None:
         return None
     start = row.count if start is None else min(start, row.count)
-    bodies = [
-        body
-        for (body,) in db.execute(
-            "SELECT body FROM events WHERE session = ? AND number >= ? ORDER BY number", (row.key, start)
-        )
-    ]
+    query = "SELECT body FROM events WHERE session = ? AND number >= ? ORDER BY number"
+    try:
+        bodies = [body for (body,) in db.execute(query, (row.key, start))]
+        chunks = [",".join(bodies[at : at + CHUNK]) for at in range(0, len(bodies), CHUNK)]
+    except (UnicodeDecodeError, TypeError):
+        # Without the cause, which quotes it.
+        raise StorageError(f"Session {session_id} is damaged: an event of it is no text") from None
     if len(bodies) != row.count - start:
         missing = row.count - start - len(bodies)
         raise StorageError(f"Session {session_id} is damaged: {missing} events are missing")
-    chunks = [",".join(bodies[at : at + CHUNK]) for at in range(0, len(bodies), CHUNK)]
     header, counters = row.read_header(), row.read_counters()
     return StoredSession(
         session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks

@@ -120,6 +120,9 @@ def _serve(jobs: _Queue, connect: Callable[[], sqlite3.Connection], name: str) -
         except Exception as problem:  # noqa: BLE001  (whatever it is, those who wait are told)
             outcomes = [(job, None, _explained(problem, name)) for job in batch]
         _hand_over(outcomes, name)
+        if connection is not None and any(_spoils(problem) for _, _, problem in outcomes):
+            connection.close()
+            connection = None  # it would go on so when the cause is gone
         del batch, outcomes
     if connection is not None:
         connection.close()
@@ -205,6 +208,16 @@ def _explained(problem: BaseException, name: str) -> BaseException:
     error = StorageError(f"SQLite could not use {name}: {advice}")
     error.__cause__ = problem
     return error
+
+
+def _spoils(problem: BaseException | None) -> bool:
+    """Whether a connection that met with this is no use any more."""
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
 
 
 _ADVICE = {

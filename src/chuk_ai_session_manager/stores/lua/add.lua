@@ -11,11 +11,19 @@ local n = redis.call('HGET', key, 's:' .. id)
 if not n then
   return {'not here', redis.call('HGET', key, 'in') or ''}
 end
-local state = redis.call('HMGET', key, n .. ':count', n .. ':revision', n .. ':counters', 'renewed', n .. ':born')
+local state = redis.call('HMGET', key, n .. ':count', n .. ':revision', n .. ':counters', 'renewed', n .. ':born',
+  'schema')
 if born ~= '' and born ~= state[5] then
   return {'not here', ''}
 end
+if (tonumber(state[6]) or 0) > 1 then
+  return {'newer', state[6]}
+end
 local count, revision = tonumber(state[1]), tonumber(state[2])
+local readable, counters = pcall(cjson.decode, state[3])
+if not (count and revision and readable and type(counters) == 'table') then
+  return {'damaged'}
+end
 
 local new = {}
 for i = 5, #ARGV, 3 do
@@ -36,7 +44,6 @@ if only_at ~= '' and only_at ~= state[2] then
   return {'moved'}
 end
 
-local counters = cjson.decode(state[3])
 for at, i in ipairs(new) do
   for name, more in pairs(cjson.decode(ARGV[i + 2])) do
     local sum = tonumber(counters[name] or 0)
