@@ -288,7 +288,7 @@ class TestDown:
 
 class TestPaused:
     async def test_an_append_says_that_its_outcome_is_unknown_and_a_retry_does_it_once(
-        self, server: RedisServer, store: RedisStore, hasty: RedisStore
+        self, server: RedisServer, store: RedisStore, hasty: RedisStore, fresh: RedisStore
     ) -> None:
         session = await begin(store)
         await at_last(lambda: hasty.append(session, [said(id="warm")]))
@@ -302,10 +302,10 @@ class TestPaused:
         server.resume()
         await at_last(lambda: hasty.append(session, events))
         await store.append(session, events)
-        assert sorted(await stored(store)) == sorted(["e0", "e1", "e2", "warm", *(one.id for one in events)])
+        assert sorted(await stored(fresh)) == sorted(["e0", "e1", "e2", "warm", *(one.id for one in events)])
 
     async def test_a_manager_says_so_too_and_goes_on(
-        self, server: RedisServer, store: RedisStore, hasty: RedisStore
+        self, server: RedisServer, store: RedisStore, hasty: RedisStore, fresh: RedisStore
     ) -> None:
         sm = SessionManager("s", store=hasty)
         await at_last(lambda: sm.user_says("first"))
@@ -316,13 +316,13 @@ class TestPaused:
             await in_time(sm.get_messages_for_llm())
         server.resume()
         await at_last(lambda: sm.user_says("last"))
-        texts = await messages(store)
+        texts = await messages(fresh)
         assert texts.count(CANARY) <= 1
         assert [text for text in dict.fromkeys(texts) if text != CANARY] == ["first", "last"]
-        await stored(store)
+        await stored(fresh)
 
     async def test_what_waits_together_is_told_each_for_itself(
-        self, server: RedisServer, store: RedisStore, hasty: RedisStore
+        self, server: RedisServer, store: RedisStore, hasty: RedisStore, fresh: RedisStore
     ) -> None:
         session = await begin(store)
         events = [said(id=f"paused-{number}") for number in range(20)]
@@ -336,7 +336,7 @@ class TestPaused:
         server.resume()
         for event in events:
             await at_last(lambda event=event: hasty.append(session, [event]))  # type: ignore[misc]
-        assert len(await stored(store)) == 3 + 20
+        assert len(await stored(fresh)) == 3 + 20
 
 
 class LosingReplies:
@@ -378,7 +378,7 @@ class TestLostReplies:
         "use", ["append", "only_if_current", "save", "create", "state", "says", "delete"]
     )
     async def test_what_was_done_already_is_done_once_and_succeeds(
-        self, server: RedisServer, store: RedisStore, use: str
+        self, server: RedisServer, store: RedisStore, fresh: RedisStore, use: str
     ) -> None:
         session = await begin(store)
         proxy = LosingReplies(server.port)
@@ -389,16 +389,16 @@ class TestLostReplies:
                 assert mine is not None
                 await in_time(self._use(use, far, mine, proxy))
                 assert proxy.lost
-        read = await store.get("new" if use == "create" else "s")
+        read = await fresh.get("new" if use == "create" else "s")
         if use == "delete":
             assert read is None
             return
         assert read is not None
         expected = {"create": 1, "state": 3}.get(use, 4)
-        assert len(await stored(store, read.id)) == expected
+        assert len(await stored(fresh, read.id)) == expected
         assert read.state == ({"step": 1} if use == "state" else {})
         assert [event.message for event in read.events] == [CANARY] * expected
-        assert await store.get("s") == (session if use == "create" else read)
+        assert await fresh.get("s") == (session if use == "create" else read)
 
     async def _use(self, use: str, far: RedisStore, mine: Session[Any], proxy: LosingReplies) -> None:
         match use:

@@ -193,6 +193,9 @@ def setup_chuk_sessions_storage(
 ) -> SessionStorage:
     """Replace the default store. Sessions of the one before stay with whoever holds that.
 
+    `CHUK_SANDBOX_ID` is not looked at; and the default here is another tenant than the one of a process
+    that never calls this, "chuk-ai-session-manager". Both are as they ever were.
+
     Raises:
         InvalidInput: an empty sandbox, or a lifetime that is not above 0.
     """
@@ -223,6 +226,8 @@ def configure_storage(
     sandbox_id: str = DEFAULT_SANDBOX_ID, default_ttl_hours: float | None = DEFAULT_TTL_HOURS
 ) -> bool:
     """Replace the default store; it opens on first use, and says then if it cannot.
+
+    The tenant is the one named here, whatever `CHUK_SANDBOX_ID` says.
 
     Returns:
         `True`.

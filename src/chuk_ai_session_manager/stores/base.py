@@ -100,7 +100,8 @@ class EventStore(ABC):
     async def save(self, session: AnySession) -> None:
         """Store the whole session as it is now.
 
-        What others appended to it since this object was read stays.
+        What others appended to it since this object was read stays. An object that no store handed out
+        replaces whatever is stored under its id.
 
         Raises:
             SessionNotFound: the store handed it out, and it expired or was deleted since.

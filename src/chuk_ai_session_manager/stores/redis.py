@@ -74,7 +74,8 @@ class RedisStore(DurableStore):
         address: a URL, as `open_store` takes it; or a `redis.asyncio` client, which is never closed here.
         sandbox_id: the tenant; sessions of another one do not exist here.
         ttl_hours: hours that a conversation lives after the last write to it; `None` for ever.
-        timeout: seconds for each operation, tries after a lost connection included.
+        timeout: seconds that a round trip may take, tries after a lost connection included. Most calls
+            are one; reading a long session takes one for each megabyte.
 
     Raises:
         InvalidInput: an empty sandbox, or a number that cannot be right.
