@@ -17,7 +17,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -186,6 +186,10 @@ class Link:
         here = self._places.pop(asyncio.get_running_loop(), None)
         if here is not None and here.client is not self._address:
             await here.client.aclose()
+            pool = getattr(here.client, "connection_pool", None)  # a Cluster's client has none
+            if isinstance(pool, SentinelConnectionPool):
+                for sentinel in pool.sentinel_manager.sentinels:  # which the client does not close
+                    await sentinel.aclose()
 
     def _here(self) -> _Here:
         if self._process != os.getpid():  # a fork must not share sockets with its parent
