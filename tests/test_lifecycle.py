@@ -528,7 +528,7 @@ for words in sys.argv[1:]:
 
 
 def imported(*uses: str) -> list[str]:
-    """The chuk packages that a process has imported after each use of a store: its URL, and a session's id."""
+    """The chuk packages that a process has imported after each use of a store: URL and session id."""
     done = subprocess.run(
         [sys.executable, "-c", USE, *uses],
         check=True,

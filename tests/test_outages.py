@@ -759,13 +759,12 @@ class TestCluster:
             async with RedisStore(cluster.url, timeout=1) as store:
                 sessions: list[Session[Any]] = [Session(id=f"s{number}") for number in range(12)]
                 for session in sessions:  # on all masters
-                    await at_last(lambda session=session: store.save(session))  # type: ignore[misc]
+                    await at_last(partial(store.save, session))
                 cluster.nodes[0].pause()
                 events = {session.id: said() for session in sessions}
                 async with asyncio.TaskGroup() as tasks:
                     for session in sessions:
-                        append = store.append, session, [events[session.id]]
-                        tasks.create_task(at_last(partial(*append)))
+                        tasks.create_task(at_last(partial(store.append, session, [events[session.id]])))
                 for session in sessions:
                     assert await stored(store, session.id) == [events[session.id].id]
             cluster.nodes[0].resume()

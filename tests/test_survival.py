@@ -586,7 +586,7 @@ class Cancelling:
         cancel = asyncio.get_running_loop().call_soon_threadsafe, [task.cancel]
         timer = threading.Timer(RANDOM.uniform(0, 1.2 * self._usual), *cancel)
         if self._number % 2:
-            for _ in range(self._number % 16):
+            for _ in range(self._number % 8):
                 await asyncio.sleep(0)
             task.cancel()
         else:
@@ -640,7 +640,7 @@ class TestCancellation:
             if at:
                 maybe.discard(name)
                 expected += [name] * (name not in expected)
-        assert cancelling.cancelled > 10
+        assert cancelling.cancelled > 5
         texts = [event.message for event in await intact(fresh, "s")]
         assert sorted(texts) == sorted(expected * 2)
         assert [event.id for event in session.events] == [event.id for event in await intact(store, "s")]
@@ -671,7 +671,7 @@ class TestCancellation:
                 await sm.user_says(f"next-{number}")
                 said.append(f"next-{number}")
             texts = [str(event.message) for event in await intact(store, "s")]
-            assert cancelling.cancelled > 10
+            assert cancelling.cancelled > 5
             assert [text for text in texts if text in said] == said
             assert all(text.startswith("cut-") for text in texts if text not in said)
             assert [row["content"] for row in await sm.get_conversation()] == texts
@@ -693,4 +693,4 @@ class TestCancellation:
                     session_id[1],
                     50,
                 )
-            assert cancelling.cancelled > 10
+            assert cancelling.cancelled > 5

@@ -372,7 +372,10 @@ def make_client(url: str, timeout: float) -> Client:
     if parsed.tls:
         options["ssl"] = True
     if parsed.service:
-        watching = {name: value for name, value in options.items() if name.startswith(("socket_", "ssl"))}
+        watching = {name: value for name, value in options.items() if name.startswith("ssl")}
+        # Asked in turn: one that hangs must leave time for the others.
+        each = timeout / (len(parsed.hosts) + 1)
+        watching |= {"socket_timeout": each, "socket_connect_timeout": each, "retry": Retry(NoBackoff(), 0)}
         sentinel = Sentinel(parsed.hosts, sentinel_kwargs=watching, **options)  # type: ignore[no-untyped-call]
         master: Redis = sentinel.master_for(parsed.service)
         return master
