@@ -381,6 +381,8 @@ def make_client(url: str, timeout: float) -> Client:
         return master
     if parsed.is_cluster:
         options.pop("db", None)  # a Cluster has only one
+        # Only by its own timeout does the client learn that a node hangs, and look for another master.
+        options["socket_timeout"] = timeout / 2
         return RedisCluster(startup_nodes=[ClusterNode(*host) for host in parsed.hosts], **options)
     host, port = parsed.hosts[0]
     return Redis(host=host, port=port, **options)
