@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import Place, place_on
 from servers import RedisCluster, RedisServer
 
 from chuk_ai_session_manager import pricing, session_storage
@@ -44,6 +45,12 @@ def redis_cluster() -> Iterator[RedisCluster]:
     """A cluster of three for all tests: each keeps to a sandbox of its own there."""
     with RedisCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A place of the test's own on the kind of store that it is parametrized with."""
+    return place_on(request.param, request, tmp_path)
 
 
 @pytest.fixture

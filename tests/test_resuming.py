@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from chat_rules import is_valid
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import InMemory, Place, in_memory_too
 
 from chuk_ai_session_manager import SessionManager
-from chuk_ai_session_manager.stores import MemoryStore
 
 STEPS = st.lists(
     st.tuples(
@@ -58,28 +60,49 @@ async def seen(sm: SessionManager) -> dict[str, Any]:
     }
 
 
-@settings(deadline=None, max_examples=60)
-@given(STEPS, st.booleans(), st.integers(1, 60), st.integers(1, 6))
+async def fold(messages: list[dict[str, Any]]) -> str:
+    """A summary that shows what it was made of."""
+    return " | ".join(str(row["content"])[-20:] for row in messages)
+
+
+@in_memory_too
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS, st.booleans(), st.integers(1, 60), st.integers(1, 6), st.sampled_from([None, fold]))
 def test_resuming_changes_nothing(
-    steps: list[tuple[str, str]], infinite: bool, token_threshold: int, max_turns: int
+    place: Place,
+    steps: list[tuple[str, str]],
+    infinite: bool,
+    token_threshold: int,
+    max_turns: int,
+    callback: Any,
 ) -> None:
     options: dict[str, Any] = {
         "infinite_context": infinite,
         "token_threshold": token_threshold,
         "max_turns_per_segment": max_turns,
+        "summary_callback": callback,
     }
+    # The same id, so that the segments have the same ones; and each of them in a store of its own.
+    first, second = replace_sandbox(place), replace_sandbox(place)
 
     async def compare() -> None:
-        stores = MemoryStore(), MemoryStore()
-        long_lived = SessionManager("same", store=stores[0], **options)
-        await long_lived.user_says("first")
-        await SessionManager("same", store=stores[1], **options).user_says("first")
-        for kind, text in steps:
-            await take(long_lived, kind, text)
-            await take(SessionManager("same", store=stores[1], **options), kind, text)
-            rows = await long_lived.get_messages_for_llm(include_tools=True)
-            assert is_valid(rows)
-        fresh = SessionManager("same", store=stores[1], **options)
-        assert await seen(fresh) == await seen(long_lived)
+        async with first.store() as store, second.store() as last:
+            long_lived = SessionManager("same", store=store, **options)
+            await long_lived.user_says("first")
+            await SessionManager("same", store=last, **options).user_says("first")
+            for kind, text in steps:
+                await take(long_lived, kind, text)
+                async with second.store() as opened:
+                    await take(SessionManager("same", store=opened, **options), kind, text)
+                assert is_valid(await long_lived.get_messages_for_llm(include_tools=True))
+            chain = await long_lived.get_session_chain()
+            for session_id in {chain[0], chain[len(chain) // 2], chain[-1]}:
+                if infinite or session_id == "same":
+                    fresh = SessionManager(session_id, store=last, create=False, **options)
+                    assert await seen(fresh) == await seen(long_lived)
 
     asyncio.run(compare())
+
+
+def replace_sandbox(place: Place) -> Place:
+    return InMemory() if isinstance(place, InMemory) else replace(place, sandbox=uuid4().hex)

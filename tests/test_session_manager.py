@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from chuk_ai_session_manager.exceptions import (
     StorageError,
     TokenLimitExceeded,
 )
-from chuk_ai_session_manager.models import EventSource, EventType, Session
+from chuk_ai_session_manager.models import EventSource, EventType, Session, SessionEvent
 from chuk_ai_session_manager.pricing import set_price
 from chuk_ai_session_manager.session_storage import get_backend
 from chuk_ai_session_manager.stores import MemoryStore
@@ -768,8 +768,8 @@ class TestInfiniteContext:
         rows = await sm.get_messages_for_llm()
         assert [row["role"] for row in rows] == ["system", "system", "user", "assistant"]
         assert rows[1]["content"] == (
-            "Previous conversation context: User discussed: What is the speed of light\n"
-            "User discussed: Who discovered penicillin"
+            "Previous conversation context: "
+            "User discussed: What is the speed of light; Who discovered penicillin"
         )
         assert rows[2]["content"] == "How high is Everest?"
 
@@ -928,10 +928,16 @@ class TestInfiniteContext:
         class FailingStore(MemoryStore):
             fails = False
 
-            async def get(self, session_id: str) -> Session[Any] | None:
+            async def append(
+                self,
+                session: Session[Any],
+                events: Sequence[SessionEvent[Any]],
+                *,
+                only_if_current: bool = False,
+            ) -> bool:
                 if self.fails:
                     raise StorageError("down")
-                return await super().get(session_id)
+                return await super().append(session, events, only_if_current=only_if_current)
 
         store = FailingStore()
 

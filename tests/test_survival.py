@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import sqlite3
 import statistics
@@ -12,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import count, groupby, pairwise, takewhile
 from multiprocessing.synchronize import Barrier
@@ -23,6 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
 import pytest
+from places import SPAWN, Place, everywhere, in_another_process, on_each, run, run_work
 from servers import PATIENCE, RedisServer, wait_until
 
 from chuk_ai_session_manager import (
@@ -39,7 +38,7 @@ from chuk_ai_session_manager import (
 )
 from chuk_ai_session_manager.models import EventSource, EventType
 from chuk_ai_session_manager.session_storage import get_backend
-from chuk_ai_session_manager.stores import EventStore, open_store
+from chuk_ai_session_manager.stores import EventStore
 from chuk_ai_session_manager.stores.redis import RedisStore
 
 P = ParamSpec("P")
@@ -47,57 +46,12 @@ T = TypeVar("T")
 
 RANDOM = Random()  # noqa: S311  (moments, not secrets)
 
-# Fresh interpreters: nothing is shared with the process of the tests but what is handed over.
-SPAWN = multiprocessing.get_context("spawn")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a store is, for processes that each open it for themselves."""
-
-    url: str
-    sandbox: str
-
-    def store(self) -> EventStore:
-        return open_store(self.url, sandbox_id=self.sandbox)
-
-
-@pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """A place of the test's own on the kind of store that it is parametrized with."""
-    match request.param:
-        case "sqlite":
-            url = f"sqlite:///{tmp_path / 'sessions.db'}"
-        case "redis":
-            url = request.getfixturevalue("redis_server").url
-        case _:
-            url = request.getfixturevalue("redis_cluster").url
-    return Place(url, uuid4().hex)
-
 
 @pytest.fixture
 def durable_server() -> Iterator[RedisServer]:
     """A server that has on disk what it acknowledged."""
     with RedisServer(aof=True) as server:
         yield server
-
-
-on_each = pytest.mark.parametrize("place", ["sqlite", "redis"], indirect=True)
-everywhere = pytest.mark.parametrize("place", ["sqlite", "redis", "cluster"], indirect=True)
-
-
-def in_another_process(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `work` gives in a process that begins and ends with it."""
-    with ProcessPoolExecutor(1, SPAWN) as pool:
-        return pool.submit(run_work, partial(work, *args, **kwargs)).result()
-
-
-def run(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    return run_work(partial(work, *args, **kwargs))
-
-
-def run_work(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    return asyncio.run(asyncio.wait_for(work(), PATIENCE))
 
 
 async def intact(store: EventStore, session_id: str) -> list[SessionEvent[Any]]:

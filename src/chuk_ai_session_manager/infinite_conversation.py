@@ -10,10 +10,11 @@ from .exceptions import InvalidInput, InvalidSessionOperation, session_not_found
 from .messages import ChatMessage, plain_messages
 from .models import EventSource, EventType, Session, SessionEvent
 from .models.session_event import content_of
-from .segments import context_row, is_full, live_segment, open_next_segment, segments_up_to
+from .notes import Notes
+from .segments import Closing, background_of, chain_of, is_full, live_segment, open_next_segment, read_all
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import EventStore, WholeSessionStore
-from .summaries import Summarizer, summaries_of, summary_event
+from .summaries import Summarizer, context_row
 from .validation import check_count, check_name, check_session_id, check_text
 
 __all__ = [
@@ -85,6 +86,7 @@ class InfiniteConversationManager:
         self.token_threshold = token_threshold
         self.max_turns_per_segment = max_turns_per_segment
         self.summarization_strategy = SummarizationStrategy(summarization_strategy)
+        self._closing = Closing()
 
     async def process_message(
         self,
@@ -139,8 +141,7 @@ class InfiniteConversationManager:
 
         following, was_made_here = await open_next_segment(session, home)
         if was_made_here:
-            summary, metadata = await Summarizer(summarise).summarise(session)
-            await home.append(session, [summary_event(summary, **metadata)])
+            await self._closing.close([session], home, Summarizer(summarise, of_each=True))
         return following.id
 
     async def build_context_for_llm(
@@ -154,11 +155,8 @@ class InfiniteConversationManager:
         """
         check_count(max_messages, 1, "max_messages", "build a context")
         home, session = await self._load(session_id)
-        context: list[ChatMessage] = []
-        if include_summaries:
-            summaries = summaries_of((await segments_up_to(session, home))[:-1])
-            if summaries:
-                context.append(context_row(" ".join(summaries)))
+        notes = (await background_of(session, home)).notes if include_summaries else Notes()
+        context = [context_row(str(notes))] if notes else []
         return context + plain_messages(session.events)[-max_messages:]
 
     async def get_session_chain(self, session_id: str) -> list[Session[Any]]:
@@ -168,7 +166,7 @@ class InfiniteConversationManager:
             SessionNotFound: there is no such session.
         """
         home, session = await self._load(session_id)
-        return await segments_up_to(session, home)
+        return [segment async for segment in read_all(await chain_of(session, home), home.get)]
 
     async def get_full_conversation_history(self, session_id: str) -> list[tuple[str, EventSource, Any]]:
         """What was said in all segments up to this one: role, source and content.

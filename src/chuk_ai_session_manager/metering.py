@@ -74,19 +74,22 @@ async def bill_estimated(
 
 
 async def _bill(draft: Draft, counts: dict[str, int]) -> None:
+    estimated = draft.reported is None
+    await bill(draft.event, draft.model, draft.provider, counts, estimated=estimated)
+
+
+async def bill(
+    event: SessionEvent[Any], model: str, provider: str, counts: dict[str, int], *, estimated: bool = False
+) -> None:
+    """Put the bill of a model call on the event that came of it."""
     await load_prices()
     priced = {name: tokens for name, tokens in counts.items() if name != "reasoning_tokens"}
-    cost = call_cost(draft.model, draft.provider, **priced)
-    draft.event.usage = CallUsage(
-        model=draft.model,
-        provider=draft.provider,
-        cost_usd=cost,
-        estimated=draft.reported is None,
-        **counts,
-    )
-    if draft.event.token_usage is not None:
-        # The call's cost, so that a session's costs are the sum of its events'; a question costs nothing yet.
-        draft.event.token_usage.estimated_cost_usd = cost
+    cost = call_cost(model, provider, **priced)
+    event.usage = CallUsage(model=model, provider=provider, cost_usd=cost, estimated=estimated, **counts)
+    # The call's cost, so that a session's costs are the sum of its events'; a question costs nothing yet.
+    if event.token_usage is None:
+        event.token_usage = TokenUsage(model=model, total_tokens=0)
+    event.token_usage.estimated_cost_usd = cost
 
 
 @dataclass(slots=True, frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Generator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 from .callbacks import call
-from .exceptions import SessionAlreadyExists, SessionManagerError, SessionNotFound, session_not_found
+from .exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
 from .messages import (
     ChatMessage,
     asked_of,
@@ -32,20 +33,22 @@ from .models.session import HomeStore, ancestors_of
 from .models.session_event import content_of
 from .models.session_totals import SessionTotals
 from .models.token_usage import usd
+from .notes import Notes
 from .segments import (
+    Background,
+    Closing,
     background_of,
-    context_row,
+    chain_of,
     create_session,
     is_full,
     live_segment,
     open_next_segment,
-    segments_up_to,
-    summary_before,
+    read_all,
 )
 from .session_prompt_builder import truncate_prompt_to_token_limit
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
-from .summaries import Summarizer, SummaryCallback, built_in_summary, summary_event
+from .summaries import Summarizer, SummaryCallback, context_row, noted
 from .tokens import DEFAULT_MODEL
 from .usage import read_usage
 from .validation import (
@@ -63,7 +66,8 @@ __all__ = ["ChukSessionsStore", "SessionManager", "get_backend"]
 
 logger = logging.getLogger(__name__)
 
-# How far back a tool result's call is looked for in a segment: results follow their calls closely.
+# How far back a tool result's call is looked for: results follow their calls closely.
+_SEGMENTS_SEARCHED = 3
 _EVENTS_SEARCHED = 1_000
 
 _STATS_TOTALS = (
@@ -108,8 +112,12 @@ class SessionManager:
         create: `False` lets writing to an unknown `session_id` be `SessionNotFound` too.
         token_limit: the most content tokens the conversation may have; what would exceed it is refused.
         cost_limit: the most its model calls may cost, in USD; what would exceed it is refused.
-        summary_callback: makes the summary of a full segment of its messages; sync or async.
-        summary_timeout: seconds that the callback has, before the built-in summary steps in.
+        summary_callback: makes the summary when a segment is full, of the summary so far and the messages
+            since; sync or async. It gives a text, or a model's response, whose usage is billed to the
+            conversation.
+        summary_timeout: seconds that the callback has, before the built-in summary steps in. The message
+            that opens the new segment waits up to 2 seconds for it, and no other call at all; until it is
+            there, the built-in one stands in.
         summary_max_tokens: the most tokens that the summary of all earlier segments may have.
 
     Raises:
@@ -182,6 +190,9 @@ class SessionManager:
         self._lengths = LengthCache()
         # The live segment's id, and the content tokens and USD of the segments before it.
         self._earlier: tuple[str, int, float] = ("", 0, 0.0)
+        # The live segment's id, and what it goes on from once that is final.
+        self._background: tuple[str, Background] = ("", Background())
+        self._closing = Closing()
 
     @property
     def session_id(self) -> str:
@@ -364,6 +375,10 @@ class SessionManager:
         self._summarizer.callback = callback
         return _Done()
 
+    async def wait_for_summaries(self) -> None:
+        """Wait for the summaries that this manager is still making; worth it before a program ends."""
+        await self._closing.finish()
+
     # -- reading --------------------------------------------------------------------------------
 
     async def get_messages_for_llm(
@@ -389,9 +404,9 @@ class SessionManager:
             StorageError: the store could not say.
         """
         home, session = await self._current()
-        summary, start = await self._background(home, session)
-        events = [*start, *session.events]
-        rows = self._preface(summary) if include_system else []
+        background = await self._background_of(home, session)
+        events = [*background.start, *session.events]
+        rows = self._preface(background) if include_system else []
         rows += (
             full_messages(events, include_system=include_system) if include_tools else plain_messages(events)
         )
@@ -414,7 +429,7 @@ class SessionManager:
             return [_said(event) for event in session.events if event.type == EventType.MESSAGE]
         return [
             _said(event) | {"session_id": segment.id} | _answerer(event)
-            for segment in await segments_up_to(session, home)
+            async for segment in read_all(await chain_of(session, home), home.get)
             for event in segment.events
             if event.type == EventType.MESSAGE
         ]
@@ -426,7 +441,7 @@ class SessionManager:
         if self._is_new and not self._initialized:
             return []
         home, session = await self._current(with_events=False)
-        return [segment.id for segment in await self._chain(home, session, with_events=False)]
+        return await chain_of(session, home)
 
     async def load_session_chain(self) -> None:
         """Open the conversation now; any other call does it too."""
@@ -447,9 +462,9 @@ class SessionManager:
             StorageError: the store could not say.
         """
         home, session = await self._current(with_events=False)
-        chain = await self._chain(home, session, with_events=False)
+        chain = await chain_of(session, home) if self._infinite_context else [session.id]
         covers_all = self._covers_all(include_all_segments)
-        segments = chain if covers_all else [session]
+        segments = await self._heads(home, session, chain) if covers_all else [session]
         totals = sum((segment.totals for segment in segments), SessionTotals())
         counted = totals.as_dict()
         stats: dict[str, Any] = {
@@ -465,7 +480,7 @@ class SessionManager:
             "infinite_context": self._infinite_context,
         }
         stats |= {name: counted[name] for name in _STATS_TOTALS}
-        return stats | ({"session_chain": [segment.id for segment in chain]} if covers_all else {})
+        return stats | ({"session_chain": chain} if covers_all else {})
 
     def _covers_all(self, include_all_segments: bool | None) -> bool:
         return self._infinite_context and include_all_segments is not False
@@ -572,9 +587,9 @@ class SessionManager:
             for batch in [[draft] for draft in drafts] if self._infinite_context else [drafts]:
                 session = await self._append(home, session, batch, closed)
             self._adopt(session)
-        # Outside the lock: a slow summary holds nobody up, and its callback may use this manager.
-        for segment in closed:
-            await self._summarise(home, segment)
+        if closed:
+            await self._summarise(home, closed)
+            self._earlier = ("", 0, 0.0)  # the summary may have cost something
         return session.id
 
     async def _keep_prompt(
@@ -647,28 +662,29 @@ class SessionManager:
             return
         segment: Session[Any] | None = await self._latest(home, session)
         earlier = ancestors_of(session, home)
-        while segment is not None and waiting:
+        for _ in range(_SEGMENTS_SEARCHED if self._infinite_context else 1):
+            if segment is None or not waiting:
+                return
             for event in reversed(segment.events[-_EVENTS_SEARCHED:]):
                 for made in calls_of(event.message):
                     if made.get("id") in waiting:
                         waiting.discard(made["id"])
                         results[made["id"]].update(asked_of(made))
-            segment = await anext(earlier, None) if self._infinite_context else None
+            segment = await anext(earlier, None)
 
-    async def _chain(
-        self, home: HomeStore, session: Session[Any], *, with_events: bool = True
-    ) -> list[Session[Any]]:
-        if not self._infinite_context:
-            return [session]
-        return await segments_up_to(session, home, with_events=with_events)
+    async def _heads(self, home: HomeStore, session: Session[Any], chain: list[str]) -> list[Session[Any]]:
+        """The segments up to a session, as far as their figures: without reading events."""
+        return [*[segment async for segment in read_all(chain[:-1], home.head)], session]
 
     async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Estimate the calls that no provider reported, and refuse what costs too much."""
 
         async def preface_length(model: str) -> int:
-            summary, start = await self._background(home, session)
-            lengths = [await self._lengths.length(row["content"], model) for row in self._preface(summary)]
-            return sum(lengths) + sum(event.token_usage.total_tokens for event in start if event.token_usage)
+            background = await self._known_background_of(home, session)
+            rows = self._preface(background)
+            lengths = [await self._lengths.length(row["content"], model) for row in rows]
+            usages = [event.token_usage for event in background.start if event.token_usage]
+            return sum(lengths) + sum(usage.total_tokens for usage in usages)
 
         await bill_estimated(drafts, session.total_tokens, preface_length)
         await self._check_limits(home, session, drafts)
@@ -677,46 +693,47 @@ class SessionManager:
         if not self._limits:
             return
         if self._infinite_context and self._earlier[0] != session.id:
-            earlier = (await segments_up_to(session, home, with_events=False))[:-1]
+            earlier = (await self._heads(home, session, await chain_of(session, home)))[:-1]
             tokens, cost = sum(one.total_tokens for one in earlier), sum(one.total_cost for one in earlier)
             self._earlier = (session.id, tokens, cost)
         _, tokens, cost = self._earlier
         self._limits.check(tokens + session.total_tokens, cost + session.total_cost, drafts)
 
-    def _preface(self, summary: str | None) -> list[ChatMessage]:
+    def _preface(self, background: Background) -> list[ChatMessage]:
         """What goes before the messages: the system prompt, and a summary of earlier segments."""
         prompt = self._system_prompt
         texts = [prompt] if prompt and prompt.strip() else []
         rows: list[ChatMessage] = [{"role": "system", "content": text} for text in texts]
-        return rows + ([context_row(summary)] if summary else [])
+        return rows + ([context_row(str(background.notes))] if background.notes else [])
 
-    async def _background(
-        self, home: HomeStore, session: Session[Any]
-    ) -> tuple[str | None, list[SessionEvent[Any]]]:
+    async def _background_of(self, home: HomeStore, session: Session[Any]) -> Background:
         if not self._infinite_context or session.parent_id is None:
-            return None, []
+            return Background()
         if len(session.events) < session.totals.events:  # only opened for writing so far
             session = await self._latest(home, session)
-        return await background_of(session, home, self._summarizer)
+        background = await background_of(session, home)
+        if background.notes:
+            background = replace(background, notes=await self._summarizer.within(background.notes))
+        # That of a session without events is not: it may yet begin with an answer.
+        if background.is_final and session.events:
+            self._background = session.id, background
+        return background
+
+    async def _known_background_of(self, home: HomeStore, session: Session[Any]) -> Background:
+        """The same without reading it again, for estimates: what a closed segment ends in stays."""
+        session_id, background = self._background
+        return background if session_id == session.id else await self._background_of(home, session)
 
     # -- segments -------------------------------------------------------------------------------
 
     async def _create_summary(self, callback: SummaryCallback | None = None) -> str:
-        """Summarise the live segment, by a callback or without a model."""
+        """Summarise the live segment alone, by a callback or without a model."""
         _, session = await self._current()
         messages = plain_messages(session.events)
-        return built_in_summary(messages) if callback is None else str(await call(callback, messages))
+        return str(await noted(Notes(), messages) if callback is None else await call(callback, messages))
 
-    async def _summarise(self, home: HomeStore, segment: Session[Any]) -> None:
-        """Let a closed segment end in a summary; without it, readers make the built-in one themselves."""
-        try:
-            segment = await self._latest(home, segment)
-            latest, metadata = await self._summarizer.summarise(segment)
-            earlier = await summary_before(segment, home, self._summarizer)
-            summary = await self._summarizer.join([latest] if earlier is None else [earlier, latest])
-            await home.append(segment, [summary_event(summary, rolling=True, **metadata)])
-        except SessionManagerError as problem:  # the message is stored: to raise now would say it is not
-            logger.warning("The summary of session %s was not stored: %s", segment.id, type(problem).__name__)
+    async def _summarise(self, home: HomeStore, closed: Sequence[Session[Any]]) -> None:
+        await self._closing.close(closed, home, self._summarizer)
 
 
 def _without_prompt(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], str | None]:

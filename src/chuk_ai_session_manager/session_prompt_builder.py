@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from .exceptions import InvalidInput, TokenLimitExceeded
 from .messages import ChatMessage, calls_of, full_messages, speaker, text_of
 from .models import EventSource, EventType, TokenUsage
-from .models.session import ancestors_of
 from .models.session_event import content_of
+from .segments import background_of
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores.base import AnyEvent, AnySession
-from .summaries import summaries_of, summary_text
+from .summaries import summary_text
 from .validation import check_count, check_text, copied
 
 __all__ = [
@@ -275,19 +275,10 @@ def _with_context(prompt: list[ChatMessage], context: list[ChatMessage]) -> list
 
 
 async def _context_rows(session: AnySession) -> list[ChatMessage]:
-    summaries = summaries_of(await _ancestors(session))
-    if not summaries:
-        return []
-    return [{"role": "system", "content": f"Context from previous conversation: {' '.join(summaries)}"}]
-
-
-async def _ancestors(session: AnySession) -> list[AnySession]:
-    """The session's stored ancestors, the oldest first."""
-    if session.is_bound:
-        return (await session.ancestors())[::-1]
     # This module's own names, looked up now, so that an application can swap them.
-    home = event_store(ChukSessionsStore(get_backend()))
-    return [ancestor async for ancestor in ancestors_of(session, home)][::-1]
+    home = session.home if session.is_bound else event_store(ChukSessionsStore(get_backend()))
+    notes = (await background_of(session, home)).notes
+    return [{"role": "system", "content": f"Context from previous conversation: {notes}"}] if notes else []
 
 
 # -- fitting -------------------------------------------------------------------------------------

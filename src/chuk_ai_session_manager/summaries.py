@@ -1,78 +1,154 @@
-"""What a closed segment was about, in a few words: made by the application's callback, or without a model."""
+"""Summaries of closed segments: made by the application's callback, or without a model."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
+import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from .callbacks import call
 from .messages import ChatMessage, plain_messages, readable_text
+from .metering import bill
 from .models import EventSource, EventType, Session, SessionEvent, TokenUsage
 from .models.session_event import content_of
+from .notes import Notes
 from .tokens import DEFAULT_MODEL
+from .usage import known_text, model_of, usage_of
 
 logger = logging.getLogger(__name__)
 
-SummaryCallback = Callable[[list[ChatMessage]], str | Awaitable[str]]
-"""Gets what user and model said in a segment, and gives the summary of it."""
+SummaryCallback = Callable[[list[ChatMessage]], Any | Awaitable[Any]]
+"""Gets the summary so far, if there is one, as a system message, and what user and model said since.
 
-# The original's wording and measures, which applications match on.
-_SHORTEST_TOPIC = 10
-_LONGEST_TOPIC = 50
-_TOPICS = 3
+Gives the summary of both: a text, or a model's response, whose usage is billed then.
+"""
+
+# No text has so many characters a token: what is longer is cut before it is counted.
+_MOST_CHARACTERS_A_TOKEN = 64
+# From here on (characters), notes are taken off the event loop: they cost about half a second a million.
+_LONG = 4_000
+
+# Set in what a summary callback calls: it is not called again from there.
+_in_callback: ContextVar[bool] = ContextVar("chuk_ai_session_manager_in_callback", default=False)
+
+
+def in_callback() -> bool:
+    """Whether this is called by a summary callback."""
+    return _in_callback.get()
+
+
+def context_row(summary: str) -> ChatMessage:
+    """The message that tells a model what went before."""
+    return {"role": "system", "content": f"Previous conversation context: {summary}"}
 
 
 @dataclass(slots=True)
+class _Reply:
+    """What came of asking the callback; nothing where there is none."""
+
+    text: str | None = None
+    failure: str | None = None
+    model: str | None = None
+    usage: dict[str, int] | None = None
+
+
 class Summarizer:
     """Makes summaries that never fail: by a callback that has `timeout` seconds, else without a model."""
 
-    callback: SummaryCallback | None
-    timeout: float = 30.0
-    max_tokens: int = 500
+    def __init__(
+        self,
+        callback: SummaryCallback | None = None,
+        timeout: float = 30.0,
+        max_tokens: int = 500,
+        *,
+        of_each: bool = False,
+    ) -> None:
+        self.callback = callback
+        self.of_each = of_each
+        """Whether the callback summarises each segment alone, not with all that was before it."""
+        self.timeout = timeout
+        self.max_tokens = max_tokens
+        self.turn = asyncio.Lock()
+        """Held while a segment is summarised: the next one's summary is made from this one's."""
+        self._gave_up_at = -math.inf
 
-    async def summarise(self, segment: Session[Any]) -> tuple[str, dict[str, Any]]:
-        """What a segment was about, and as metadata who says so."""
+    async def summarise(self, before: Notes, segment: Session[Any], since: float) -> SessionEvent[Any]:
+        """The event that a closed segment ends in: the summary of it, and of all before it.
+
+        Args:
+            before: what is known of what went before.
+            segment: with all its events.
+            since: when this was asked for, by the loop's clock.
+        """
         messages = plain_messages(segment.events)
-        summary, failure = await self._by_callback(messages)
-        if summary is not None:
-            return summary, {"made_by": "callback"}
-        if failure is None:
-            return built_in_summary(messages), {"made_by": "built-in"}
-        logger.warning("The summary callback failed for session %s: %s", segment.id, failure)
-        return built_in_summary(messages), {"made_by": "built-in", "callback_failure": failure}
+        reply = await self._ask(before, messages, since)
+        metadata: dict[str, Any] = {"rolling": True, "made_by": "callback"}
+        if reply.text is None:
+            notes = await self.within(await noted(before, messages))
+            metadata |= {"made_by": "built-in", "notes": notes.as_json()}
+        else:
+            notes = await self.within(Notes(reply.text))
+            if self.of_each:
+                metadata["notes"] = (await self.within(before.followed_by(str(notes)))).as_json()
+        if reply.failure is not None:
+            logger.warning("The summary callback failed for session %s: %s", segment.id, reply.failure)
+            metadata["callback_failure"] = reply.failure
+        event: SessionEvent[Any] = SessionEvent(
+            message=str(notes), source=EventSource.SYSTEM, type=EventType.SUMMARY, metadata=metadata
+        )
+        if reply.usage is not None:
+            await bill(event, reply.model or "unknown", "unknown", reply.usage)
+        return event
 
-    async def _by_callback(self, messages: list[ChatMessage]) -> tuple[str | None, str | None]:
-        """The callback's summary, or why there is none; neither where there is no callback."""
-        if self.callback is None:
-            return None, None
+    async def _ask(self, before: Notes, messages: list[ChatMessage], since: float) -> _Reply:
+        if self.callback is None or in_callback():
+            return _Reply()
+        if since < self._gave_up_at:  # it hung while this one waited for its turn: one wait is enough
+            return _Reply(failure="TimeoutError")
+        rows = messages if self.of_each or not before else [context_row(str(before)), *messages]
+        calling = _in_callback.set(True)
         try:
             async with asyncio.timeout(self.timeout):
-                summary = await call(self.callback, messages)
+                return self._read(await call(self.callback, rows))
+        except TimeoutError:
+            self._gave_up_at = asyncio.get_running_loop().time()
+            return _Reply(failure="TimeoutError")
         except Exception as problem:  # noqa: BLE001  (an application's code: whatever it raises, the talk goes on)
-            return None, type(problem).__name__
-        if not isinstance(summary, str):
-            return None, f"it gave no text but {type(summary).__name__}"
-        return (readable_text(summary), None) if summary.strip() else (None, "it gave a blank text")
+            return _Reply(failure=type(problem).__name__)
+        finally:
+            _in_callback.reset(calling)
 
-    async def join(self, summaries: Sequence[str]) -> str:
-        """One summary out of several, the oldest first, bounded in tokens: the oldest is cut first."""
-        summary = "\n".join(summaries)
-        while (length := await TokenUsage.count_tokens(summary, DEFAULT_MODEL)) > self.max_tokens:
-            # A tenth more than the excess, so that one or two rounds do.
-            kept = len(summary) * self.max_tokens * 9 // (length * 10)
-            if not kept:
-                return summary[-1:]
-            summary = _tail(summary, kept)
-        return summary
+    def _read(self, response: object) -> _Reply:
+        text = known_text(response)
+        if text is None:
+            return _Reply(failure=f"it gave no text but {type(response).__name__}")
+        reply = _Reply(model=model_of(response), usage=usage_of(response))
+        text = readable_text(text[-self.max_tokens * _MOST_CHARACTERS_A_TOKEN :])
+        if text.strip():
+            reply.text = text
+        else:
+            reply.failure = "it gave a blank text"
+        return reply
+
+    async def within(self, notes: Notes) -> Notes:
+        """As much of notes as has no more than `max_tokens`: the oldest goes first."""
+        while await TokenUsage.count_tokens(text := str(notes), DEFAULT_MODEL) > self.max_tokens:
+            shorter = notes.shorter()
+            if shorter == notes:  # only for the smallest of bounds
+                return Notes(text[: self.max_tokens])
+            notes = shorter
+        return notes
 
 
-def summary_event(summary: str, **metadata: Any) -> SessionEvent[Any]:
-    """The event that a closed segment ends in; `rolling` metadata says that it covers all before it too."""
-    return SessionEvent(message=summary, source=EventSource.SYSTEM, type=EventType.SUMMARY, metadata=metadata)
+async def noted(before: Notes, messages: Sequence[ChatMessage]) -> Notes:
+    """What is known of a conversation after these messages."""
+    if sum(len(str(row["content"])) for row in messages) > _LONG:
+        return await asyncio.to_thread(before.after, messages)
+    return before.after(messages)
 
 
 def newest_summary(session: Session[Any]) -> SessionEvent[Any] | None:
@@ -80,41 +156,22 @@ def newest_summary(session: Session[Any]) -> SessionEvent[Any] | None:
     return next((event for event in reversed(session.events) if event.type == EventType.SUMMARY), None)
 
 
-def summaries_of(segments: Sequence[Session[Any]]) -> list[str]:
-    """The summaries of segments, oldest first, from the last one that covers all before it."""
-    found: list[str] = []
-    for segment in reversed(segments):
-        event = newest_summary(segment)
-        if event is not None:
-            found.append(summary_text(event.message))
-            if event.metadata.get("rolling"):
-                break
-    return found[::-1]
+def covers_all(summary: SessionEvent[Any] | None) -> bool:
+    """Whether a summary covers all segments before its own, too."""
+    return summary is not None and bool(summary.metadata.get("rolling"))
+
+
+async def notes_with(before: Notes, segment: Session[Any]) -> Notes:
+    """What is known of a conversation after a segment, by what it ends in."""
+    summary = newest_summary(segment)
+    if summary is None:  # its writer was cut off, or is still at it
+        return await noted(before, plain_messages(segment.events))
+    if not covers_all(summary):
+        return before.followed_by(summary_text(summary.message))
+    notes = summary.metadata.get("notes")
+    return Notes.from_json(notes) if isinstance(notes, dict) else Notes(summary_text(summary.message))
 
 
 def summary_text(message: Any) -> str:
     """What a summary says: its `note`, its `content`, or itself."""
     return str(message["note"] if isinstance(message, dict) and "note" in message else content_of(message))
-
-
-def built_in_summary(messages: Sequence[ChatMessage]) -> str:
-    """Summarise without a model: what the user asked, or else how much was said."""
-    said = [str(row["content"]) for row in messages if row["role"] == "user"]
-    topics = [topic for text in said if (topic := _topic(text))]
-    if not topics:
-        answers = sum(row["role"] == "assistant" for row in messages)
-        return f"Conversation with {len(said)} user messages and {answers} responses"
-    more = f" and {len(topics) - _TOPICS} other topics" if len(topics) > _TOPICS else ""
-    return f"User discussed: {'; '.join(topics[:_TOPICS])}{more}"
-
-
-def _topic(text: str) -> str | None:
-    question, mark, _ = text.partition("?")
-    question = question.strip()
-    return question[:_LONGEST_TOPIC] if mark and len(question) > _SHORTEST_TOPIC else None
-
-
-def _tail(text: str, length: int) -> str:
-    """The last characters of a text, from the beginning of a word."""
-    tail = text[-length:]
-    return re.sub(r"^\S*\s+", "", tail, count=1) or tail

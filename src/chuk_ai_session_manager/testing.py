@@ -683,6 +683,22 @@ class StoreContract:
         for kept in others:
             await (await _head(store, kept)).add_event_and_save(_message("goes on"))
 
+    @_in_a_loop
+    async def test_the_segments_of_a_conversation_in_their_order(self, stores: Stores) -> None:
+        store = stores.open()
+        await Session.create(session_id="parent", store=store)
+        segments = await _conversation(store, "first", parent_id="parent")
+        await Session.create(session_id="child", parent_id=segments[1], store=store)
+        other = await _conversation(store, "other")
+        await store.append(await _head(store, segments[0]), [_message("written to last")])
+        for segment in segments:
+            assert await stores.open().segment_ids(segment) == segments
+        assert await store.segment_ids(other[-1]) == other
+        assert await store.segment_ids("child") == ["child"]
+        assert await store.segment_ids("nobody") == []
+        await store.delete(segments[-1])
+        assert await stores.open().segment_ids(segments[0]) == segments[:-1]
+
     # -- listing --------------------------------------------------------------------------------
 
     @_in_a_loop
@@ -1259,6 +1275,7 @@ async def _check_is_unknown(store: EventStore, session_id: str) -> None:
     assert await store.time_to_live(session_id) is None
     assert await store.extend_session_ttl(session_id, 1) is False
     assert await store.delete_conversation(session_id) == 0
+    assert await store.segment_ids(session_id) == []
     await store.delete(session_id)
 
 

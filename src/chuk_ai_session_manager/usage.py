@@ -150,6 +150,12 @@ def usage_of(response: object) -> dict[str, int] | None:
 
 def response_text(response: object) -> str:
     """The text of a model's answer, of whichever provider, as an object or a dict."""
+    text = known_text(response)
+    return str(response) if text is None else text
+
+
+def known_text(response: object) -> str | None:
+    """The text of a model's answer, or `None` where this is no answer of a known form."""
     if isinstance(response, str):
         return response
     choices = _field(response, "choices")
@@ -161,4 +167,10 @@ def response_text(response: object) -> str:
             return found
         if isinstance(found, list):  # blocks, of which some are no text
             return "".join(text for block in found if isinstance(text := _field(block, "text"), str))
-    return str(response)
+    return None
+
+
+def model_of(response: object) -> str | None:
+    """The name of the model that answered, as its provider says it, or `None`."""
+    names = (_field(response, name) for name in ("model", "model_version", "modelVersion"))
+    return next((name for name in names if isinstance(name, str) and name), None)

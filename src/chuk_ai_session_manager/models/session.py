@@ -41,6 +41,9 @@ class HomeStore(Protocol):
     async def latest(self, session: Session[Any], *, with_events: bool = True) -> Session[Any] | None:
         """The session as it is stored now, or `None` where it is gone."""
 
+    async def segment_ids(self, session_id: str) -> list[str]:
+        """The ids of all segments of a session's conversation, the first one first."""
+
     async def save(self, session: Session[Any]) -> None:
         """Store the session as it is now."""
 
@@ -172,11 +175,11 @@ class Session(Record, Generic[MessageT]):
             StorageError: the store could not do it.
         """
         if self.is_bound:
-            await self._home().save_header(self)
-            await self._home().append(self, [event])
+            await self.home.save_header(self)
+            await self.home.append(self, [event])
             return
         # Not from a store, or under another id now: there is nothing to append to.
-        await self.record_and_save(self._home(), event)
+        await self.record_and_save(self.home, event)
 
     async def record_and_save(self, home: HomeStore, *events: SessionEvent[MessageT]) -> None:
         """Add events and store the whole session; what could not be stored is not there."""
@@ -294,11 +297,11 @@ class Session(Record, Generic[MessageT]):
 
     async def async_init(self) -> None:
         """Enter the session with its parent, if that is there."""
-        await enter_with_parent(self, self._home())
+        await enter_with_parent(self, self.home)
 
     async def add_child(self, child_id: str) -> None:
         """Enter a child's id and save."""
-        await self._home().update(self, lambda stored: stored.enter_child(child_id))
+        await self.home.update(self, lambda stored: stored.enter_child(child_id))
 
     async def remove_child(self, child_id: str) -> None:
         """Take a child's id out, if it is there, and save."""
@@ -306,7 +309,7 @@ class Session(Record, Generic[MessageT]):
         def take_out(stored: Session[Any]) -> None:
             stored.child_ids = [known for known in stored.child_ids if known != child_id]
 
-        await self._home().update(self, take_out)
+        await self.home.update(self, take_out)
 
     def enter_child(self, child_id: str) -> None:
         """Enter a child's id in memory, once."""
@@ -315,11 +318,11 @@ class Session(Record, Generic[MessageT]):
 
     async def ancestors(self) -> list[Session[Any]]:
         """The parent, its parent and so on, as far as they are stored."""
-        return [ancestor async for ancestor in ancestors_of(self, self._home())]
+        return [ancestor async for ancestor in ancestors_of(self, self.home)]
 
     async def descendants(self) -> list[Session[Any]]:
         """All stored children and theirs, depth first, the last child first."""
-        home, found, seen = self._home(), [], {self.id}
+        home, found, seen = self.home, [], {self.id}
         stored = await home.head(self.id) if self.is_bound else None
         waiting = list((stored or self).child_ids)
         while waiting:
@@ -357,7 +360,9 @@ class Session(Record, Generic[MessageT]):
         """Whether a store handed the session out, or took it in, under this id."""
         return self._store is not None and self._stored_id == self.id
 
-    def _home(self) -> HomeStore:
+    @property
+    def home(self) -> HomeStore:
+        """The store that the session lives in: the one that handed it out, or the default one."""
         return _default_store() if self._store is None else self._store
 
 

@@ -149,6 +149,13 @@ class EventStore(ABC):
         """
         return await (self.get if with_events else self.head)(session.id)
 
+    async def segment_ids(self, session_id: str) -> list[str]:
+        """The ids of all segments of a session's conversation, the first one first.
+
+        Those that are there; none of a session that is not.
+        """
+        return await _walked_segment_ids(session_id, self)
+
     async def save_header(self, session: AnySession) -> None:
         """Store what the application changed of a session besides its events, if it did."""
         await self.save(session)
@@ -175,17 +182,10 @@ class EventStore(ABC):
 
     async def delete_conversation(self, session_id: str) -> int:
         """Delete all segments of a session's conversation; how many there were."""
-        first = session_id
-        while (session := await self.head(first)) and is_segment_after(session, session.parent_id):
-            if await self.head(session.parent_id or "") is None:
-                break
-            first = session.parent_id or ""
-        deleted = 0
-        while await self.head(first) is not None:
-            await self.delete(first)
-            first = next_segment_id(first)
-            deleted += 1
-        return deleted
+        ids = await self.segment_ids(session_id)
+        for each in ids:
+            await self.delete(each)
+        return len(ids)
 
     @abstractmethod
     async def list_sessions(
@@ -239,6 +239,23 @@ class EventStore(ABC):
 def is_segment_after(session: AnySession, parent_id: str | None) -> bool:
     """Whether a session continues another one's conversation, being not merely its child."""
     return bool(parent_id) and session.id == next_segment_id(parent_id or "")
+
+
+async def _walked_segment_ids(session_id: str, store: EventStore | WholeSessionStore) -> list[str]:
+    async def there(wanted: str) -> AnySession | None:
+        session = await store.head(wanted)
+        # A stand-in for a store may answer anything.
+        return session if isinstance(session, Session) and session.id == wanted else None
+
+    session = await there(session_id)
+    ids: list[str] = []
+    while session is not None and session.id not in ids:
+        ids.insert(0, session.id)
+        parent_id = session.parent_id or ""
+        session = await there(parent_id) if is_segment_after(session, parent_id) else None
+    while ids and await there(following := next_segment_id(ids[-1])):
+        ids.append(following)
+    return ids
 
 
 def cursor_at(written: int, session_id: str) -> str:
@@ -312,6 +329,10 @@ class WholeSessionStore:
         stored = await self.get(session.id)
         found = isinstance(stored, Session) and stored.id == session.id  # a stand-in may answer anything
         return stored if found else session
+
+    async def segment_ids(self, session_id: str) -> list[str]:
+        """The ids of the conversation's segments, by reading them one after the other."""
+        return await _walked_segment_ids(session_id, self)
 
     async def save(self, session: AnySession) -> None:
         """Store the whole session."""

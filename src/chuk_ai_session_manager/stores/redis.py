@@ -347,6 +347,16 @@ class RedisStore(DurableStore):
             return session_id if await self._import_original(session_id) else None
         return self._places.get(session_id, session_id)
 
+    async def segment_ids(self, session_id: str) -> list[str]:
+        """The ids of all segments of a session's conversation, the first one first."""
+        place = await self._place_of(session_id) if is_session_id(session_id) else None
+        if place is None:
+            return []
+        ids = await self._are_there(await self._segments(place), place)
+        for each in ids:  # so that reading one of them next needs not ask where it is
+            self._remember(each, place)
+        return ids
+
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it."""
         place = await self._place_of(session_id) if is_session_id(session_id) else None
@@ -435,6 +445,11 @@ class RedisStore(DurableStore):
             ids.append(next_segment_id(ids[-1]))
         return ids
 
+    async def _are_there(self, ids: Sequence[str], place: str) -> list[str]:
+        """Those of a conversation's sessions that were not deleted."""
+        numbers = await self._link.call(("HMGET", self._key(place), *(f"s:{each}" for each in ids)))
+        return [each for each, number in zip(ids, numbers, strict=True) if number is not None]
+
     # -- deleting -------------------------------------------------------------------------------
 
     async def delete(self, session_id: str) -> None:
@@ -471,14 +486,14 @@ class RedisStore(DurableStore):
         if place is None:
             return 0
         ids = await self._segments(place)
+        there = await self._are_there(ids, place)
         for each in ids:
             await self.lifecycle.delete(each)
             self._places.pop(each, None)
-        there = await self._link.call(("HMGET", self._key(place), *(f"s:{each}" for each in ids)))
         await self._link.call(("UNLINK", self._key(place)))
         commands: list[Command] = [("UNLINK", self._key(each)) for each in ids if each != place]
         await self._link.call_all([*commands, ("ZREM", self._index, *ids)])
-        return sum(number is not None for number in there)
+        return len(there)
 
     # -- listing --------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ CREATE TABLE sessions (
     id TEXT NOT NULL,
     born TEXT NOT NULL,         -- tells it from another session that had its id before
     conversation INTEGER NOT NULL,
+    segment INTEGER NOT NULL,   -- 0, 1, 2 ... within its conversation
     parent_id TEXT,
     user_id TEXT,
     header TEXT NOT NULL,       -- JSON: each header field as JSON
@@ -69,7 +70,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_newest ON sessions (sandbox, written, id);
 CREATE INDEX sessions_of_parent ON sessions (sandbox, parent_id, written, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX sessions_of_user ON sessions (sandbox, user_id, written, id) WHERE user_id IS NOT NULL;
-CREATE INDEX sessions_of_conversation ON sessions (conversation);
+CREATE INDEX sessions_of_conversation ON sessions (conversation, segment);
 CREATE TABLE events (
     session INTEGER NOT NULL,
     number INTEGER NOT NULL,    -- 0, 1, 2 ... without a gap
@@ -81,7 +82,9 @@ CREATE UNIQUE INDEX events_id ON events (session, id);
 """
 
 _SESSION = """
-SELECT s.id, s.key, s.born, s.conversation, s.header, s.counters, s.count, s.revision, s.rewrites, c.expires
+SELECT
+    s.id, s.key, s.born, s.conversation, s.segment, s.header, s.counters, s.count, s.revision, s.rewrites,
+    c.expires
 FROM sessions s JOIN conversations c ON c.key = s.conversation
 WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
 """
@@ -156,6 +159,12 @@ class SqliteStore(DurableStore):
         lives = self._lifetime(self.ttl_hours)
         write = partial(_change, self.sandbox_id, session_id, change, (born, only_at), lives)
         return await self._worker.write(write)
+
+    async def segment_ids(self, session_id: str) -> list[str]:
+        """The ids of all segments of a session's conversation, the first one first."""
+        if not is_session_id(session_id):
+            return []
+        return await self._worker.read(partial(_segment_ids, self.sandbox_id, session_id))
 
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it."""
@@ -308,6 +317,7 @@ class _Row:
     key: int
     born: str
     conversation: int
+    segment: int
     header: str
     counters: str
     count: int
@@ -333,6 +343,12 @@ class _Row:
 def _find(sandbox: str, session_id: str, db: sqlite3.Connection) -> _Row | None:
     row = db.execute(_SESSION, (sandbox, session_id, _now())).fetchone()
     return None if row is None else _Row(*row)
+
+
+def _segment_ids(sandbox: str, session_id: str, db: sqlite3.Connection) -> list[str]:
+    row = _find(sandbox, session_id, db)
+    query = "SELECT id FROM sessions WHERE conversation = ? ORDER BY segment"
+    return [] if row is None else [each for (each,) in db.execute(query, (row.conversation,))]
 
 
 def _read(sandbox: str, session_id: str, start: int | None, db: sqlite3.Connection) -> StoredSession | None:
@@ -409,14 +425,16 @@ def _create(
         return False
     parent = _find(sandbox, session.parent_id, db) if session.parent_id else None
     if parent is not None and is_segment_after(session, session.parent_id):
-        conversation = parent.conversation
+        conversation, segment = parent.conversation, parent.segment + 1
     else:
+        segment = 0
         conversation = _new_conversation(db, None if parent is None else parent.conversation, lives)
     columns = {
         "sandbox": sandbox,
         "id": session.id,
         "born": change.born,
         "conversation": conversation,
+        "segment": segment,
         "parent_id": session.parent_id,
         "user_id": session.user_id,
         "header": join_header(change.fields),

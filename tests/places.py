@@ -1,0 +1,76 @@
+"""Where stores are, for tests that open them again: in this process, or in another one."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+from uuid import uuid4
+
+import pytest
+from servers import PATIENCE
+
+from chuk_ai_session_manager.stores import EventStore, MemoryStore, open_store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Fresh interpreters: nothing is shared with the process of the tests but what is handed over.
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@dataclass
+class Place:
+    """Where a store is, for processes that each open it for themselves."""
+
+    url: str
+    sandbox: str = field(default_factory=lambda: uuid4().hex)
+
+    def store(self) -> EventStore:
+        return open_store(self.url, sandbox_id=self.sandbox)
+
+
+class InMemory(Place):
+    """The memory of this process, which each opening finds again."""
+
+    def __init__(self) -> None:
+        super().__init__("memory://")
+        self._memory = MemoryStore()
+
+    def store(self) -> EventStore:
+        return self._memory
+
+
+def place_on(kind: str, request: pytest.FixtureRequest, folder: Path) -> Place:
+    """A place of one test's own on a kind of store."""
+    match kind:
+        case "memory":
+            return InMemory()
+        case "sqlite":
+            return Place(f"sqlite:///{folder / 'sessions.db'}")
+        case _:
+            return Place(request.getfixturevalue(f"redis_{'cluster' if kind == 'cluster' else 'server'}").url)
+
+
+on_each = pytest.mark.parametrize("place", ["sqlite", "redis"], indirect=True)
+everywhere = pytest.mark.parametrize("place", ["sqlite", "redis", "cluster"], indirect=True)
+in_memory_too = pytest.mark.parametrize("place", ["memory", "sqlite", "redis"], indirect=True)
+
+
+def in_another_process(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `work` gives in a process that begins and ends with it."""
+    with ProcessPoolExecutor(1, SPAWN) as pool:
+        return pool.submit(run_work, partial(work, *args, **kwargs)).result()
+
+
+def run(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    return run_work(partial(work, *args, **kwargs))
+
+
+def run_work(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    return asyncio.run(asyncio.wait_for(work(), PATIENCE))
