@@ -291,7 +291,8 @@ async def check_conversation(place: Place, written: list[str]) -> None:
         assert len(await sm.get_messages_for_llm()) <= 3
         await sm.user_says("and on" + str(len(written)))
         assert (await sm.get_stats())["total_messages"] == sum(said.values()) + 1
-        assert len(await sm.get_session_chain()) == len(segments) + 1
+        # One more, or the one that a killed writer opened and wrote nothing to.
+        assert len(await sm.get_session_chain()) - len(segments) in {0, 1}
 
 
 # -- the cost of going on for ever ----------------------------------------------------------------
@@ -644,7 +645,7 @@ async def test_segments_of_the_original_are_told_and_counted() -> None:
     store = get_backend()
     for at in range(3):
         parent_id = f"old-{at - 1}" if at else None
-        session = await Session.create(session_id=f"old-{at}", parent_id=parent_id, store=store)
+        session = await Session.create(session_id=f"old-{at}", parent_id=parent_id)
         await SessionManager(f"old-{at}", store=store).user_says(f"message {at}")
         if at < 2:
             summary = SessionEvent(
