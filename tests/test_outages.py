@@ -693,12 +693,9 @@ class TestTls:
             await self._is_refused(cluster.url)
 
     async def _is_refused(self, url: str) -> None:
-        async with RedisStore(url, timeout=1) as store:
-            with pytest.raises(StorageError) as caught:
+        async with RedisStore(url) as store:
+            with refused("certificate"):  # at once: it does not pass
                 await in_time(store.create(Session(events=[said()])))
-        told = "".join(traceback.format_exception(caught.value))
-        assert "CERTIFICATE_VERIFY_FAILED" in told
-        assert shows_no_secret(told)
 
 
 # -- Sentinel and Cluster -----------------------------------------------------------------------

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -260,7 +261,7 @@ def _may_pass(answer: Any) -> bool:
     """Whether sending the same again may be answered otherwise."""
     if isinstance(answer, _PASSING_ERRORS):
         return True
-    if isinstance(answer, AuthenticationError | NoPermissionError):
+    if isinstance(answer, AuthenticationError | NoPermissionError) or _is_distrust(answer):
         return False
     if isinstance(answer, RedisConnectionError | RedisTimeoutError | RedisClusterException | OSError):
         return True
@@ -269,7 +270,15 @@ def _may_pass(answer: Any) -> bool:
     return isinstance(answer, TimeoutError | asyncio.IncompleteReadError)
 
 
-def explained(problem: BaseException) -> StorageError:
+def _is_distrust(answer: Any) -> bool:
+    """Whether the server's certificate was refused, which the driver takes for a lost connection."""
+    problem = answer if isinstance(answer, BaseException) else None
+    while problem is not None and not isinstance(problem, ssl.SSLCertVerificationError):
+        problem = problem.__cause__ or problem.__context__
+    return problem is not None
+
+
+def explained(problem: BaseException) -> StorageError:  # noqa: PLR0911  (one for each fault)
     """A driver's error as ours, saying what to do; never with a password or what was to be stored."""
     text = str(problem)
     if (
@@ -278,6 +287,11 @@ def explained(problem: BaseException) -> StorageError:
         or "WRONGPASS" in text
     ):
         return StorageError("Redis refused the user or the password: check the URL's credentials")
+    if _is_distrust(problem):
+        return StorageError(
+            "Redis shows a certificate that is not trusted, or is another server's: name its authority in "
+            "the URL (ssl_ca_certs=), and the host as the certificate does"
+        )
     if isinstance(problem, OutOfMemoryError) or "OOM" in text:
         return StorageError("Redis is full (maxmemory): nothing was stored; free memory or raise the limit")
     if "WRONGTYPE" in text:
