@@ -28,6 +28,22 @@ def replay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_agent_loop_prints_its_transcript() -> None:
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "examples/agent_loop.py"],
+        cwd=ROOT, env=ENVIRONMENT | {"PYTHONUTF8": "1"}, capture_output=True, encoding="utf-8", timeout=60, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert not run.stderr
+    for fact in (
+        '"result": 388.5',
+        "umbrella_shop' not found",
+        "388.50 USD, or 408.50 USD with an umbrella",
+        "3 model calls, 4 tool calls, 630 tokens in, 120 out, $0.000167",
+    ):
+        assert fact in run.stdout
+
+
 def test_demo_replays_the_examples() -> None:
     run = replay()
     assert run.returncode == 0, run.stderr

@@ -17,7 +17,7 @@ LEVELS = (
     ("models.event_source", "models.event_type", "models.record", "models.session_metadata"),
     ("models.token_usage", "models.session_event", "models.session_run", "models.session_totals"),
     ("models.session", "models"),
-    ("messages", "usage"),
+    ("messages", "anthropic_messages", "usage"),
     ("stores.base", "stores.memory", "stores.lifecycle", "stores.codec", "stores.durable"),
     ("stores.worker", "stores.sqlite", "stores.redis_link", "stores.redis"),
     ("stores", "session_storage"),

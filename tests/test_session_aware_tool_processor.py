@@ -22,6 +22,7 @@ from chuk_tool_processor import (
     register_tool,
 )
 
+from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager import session_aware_tool_processor as module
 from chuk_ai_session_manager.exceptions import InvalidInput, SessionNotFound, StorageError
 from chuk_ai_session_manager.messages import INTERRUPTED, full_messages
@@ -211,6 +212,27 @@ async def test_what_is_recorded_is_accepted_by_a_provider(
     assert first == {"role": "tool", "tool_call_id": "call_1", "content": "hi"}
     assert (second["role"], second["tool_call_id"]) == ("tool", "call_2")
     assert "not found" in second["content"]
+
+
+async def test_the_model_s_call_is_billed(
+    processor: SessionAwareToolProcessor, session: Session[Any], store: MemoryStore
+) -> None:
+    usage = {
+        "prompt_tokens": 1_000,
+        "completion_tokens": 100,
+        "prompt_tokens_details": {"cached_tokens": 400},
+    }
+    asked = {"role": "assistant", "content": "Well.", "tool_calls": None}
+    await processor.process_llm_message(asked, model="gpt-4o", provider="openai", usage=usage)
+    sm = SessionManager(session.id, store=store)
+    stats = await sm.get_stats()
+    # gpt-4o: $2.50 a million, cached $1.25, answers $10
+    assert stats["estimated_cost"] == pytest.approx((600 * 2.5 + 400 * 1.25 + 100 * 10) / 1e6)
+    assert (stats["llm_calls"], stats["cache_read_tokens"]) == (1, 400)
+    assert session.events[-1].metadata == {"model": "gpt-4o", "provider": "openai"}
+    with pytest.raises(InvalidInput):
+        await processor.process_llm_message(asked, usage={"nonsense": 1})
+    assert len(session.events) == 1
 
 
 @pytest.mark.parametrize(

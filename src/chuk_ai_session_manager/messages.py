@@ -149,9 +149,27 @@ def _decoded(arguments: Any) -> Any:
 
 
 def calls_of(message: Any) -> list[ChatMessage]:
-    """The tool calls that an assistant's message asks for."""
+    """The tool calls that an assistant's message asks for: OpenAI's, or Anthropic's "tool_use" blocks."""
     calls = message.get("tool_calls") if isinstance(message, dict) else None
-    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    found = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    return found or [_call_of(block) for block in _blocks_of(message, "tool_use")]
+
+
+def _blocks_of(message: Any, *kinds: str) -> list[ChatMessage]:
+    """The blocks of some kinds in a message's content."""
+    content = message.get("content") if isinstance(message, dict) else None
+    blocks = content if isinstance(content, list) else []
+    return [block for block in blocks if isinstance(block, dict) and block.get("type") in kinds]
+
+
+def _call_of(block: ChatMessage) -> ChatMessage:
+    """Anthropic's call in OpenAI's form."""
+    arguments = block.get("input")
+    function = {
+        "name": block.get("name"),
+        "arguments": arguments if isinstance(arguments, str) else _json(arguments or {}),
+    }
+    return {key: block[key] for key in ("id",) if key in block} | {"type": "function", "function": function}
 
 
 def _function_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -196,11 +214,17 @@ def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
     for event in events:
         if event.type != EventType.MESSAGE or event.source == EventSource.SYSTEM:
             continue
-        content = content_of(event.message)
+        content = _said(event.message)
         if content is None or (not content and calls_of(event.message)):
             continue
         rows.append({"role": speaker(event), "content": _shown(content)})
     return rows
+
+
+def _said(message: Any) -> Any:
+    if isinstance(message, dict) and _is_anthropic(message):
+        return _from_anthropic(message)["content"]
+    return content_of(message)
 
 
 def full_messages(events: Sequence[SessionEvent[Any]], *, include_system: bool = True) -> list[ChatMessage]:
@@ -251,8 +275,23 @@ def _message_row(event: SessionEvent[Any]) -> ChatMessage:
     message = event.message
     if isinstance(message, dict) and "role" in message:
         row: ChatMessage = copied(message)
-        return row
+        return _from_anthropic(row) if _is_anthropic(row) else row
     return {"role": _ROLES[EventSource(event.source)], "content": _shown(content_of(message))}
+
+
+def _is_anthropic(row: ChatMessage) -> bool:
+    return row.get("type") == "message" or bool(_blocks_of(row, "tool_use", "thinking", "redacted_thinking"))
+
+
+def _from_anthropic(row: ChatMessage) -> ChatMessage:
+    """An answer of Anthropic's in OpenAI's form; its thinking goes along for `for_anthropic`."""
+    text = "".join(_part_texts(_blocks_of(row, "text"))) or None
+    converted: ChatMessage = {"role": row.get("role", "assistant"), "content": text}
+    thinking = _blocks_of(row, "thinking", "redacted_thinking")
+    for name, value in {"tool_calls": calls_of(row), "thinking_blocks": thinking}.items():
+        if value:
+            converted[name] = value
+    return converted
 
 
 def _shown(content: Any) -> Any:

@@ -22,10 +22,12 @@ from uuid import uuid4
 
 from .exceptions import ToolProcessingError, session_not_found
 from .messages import calls_of, readable_json, tool_message, tool_text
+from .metering import bill
 from .models import EventSource, EventType, SessionEvent, TokenUsage
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
 from .tokens import DEFAULT_MODEL
+from .usage import model_of, read_usage, usage_of
 from .validation import check_at_least, check_count, check_json_object, json_misfit
 
 
@@ -163,7 +165,15 @@ class SessionAwareToolProcessor:
         await processor._session()
         return processor
 
-    async def process_llm_message(self, llm_msg: Mapping[str, Any], _: Any = None) -> list[ToolResult]:
+    async def process_llm_message(
+        self,
+        llm_msg: Mapping[str, Any],
+        _: Any = None,
+        *,
+        model: str | None = None,
+        provider: str = "unknown",
+        usage: object | None = None,
+    ) -> list[ToolResult]:
         """Record a model's message, run its tool calls, and record each result.
 
         The calls are those of `tool_calls` (OpenAI), or else the "tool_use" blocks of the content
@@ -174,18 +184,24 @@ class SessionAwareToolProcessor:
         Args:
             llm_msg: the assistant's message, as a dict that JSON can hold.
             _: the original's second argument, which never had a meaning.
+            model: who gave the message; by default as a response of Anthropic's says it itself.
+            provider: who ran the model.
+            usage: the provider's own token counts, as for `SessionManager.ai_responds`; by default as a
+                response of Anthropic's says them itself. Without any, the call is not billed.
 
         Raises:
             SessionNotFound: there is no such session (any more).
             StorageError: the store could not do it; calls may have been made.
-            InvalidInput: `llm_msg` is no such dict; nothing was written.
+            InvalidInput: `llm_msg` is no such dict, or the usage not readable; nothing was written.
         """
         message = check_json_object(llm_msg, "llm_msg", "process a message")
+        model = model or model_of(message)
+        counts = usage_of(message) if usage is None else read_usage(usage)
         session = await self._session()
-        calls = [_parsed(call) for call in calls_of(message) or _tool_use_blocks(message)]
+        calls = [_parsed(call) for call in calls_of(message)]
         if calls:
             await self._prepare()
-        parent = await _message_event(message)
+        parent = await _message_event(message, model, provider, counts)
         await session.add_event_and_save(parent)
         return await self._run_and_record(session, parent.id, calls) if calls else []
 
@@ -200,7 +216,7 @@ class SessionAwareToolProcessor:
     # -- running --------------------------------------------------------------------------------
 
     async def _exec_calls(self, calls: Sequence[Mapping[str, Any]]) -> list[ToolResult]:
-        """Run calls of either form without recording them: their results, in order."""
+        """Run calls, in OpenAI's form, without recording them: their results, in order."""
         await self._prepare()
         return [outcome.result for outcome in await asyncio.gather(*self._started(map(_parsed, calls)))]
 
@@ -303,18 +319,12 @@ def _is_transient(result: ToolResult) -> bool:
 # -- calls ---------------------------------------------------------------------------------------
 
 
-def _tool_use_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    content = message.get("content")
-    blocks = content if isinstance(content, list) else []
-    return [block for block in blocks if isinstance(block, dict) and block.get("type") == "tool_use"]
-
-
 def _parsed(call: Mapping[str, Any]) -> _Call:
-    """A call of either form; a missing id is made up."""
-    target = call if call.get("type") == "tool_use" else call.get("function")
+    """A call in OpenAI's form; a missing id is made up."""
+    target = call.get("function")
     target = target if isinstance(target, Mapping) else {}
     call_id, tool = call.get("id"), target.get("name")
-    arguments, problem = _arguments(target.get("arguments", target.get("input")))
+    arguments, problem = _arguments(target.get("arguments"))
     if not isinstance(tool, str) or not tool:
         tool, problem = "unknown", "The call does not name a tool"
     return _Call(call_id if isinstance(call_id, str) else f"call_{uuid4()}", tool, arguments, problem)
@@ -349,16 +359,25 @@ async def _record(session: Any, parent_id: str, runs: list[asyncio.Task[_Outcome
     return results
 
 
-async def _message_event(message: dict[str, Any]) -> SessionEvent[Any]:
-    """The event of a model's message; which model it was, and so what it cost, the message does not say."""
-    text = json.dumps(message, ensure_ascii=False)
+async def _message_event(
+    message: dict[str, Any], model: str | None, provider: str, counts: dict[str, int] | None
+) -> SessionEvent[Any]:
+    """The event of a model's message, with the bill of the call that it came of, where that is known."""
+    counted_as = model or DEFAULT_MODEL
     usage = TokenUsage(
-        completion_tokens=await TokenUsage.count_tokens(text, DEFAULT_MODEL),
-        model=DEFAULT_MODEL,
+        completion_tokens=await TokenUsage.count_tokens(json.dumps(message, ensure_ascii=False), counted_as),
+        model=counted_as,
         estimated_cost_usd=None,
-        estimated=TokenUsage.is_estimated(DEFAULT_MODEL),
+        estimated=TokenUsage.is_estimated(counted_as),
     )
-    return SessionEvent(message=message, source=EventSource.LLM, type=EventType.MESSAGE, token_usage=usage)
+    event: SessionEvent[Any] = SessionEvent(
+        message=message, source=EventSource.LLM, type=EventType.MESSAGE, token_usage=usage
+    )
+    if model:
+        event.metadata |= {"model": model, "provider": provider}
+    if counts is not None:
+        await bill(event, model or "unknown", provider, counts)
+    return event
 
 
 async def _call_event(parent_id: str, outcome: _Outcome) -> SessionEvent[Any]:
