@@ -16,9 +16,9 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in {"F
 GOOD_LINE = json.dumps({"id": "one", "model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]})
 
 
-def replay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run_example(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", "examples/replay.py", *arguments],
+        [sys.executable, "-W", "error", f"examples/{name}.py", *arguments],
         cwd=ROOT,
         env=ENVIRONMENT | {"PYTHONUTF8": "1"},
         capture_output=True,
@@ -28,11 +28,12 @@ def replay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def replay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run_example("replay", *arguments)
+
+
 def test_the_agent_loop_prints_its_transcript() -> None:
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "examples/agent_loop.py"],
-        cwd=ROOT, env=ENVIRONMENT | {"PYTHONUTF8": "1"}, capture_output=True, encoding="utf-8", timeout=60, check=False,
-    )  # fmt: skip
+    run = run_example("agent_loop")
     assert run.returncode == 0, run.stderr
     assert not run.stderr
     for fact in (
