@@ -35,7 +35,6 @@ def replay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_the_agent_loop_prints_its_transcript() -> None:
     run = run_example("agent_loop")
     assert run.returncode == 0, run.stderr
-    assert not run.stderr
     for fact in (
         '"result": 388.5',
         "umbrella_shop' not found",
