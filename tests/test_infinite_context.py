@@ -412,7 +412,7 @@ class TestCallback:
 
     @pytest.mark.parametrize("kind", ["async", "sync"])
     async def test_one_that_hangs_holds_nobody_up(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("chuk_ai_session_manager.segments._PATIENCE", 0.05)
+        monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.05)
 
         async def callback(messages: list[dict[str, Any]]) -> str:
             await asyncio.sleep(3_600)
@@ -430,7 +430,7 @@ class TestCallback:
     async def test_after_one_timeout_those_that_waited_for_it_do_without(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chuk_ai_session_manager.segments._PATIENCE", 0.01)
+        monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.01)
         calls = 0
 
         async def callback(messages: list[dict[str, Any]]) -> str:
@@ -452,7 +452,7 @@ class TestCallback:
             assert summary.metadata["made_by"] == "built-in"
 
     async def test_one_that_is_slow_lands_in_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("chuk_ai_session_manager.segments._PATIENCE", 0.0)
+        monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.0)
         running = 0
 
         async def callback(messages: list[dict[str, Any]]) -> str:

@@ -21,7 +21,7 @@ LEVELS = (
     ("stores.base", "stores.memory", "stores.lifecycle", "stores.codec", "stores.durable"),
     ("stores.worker", "stores.sqlite", "stores.redis_link", "stores.redis"),
     ("stores", "session_storage"),
-    ("notes", "metering", "summaries", "segments"),
+    ("notes", "metering", "segments", "summaries", "background", "closing"),
     ("session_prompt_builder", "infinite_conversation"),
     ("session_manager", "session_aware_tool_processor", "sample_tools"),
     ("api", "api.simple_api", "simple_api"),

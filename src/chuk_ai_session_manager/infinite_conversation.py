@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any
 
+from .background import background_of, told_by_ancestors
+from .closing import Closing
 from .exceptions import InvalidInput, InvalidSessionOperation, session_not_found
 from .messages import ChatMessage, plain_messages
 from .models import EventSource, EventType, Session, SessionEvent
 from .models.session_event import content_of
 from .notes import Notes
-from .segments import Closing, background_of, chain_of, is_full, live_segment, open_next_segment, read_all
+from .segments import append_to_live, chain_of, is_full, open_next_segment, read_all
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import EventStore, WholeSessionStore
 from .summaries import Summarizer, context_row
@@ -86,7 +88,6 @@ class InfiniteConversationManager:
         self.token_threshold = token_threshold
         self.max_turns_per_segment = max_turns_per_segment
         self.summarization_strategy = SummarizationStrategy(summarization_strategy)
-        self._closing = Closing()
 
     async def process_message(
         self,
@@ -128,21 +129,23 @@ class InfiniteConversationManager:
             source=EventSource(source),
             type=EventType.MESSAGE,
         )
-        session = await live_segment(session, home)
-        await home.append(session, [event])
-        if not await self._should_create_new_segment(session):
-            return session.id
-        if llm_callback is None:
-            reason = "the message is stored, but fills its segment, which no llm_callback summarises"
-            raise InvalidSessionOperation("process a message", reason)
+        closing = Closing(Summarizer(llm_callback, through=self._create_summary))
 
-        async def summarise(_: list[ChatMessage]) -> str:
-            return await self._create_summary(session, llm_callback)
+        async def is_over(segment: Session[Any]) -> bool:
+            return llm_callback is not None and await self._should_create_new_segment(segment)
 
-        following, was_made_here = await open_next_segment(session, home)
-        if was_made_here:
-            await self._closing.close([session], home, Summarizer(summarise, of_each=True))
-        return following.id
+        session = await append_to_live(
+            session, [event], home, is_full=is_over, on_closed=lambda closed: closing.start(closed, home)
+        )
+        if await self._should_create_new_segment(session):
+            if llm_callback is None:
+                reason = "the message is stored, but fills its segment, which no llm_callback summarises"
+                raise InvalidSessionOperation("process a message", reason)
+            full, (session, was_made_here) = session, await open_next_segment(session, home)
+            if was_made_here:
+                closing.start(full, home)
+        await closing.finish()
+        return session.id
 
     async def build_context_for_llm(
         self, session_id: str, max_messages: int = 10, include_summaries: bool = True
@@ -155,9 +158,12 @@ class InfiniteConversationManager:
         """
         check_count(max_messages, 1, "max_messages", "build a context")
         home, session = await self._load(session_id)
-        notes = (await background_of(session, home)).notes if include_summaries else Notes()
-        context = [context_row(str(notes))] if notes else []
-        return context + plain_messages(session.events)[-max_messages:]
+        background = await background_of(session, home)
+        messages = plain_messages([*background.start, *session.events])[-max_messages:]
+        if not include_summaries:
+            return messages
+        notes = background.notes or Notes(await told_by_ancestors(session, home))
+        return [context_row(str(await Summarizer().within(notes))), *messages] if notes else messages
 
     async def get_session_chain(self, session_id: str) -> list[Session[Any]]:
         """The segments up to this one, the first one first.

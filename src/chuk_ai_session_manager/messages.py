@@ -221,6 +221,19 @@ def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
     return rows
 
 
+def told_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
+    """What a summary is made of: what was said, and what the application told the model in between."""
+    return [
+        row
+        for event in events
+        for row in ([_message_row(event)] if _is_instruction(event) else plain_messages([event]))
+    ]
+
+
+def _is_instruction(event: SessionEvent[Any]) -> bool:
+    return event.type == EventType.MESSAGE and event.source == EventSource.SYSTEM
+
+
 def _said(message: Any) -> Any:
     if isinstance(message, dict) and _is_anthropic(message):
         return _from_anthropic(message)["content"]

@@ -17,10 +17,13 @@ _TOPICS = 3
 # Of each segment, so that a talkative one does not push out all that was noted before it.
 _DETAILS = 24
 _DECISIONS = 6
+_FACTS = 8
+_INSTRUCTIONS = 3
 _LONGEST_DETAIL = 60
 _LONGEST_SENTENCE = 160
 _LONGEST_REQUEST = 240
 _SHORT_ANSWER = 3
+_ENDS = ",;:，；："
 _AROUND = ".,;:!?…'’-–—。，！？、；：/\\"
 
 # Of a message: a bound to what reading it costs. What matters in a longer one is seldom in its middle.
@@ -29,13 +32,19 @@ _BEGINNING, _END = 6_000, 2_000
 _SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?。！？]+(?!\s|$)[^.!?。！？\n]+)*[.!?。！？]*")
 _WORD = re.compile(r"[^\s\"“”«»()\[\]{}<>|`*，、；：]+")
 _LIST_MARK = re.compile(r"^\s*(?:[-*•#]+|\d{1,2}[.)])\s+")
-_NAMED = re.compile(r"\b[Nn]ame(?:'s| is)\s+([\w'-]+(?:\s+[A-Z][\w'-]+){0,2})")
+_NAMED = re.compile(r"\b[Nn]ame(?:'s| is)\s+(\w[\w'-]{0,30}(?:\s+[A-Z][\w'-]{0,30}){0,2})")
 _THANKS = re.compile(r"\bthank", re.IGNORECASE)
-_ASKING = re.compile(r"^\W*please\b|\b(?:would|do) you (?:like|want)\b|\?$|？$", re.IGNORECASE)
+_ASKING = re.compile(r"\bplease\b|\b(?:once|if|would|do|could|can) you\b|\?$|？$", re.IGNORECASE)
+_FACT = re.compile(
+    r"\b(?:my|our) (?:\w+[ -]){1,4}(?:is|are|was)\b|\bcall me\b|\bI live\b"
+    r"|\bI(?:'m| am) (?!not\b|sorry|afraid|here|glad|happy|sure)\w",
+    re.IGNORECASE,
+)
 _DECISION = re.compile(
-    r"\b(?:decid|decision|agree[ds]?\b|let'?s\b|we(?:'ll| will)\b|go(?:ing)? with\b|cho[os]e|chosen"
-    r"|settled? on|confirm|approve|book(?:ed|ing) (?:is|was|has)|has been|have been|instead of\b"
-    r"|rather than\b|prefer|deadline|entschied|einverstanden|décid|d'accord|decidi|de acuerdo)"
+    r"\b(?:decided|decision|agreed|let'?s (?:book|choose|do|go|keep|make|move|pick|plan|stick|switch|take|use)\b"
+    r"|we(?:'ll| will) (?!need|see|have to)|(?:i'll|we'll|i will|we will|going to|let's) go with\b"
+    r"|chose\b|chosen|settled on|confirmed\b|i confirm\b|approved\b|has been|have been|instead of\b"
+    r"|rather than\b|prefers?\b|deadline|entschieden|einverstanden|décidé|d'accord|decidido|de acuerdo)"
     r"|决定|同意|确认|就这样|決め",
     re.IGNORECASE,
 )
@@ -55,7 +64,19 @@ _COMMON_WORDS = """
 _COMMON = frozenset(_COMMON_WORDS.split())
 _IS_DOING = frozenset({"is", "was", "has", "will", "and", "said", "says", "wants", "needs", "works", "lives"})
 
-_SHORTENED = ("earlier", "topics", "names", "figures", "decisions", "request")
+# What is taken from where a summary is too long, and how much each weighs: what the user says of himself,
+# and instructions, stay longest.
+_WEIGHTS = {
+    "earlier": 1.0,
+    "topics": 1.0,
+    "names": 1.0,
+    "figures": 1.0,
+    "decisions": 0.7,
+    "request": 0.5,
+    "goal": 0.5,
+    "facts": 0.3,
+    "instructions": 0.3,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +89,16 @@ class Notes:
 
     earlier: str = ""
     """A summary by somebody else, of all before what is noted here."""
+    instructions: tuple[str, ...] = ()
+    """What the application told the model in the middle of the conversation."""
+    goal: str = ""
+    """What the user asked for first."""
     topics: tuple[str, ...] = ()
     other_topics: int = 0
     asked: int = 0
     answered: int = 0
+    facts: tuple[str, ...] = ()
+    """What the user said of himself."""
     names: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
@@ -103,26 +130,33 @@ class Notes:
     def after(self, messages: Sequence[ChatMessage]) -> Self:
         """Note what was said next, by user and assistant."""
         said = [(row["role"], _readable(row)) for row in messages]
-        questions = [topic for role, text in said if role == "user" and (topic := _topic(text))]
-        # The user's own words are noted last, as the newest: they stay longest.
-        texts = [text for _, text in sorted(said, key=lambda one: one[0] == "user")]
+        by_user, by_model, instructions = (
+            [text for role, text in said if role == wanted] for wanted in ("user", "assistant", "system")
+        )
+        questions = [topic for text in by_user if (topic := _topic(text))]
         request, is_open = _request(said)
+        goal = self.goal or ("" if self.asked else _goal(by_user))
+        texts = [*by_model, *by_user]  # the user's own words are noted last, as the newest: they stay longer
+        spoken = [text for role, text in said if role != "system"]
         return replace(
             self,
+            instructions=_newest_of(self.instructions, map(_short, instructions))[-_INSTRUCTIONS:],
+            goal=goal,
             topics=self.topics + tuple(questions[:_TOPICS]),
             other_topics=self.other_topics + len(questions[_TOPICS:]),
-            asked=self.asked + sum(role == "user" for role, _ in said),
-            answered=self.answered + sum(role == "assistant" for role, _ in said),
+            asked=self.asked + len(by_user),
+            answered=self.answered + len(by_model),
+            facts=_newest_of(self.facts, _all(_facts, by_user))[-_FACTS:],
             names=_newest_of(self.names, _all(_names, texts)[-_DETAILS:]),
-            figures=_newest_of(self.figures, _all(_figures, texts)[-_DETAILS:]),
-            decisions=_newest_of(self.decisions, _all(_decisions, [text for _, text in said])[-_DECISIONS:]),
+            figures=_newest_of(self.figures, _all(_figures, texts)[-_DETAILS:], _number_in),
+            decisions=_newest_of(self.decisions, _all(_decisions, spoken)[-_DECISIONS:]),
             request=request or self.request,
             is_open=is_open if request else self.is_open,
         )
 
     def shorter(self) -> Self:
         """With less in it: the longest part loses its oldest, down to nothing at all."""
-        longest = max(_SHORTENED, key=lambda name: len("".join(getattr(self, name))))
+        longest = max(_WEIGHTS, key=lambda name: _WEIGHTS[name] * len("".join(getattr(self, name))))
         part = getattr(self, longest)
         if isinstance(part, str):
             changes: dict[str, Any] = {longest: _tail(part, len(part) * 3 // 4)}
@@ -140,12 +174,21 @@ class Notes:
     def __str__(self) -> str:
         """The summary, a few lines of text: what one of them says, those below need not."""
         lines = [self.earlier, self._discussed()]
-        request = self.request
-        if request and not any(request.startswith(topic) for topic in self.topics[-1:]):
-            lines.append(f"{'Open' if self.is_open else 'Last'} request: {request}")
-        for title, part in {"Decided": self.decisions, "Names": self.names, "Figures": self.figures}.items():
+        goal = "" if self.goal == self.request else self.goal
+        requests = {"First request": goal, f"{'Open' if self.is_open else 'Last'} request": self.request}
+        for title, text in requests.items():
+            if text and not any(text.startswith(topic.removesuffix("…")) for topic in self.topics):
+                lines.append(f"{title}: {text}")
+        details = {
+            "Instructions": self.instructions,
+            "About the user": self.facts,
+            "Decided": self.decisions,
+            "Names": self.names,
+            "Figures": self.figures,
+        }
+        for title, part in details.items():
             told = "\n".join(lines).casefold()
-            if untold := [text for text in part if text.casefold() not in told]:
+            if untold := [text for text in part if not _is_told(text.casefold(), told)]:
                 lines.append(f"{title}: {'; '.join(untold)}")
         return "\n".join(filter(None, lines))
 
@@ -169,32 +212,42 @@ def _readable(row: ChatMessage) -> str:
 
 def _topic(text: str) -> str | None:
     question, mark, _ = text.partition("?")
-    question = " ".join(question.split())
-    if not mark or len(question) <= _SHORTEST_TOPIC:
-        return None
-    if len(question) > _LONGEST_TOPIC:  # then only the sentence that asks, if that says enough
-        sentence = _SENTENCE.findall(question)[-1].strip()
-        question = sentence if len(sentence) > _SHORTEST_TOPIC else question
-    return _cut(question, _LONGEST_TOPIC)
+    question = question.strip()
+    return _cut(question, _LONGEST_TOPIC) if mark and len(question) > _SHORTEST_TOPIC else None
+
+
+def _goal(by_user: Sequence[str]) -> str:
+    return next((_short(text) for text in by_user if _asks_for_something(text)), "")
 
 
 def _request(said: Sequence[tuple[str, str]]) -> tuple[str, bool]:
     """What the user asked for last, and whether nobody answered it; not a mere "yes" or a number."""
     for at in range(len(said) - 1, -1, -1):
         role, text = said[at]
-        if role != "user" or (_THANKS.search(text) and "?" not in text):
-            continue
-        if "?" in text or len(text.split()) > _SHORT_ANSWER or len(text) > _LONGEST_TOPIC:
-            return _cut(text, _LONGEST_REQUEST), not any(role == "assistant" for role, _ in said[at:])
+        if role == "user" and _asks_for_something(text):
+            return _short(text), not any(role == "assistant" for role, _ in said[at:])
     return "", False
 
 
+def _asks_for_something(text: str) -> bool:
+    if "?" in text:
+        return True
+    return not _THANKS.search(text) and (len(text.split()) > _SHORT_ANSWER or len(text) > _LONGEST_TOPIC)
+
+
+def _facts(text: str) -> list[str]:
+    return [sentence for sentence in _statements(text) if _FACT.search(sentence)]
+
+
 def _decisions(text: str) -> list[str]:
-    return [
-        _cut(sentence, _LONGEST_SENTENCE)
-        for sentence in _SENTENCE.findall(text)
-        if _DECISION.search(sentence) and not _ASKING.search(sentence)
-    ]
+    return [sentence for sentence in _statements(text) if _DECISION.search(sentence)]
+
+
+def _statements(text: str) -> list[str]:
+    """The sentences that ask for nothing."""
+    sentences = (_LIST_MARK.sub("", sentence) for sentence in _SENTENCE.findall(text))
+    stated = [sentence for sentence in sentences if not _ASKING.search(sentence)]
+    return [_cut(sentence, _LONGEST_SENTENCE).rstrip(" .。") for sentence in stated]
 
 
 def _figures(text: str) -> list[str]:
@@ -216,17 +269,23 @@ def _tells(word: str) -> bool:
 
 
 def _names(text: str) -> list[str]:
-    """Runs of capitalised words, where a capital is not only how a sentence begins."""
+    """Runs of capitalised words, where a capital is not only how a sentence, or a label, begins."""
     found = [" ".join(match.split()) for match in _NAMED.findall(text)]
     for sentence in _SENTENCE.findall(text):
-        words = [word.strip(_AROUND) for word in _WORD.findall(sentence)]
+        raw = _WORD.findall(sentence)
+        words = [word.strip(_AROUND) for word in raw]
         at = 0
         while at < len(words):
             end = at
-            while end < len(words) and _is_capitalised(words[end]):
+            while (
+                end < len(words)
+                and _is_capitalised(words[end])
+                and (end == at or raw[end - 1][-1] not in _ENDS)
+            ):
                 end += 1
             following = words[end] if end < len(words) else ""
-            if end > at and (at > 0 or end - at > 1 or following in _IS_DOING or words[at].isupper()):
+            is_name = at > 0 or end - at > 1 or following in _IS_DOING or words[at].isupper()
+            if end > at and is_name and not raw[end - 1].endswith((":", "：")):
                 found.append(" ".join(words[at:end])[:_LONGEST_DETAIL])
             at = max(end, at + 1)
     return found
@@ -238,13 +297,34 @@ def _is_capitalised(word: str) -> bool:
     return word.lower() not in _COMMON
 
 
-def _newest_of(known: tuple[str, ...], new: Iterable[str]) -> tuple[str, ...]:
-    """Each once, where it was said last."""
-    by_text = {text.casefold(): text for text in known}
+def _newest_of(
+    known: tuple[str, ...], new: Iterable[str], key: Callable[[str], str] = str.casefold
+) -> tuple[str, ...]:
+    """Each once, where it was said last, and as it was said at most length."""
+    by_key = {key(text): text for text in known}
     for text in new:
-        by_text.pop(text.casefold(), None)
-        by_text[text.casefold()] = text
-    return tuple(by_text.values())
+        before = by_key.pop(key(text), "")
+        by_key[key(text)] = max(before, text, key=len)
+    return tuple(by_key.values())
+
+
+def _number_in(figure: str) -> str:
+    return next((word for word in figure.split() if any(map(str.isdigit, word))), figure).casefold()
+
+
+def _is_told(text: str, told: str) -> bool:
+    """Whether a text stands in another one, not merely within a longer word or number."""
+    at = told.find(text)
+    while at >= 0:
+        before, after = told[max(at - 1, 0) : at], told[at + len(text) : at + len(text) + 1]
+        if not (before.isalnum() or after.isalnum() or before in {",", "."}):
+            return True
+        at = told.find(text, at + 1)
+    return False
+
+
+def _short(text: str) -> str:
+    return _cut(text, _LONGEST_REQUEST)
 
 
 def _cut(text: str, length: int) -> str:

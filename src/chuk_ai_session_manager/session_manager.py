@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from .background import Background, background_of
 from .callbacks import call
-from .exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
+from .closing import PATIENCE, Closing
+from .exceptions import SessionAlreadyExists, session_not_found
 from .messages import (
     ChatMessage,
     asked_of,
@@ -29,25 +32,26 @@ from .messages import (
 from .metering import Draft, LengthCache, Limits, bill_estimated, count
 from .models import EventSource, EventType, Session, SessionEvent, SessionMetadata
 from .models.record import utc_now
-from .models.session import HomeStore, ancestors_of
+from .models.session import HomeStore
 from .models.session_event import content_of
 from .models.session_totals import SessionTotals
 from .models.token_usage import usd
 from .notes import Notes
 from .segments import (
-    Background,
-    Closing,
-    background_of,
+    append,
+    append_to_live,
     chain_of,
     create_session,
     is_full,
+    latest,
     live_segment,
-    open_next_segment,
     read_all,
+    segments_before,
 )
 from .session_prompt_builder import truncate_prompt_to_token_limit
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
+from .stores.base import is_segment_after
 from .summaries import Summarizer, SummaryCallback, context_row, noted
 from .tokens import DEFAULT_MODEL
 from .usage import read_usage
@@ -176,6 +180,7 @@ class SessionManager:
         self._create = create
         self._limits = Limits(token_limit, cost_limit)
         self._summarizer = Summarizer(summary_callback, summary_timeout, summary_max_tokens)
+        self._closing = Closing(self._summarizer)
 
         self._home: HomeStore
         self._session: Session[Any] | None = None
@@ -188,11 +193,8 @@ class SessionManager:
         self._writing = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._lengths = LengthCache()
-        # The live segment's id, and the content tokens and USD of the segments before it.
-        self._earlier: tuple[str, int, float] = ("", 0, 0.0)
         # The live segment's id, and what it goes on from once that is final.
-        self._background: tuple[str, Background] = ("", Background())
-        self._closing = Closing()
+        self._known_background: tuple[str, Background] | None = None
 
     @property
     def session_id(self) -> str:
@@ -464,7 +466,8 @@ class SessionManager:
         home, session = await self._current(with_events=False)
         chain = await chain_of(session, home) if self._infinite_context else [session.id]
         covers_all = self._covers_all(include_all_segments)
-        segments = await self._heads(home, session, chain) if covers_all else [session]
+        earlier = [segment async for segment in read_all(chain[:-1], home.head)] if covers_all else []
+        segments = [*earlier, session]
         totals = sum((segment.totals for segment in segments), SessionTotals())
         counted = totals.as_dict()
         stats: dict[str, Any] = {
@@ -494,20 +497,13 @@ class SessionManager:
     async def _current(self, *, with_events: bool = True) -> tuple[HomeStore, Session[Any]]:
         """The store, and the session as it is stored now."""
         home, session = await self._open(creating=self._is_new)
-        session = await self._latest(home, session, with_events=with_events)
+        session = await latest(session, home, with_events=with_events)
         if self._infinite_context:
             live = await live_segment(session, home)
             if live is not session:
-                session = await self._latest(home, live, with_events=with_events)
+                session = await latest(live, home, with_events=with_events)
         self._adopt(session)
         return home, session
-
-    @staticmethod
-    async def _latest(home: HomeStore, session: Session[Any], *, with_events: bool = True) -> Session[Any]:
-        stored = await home.latest(session, with_events=with_events)
-        if stored is None:
-            raise session_not_found(session.id)
-        return stored
 
     async def _open(self, *, creating: bool) -> tuple[HomeStore, Session[Any]]:
         if self._session is None or not self._initialized:
@@ -576,7 +572,8 @@ class SessionManager:
 
     async def _write(self, drafts: Sequence[Draft]) -> str:
         """Count, price and store events in the order of the calls; then summarise what was closed."""
-        closed: list[Session[Any]] = []
+        closings: list[asyncio.Task[None]] = []
+        until = math.inf
         async with self._writing:
             await count(drafts)
             await self._check_alone(drafts)
@@ -585,11 +582,13 @@ class SessionManager:
             await self._find_calls(home, session, drafts)
             # All at once, or each on its own where any of them may open a new segment.
             for batch in [[draft] for draft in drafts] if self._infinite_context else [drafts]:
-                session = await self._append(home, session, batch, closed)
+                if closings:  # else what follows would be estimated of all that is not summarised yet
+                    until = min(until, _in(PATIENCE))
+                    await self._closing.wait(closings, until)
+                session = await self._append(home, session, batch, closings)
             self._adopt(session)
-        if closed:
-            await self._summarise(home, closed)
-            self._earlier = ("", 0, 0.0)  # the summary may have cost something
+        if closings:  # outside the lock: this holds up nobody else
+            await self._closing.wait(closings, min(until, _in(PATIENCE)))
         return session.id
 
     async def _keep_prompt(
@@ -600,42 +599,41 @@ class SessionManager:
         await self._check_limits(home, session, rest)  # of all at once, before any is written
         if prompt is None:
             return drafts
-        session = await self._latest(home, session, with_events=False)
-        if session.totals.events:
+        session = await latest(session, home, with_events=False)
+        if session.totals.events or is_segment_after(session, session.parent_id):
             return drafts
         await self._save_prompt(home, session, prompt)
         return rest
 
     async def _append(
-        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft], closed: list[Session[Any]]
+        self,
+        home: HomeStore,
+        session: Session[Any],
+        drafts: Sequence[Draft],
+        closings: list[asyncio.Task[None]],
     ) -> Session[Any]:
         """Store drafts, in a new segment where the live one is full; hand back the one they are in."""
-        # Where what is stored decides (is it full? within the limits?), others must not write in between.
-        decides = self._infinite_context or bool(self._limits)
+        events = [draft.event for draft in drafts]
+        if self._infinite_context:
+            has_message = events[0].type == EventType.MESSAGE
+
+            async def is_over(live: Session[Any]) -> bool:
+                return has_message and is_full(live, self._token_threshold, self._max_turns_per_segment)
+
+            return await append_to_live(
+                session,
+                events,
+                home,
+                is_full=is_over,
+                on_closed=lambda closed: closings.append(self._closing.start(closed, home)),
+                prepare=lambda live: self._bill(home, live, drafts),
+            )
         while True:
-            if self._infinite_context:
-                session = await live_segment(session, home)
             await self._bill(home, session, drafts)
-            if self._infinite_context and drafts[0].event.type == EventType.MESSAGE:
-                session = await live_segment(session, home)  # others may have gone on meanwhile
-                if is_full(session, self._token_threshold, self._max_turns_per_segment):
-                    following, was_made_here = await open_next_segment(session, home)
-                    if was_made_here:
-                        closed.append(session)
-                    elif following.id != session.id:  # a stand-in for a store may answer anything
-                        session = following  # which may be full, or have one after it, by now
-                        continue
-                    session = following
-            events = [draft.event for draft in drafts]
-            try:
-                if await home.append(session, events, only_if_current=decides):
-                    return session
-                session = await self._latest(home, session, with_events=False)
-            except SessionNotFound:
-                another = await home.latest(session, with_events=False)  # made anew under its id, by somebody
-                if another is None or another is session:
-                    raise
-                session = another
+            # Within the limits by what is stored: others must not write in between.
+            was_stored, session = await append(session, events, home, only_if_current=bool(self._limits))
+            if was_stored:
+                return session
 
     async def _check_alone(self, drafts: Sequence[Draft]) -> None:
         """Refuse what not even an empty conversation could hold, before one is made for it."""
@@ -660,8 +658,8 @@ class SessionManager:
         waiting = {call_id for call_id, message in results.items() if message["arguments"] is None}
         if not waiting:
             return
-        segment: Session[Any] | None = await self._latest(home, session)
-        earlier = ancestors_of(session, home)
+        segment: Session[Any] | None = await latest(session, home)
+        earlier = segments_before(session, home)
         for _ in range(_SEGMENTS_SEARCHED if self._infinite_context else 1):
             if segment is None or not waiting:
                 return
@@ -672,15 +670,11 @@ class SessionManager:
                         results[made["id"]].update(asked_of(made))
             segment = await anext(earlier, None)
 
-    async def _heads(self, home: HomeStore, session: Session[Any], chain: list[str]) -> list[Session[Any]]:
-        """The segments up to a session, as far as their figures: without reading events."""
-        return [*[segment async for segment in read_all(chain[:-1], home.head)], session]
-
     async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Estimate the calls that no provider reported, and refuse what costs too much."""
 
         async def preface_length(model: str) -> int:
-            background = await self._known_background_of(home, session)
+            background = await self._background_of(home, session)
             rows = self._preface(background)
             lengths = [await self._lengths.length(row["content"], model) for row in rows]
             usages = [event.token_usage for event in background.start if event.token_usage]
@@ -692,12 +686,8 @@ class SessionManager:
     async def _check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         if not self._limits:
             return
-        if self._infinite_context and self._earlier[0] != session.id:
-            earlier = (await self._heads(home, session, await chain_of(session, home)))[:-1]
-            tokens, cost = sum(one.total_tokens for one in earlier), sum(one.total_cost for one in earlier)
-            self._earlier = (session.id, tokens, cost)
-        _, tokens, cost = self._earlier
-        self._limits.check(tokens + session.total_tokens, cost + session.total_cost, drafts)
+        earlier = await self._background_of(home, session)
+        self._limits.check(earlier.tokens + session.total_tokens, earlier.cost + session.total_cost, drafts)
 
     def _preface(self, background: Background) -> list[ChatMessage]:
         """What goes before the messages: the system prompt, and a summary of earlier segments."""
@@ -707,22 +697,19 @@ class SessionManager:
         return rows + ([context_row(str(background.notes))] if background.notes else [])
 
     async def _background_of(self, home: HomeStore, session: Session[Any]) -> Background:
+        """What a segment goes on from; what a closed one ends in stays, and is read once."""
         if not self._infinite_context or session.parent_id is None:
             return Background()
+        if self._known_background is not None and self._known_background[0] == session.id:
+            return self._known_background[1]
         if len(session.events) < session.totals.events:  # only opened for writing so far
-            session = await self._latest(home, session)
-        background = await background_of(session, home)
-        if background.notes:
-            background = replace(background, notes=await self._summarizer.within(background.notes))
-        # That of a session without events is not: it may yet begin with an answer.
-        if background.is_final and session.events:
-            self._background = session.id, background
+            session = await latest(session, home)
+        found = await background_of(session, home)
+        background = replace(found, notes=await self._summarizer.within(found.notes))
+        # A session without events may yet begin with an answer.
+        if background.summary is not None and session.events:
+            self._known_background = session.id, background
         return background
-
-    async def _known_background_of(self, home: HomeStore, session: Session[Any]) -> Background:
-        """The same without reading it again, for estimates: what a closed segment ends in stays."""
-        session_id, background = self._background
-        return background if session_id == session.id else await self._background_of(home, session)
 
     # -- segments -------------------------------------------------------------------------------
 
@@ -732,8 +719,10 @@ class SessionManager:
         messages = plain_messages(session.events)
         return str(await noted(Notes(), messages) if callback is None else await call(callback, messages))
 
-    async def _summarise(self, home: HomeStore, closed: Sequence[Session[Any]]) -> None:
-        await self._closing.close(closed, home, self._summarizer)
+
+def _in(seconds: float) -> float:
+    """The time of the event loop's clock in so many seconds."""
+    return asyncio.get_running_loop().time() + seconds
 
 
 def _without_prompt(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], str | None]:

@@ -13,11 +13,11 @@ from enum import Enum
 from itertools import chain, takewhile
 from typing import Any, NamedTuple
 
+from .background import told_by_ancestors
 from .exceptions import InvalidInput, TokenLimitExceeded
 from .messages import ChatMessage, calls_of, full_messages, speaker, text_of
 from .models import EventSource, EventType, TokenUsage
 from .models.session_event import content_of
-from .segments import background_of
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores.base import AnyEvent, AnySession
 from .summaries import summary_text
@@ -277,8 +277,8 @@ def _with_context(prompt: list[ChatMessage], context: list[ChatMessage]) -> list
 async def _context_rows(session: AnySession) -> list[ChatMessage]:
     # This module's own names, looked up now, so that an application can swap them.
     home = session.home if session.is_bound else event_store(ChukSessionsStore(get_backend()))
-    notes = (await background_of(session, home)).notes
-    return [{"role": "system", "content": f"Context from previous conversation: {notes}"}] if notes else []
+    told = await told_by_ancestors(session, home)
+    return [{"role": "system", "content": f"Context from previous conversation: {told}"}] if told else []
 
 
 # -- fitting -------------------------------------------------------------------------------------

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from .callbacks import call
-from .messages import ChatMessage, plain_messages, readable_text
+from .messages import ChatMessage, readable_text, text_of, told_messages
 from .metering import bill
 from .models import EventSource, EventType, Session, SessionEvent, TokenUsage
 from .models.session_event import content_of
 from .notes import Notes
 from .tokens import DEFAULT_MODEL
 from .usage import known_text, model_of, usage_of
+from .validation import copied
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +27,16 @@ SummaryCallback = Callable[[list[ChatMessage]], Any | Awaitable[Any]]
 Gives the summary of both: a text, or a model's response, whose usage is billed then.
 """
 
+TIMED_OUT = "TimeoutError"
+"""The recorded failure of a callback that took too long."""
+
 # No text has so many characters a token: what is longer is cut before it is counted.
 _MOST_CHARACTERS_A_TOKEN = 64
 # From here on (characters), notes are taken off the event loop: they cost about half a second a million.
 _LONG = 4_000
 
-# Set in what a summary callback calls: it is not called again from there.
-_in_callback: ContextVar[bool] = ContextVar("chuk_ai_session_manager_in_callback", default=False)
-
-
-def in_callback() -> bool:
-    """Whether this is called by a summary callback."""
-    return _in_callback.get()
+# What gave up after its time may go on nevertheless; asyncio itself holds no task.
+_abandoned: set[asyncio.Task[Any]] = set()
 
 
 def context_row(summary: str) -> ChatMessage:
@@ -47,52 +45,61 @@ def context_row(summary: str) -> ChatMessage:
 
 
 @dataclass(slots=True)
-class _Reply:
-    """What came of asking the callback; nothing where there is none."""
+class Reply:
+    """What came of asking the callback: a text, or what was wrong; neither where there is none."""
 
     text: str | None = None
     failure: str | None = None
-    model: str | None = None
+    model: str = "unknown"
     usage: dict[str, int] | None = None
 
 
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A callback that is being called; who inherits this context afterwards is not called by it any more."""
+
+    callback: object
+    goes_on: bool = True
+
+
+# The calls that this is made from: their callbacks are not called again from there.
+_calls: ContextVar[tuple[_Call, ...]] = ContextVar("chuk_ai_session_manager_calls", default=())
+
+
+@dataclass(slots=True)
 class Summarizer:
     """Makes summaries that never fail: by a callback that has `timeout` seconds, else without a model."""
 
-    def __init__(
-        self,
-        callback: SummaryCallback | None = None,
-        timeout: float = 30.0,
-        max_tokens: int = 500,
-        *,
-        of_each: bool = False,
-    ) -> None:
-        self.callback = callback
-        self.of_each = of_each
-        """Whether the callback summarises each segment alone, not with all that was before it."""
-        self.timeout = timeout
-        self.max_tokens = max_tokens
-        self.turn = asyncio.Lock()
-        """Held while a segment is summarised: the next one's summary is made from this one's."""
-        self._gave_up_at = -math.inf
+    callback: Callable[[Any], Any] | None = None
+    timeout: float = 30.0
+    max_tokens: int = 500
+    through: Callable[[Session[Any], Any], Awaitable[Any]] | None = None
+    """What calls the callback, with a segment that is then summarised alone."""
 
-    async def summarise(self, before: Notes, segment: Session[Any], since: float) -> SessionEvent[Any]:
+    @property
+    def is_calling(self) -> bool:
+        """Whether this is called by the callback itself."""
+        return any(call.goes_on and call.callback == self.callback for call in _calls.get())
+
+    async def summarise(
+        self, before: Notes, segment: Session[Any], reply: Reply | None = None
+    ) -> SessionEvent[Any]:
         """The event that a closed segment ends in: the summary of it, and of all before it.
 
         Args:
             before: what is known of what went before.
             segment: with all its events.
-            since: when this was asked for, by the loop's clock.
+            reply: what stands for the callback's, where that is not to be asked.
         """
-        messages = plain_messages(segment.events)
-        reply = await self._ask(before, messages, since)
+        messages = told_messages(segment.events)
+        reply = reply or await self._ask(before, segment, messages)
         metadata: dict[str, Any] = {"rolling": True, "made_by": "callback"}
         if reply.text is None:
             notes = await self.within(await noted(before, messages))
             metadata |= {"made_by": "built-in", "notes": notes.as_json()}
         else:
             notes = await self.within(Notes(reply.text))
-            if self.of_each:
+            if self.through is not None:
                 metadata["notes"] = (await self.within(before.followed_by(str(notes)))).as_json()
         if reply.failure is not None:
             logger.warning("The summary callback failed for session %s: %s", segment.id, reply.failure)
@@ -101,42 +108,58 @@ class Summarizer:
             message=str(notes), source=EventSource.SYSTEM, type=EventType.SUMMARY, metadata=metadata
         )
         if reply.usage is not None:
-            await bill(event, reply.model or "unknown", "unknown", reply.usage)
+            await bill(event, reply.model, "unknown", reply.usage)
         return event
 
-    async def _ask(self, before: Notes, messages: list[ChatMessage], since: float) -> _Reply:
-        if self.callback is None or in_callback():
-            return _Reply()
-        if since < self._gave_up_at:  # it hung while this one waited for its turn: one wait is enough
-            return _Reply(failure="TimeoutError")
-        rows = messages if self.of_each or not before else [context_row(str(before)), *messages]
-        calling = _in_callback.set(True)
+    async def _ask(self, before: Notes, segment: Session[Any], messages: list[ChatMessage]) -> Reply:
+        if self.callback is None:
+            return Reply()
+        # Copies: what the callback does to them changes no summary of ours.
+        rows = [*([context_row(str(before))] if before else []), *copied(messages)]
+        this = _Call(self.callback)
+        token = _calls.set((*_calls.get(), this))
+        # A task of its own, because a callback may not let itself be cancelled.
+        called = asyncio.create_task(self._called(segment, rows))
+        _calls.reset(token)
         try:
-            async with asyncio.timeout(self.timeout):
-                return self._read(await call(self.callback, rows))
-        except TimeoutError:
-            self._gave_up_at = asyncio.get_running_loop().time()
-            return _Reply(failure="TimeoutError")
-        except Exception as problem:  # noqa: BLE001  (an application's code: whatever it raises, the talk goes on)
-            return _Reply(failure=type(problem).__name__)
+            done, _ = await asyncio.wait([called], timeout=self.timeout)
+            if not done:
+                return Reply(failure=TIMED_OUT)
+            return Reply(failure="CancelledError") if called.cancelled() else called.result()
         finally:
-            _in_callback.reset(calling)
+            this.goes_on = False
+            if not called.done():
+                called.cancel()
+                _abandoned.add(called)
+                called.add_done_callback(_forget)
 
-    def _read(self, response: object) -> _Reply:
+    async def _called(self, segment: Session[Any], rows: list[ChatMessage]) -> Reply:
+        assert self.callback is not None  # noqa: S101  (tells mypy)
+        try:
+            asked = (
+                call(self.callback, rows) if self.through is None else self.through(segment, self.callback)
+            )
+            return self._read(await asked)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise
+        except BaseException as problem:  # noqa: BLE001  (an application's code: whatever it raises, the talk goes on)
+            # Its own `TimeoutError` does not say that the next call would hang too.
+            name = type(problem).__name__
+            return Reply(failure=f"its own {name}" if name == TIMED_OUT else name)
+
+    def _read(self, response: object) -> Reply:
         text = known_text(response)
         if text is None:
-            return _Reply(failure=f"it gave no text but {type(response).__name__}")
-        reply = _Reply(model=model_of(response), usage=usage_of(response))
+            return Reply(failure=f"it gave no text but {type(response).__name__}")
         text = readable_text(text[-self.max_tokens * _MOST_CHARACTERS_A_TOKEN :])
-        if text.strip():
-            reply.text = text
-        else:
-            reply.failure = "it gave a blank text"
-        return reply
+        model, usage = readable_text(model_of(response) or "unknown"), usage_of(response)
+        if not text.strip():
+            return Reply(None, "it gave a blank text", model, usage)
+        return Reply(text, None, model, usage)
 
     async def within(self, notes: Notes) -> Notes:
         """As much of notes as has no more than `max_tokens`: the oldest goes first."""
-        while await TokenUsage.count_tokens(text := str(notes), DEFAULT_MODEL) > self.max_tokens:
+        while notes and await TokenUsage.count_tokens(text := str(notes), DEFAULT_MODEL) > self.max_tokens:
             shorter = notes.shorter()
             if shorter == notes:  # only for the smallest of bounds
                 return Notes(text[: self.max_tokens])
@@ -144,16 +167,26 @@ class Summarizer:
         return notes
 
 
+def _forget(task: asyncio.Task[Any]) -> None:
+    _abandoned.discard(task)
+    if not task.cancelled():
+        task.exception()  # looked at, so that asyncio does not print what may be private
+
+
 async def noted(before: Notes, messages: Sequence[ChatMessage]) -> Notes:
     """What is known of a conversation after these messages."""
-    if sum(len(str(row["content"])) for row in messages) > _LONG:
+    if sum(len(text_of(row)) for row in messages) > _LONG:
         return await asyncio.to_thread(before.after, messages)
     return before.after(messages)
 
 
-def newest_summary(session: Session[Any]) -> SessionEvent[Any] | None:
-    """The event that a closed segment ends in, if it does."""
-    return next((event for event in reversed(session.events) if event.type == EventType.SUMMARY), None)
+def closing_summary(segment: Session[Any]) -> SessionEvent[Any] | None:
+    """The summary that a closed segment ends in, if it does; not one that somebody put in its middle."""
+    event: SessionEvent[Any]
+    for event in reversed(segment.events):
+        if event.type == EventType.SUMMARY and (covers_all(event) or event is segment.events[-1]):
+            return event
+    return None
 
 
 def covers_all(summary: SessionEvent[Any] | None) -> bool:
@@ -163,11 +196,14 @@ def covers_all(summary: SessionEvent[Any] | None) -> bool:
 
 async def notes_with(before: Notes, segment: Session[Any]) -> Notes:
     """What is known of a conversation after a segment, by what it ends in."""
-    summary = newest_summary(segment)
+    summary = closing_summary(segment)
     if summary is None:  # its writer was cut off, or is still at it
-        return await noted(before, plain_messages(segment.events))
-    if not covers_all(summary):
-        return before.followed_by(summary_text(summary.message))
+        return await noted(before, told_messages(segment.events))
+    return notes_of(summary) if covers_all(summary) else before.followed_by(summary_text(summary.message))
+
+
+def notes_of(summary: SessionEvent[Any]) -> Notes:
+    """What a summary carries over: the built-in one its notes, any other one its text."""
     notes = summary.metadata.get("notes")
     return Notes.from_json(notes) if isinstance(notes, dict) else Notes(summary_text(summary.message))
 

@@ -44,6 +44,9 @@ class HomeStore(Protocol):
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first."""
 
+    async def last_segment_id(self, session_id: str) -> str | None:
+        """The id of the last of them, or `None` where there is no such session."""
+
     async def save(self, session: Session[Any]) -> None:
         """Store the session as it is now."""
 

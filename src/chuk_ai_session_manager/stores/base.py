@@ -156,6 +156,10 @@ class EventStore(ABC):
         """
         return await _walked_segment_ids(session_id, self)
 
+    async def last_segment_id(self, session_id: str) -> str | None:
+        """The id of the last of these segments, or `None` where there is no such session."""
+        return next(iter((await self.segment_ids(session_id))[-1:]), None)
+
     async def save_header(self, session: AnySession) -> None:
         """Store what the application changed of a session besides its events, if it did."""
         await self.save(session)
@@ -333,6 +337,10 @@ class WholeSessionStore:
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of the conversation's segments, by reading them one after the other."""
         return await _walked_segment_ids(session_id, self)
+
+    async def last_segment_id(self, session_id: str) -> str | None:
+        """The id of the last of them."""
+        return next(iter((await self.segment_ids(session_id))[-1:]), None)
 
     async def save(self, session: AnySession) -> None:
         """Store the whole session."""

@@ -40,7 +40,8 @@ class _Conversation:
     expires_at: float
     parent: _Conversation | None = None
     children: set[_Conversation] = field(default_factory=set)
-    session_ids: set[str] = field(default_factory=set)
+    # Each segment's place in it: 0, 1, 2 ...
+    session_ids: dict[str, int] = field(default_factory=dict)
 
 
 class MemoryStore(EventStore):
@@ -179,7 +180,7 @@ class MemoryStore(EventStore):
         self._drop(session_id)
         conversation = self._conversations.pop(session_id, None)
         if conversation is not None:
-            conversation.session_ids.discard(session_id)
+            conversation.session_ids.pop(session_id, None)
             if not conversation.session_ids:
                 self._forget(conversation)
                 self._forget_empty()
@@ -232,6 +233,21 @@ class MemoryStore(EventStore):
         conversation = self._conversations.get(session_id)
         return None if conversation is None else conversation.expires_at - self._clock()
 
+    async def segment_ids(self, session_id: str) -> list[str]:
+        """The ids of all segments of a session's conversation, the first one first."""
+        places = self._places(session_id)
+        return sorted(places, key=places.__getitem__)
+
+    async def last_segment_id(self, session_id: str) -> str | None:
+        """The id of the last of these segments, or `None` where there is no such session."""
+        places = self._places(session_id)
+        return max(places, key=places.__getitem__, default=None)
+
+    def _places(self, session_id: str) -> dict[str, int]:
+        self._free_expired()
+        conversation = self._conversations.get(session_id)
+        return {} if conversation is None else conversation.session_ids
+
     def get_stats(self) -> dict[str, Any]:
         """How many sessions and conversations are kept, and within what bounds."""
         self._free_expired()
@@ -251,7 +267,9 @@ class MemoryStore(EventStore):
         is_new = conversation is None
         if conversation is None:
             conversation = self._conversation_for(session)
-            conversation.session_ids.add(session.id)
+            conversation.session_ids[session.id] = 1 + conversation.session_ids.get(
+                session.parent_id or "", -1
+            )
             self._conversations[session.id] = conversation
         self._sessions[session.id] = session
         session.bind(self, mark=self._born.setdefault(session.id, self._writes))

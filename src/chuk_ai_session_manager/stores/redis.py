@@ -58,6 +58,8 @@ _LISTED_AT_ONCE = 1_000
 _BESIDE = 2
 # Places of segments that are remembered: a bound to the memory it takes.
 _PLACES_KEPT = 10_000
+# Of a longer conversation, the places of its segments are not remembered all at once.
+_READ_NEXT = 1_000
 # Event ids in an error: enough to find the others by.
 _IDS_NAMED = 5
 # Every so many new sessions, as many entries of the index are looked at whether they still are.
@@ -353,9 +355,21 @@ class RedisStore(DurableStore):
         if place is None:
             return []
         ids = await self._are_there(await self._segments(place), place)
-        for each in ids:  # so that reading one of them next needs not ask where it is
-            self._remember(each, place)
+        if len(ids) <= _READ_NEXT:
+            for each in ids:  # so that reading them next needs not ask where they are
+                self._remember(each, place)
         return ids
+
+    async def last_segment_id(self, session_id: str) -> str | None:
+        """The id of the last of these segments, or `None` where there is no such session."""
+        place = await self._place_of(session_id) if is_session_id(session_id) else None
+        if place is None:
+            return None
+        last = _text(await self._link.call(("HGET", self._key(place), "last")) or "")
+        if last and await self._are_there([last], place):
+            self._remember(last, place)
+            return last
+        return await super().last_segment_id(session_id)  # it was deleted
 
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it."""

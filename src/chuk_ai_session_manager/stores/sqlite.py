@@ -166,6 +166,13 @@ class SqliteStore(DurableStore):
             return []
         return await self._worker.read(partial(_segment_ids, self.sandbox_id, session_id))
 
+    async def last_segment_id(self, session_id: str) -> str | None:
+        """The id of the last of these segments, or `None` where there is no such session."""
+        if not is_session_id(session_id):
+            return None
+        last = await self._worker.read(partial(_segment_ids, self.sandbox_id, session_id, last=True))
+        return next(iter(last), None)
+
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it."""
         row = None
@@ -345,9 +352,10 @@ def _find(sandbox: str, session_id: str, db: sqlite3.Connection) -> _Row | None:
     return None if row is None else _Row(*row)
 
 
-def _segment_ids(sandbox: str, session_id: str, db: sqlite3.Connection) -> list[str]:
+def _segment_ids(sandbox: str, session_id: str, db: sqlite3.Connection, *, last: bool = False) -> list[str]:
     row = _find(sandbox, session_id, db)
     query = "SELECT id FROM sessions WHERE conversation = ? ORDER BY segment"
+    query += " DESC LIMIT 1" if last else ""
     return [] if row is None else [each for (each,) in db.execute(query, (row.conversation,))]
 
 

@@ -30,7 +30,7 @@ if expected == '' then
     end
   end
   n = redis.call('HINCRBY', key, 'segments', 1) - 1
-  redis.call('HSET', key, 's:' .. id, n, n .. ':born', ARGV[8])
+  redis.call('HSET', key, 's:' .. id, n, n .. ':born', ARGV[8], 'last', id)
   redis.call('HINCRBY', key, 'alive', 1)
   redis.call('HSETNX', key, 'schema', 1)
   if ARGV[7] ~= '' then
