@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from chuk_ai_session_manager import (
     Session,
     SessionEvent,
     SessionManager,
+    StorageError,
     TokenUsage,
     get_conversation_history,
     get_session_stats,
@@ -34,6 +34,7 @@ from chuk_ai_session_manager.exceptions import TokenLimitExceeded
 from chuk_ai_session_manager.messages import text_of
 from chuk_ai_session_manager.models import EventSource, EventType
 from chuk_ai_session_manager.models.session import next_segment_id
+from chuk_ai_session_manager.segments import open_next_segment
 from chuk_ai_session_manager.session_storage import get_backend
 from chuk_ai_session_manager.stores import EventStore, MemoryStore
 
@@ -216,6 +217,8 @@ async def write_together(place: Place, process: int) -> list[str]:
             texts = [f"{process}-{writer}-{number}" for writer in range(len(managers))]
             await asyncio.gather(*(sm.user_says(text) for sm, text in zip(managers, texts, strict=True)))
             said += texts
+        for sm in managers:
+            await sm.wait_for_summaries()
     return said
 
 
@@ -324,9 +327,12 @@ class CountingStore(MemoryStore):
         return await super().append(session, events, only_if_current=only_if_current)
 
 
-async def test_the_thousandth_segment_asks_no_more_of_the_store_than_the_second() -> None:
+@pytest.mark.parametrize("limits", [{}, {"token_limit": 10**9, "cost_limit": 10**9}])
+async def test_the_thousandth_segment_asks_no_more_of_the_store_than_the_second(
+    limits: dict[str, Any],
+) -> None:
     store = CountingStore()
-    options: dict[str, Any] = {"store": store, "infinite_context": True, "max_turns_per_segment": 2}
+    options: dict[str, Any] = {"store": store, "infinite_context": True, "max_turns_per_segment": 2, **limits}
 
     async def asked_by_one_exchange(session_id: str) -> int:
         before = store.asked
@@ -357,8 +363,7 @@ async def test_a_run_without_questions_or_known_calls_costs_no_more_either() -> 
         await sm.add_messages([{"role": "tool", "tool_call_id": "unknown", "content": "done"}])
         rows = await SessionManager("root", store=store, infinite_context=True).get_messages_for_llm()
         assert {"role": "user", "content": "Do it all."} in rows
-        # Opened by the root's id, which leads to the live segment by the ids alone.
-        costs.append(store.asked - before - 2 * len(await sm.get_session_chain()))
+        costs.append(store.asked - before)
     assert max(costs[40:]) <= max(costs[8:20])
 
 
@@ -371,10 +376,11 @@ async def test_a_process_holds_the_live_segment_and_not_the_conversation(place: 
             await sm.ai_responds("Well.", model="gpt-4o")
             await sm.get_messages_for_llm()
         gc.collect()
-        objects = gc.get_objects()
-        events = [one for one in objects if isinstance(one, SessionEvent)]
-        assert len(events) <= 30
-        assert sum(isinstance(one, Session) for one in objects) <= 4
+        held = [
+            one for one in gc.get_objects() if isinstance(one, Session) and one.mark_of(store) is not None
+        ]
+        assert 1 <= len(held) <= 3
+        assert sum(len(session.events) for session in held) <= 30
 
 
 # -- the callback ---------------------------------------------------------------------------------
@@ -582,6 +588,302 @@ async def test_of_a_callback_that_failed_nothing_of_the_summary_before_is_lost()
     assert "What is the number 2 good for" in context
 
 
+class TestOddCallbacks:
+    """None of them ends, hangs or doubles anything; each failure is recorded."""
+
+    @staticmethod
+    async def failure_of(callback: Any, **options: Any) -> str:
+        store = MemoryStore()
+        sm = manager(callback, store=store, **options)
+        async with asyncio.timeout(10):
+            for number in range(3):
+                await sm.user_says(f"m{number}")
+            await sm.wait_for_summaries()
+        assert len(await sm.get_conversation()) == 3
+        (summary,) = summaries_in((await segments_of(store, sm))[0])
+        assert summary.metadata["made_by"] == "built-in"
+        return str(summary.metadata["callback_failure"])
+
+    @pytest.mark.parametrize("kind", ["async", "sync"])
+    @pytest.mark.parametrize(
+        "problem", [SystemExit(3), GeneratorExit(), StopIteration(), BaseExceptionGroup("g", [SystemExit()])]
+    )
+    async def test_those_that_raise_what_ends_programs(self, kind: str, problem: BaseException) -> None:
+        async def asynchronous(messages: list[dict[str, Any]]) -> str:
+            raise problem
+
+        def synchronous(messages: list[dict[str, Any]]) -> str:
+            raise problem
+
+        failure = await self.failure_of(asynchronous if kind == "async" else synchronous)
+        assert failure in {type(problem).__name__, "RuntimeError"}  # in a coroutine, StopIteration is that
+
+    async def test_one_whose_model_call_was_cancelled_by_somebody(self) -> None:
+        async def callback(messages: list[dict[str, Any]]) -> str:
+            task = asyncio.create_task(asyncio.sleep(10))
+            task.cancel()
+            await task
+            return "never"
+
+        assert await self.failure_of(callback) == "CancelledError"
+
+    async def test_one_that_cancels_itself(self) -> None:
+        async def callback(messages: list[dict[str, Any]]) -> str:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(10)
+            return "never"
+
+        assert await self.failure_of(callback) == "CancelledError"
+
+    async def test_one_that_does_not_let_itself_be_cancelled(self) -> None:
+        ended = asyncio.Event()
+
+        async def callback(messages: list[dict[str, Any]]) -> str:
+            while not ended.is_set():
+                try:
+                    await asyncio.sleep(0.2)
+                except asyncio.CancelledError:
+                    continue
+            return "late"
+
+        assert await self.failure_of(callback, summary_timeout=0.05) == "TimeoutError"
+        ended.set()
+
+    async def test_its_own_timeout_is_no_reason_not_to_ask_again(self) -> None:
+        calls = 0
+
+        async def callback(messages: list[dict[str, Any]]) -> str:
+            nonlocal calls
+            calls += 1
+            raise TimeoutError
+
+        sm = manager(callback)
+        for number in range(9):
+            await sm.user_says(f"m{number}")
+        assert calls == 4
+
+    async def test_one_that_changes_what_it_got(self) -> None:
+        def callback(messages: list[dict[str, Any]]) -> str:
+            messages[0]["content"] = "Who changed this text of mine?"
+            messages.append({"role": "user", "content": "Could you summarise all of the above?"})
+            raise ConnectionError
+
+        sm = manager(callback)
+        for text in ("What is the number one good for?", "two", "three"):
+            await sm.user_says(text)
+        context = (await sm.get_messages_for_llm())[0]["content"]
+        assert "What is the number one good for" in context
+        assert "summarise" not in context
+        assert "changed" not in context
+
+    async def test_one_that_waits_for_the_summaries(self) -> None:
+        sm = manager()
+
+        async def callback(messages: list[dict[str, Any]]) -> str:
+            await sm.wait_for_summaries()
+            return "did not wait for itself"
+
+        sm.set_summary_callback(callback)
+        async with asyncio.timeout(1.5):
+            for number in range(3):
+                await sm.user_says(f"m{number}")
+        assert (await sm.get_messages_for_llm())[0]["content"].endswith("did not wait for itself")
+
+    async def test_a_sync_one_may_talk_too(self) -> None:
+        sm = manager()
+        loop = asyncio.get_running_loop()
+
+        def callback(messages: list[dict[str, Any]]) -> str:
+            asyncio.run_coroutine_threadsafe(sm.tool_used("t", {}, 1), loop).result(5)
+            return "done"
+
+        sm.set_summary_callback(callback)
+        for number in range(3):
+            await sm.user_says(f"m{number}")
+        assert (await sm.get_messages_for_llm())[0]["content"].endswith("done")
+
+    async def test_it_may_talk_in_another_conversation_that_has_its_own(self) -> None:
+        other = SessionManager(
+            "other",
+            infinite_context=True,
+            max_turns_per_segment=1,
+            summary_callback=lambda messages: "other's",
+        )
+        worker: list[asyncio.Task[str]] = []
+
+        async def later() -> str:
+            await asyncio.sleep(0.05)
+            for text in ("d", "e"):
+                await sm.user_says(text)
+            return "done"
+
+        async def callback(messages: list[dict[str, Any]]) -> str:
+            for text in ("a", "b"):
+                await other.user_says(text)
+            if not worker:  # which goes on when this is over, and is nothing that the callback does
+                worker.append(asyncio.create_task(later()))
+            return "its own"
+
+        sm = manager(callback)
+        for number in range(3):
+            await sm.user_says(f"m{number}")
+        assert (await other.get_messages_for_llm())[0]["content"].endswith("other's")
+        await worker[0]
+        segments = await segments_of(get_backend().store, sm)
+        assert [summaries_in(segment)[0].message for segment in segments[:-1]] == ["its own", "its own"]
+
+    def test_one_pending_in_a_loop_that_ended_holds_up_no_other(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.01)
+        slow = True
+
+        async def callback(messages: list[dict[str, Any]]) -> str:
+            if slow:
+                await asyncio.sleep(3_600)
+            return "made"
+
+        sm = manager(callback)
+
+        async def talk(*texts: str) -> None:
+            for text in texts:
+                await sm.user_says(text)
+
+        asyncio.run(talk("1", "2", "3"))
+        slow = False
+
+        async def go_on() -> list[dict[str, Any]]:
+            await talk("4", "5")
+            await sm.wait_for_summaries()
+            return await sm.get_messages_for_llm()
+
+        rows = asyncio.run(asyncio.wait_for(go_on(), 5))
+        assert rows[0]["content"].endswith("made")
+
+
+async def test_what_a_summary_costs_counts_also_when_it_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.01)
+
+    async def callback(messages: list[dict[str, Any]]) -> dict[str, Any]:
+        await asyncio.sleep(0.1)
+        return {
+            "text": "s",
+            "model": "gpt-4o",
+            "usage": {"prompt_tokens": 10_000_000, "completion_tokens": 0},
+        }
+
+    sm = manager(callback, cost_limit=1.0)
+    for number in range(3):
+        await sm.user_says(f"m{number}")
+    await sm.ai_responds("caches what was before", model="gpt-4o")
+    await sm.wait_for_summaries()
+    assert (await sm.get_stats())["estimated_cost"] > 20
+    with pytest.raises(TokenLimitExceeded):
+        await sm.user_says("more")
+
+
+class FailingOnce(MemoryStore):
+    """Its next append to an empty session fails."""
+
+    fails = False
+
+    async def append(
+        self, session: Session[Any], events: Sequence[SessionEvent[Any]], *, only_if_current: bool = False
+    ) -> bool:
+        if self.fails and not session.events:
+            self.fails = False
+            raise StorageError("down")
+        return await super().append(session, events, only_if_current=only_if_current)
+
+
+async def test_a_write_that_fails_after_it_closed_a_segment_leaves_its_summary() -> None:
+    store = FailingOnce()
+    sm = manager(store=store)
+    await sm.user_says("one")
+    await sm.user_says("two")
+    store.fails = True
+    with pytest.raises(StorageError):
+        await sm.user_says("three")
+    await sm.user_says("three")
+    await sm.wait_for_summaries()
+    segments = await segments_of(store, sm)
+    assert [len(segment.events) for segment in segments] == [3, 1]
+    assert len(summaries_in(segments[0])) == 1
+
+
+# -- InfiniteConversationManager ------------------------------------------------------------------
+
+
+@in_memory_too
+async def test_the_other_manager_keeps_its_threshold_among_many_writers(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def callback(messages: list[dict[str, Any]]) -> str:
+        await asyncio.sleep(0.002)
+        return "s"
+
+    async with place.store() as store, place.store() as other:
+        await Session.create(session_id="root", store=store)
+        stores = [store, other]
+
+        class Manager(InfiniteConversationManager):
+            def __init__(self, home: EventStore) -> None:
+                super().__init__(max_turns_per_segment=3)
+                self._home = home
+
+            async def _load(self, session_id: str) -> Any:
+                session = await self._home.get(session_id)
+                assert session is not None
+                return self._home, session
+
+        async def write(number: int) -> None:
+            await asyncio.sleep(number % 5 / 1_000)
+            talk = Manager(stores[number % 2])
+            await talk.process_message("root", f"m{number}", EventSource.USER, callback)
+
+        await asyncio.gather(*(write(number) for number in range(31)))
+        sm = SessionManager("root", store=store, infinite_context=True)
+        segments = await segments_of(store, sm)
+        said = [row["content"] for row in await sm.get_conversation()]
+        assert Counter(said) == Counter(f"m{number}" for number in range(31))
+        assert [segment.totals.messages for segment in segments] == [3] * 10 + [1]
+        for segment in segments[:-1]:
+            assert segment.events[-1].type == EventType.SUMMARY  # nothing comes after it
+            assert len(summaries_in(segment)) == 1
+
+
+async def test_the_other_manager_tells_the_question_of_an_answer() -> None:
+    session = await Session.create()
+    talk = InfiniteConversationManager(max_turns_per_segment=1)
+
+    async def callback(messages: list[dict[str, Any]]) -> str:
+        return "s"
+
+    last = await talk.process_message(session.id, "Why?", EventSource.USER, callback)
+    # The next segment is empty: what it begins with is not known yet.
+    sm = SessionManager(last, infinite_context=True, max_turns_per_segment=5)
+    assert len(await sm.get_messages_for_llm()) == 1
+    await sm.ai_responds("Because.", model="gpt-4o")
+    rows = await InfiniteConversationManager().build_context_for_llm(last)
+    assert [row["content"] for row in rows[1:]] == ["Why?", "Because."]
+    assert [row["content"] for row in (await sm.get_messages_for_llm())[1:]] == ["Why?", "Because."]
+
+
+async def test_the_other_manager_waits_for_a_slow_summary_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.0)
+    session = await Session.create()
+
+    async def callback(messages: list[dict[str, Any]]) -> str:
+        await asyncio.sleep(0.1)
+        return "slow"
+
+    talk = InfiniteConversationManager(max_turns_per_segment=1)
+    await talk.process_message(session.id, "Why?", EventSource.USER, callback)
+    assert session.events[-1].message == "slow"
+
+
 # -- what is told to the model --------------------------------------------------------------------
 
 
@@ -614,13 +916,36 @@ async def test_an_instruction_at_a_segment_s_beginning_brings_no_answered_questi
     assert [row["content"] for row in rows[1:]] == ["Now be brief.", "three"]
 
 
-async def test_a_result_in_the_next_segment_brings_its_call() -> None:
-    call = {"id": "c1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+
+
+async def test_a_result_that_begins_a_segment_brings_its_call_and_the_question_before_that() -> None:
+    store = MemoryStore()
+    sm = manager(store=store, max_turns_per_segment=3)
+    await sm.user_says("What time is it?")
+    await sm.add_messages([{"role": "assistant", "content": None, "tool_calls": [CALL]}])
+    await sm.user_says("Hurry!")
+    # As where somebody else's message opens the next segment, and the result comes before it is there.
+    root = await store.get("root")
+    assert root is not None
+    await Session.create(session_id=next_segment_id("root"), parent_id="root", store=store)
+    await sm.add_messages([{"role": "tool", "tool_call_id": "c1", "content": "noon"}])
+    rows = await sm.get_messages_for_llm(include_tools=True)
+    assert is_valid(rows)
+    assert rows[1:] == [
+        {"role": "user", "content": "What time is it?"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "c1", "content": "noon"},
+        {"role": "user", "content": "Hurry!"},
+    ]
+
+
+async def test_a_result_after_an_answer_is_valid_too() -> None:
     sm = manager()
     await sm.add_messages(
         [
             {"role": "user", "content": "What time is it?"},
-            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "assistant", "content": None, "tool_calls": [CALL]},
         ]
     )
     # Somebody else's message opens the next segment before the result is there.
@@ -628,16 +953,65 @@ async def test_a_result_in_the_next_segment_brings_its_call() -> None:
     await sm.add_messages([{"role": "tool", "tool_call_id": "c1", "content": "noon"}])
     rows = await sm.get_messages_for_llm(include_tools=True)
     assert is_valid(rows)
-    assert "What time is it?" in json.dumps(rows)
-    assert any(row.get("content") == "noon" for row in rows)
+    assert [row["content"] for row in rows[1:]] == ["What time is it?", "Just a moment.", None, "noon"]
 
 
 async def test_a_parent_of_the_application_s_is_another_conversation() -> None:
     store = MemoryStore()
-    await SessionManager("parent", store=store).user_says("What is the secret of the parent?")
-    sm = SessionManager("child", parent_id="parent", store=store, infinite_context=True)
-    await sm.user_says("Hello")
-    assert await sm.get_messages_for_llm() == [{"role": "user", "content": "Hello"}]
+    parent = manager(store=store)
+    for number in range(3):
+        await parent.user_says(f"What is the secret {number} of the parent?")
+    for parent_id in ("root", parent.session_id):
+        sm = SessionManager(f"child of {parent_id}", parent_id=parent_id, store=store, infinite_context=True)
+        await sm.user_says("Hello")
+        assert await sm.get_messages_for_llm() == [{"role": "user", "content": "Hello"}]
+        assert await sm.get_session_chain() == [sm.session_id]
+        assert len(await sm.get_conversation()) == 1
+        assert (await sm.get_stats())["total_messages"] == 1
+
+
+async def test_an_instruction_of_before_is_told() -> None:
+    sm = manager()
+    await sm.user_says("one")
+    await sm.add_messages([{"role": "system", "content": "Answer in French only."}])
+    await sm.user_says("two")
+    assert "Instructions: Answer in French only." in (await sm.get_messages_for_llm())[0]["content"]
+
+
+async def test_an_instruction_after_an_empty_segment_is_no_prompt() -> None:
+    store = MemoryStore()
+    sm = manager(store=store, system_prompt="Be brief")
+    await sm.user_says("one")
+    await sm.user_says("two")
+    root = await store.get("root")
+    assert root is not None
+    await open_next_segment(root, store)  # as a writer leaves it that is killed before it wrote
+    await sm.add_messages(
+        [{"role": "system", "content": "The user is angry."}, {"role": "user", "content": "!"}]
+    )
+    assert sm.system_prompt == "Be brief"
+    assert "The user is angry." in [
+        row["content"] for row in await sm.get_messages_for_llm(include_tools=True)
+    ]
+
+
+@in_memory_too
+async def test_after_a_segment_in_the_middle_was_deleted(place: Place) -> None:
+    async with place.store() as store:
+        sm = manager(store=store)
+        for number in range(10):
+            await sm.user_says(f"m{number}")
+        chain = await sm.get_session_chain()
+        await store.delete(chain[2])
+        for session_id in (chain[0], chain[1], chain[3]):
+            assert (await store.segment_ids(session_id))[:4] == [chain[0], chain[1], chain[3], chain[4]]
+            again = SessionManager(session_id, store=store, infinite_context=True, max_turns_per_segment=2)
+            await again.user_says(f"from {session_id}")
+            assert (await again.get_messages_for_llm())[-1]["content"] == f"from {session_id}"
+        said = [row["content"] for row in await again.get_conversation()]
+        assert said[-3:] == [f"from {session_id}" for session_id in (chain[0], chain[1], chain[3])]
+        await store.delete_conversation(chain[0])
+        assert await store.list_sessions() == []
 
 
 async def test_segments_of_the_original_are_told_and_counted() -> None:

@@ -41,7 +41,8 @@ _FACT = re.compile(
     re.IGNORECASE,
 )
 _DECISION = re.compile(
-    r"\b(?:decided|decision|agreed|let'?s (?:book|choose|do|go|keep|make|move|pick|plan|stick|switch|take|use)\b"
+    r"\b(?:decided|decision|agreed"
+    r"|let'?s (?:book|choose|do|go|keep|make|move|pick|plan|stick|switch|take|use)\b"
     r"|we(?:'ll| will) (?!need|see|have to)|(?:i'll|we'll|i will|we will|going to|let's) go with\b"
     r"|chose\b|chosen|settled on|confirmed\b|i confirm\b|approved\b|has been|have been|instead of\b"
     r"|rather than\b|prefers?\b|deadline|entschieden|einverstanden|décidé|d'accord|decidido|de acuerdo)"
