@@ -143,7 +143,7 @@ def usage_of(response: object) -> dict[str, int] | None:
         if usage is not None:
             try:
                 return read_usage(usage)
-            except InvalidInput:  # an answer is not lost over its bill: the tokens are estimated then
+            except InvalidInput:  # an answer is not lost over its bill
                 return None
     return None
 

@@ -105,8 +105,8 @@ async def track_llm_call(
 
     Args:
         user_input: what the user said; it is recorded before the call.
-        llm_function: anything that can be called with it, sync (then off the event loop) or async;
-            gives a text, OpenAI's chat completion (object or dict), or an object with `.content`.
+        llm_function: anything that can be called with it, async, or sync (then in a thread of its own: what
+            needs the running event loop, such as `asyncio.create_task`, must be async); gives a text, OpenAI's chat completion (object or dict), or an object with `.content`.
         model: who answers.
         provider: who runs the model.
         session_manager: the conversation; without it, one is opened by `session_id`.
