@@ -44,6 +44,14 @@ def test_the_agent_loop_prints_its_transcript() -> None:
         assert fact in run.stdout
 
 
+@pytest.mark.parametrize("sdk", ["openai", "anthropic"])
+def test_the_chats_through_the_sdks(sdk: str) -> None:
+    run = run_example(f"{sdk}_chat")
+    assert run.returncode == 0, run.stderr
+    assert " assistant  You said: And what is a segment?" in run.stdout
+    assert "2 calls, 2000" in run.stdout
+
+
 def test_demo_replays_the_examples() -> None:
     run = replay()
     assert run.returncode == 0, run.stderr

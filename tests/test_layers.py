@@ -17,13 +17,13 @@ LEVELS = (
     ("models.event_source", "models.event_type", "models.record", "models.session_metadata"),
     ("models.token_usage", "models.session_event", "models.session_run", "models.session_totals"),
     ("models.session", "models"),
-    ("messages", "anthropic_messages", "usage"),
+    ("messages", "anthropic_messages", "usage", "answers"),
     ("stores.base", "stores.memory", "stores.lifecycle", "stores.codec", "stores.durable"),
     ("stores.worker", "stores.sqlite", "stores.redis_link", "stores.redis"),
     ("stores", "session_storage"),
     ("notes", "metering", "segments", "summaries", "background", "closing"),
     ("session_prompt_builder", "infinite_conversation"),
-    ("session_manager", "session_aware_tool_processor", "sample_tools"),
+    ("session_manager", "tracking", "session_aware_tool_processor", "sample_tools"),
     ("api", "api.simple_api", "simple_api"),
     ("",),  # the package itself
     ("testing",),  # for authors of stores: nothing here imports it

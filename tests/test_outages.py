@@ -753,7 +753,7 @@ class TestSentinel:
 class TestCluster:
     async def test_appends_go_on_with_the_replica_of_a_master_that_hangs(self) -> None:
         with RedisCluster(replicas=1, options={"cluster-node-timeout": "1500"}) as cluster:
-            async with RedisStore(cluster.url, timeout=1) as store:
+            async with RedisStore(cluster.url, timeout=3) as store:
                 sessions: list[Session[Any]] = [Session(id=f"s{number}") for number in range(12)]
                 for session in sessions:  # on all masters
                     await at_last(partial(store.save, session))

@@ -11,13 +11,18 @@ import ast
 import asyncio
 import inspect
 import re
+import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import CodeType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+import pytest_asyncio
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+import local_llm
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -96,12 +101,17 @@ def default_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.delenv(name, raising=False)
         patch.setattr("chuk_ai_session_manager.session_storage._backend", None)
         patch.setattr("chuk_ai_session_manager.pricing._own_prices", {})
-        yield
+        with local_llm.running() as address:  # where the SDKs look for their providers
+            patch.setenv("OPENAI_BASE_URL", f"{address}/v1")
+            patch.setenv("OPENAI_API_KEY", "none")
+            yield
 
 
-@pytest.fixture(scope="module")
-def reader() -> Reader:
-    return Reader()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def reader() -> AsyncIterator[Reader]:
+    reader = Reader()
+    yield reader
+    await reader.names["client"].close()
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from chuk_ai_session_manager.answers import read_answer, usage_of
 from chuk_ai_session_manager.exceptions import InvalidInput
-from chuk_ai_session_manager.usage import read_usage, response_text, usage_of
+from chuk_ai_session_manager.usage import read_usage
 
 SAME = {
     "input_tokens": 1000,
@@ -124,4 +125,4 @@ def test_a_response_brings_its_usage_or_none() -> None:
     ],
 )
 def test_text_of_a_response(response: object) -> None:
-    assert response_text(response) == "hello"
+    assert read_answer(response).text == "hello"

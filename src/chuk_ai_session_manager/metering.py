@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from .answers import Answer
 from .exceptions import TokenLimitExceeded
-from .models import CallUsage, SessionEvent, TokenUsage
+from .messages import text_of
+from .models import CallUsage, EventSource, EventType, SessionEvent, TokenUsage
 from .pricing import call_cost, load_prices
 
 # System prompts and summaries of a manager's, each in a model or two.
@@ -36,6 +39,43 @@ class Draft:
     def cost(self) -> float:
         """What its model call costs in USD, as far as that is known."""
         return (self.event.usage.cost_usd or 0.0) if self.event.usage else 0.0
+
+
+def draft_question(message: str, model: str, metadata: dict[str, Any] | None = None) -> Draft:
+    """What the user said, made ready."""
+    event: SessionEvent[Any] = SessionEvent(
+        message=message, source=EventSource.USER, type=EventType.MESSAGE, metadata=metadata or {}
+    )
+    return Draft(event, message, model)
+
+
+def draft_answer(
+    answer: Answer,
+    model: str,
+    provider: str,
+    metadata: dict[str, Any] | None = None,
+    *,
+    parent_event_id: str | None = None,
+) -> Draft:
+    """What a model answered, made ready; the bill is the answer's usage, else it is estimated."""
+    said = described(model, provider) | (metadata or {})
+    if answer.finish_reason is not None:
+        said.setdefault("finish_reason", answer.finish_reason)
+    message = answer.message
+    event: SessionEvent[Any] = SessionEvent(
+        message=message,
+        source=EventSource.LLM,
+        type=EventType.MESSAGE,
+        metadata=said,
+        parent_event_id=parent_event_id,
+    )
+    text = message if isinstance(message, str) else text_of(message)
+    return Draft(event, text, model, provider, is_call=True, reported=answer.usage)
+
+
+def described(model: str, provider: str) -> dict[str, Any]:
+    """What an answer's metadata says of it, in local time as applications know it."""
+    return {"model": model, "provider": provider, "timestamp": datetime.now().isoformat()}
 
 
 async def count(drafts: Sequence[Draft]) -> None:

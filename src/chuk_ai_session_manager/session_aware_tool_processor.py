@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from uuid import uuid4
 
+from .answers import model_of, usage_of
 from .exceptions import ToolProcessingError, session_not_found
 from .messages import calls_of, readable_json, tool_message, tool_text
 from .metering import bill
@@ -27,7 +28,7 @@ from .models import EventSource, EventType, SessionEvent, TokenUsage
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
 from .tokens import DEFAULT_MODEL
-from .usage import model_of, read_usage, usage_of
+from .usage import read_usage
 from .validation import check_at_least, check_count, check_json_object, json_misfit
 
 

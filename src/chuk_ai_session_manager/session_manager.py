@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from .answers import Answer, read_answer
 from .background import Background, background_of
 from .callbacks import call
 from .closing import PATIENCE, Closing
-from .exceptions import SessionAlreadyExists, session_not_found
+from .exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
 from .messages import (
     ChatMessage,
     asked_of,
@@ -29,7 +30,16 @@ from .messages import (
     text_of,
     tool_message,
 )
-from .metering import Draft, LengthCache, Limits, bill_estimated, count
+from .metering import (
+    Draft,
+    LengthCache,
+    Limits,
+    bill_estimated,
+    count,
+    described,
+    draft_answer,
+    draft_question,
+)
 from .models import EventSource, EventType, Session, SessionEvent, SessionMetadata
 from .models.record import utc_now
 from .models.session import HomeStore
@@ -207,6 +217,11 @@ class SessionManager:
         return self._system_prompt
 
     @property
+    def model(self) -> str:
+        """The model whose tokens are counted where a call names none."""
+        return self._model or DEFAULT_MODEL
+
+    @property
     def is_infinite(self) -> bool:
         """Whether the conversation continues in new segments."""
         return self._infinite_context
@@ -231,14 +246,11 @@ class SessionManager:
         """
         check_text(message, "message", "user_says")
         metadata = check_json_object(metadata, "metadata", "user_says")
-        event: SessionEvent[Any] = SessionEvent(
-            message=message, source=EventSource.USER, type=EventType.MESSAGE, metadata=metadata
-        )
-        return await self._write([Draft(event, message, self._model or DEFAULT_MODEL)])
+        return await self.record([draft_question(message, self.model, metadata)])
 
     async def ai_responds(
         self,
-        response: str,
+        response: object,
         model: str = "unknown",
         provider: str = "unknown",
         usage: object | None = None,
@@ -247,8 +259,9 @@ class SessionManager:
         """Record what the model answered, and what the call was billed for.
 
         Args:
-            response: the answer.
-            model: the model that gave it; by default the manager's.
+            response: the answer: a text; or a response as its SDK or API gives it (OpenAI, Anthropic,
+                Google, LiteLLM), of which text, tool calls, model, finish reason and usage are taken.
+            model: the model that gave it, where the response does not say it; by default the manager's.
             provider: who ran the model.
             usage: the provider's own token counts, as its SDK or API gives them (OpenAI, Anthropic,
                 Google, LiteLLM). Without it the input is estimated: what this manager would have sent.
@@ -262,15 +275,12 @@ class SessionManager:
                 negative, or the metadata not JSON.
             TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
         """
-        check_answer(response, model, provider, "ai_responds")
+        answer = read_answer(response)
+        check_answer(answer.text, model, provider, "ai_responds")
         metadata = check_json_object(metadata, "metadata", "ai_responds")
-        reported = None if usage is None else read_usage(usage)
-        model = self._model_of(model)
-        described = self._described(model, provider)
-        event: SessionEvent[Any] = SessionEvent(
-            message=response, source=EventSource.LLM, type=EventType.MESSAGE, metadata=described | metadata
-        )
-        return await self._write([Draft(event, response, model, provider, is_call=True, reported=reported)])
+        if usage is not None:
+            answer.usage = read_usage(usage)
+        return await self.record([self.draft_answer(answer, model, provider, metadata)])
 
     async def tool_used(
         self,
@@ -313,7 +323,7 @@ class SessionManager:
             type=EventType.TOOL_CALL,
             metadata=metadata,
         )
-        return await self._write([Draft(event, None, "")])
+        return await self.record([Draft(event, None, "")])
 
     async def add_messages(
         self, messages: Sequence[ChatMessage], *, model: str = "unknown", provider: str = "unknown"
@@ -334,27 +344,71 @@ class SessionManager:
         """
         check_answer("", model, provider, "add_messages")
         rows = check_chat_messages(messages, "add_messages")
-        model = self._model_of(model)
+        return await self.record(self._drafts_of(rows, self._model_of(model), provider))
+
+    def _drafts_of(self, rows: Sequence[ChatMessage], model: str, provider: str) -> list[Draft]:
         calls: dict[str, ChatMessage] = {}
         drafts = []
         for row in rows:
             event = event_of(row, calls)
             is_answer = row["role"] == "assistant"
             if is_answer:
-                event.metadata |= self._described(model, provider)
+                event.metadata |= described(model, provider)
                 calls |= {call["id"]: call for call in calls_of(row)}
             counting_model = DEFAULT_MODEL if model == "unknown" and not is_answer else model
             drafts.append(Draft(event, text_of(row), counting_model, provider, is_call=is_answer))
-        return await self._write(drafts)
+        return drafts
+
+    async def add_new_messages(self, messages: Sequence[ChatMessage]) -> str | None:
+        """Record those of a request's messages that were not said since the model's last answer.
+
+        A system message is recorded only where it begins the conversation.
+
+        Returns:
+            The id of the last one's event, recorded now or before; `None` where there is none.
+
+        Raises:
+            InvalidInput, TokenLimitExceeded, SessionNotFound, StorageError: as for `add_messages`.
+        """
+        rows = check_chat_messages(messages, "record a request")
+        is_there = self._initialized or not self._is_new
+        session = await self._find_current() if is_there else None
+        events = [] if session is None else session.events
+        answered = [at for at, event in enumerate(events) if event.source == EventSource.LLM]
+        waiting = events[answered[-1] + 1 if answered else 0 :]
+        known = [(row["role"], text_of(row)) for row in full_messages(waiting)]
+        has_begun = session is not None and (session.totals.events or session.parent_id)
+        new = []
+        for row in rows:
+            said = row["role"], text_of(row)
+            if said in known:
+                known.remove(said)
+            elif not (has_begun and row["role"] in {"system", "developer"}):
+                new.append(row)
+        drafts = self._drafts_of(new, self.model, "unknown")
+        if drafts:
+            await self.record(drafts)
+        last = [*waiting, *(draft.event for draft in drafts)][-1:]
+        return last[0].id if last else None
+
+    def draft_answer(
+        self,
+        answer: Answer,
+        model: str,
+        provider: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        parent_event_id: str | None = None,
+    ) -> Draft:
+        """An answer made ready for `record`: what it says of itself holds, then what was named."""
+        named = answer.model or self._model_of(model)
+        if provider == "unknown":
+            provider = answer.provider or provider
+        return draft_answer(answer, named, provider, metadata, parent_event_id=parent_event_id)
 
     def _model_of(self, named: str) -> str:
         """The model that a call names, or else the manager's."""
         return self._model if self._model and named == "unknown" else named
-
-    @staticmethod
-    def _described(model: str, provider: str) -> dict[str, str]:
-        """What an answer's metadata says of it, in local time as applications know it."""
-        return {"model": model, "provider": provider, "timestamp": datetime.now().isoformat()}
 
     async def update_system_prompt(self, prompt: str) -> None:
         """Set the system prompt, and keep it with the session.
@@ -505,6 +559,13 @@ class SessionManager:
         self._adopt(session)
         return home, session
 
+    async def _find_current(self) -> Session[Any] | None:
+        """The session as it is stored now, if it is there."""
+        try:
+            return (await self._current())[1]
+        except SessionNotFound:
+            return None
+
     async def _open(self, *, creating: bool) -> tuple[HomeStore, Session[Any]]:
         if self._session is None or not self._initialized:
             async with self._opening:
@@ -570,8 +631,15 @@ class SessionManager:
 
     # -- writing, behind the scenes -------------------------------------------------------------
 
-    async def _write(self, drafts: Sequence[Draft]) -> str:
-        """Count, price and store events in the order of the calls; then summarise what was closed."""
+    async def record(self, drafts: Sequence[Draft]) -> str:
+        """Count, price and store events that were made ready, in the order of the calls.
+
+        Returns:
+            The id of the session that the last one was written to.
+
+        Raises:
+            TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
+        """
         closings: list[asyncio.Task[None]] = []
         until = math.inf
         async with self._writing:

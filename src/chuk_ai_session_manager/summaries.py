@@ -9,14 +9,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from .answers import read_answer
 from .callbacks import call
+from .exceptions import InvalidInput
 from .messages import ChatMessage, readable_text, text_of, told_messages
 from .metering import bill
 from .models import EventSource, EventType, Session, SessionEvent, TokenUsage
 from .models.session_event import content_of
 from .notes import Notes
 from .tokens import DEFAULT_MODEL
-from .usage import known_text, model_of, usage_of
 from .validation import copied
 
 logger = logging.getLogger(__name__)
@@ -148,14 +149,14 @@ class Summarizer:
             return Reply(failure=f"its own {name}" if name == TIMED_OUT else name)
 
     def _read(self, response: object) -> Reply:
-        text = known_text(response)
-        if text is None:
+        try:
+            answer = read_answer(response)
+        except InvalidInput:
             return Reply(failure=f"it gave no text but {type(response).__name__}")
-        text = readable_text(text[-self.max_tokens * _MOST_CHARACTERS_A_TOKEN :])
-        model, usage = readable_text(model_of(response) or "unknown"), usage_of(response)
-        if not text.strip():
-            return Reply(None, "it gave a blank text", model, usage)
-        return Reply(text, None, model, usage)
+        text = readable_text(answer.text[-self.max_tokens * _MOST_CHARACTERS_A_TOKEN :])
+        failure = None if text.strip() else "it gave a blank text"
+        bill = readable_text(answer.model or "unknown"), answer.usage
+        return Reply(None if failure else text, failure, *bill)
 
     async def within(self, notes: Notes) -> Notes:
         """As much of notes as has no more than `max_tokens`: the oldest goes first."""

@@ -1,8 +1,8 @@
-"""Any provider's answer as text, and its usage as one set of counts."""
+"""Any provider's usage as one set of counts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from .exceptions import InvalidInput
@@ -84,7 +84,11 @@ def _openai_chat(counts: _Counts) -> dict[str, int]:
         counts.first("prompt_tokens"),
         counts.first("completion_tokens"),
         counts.first("prompt_tokens_details.cached_tokens", "cache_read_input_tokens"),
-        counts.first("cache_creation_input_tokens"),
+        counts.first(
+            "prompt_tokens_details.cache_write_tokens",
+            "prompt_tokens_details.cache_creation_tokens",
+            "cache_creation_input_tokens",
+        ),
         counts.first("completion_tokens_details.reasoning_tokens"),
     )
 
@@ -119,7 +123,7 @@ def _input_output(counts: _Counts) -> dict[str, int]:
         counts.first("input_tokens"),
         counts.first("output_tokens"),
         counts.first("cache_read_tokens", "input_tokens_details.cached_tokens"),
-        counts.first("cache_write_tokens"),
+        counts.first("cache_write_tokens", "input_tokens_details.cache_write_tokens"),
         counts.first("reasoning_tokens", "output_tokens_details.reasoning_tokens"),
     )
 
@@ -134,43 +138,3 @@ def _read(
         "cache_write_tokens": cache_write,
         "reasoning_tokens": reasoning,
     }
-
-
-def usage_of(response: object) -> dict[str, int] | None:
-    """The usage that a provider's response carries, or `None` where there is none that can be read."""
-    for name in ("usage", "usage_metadata", "usageMetadata"):
-        usage = _field(response, name)
-        if usage is not None:
-            try:
-                return read_usage(usage)
-            except InvalidInput:  # an answer is not lost over its bill
-                return None
-    return None
-
-
-def response_text(response: object) -> str:
-    """The text of a model's answer, of whichever provider, as an object or a dict."""
-    text = known_text(response)
-    return str(response) if text is None else text
-
-
-def known_text(response: object) -> str | None:
-    """The text of a model's answer, or `None` where this is no answer of a known form."""
-    if isinstance(response, str):
-        return response
-    choices = _field(response, "choices")
-    if isinstance(choices, Sequence) and choices:  # OpenAI's chat completion, LiteLLM
-        return str(_field(_field(choices[0], "message"), "content") or "")
-    for name in ("content", "output_text", "text"):  # Anthropic and others, OpenAI's Responses, Google
-        found = _field(response, name)
-        if isinstance(found, str):
-            return found
-        if isinstance(found, list):  # blocks, of which some are no text
-            return "".join(text for block in found if isinstance(text := _field(block, "text"), str))
-    return None
-
-
-def model_of(response: object) -> str | None:
-    """The name of the model that answered, as its provider says it, or `None`."""
-    names = (_field(response, name) for name in ("model", "model_version", "modelVersion"))
-    return next((name for name in names if isinstance(name, str) and name), None)

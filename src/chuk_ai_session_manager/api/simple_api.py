@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..callbacks import call
 from ..session_manager import SessionManager
-from ..usage import response_text, usage_of
+from ..tracking import Exchange, LLMStream, complete, track_client
 from ..validation import check_answer
 
 __all__ = [
@@ -16,6 +15,8 @@ __all__ = [
     "get_session_stats",
     "quick_conversation",
     "quick_stats",
+    "stream_llm_call",
+    "track_client",
     "track_conversation",
     "track_infinite_conversation",
     "track_llm_call",
@@ -103,12 +104,16 @@ async def track_llm_call(
 ) -> tuple[str, str]:
     """Call a model with the user's input, and record both sides and the usage that came with the answer.
 
+    The answer is linked to its question (`parent_event_id`). A model's error is recorded too, by its kind.
+
     Args:
         user_input: what the user said; it is recorded before the call.
-        llm_function: anything that can be called with it, async, or sync (then in a thread of its own: what
-            needs the running event loop, such as `asyncio.create_task`, must be async); gives a text, OpenAI's chat completion (object or dict), or an object with `.content`.
-        model: who answers.
-        provider: who runs the model.
+        llm_function: anything that can be called with it: async; or sync, then in a thread of its own (what
+            needs the running event loop, such as `asyncio.create_task`, must be async). It gives a text, or
+            a response of OpenAI, Anthropic, Google or LiteLLM as an object or dict, of which text, tool
+            calls, model, finish reason and usage are taken; or an object with `content` or `text`.
+        model: who answers, where the response does not say it.
+        provider: who runs the model, where the response does not say it.
         session_manager: the conversation; without it, one is opened by `session_id`.
         session_id: the session to continue, made if it is not there; a new one without it.
         infinite_context: continue in a new segment when one is full.
@@ -118,18 +123,54 @@ async def track_llm_call(
         The answer's text, and the session's id.
 
     Raises:
-        InvalidInput: an argument that cannot be right; nothing was written.
+        InvalidInput: an argument that cannot be right, then nothing was written; or a response that is not
+            understood, then the question was.
         StorageError: the store could not do it.
         Exception: whatever `llm_function` raises, as it is.
     """
     sm = session_manager or SessionManager(
         session_id, infinite_context=infinite_context, token_threshold=token_threshold
     )
-    check_answer("", model, provider, "track_llm_call")
-    await sm.user_says(user_input)
-    response = await call(llm_function, user_input)
-    text = response_text(response)
-    return text, await sm.ai_responds(text, model=model, provider=provider, usage=usage_of(response))
+    return await complete(Exchange(sm, model, provider), user_input, llm_function)
+
+
+def stream_llm_call(
+    user_input: str,
+    llm_function: Callable[[str], Any],
+    model: str = "unknown",
+    provider: str = "unknown",
+    session_manager: SessionManager | None = None,
+    session_id: str | None = None,
+    infinite_context: bool = False,
+    token_threshold: int = 4000,
+) -> LLMStream:
+    """Call a model that streams its answer, to be read with `async for`.
+
+    The pieces come as the model gives them; the answer is recorded when it is complete, with its usage
+    where the stream carries that. If the stream breaks, or its reader goes away, the text so far is kept,
+    with the metadata `interrupted`.
+
+    Args:
+        user_input: what the user said; it is recorded before the call, which the first piece begins.
+        llm_function: as for `track_llm_call`, but giving an iterator, async or not, of texts, or of what the
+            SDKs of OpenAI, Anthropic, Google and LiteLLM stream.
+        model: as for `track_llm_call`, like all the others.
+        provider: see there.
+        session_manager: see there.
+        session_id: see there.
+        infinite_context: see there.
+        token_threshold: see there.
+
+    Returns:
+        What to iterate over; with the `session_id`, and the `text` so far.
+
+    Raises:
+        InvalidInput, StorageError, Exception: as for `track_llm_call`; all but the first while it is read.
+    """
+    sm = session_manager or SessionManager(
+        session_id, infinite_context=infinite_context, token_threshold=token_threshold
+    )
+    return LLMStream(Exchange(sm, model, provider), user_input, llm_function)
 
 
 async def _exchange(sm: SessionManager, question: str, answer: str, model: str, provider: str) -> str:
