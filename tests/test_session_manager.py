@@ -1024,9 +1024,9 @@ class TestSummaryCallback:
             "object": Model(),
         }[kind]
         sm, summary = await self.after_a_segment(callback)
-        covered = {"tokens": 0, "cost": 0.0}
+        assert summary.pop("covered")["tokens"] == 0
         assert summary == {
-            "text": "A parcel.", "made_by": "callback", "rolling": True, "covered": covered
+            "text": "A parcel.", "made_by": "callback", "rolling": True
         }  # fmt: skip
         assert seen == [
             {"role": "user", "content": "Where is my very lost parcel?"},

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from .messages import calls_of
 from .models import EventSource, EventType, SessionEvent
 from .models.session import HomeStore, ancestors_of
+from .models.session_totals import SessionTotals
 from .notes import Notes
 from .segments import segments_before
 from .stores.base import AnyEvent, AnySession
@@ -16,6 +18,58 @@ from .summaries import closing_summary, covers_all, notes_of, notes_with
 
 # A session's id, and an event's in it.
 _Place: TypeAlias = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What segments come to, together."""
+
+    tokens: int = 0
+    """Content tokens."""
+    cost: float = 0.0
+    """USD."""
+    totals: SessionTotals = field(default_factory=SessionTotals)
+    created_at: datetime | None = None
+    last_update: datetime | None = None
+
+    def __add__(self, other: Sums) -> Sums:
+        """With what comes later."""
+        updates = [each.last_update for each in (self, other) if each.last_update is not None]
+        return Sums(
+            self.tokens + other.tokens,
+            self.cost + other.cost,
+            self.totals + other.totals,
+            self.created_at or other.created_at,
+            max(updates, default=None),
+        )
+
+    @classmethod
+    def of(cls, segment: AnySession) -> Sums:
+        """What one segment comes to."""
+        # A first event may be a moment older than its session.
+        last_update = max(segment.last_update_time, segment.metadata.created_at)
+        return cls(
+            segment.total_tokens, segment.total_cost, segment.totals, segment.metadata.created_at, last_update
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The sums as JSON."""
+        dates = {"created_at": self.created_at, "last_update": self.last_update}
+        return {
+            "tokens": self.tokens,
+            "cost": self.cost,
+            "totals": self.totals.as_dict(),
+            **{name: date.isoformat() for name, date in dates.items() if date is not None},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Sums:
+        """Sums as `as_json` gave them."""
+        dates = [datetime.fromisoformat(value[name]) if name in value else None for name in _DATES]
+        return cls(value["tokens"], value["cost"], SessionTotals(**value["totals"]), *dates)
+
+
+_DATES = ("created_at", "last_update")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +82,8 @@ class Background:
     """The start of its first exchange, where it begins with an answer or a tool's result: the user's
     message, and the calls whose results they are. Not what lies between: in an agent's long run that may
     be any number of segments, which are summarised."""
-    tokens: int = 0
-    """Content tokens of all segments before it."""
-    cost: float = 0.0
-    """What they cost, in USD."""
+    sums: Sums = field(default_factory=Sums)
+    """What all segments before it come to."""
     question: _Place | None = None
     """Where the user's last message before it is."""
     summary: AnyEvent | None = None
@@ -47,15 +99,13 @@ async def background_of(session: AnySession, home: HomeStore) -> Background:
             break
     if not earlier:
         return Background()
-    notes, tokens, cost = Notes(), 0, 0.0
+    notes, sums = Notes(), _covered(closing_summary(earlier[-1]))
     for segment in reversed(earlier):
         notes = await notes_with(notes, segment)
-        before = _covered(closing_summary(segment))
-        tokens += segment.total_tokens + before["tokens"]
-        cost += segment.total_cost + before["cost"]
+        sums += Sums.of(segment)
     question = _question_in(earlier)
     start = await _start_of_exchange(session, earlier, question, home)
-    return Background(notes, start, tokens, cost, question, closing_summary(earlier[0]))
+    return Background(notes, start, sums, question, closing_summary(earlier[0]))
 
 
 async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:
@@ -72,15 +122,15 @@ async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:
 
 def carry_over(background: Background, segment: AnySession, summary: SessionEvent[Any]) -> None:
     """Write into the summary that a segment ends in what the next ones need to know of all before it."""
-    summary.metadata["covered"] = {"tokens": background.tokens, "cost": background.cost}
+    summary.metadata["covered"] = background.sums.as_json()
     if background.question is not None and _question_in([segment]) is None:
         summary.metadata["question"] = list(background.question)
 
 
-def _covered(summary: AnyEvent | None) -> dict[str, Any]:
-    """The sums of the segments before the one that a summary ends."""
+def _covered(summary: AnyEvent | None) -> Sums:
+    """What the segments come to that are before the one that a summary ends."""
     covered = summary.metadata.get("covered") if summary is not None and covers_all(summary) else None
-    return covered if isinstance(covered, dict) else {"tokens": 0, "cost": 0.0}
+    return Sums.from_json(covered) if isinstance(covered, dict) else Sums()
 
 
 def _question_in(earlier: Sequence[AnySession]) -> _Place | None:

@@ -7,12 +7,11 @@ import logging
 import math
 from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 from .answers import Answer, read_answer
-from .background import Background, background_of
+from .background import Background, Sums, background_of
 from .callbacks import call
 from .closing import PATIENCE, Closing
 from .exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
@@ -44,7 +43,6 @@ from .models import EventSource, EventType, Session, SessionEvent, SessionMetada
 from .models.record import utc_now
 from .models.session import HomeStore
 from .models.session_event import content_of
-from .models.session_totals import SessionTotals
 from .models.token_usage import usd
 from .notes import Notes
 from .segments import (
@@ -520,20 +518,20 @@ class SessionManager:
         home, session = await self._current(with_events=False)
         chain = await chain_of(session, home) if self._infinite_context else [session.id]
         covers_all = self._covers_all(include_all_segments)
-        earlier = [segment async for segment in read_all(chain[:-1], home.head)] if covers_all else []
-        segments = [*earlier, session]
-        totals = sum((segment.totals for segment in segments), SessionTotals())
-        counted = totals.as_dict()
+        sums = Sums.of(session)
+        if covers_all:
+            sums = (await self._background_of(home, session)).sums + sums
+        counted = sums.totals.as_dict()
         stats: dict[str, Any] = {
             "session_id": session.id,
             "session_segments": len(chain),
-            "total_messages": totals.user_messages + totals.ai_messages,
-            "total_events": totals.events,
-            "total_tokens": sum(segment.total_tokens for segment in segments),
-            "estimated_cost": usd(float(sum(segment.total_cost for segment in segments))),
-            "usage_source": totals.usage_source,
-            "created_at": segments[0].metadata.created_at.isoformat(),
-            "last_update": max(_changed_at(segment) for segment in segments).isoformat(),
+            "total_messages": sums.totals.user_messages + sums.totals.ai_messages,
+            "total_events": sums.totals.events,
+            "total_tokens": sums.tokens,
+            "estimated_cost": usd(sums.cost),
+            "usage_source": sums.totals.usage_source,
+            "created_at": sums.created_at.isoformat() if sums.created_at else None,
+            "last_update": sums.last_update.isoformat() if sums.last_update else None,
             "infinite_context": self._infinite_context,
         }
         stats |= {name: counted[name] for name in _STATS_TOTALS}
@@ -754,8 +752,8 @@ class SessionManager:
     async def _check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         if not self._limits:
             return
-        earlier = await self._background_of(home, session)
-        self._limits.check(earlier.tokens + session.total_tokens, earlier.cost + session.total_cost, drafts)
+        sums = (await self._background_of(home, session)).sums + Sums.of(session)
+        self._limits.check(sums.tokens, sums.cost, drafts)
 
     def _preface(self, background: Background) -> list[ChatMessage]:
         """What goes before the messages: the system prompt, and a summary of earlier segments."""
@@ -800,11 +798,6 @@ def _without_prompt(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], str | Non
         return drafts, None
     is_prompt = isinstance(first.message, str) and first.message.strip()
     return (drafts[1:], first.message) if is_prompt else (drafts, None)
-
-
-def _changed_at(session: Session[Any]) -> datetime:
-    """When a session was last written to: a first event may be a moment older than its session."""
-    return max(session.last_update_time, session.metadata.created_at)
 
 
 def _said(event: SessionEvent[Any]) -> dict[str, Any]:
