@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -137,8 +138,14 @@ def test_an_interrupted_call_and_an_odd_id() -> None:
     )
     check(request)
     _, asked, answered = request["messages"]
+    assert re.fullmatch(r"[a-zA-Z0-9_-]+", asked["content"][0]["id"])
     assert asked["content"] == [
-        {"type": "tool_use", "id": "a_1", "name": "look_up", "input": {"arguments": "no json"}}
+        {
+            "type": "tool_use",
+            "id": answered["content"][0]["tool_use_id"],
+            "name": "look_up",
+            "input": {"arguments": "no json"},
+        }
     ]
     assert answered["content"][0]["is_error"] is True
 

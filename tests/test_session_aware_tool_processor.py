@@ -214,6 +214,46 @@ async def test_what_is_recorded_is_accepted_by_a_provider(
     assert "not found" in second["content"]
 
 
+async def test_a_call_without_an_id_gets_one_that_its_message_has_too(
+    processor: SessionAwareToolProcessor, session: Session[Any]
+) -> None:
+    function = {"name": "sap_echo", "arguments": '{"value": 1}'}
+    await processor.process_llm_message(
+        {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": function}]}
+    )
+    asked, result = full_messages(session.events)
+    assert asked["tool_calls"][0]["id"] == result["tool_call_id"]
+    assert len(result["tool_call_id"]) <= 40  # more than that, OpenAI does not take
+
+
+async def test_a_whole_completion_may_be_given(
+    processor: SessionAwareToolProcessor, session: Session[Any], store: MemoryStore
+) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "sap_echo", "arguments": '{"value": 1}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    completion = {
+        "object": "chat.completion",
+        "model": "gpt-4o-2024-08-06",
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 10},
+    }
+    (result,) = await processor.process_llm_message(completion)
+    assert result.result == 1
+    assert session.events[0].message == message
+    stats = await SessionManager(session.id, store=store).get_stats()
+    assert (stats["llm_calls"], stats["input_tokens"]) == (1, 100)
+
+
+async def test_it_records_where_the_conversation_is_by_now(store: MemoryStore) -> None:
+    sm = SessionManager("root", store=store, infinite_context=True, max_turns_per_segment=1)
+    await sm.user_says("one")
+    processor = await SessionAwareToolProcessor.create("root", store=store)
+    await sm.user_says("two")
+    await processor.process_llm_message({"role": "assistant", "content": "Well."})
+    rows = await sm.get_conversation()
+    assert (rows[-1]["content"], rows[-1]["session_id"]) == ("Well.", sm.session_id)
+
+
 async def test_the_model_s_call_is_billed(
     processor: SessionAwareToolProcessor, session: Session[Any], store: MemoryStore
 ) -> None:

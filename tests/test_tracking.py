@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from functools import partial
@@ -18,10 +19,20 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI, OpenAI
 from places import Place, in_memory_too
 
-from chuk_ai_session_manager import SessionManager, stream_llm_call, track_client, track_llm_call
+from chuk_ai_session_manager import (
+    SessionManager,
+    StorageError,
+    stream_llm_call,
+    track_client,
+    track_llm_call,
+)
+from chuk_ai_session_manager.anthropic_messages import for_anthropic
 from chuk_ai_session_manager.exceptions import InvalidInput
+from chuk_ai_session_manager.messages import INTERRUPTED
 from chuk_ai_session_manager.models import EventType, SessionEvent
 from chuk_ai_session_manager.session_storage import get_backend
+from chuk_ai_session_manager.stores import MemoryStore
+from chuk_ai_session_manager.tracking import asked_rows
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import local_llm
@@ -365,6 +376,21 @@ class TestInterrupted:
                 pass
         await self.check(sm, "Once upon a time", "ConnectionError")
 
+    async def test_the_connection_is_closed_as_if_that_were_the_end(
+        self, gpt: AsyncOpenAI, claude: AsyncAnthropic
+    ) -> None:
+        for ask in (
+            lambda prompt: gpt.chat.completions.create(model=GPT, messages=said(prompt), stream=True),
+            lambda prompt: claude.messages.create(
+                model=CLAUDE, max_tokens=9, messages=said(prompt), stream=True
+            ),
+        ):
+            sm = SessionManager()
+            async for _ in stream_llm_call("cut", ask, session_manager=sm):
+                pass
+            await self.check(sm, "You said: cut", "ConnectionResetError")
+            assert (await sm.get_stats())["usage_source"] == "estimated"
+
     async def test_the_reader_goes_away(self) -> None:
         sm = SessionManager()
         async for _ in stream_llm_call("hello there", plain, GPT, session_manager=sm):
@@ -424,6 +450,135 @@ class TestInterrupted:
         assert await rows_of(sm) == ["hello"]
 
 
+class SlowStore(MemoryStore):
+    """Takes its time to append, and fails when told to."""
+
+    fails = False
+
+    async def append(self, session: Any, events: Any, *, only_if_current: bool = False) -> bool:
+        await asyncio.sleep(0.05)
+        if self.fails:
+            raise StorageError("down")
+        return await super().append(session, events, only_if_current=only_if_current)
+
+
+class TestRecording:
+    """What becomes of a call is recorded, or else the caller still has the model's own outcome."""
+
+    async def test_an_answer_that_is_being_stored_is_stored_also_where_its_reader_is_cancelled(self) -> None:
+        store = SlowStore()
+        sm = SessionManager(store=store)
+        answered = asyncio.Event()
+
+        async def ask(prompt: str) -> str:
+            answered.set()
+            return "paid for"
+
+        task = asyncio.create_task(track_llm_call("hello", ask, session_manager=sm))
+        await answered.wait()
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.1)
+        assert [row["content"] for row in await sm.get_conversation()] == ["hello", "paid for"]
+
+    @pytest.mark.parametrize("streams", [False, True])
+    async def test_the_model_s_error_arrives_also_where_it_cannot_be_recorded(
+        self, streams: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = SlowStore()
+        sm = SessionManager(store=store)
+
+        async def ask(prompt: str) -> str:
+            store.fails = True
+            raise ConnectionError("model down")
+
+        async def stream(prompt: str) -> AsyncIterator[str]:
+            yield "secret"
+            store.fails = True
+            raise ConnectionError("model down")
+
+        async def read() -> None:
+            async for _ in stream_llm_call("hello", stream, session_manager=sm):
+                pass
+
+        with pytest.raises(ConnectionError, match="model down"):
+            await (read() if streams else track_llm_call("hello", ask, session_manager=sm))
+        assert "was not stored: StorageError" in caplog.text
+        assert "secret" not in caplog.text
+
+    async def test_a_half_character_of_a_model_s_loses_no_answer(self) -> None:
+        sm = SessionManager()
+        await track_llm_call("hello", lambda _: "half \ud83d", session_manager=sm)
+        assert (await rows_of(sm))[1] == r"half \ud83d"
+
+
+class Blocking:
+    """A stream that blocks, and notes whether it was closed."""
+
+    def __init__(self, pieces: list[str]) -> None:
+        self._pieces = iter(pieces)
+        self.is_closed = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        time.sleep(0.2)
+        return next(self._pieces)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_a_stream_that_blocks_does_not_block_the_event_loop_and_is_closed() -> None:
+    source = Blocking(["a", "b"])
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    stream = stream_llm_call("hello", lambda _: source, session_manager=SessionManager())
+    async with aclosing(stream):
+        async for _ in stream:
+            break
+    ticking.cancel()
+    assert ticks >= 5
+    assert source.is_closed
+
+
+async def test_an_async_stream_is_closed_when_its_reader_goes() -> None:
+    closed = asyncio.Event()
+
+    async def source(prompt: str) -> AsyncIterator[str]:
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            closed.set()
+
+    stream = stream_llm_call("hello", source, session_manager=SessionManager())
+    async with aclosing(stream):
+        async for _ in stream:
+            break
+    assert closed.is_set()
+
+
+async def test_a_whole_response_where_a_stream_was_meant_keeps_its_bill(gpt: AsyncOpenAI) -> None:
+    sm = SessionManager()
+
+    async def ask(prompt: str) -> Any:
+        return await gpt.chat.completions.create(model=GPT, messages=said(prompt))
+
+    assert [piece async for piece in stream_llm_call("hello", ask, session_manager=sm)] == ["You said: hello"]
+    assert (await sm.get_stats())["input_tokens"] == 1000
+
+
 # -- clients ----------------------------------------------------------------------------------------
 
 
@@ -481,9 +636,7 @@ class TestClient:
         ]
         async for _ in await client.responses.create(model=GPT, input=items, stream=True):
             pass
-        assert await rows_of(sm) == [
-            "one", "You said: one", [{"type": "input_text", "text": "two"}], "You said: two",
-        ]  # fmt: skip
+        assert await rows_of(sm) == ["one", "You said: one", "two", "You said: two"]
         assert sm.system_prompt == "Be brief."
 
     async def test_anthropic_with_a_tool_s_result(self, claude: AsyncAnthropic) -> None:
@@ -521,6 +674,94 @@ class TestClient:
         assert await rows_of(sm) == ["hello", "You said: hello"]
         assert client.base_url == gpt.base_url
         assert "hello" not in repr(client)
+
+    async def test_the_same_question_twice_at_once_is_asked_twice(self, gpt: AsyncOpenAI) -> None:
+        sm = SessionManager()
+        client = track_client(gpt, sm)
+        ask = partial(client.chat.completions.create, model=GPT, messages=said("same"))
+        await asyncio.gather(ask(), ask())
+        events = await events_of(sm)
+        assert sorted(event.message for event in events) == ["You said: same"] * 2 + ["same"] * 2
+        assert len({event.parent_event_id for event in events if event.parent_event_id}) == 2
+
+    async def test_a_question_is_not_recorded_again_when_a_failed_call_is_made_again(
+        self, gpt: AsyncOpenAI
+    ) -> None:
+        sm = SessionManager()
+        client = track_client(gpt, sm)
+        for _ in range(2):
+            with pytest.raises(openai.InternalServerError):
+                await client.chat.completions.create(model=GPT, messages=said("fail"))
+        assert await rows_of(sm) == ["fail"]
+
+    async def test_over_several_segments(self, gpt: AsyncOpenAI) -> None:
+        sm = SessionManager(infinite_context=True, max_turns_per_segment=2)
+        client = track_client(gpt, sm)
+        messages: list[Any] = []
+        for text in ("one", "two", "three"):
+            messages.append({"role": "user", "content": text})
+            completion = await client.chat.completions.create(model=GPT, messages=messages)
+            messages.append({"role": "assistant", "content": completion.choices[0].message.content})
+        assert await rows_of(sm) == [
+            "one",
+            "You said: one",
+            "two",
+            "You said: two",
+            "three",
+            "You said: three",
+        ]
+
+    async def test_the_beginning_of_the_answer_is_no_question(self, claude: AsyncAnthropic) -> None:
+        sm = SessionManager()
+        messages: Any = iter([*said("hi"), {"role": "assistant", "content": "{"}])
+        await track_client(claude, sm).messages.create(model=CLAUDE, max_tokens=10, messages=messages)
+        assert (await rows_of(sm))[0] == "hi"
+
+    @pytest.mark.parametrize(
+        "block",
+        [
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+            {"type": "input_image", "image_url": "data:image/png;base64,AAAA"},
+        ],
+    )
+    def test_images_are_recorded_as_a_chat_has_them(self, block: dict[str, Any]) -> None:
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+        text = {"type": "text", "text": "see"}
+        rows = asked_rows({"messages": [{"role": "user", "content": [text, block]}]})
+        assert rows == [{"role": "user", "content": [text, picture]}]
+
+    async def test_turns_that_for_anthropic_made_one_are_known(self, claude: AsyncAnthropic) -> None:
+        sm = SessionManager()
+        for text in ("a", "b"):
+            await sm.user_says(text)
+        request = for_anthropic(await sm.get_messages_for_llm())
+        await track_client(claude, sm).messages.create(model=CLAUDE, max_tokens=9, **request)
+        assert (await rows_of(sm))[:-1] == ["a", "b"]
+
+    async def test_a_tool_s_result_is_known_by_its_call(self, gpt: AsyncOpenAI) -> None:
+        sm = SessionManager()
+        client = track_client(gpt, sm)
+        call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        await sm.add_messages([*said("go"), {"role": "assistant", "content": None, "tool_calls": [call]}])
+        await sm.user_says("never mind")
+        rows: Any = await sm.get_messages_for_llm(include_tools=True)
+        assert rows[2]["content"] == INTERRUPTED
+        await client.chat.completions.create(model=GPT, messages=rows)
+        assert (await sm.get_stats())["tool_calls"] == 0  # the placeholder is no result
+        await sm.tool_used("f", {}, {"a": 1}, tool_call_id="c1")
+        messages: Any = [*rows[:2], {"role": "tool", "tool_call_id": "c1", "content": '{"a":1}'}]
+        await client.chat.completions.create(model=GPT, messages=messages)
+        assert (await sm.get_stats())["tool_calls"] == 1
+
+    @pytest.mark.parametrize("part", ["chat.completions", "responses", "messages"])
+    def test_the_sdks_own_helpers_are_refused_not_missed(
+        self, part: str, gpt: AsyncOpenAI, claude: AsyncAnthropic
+    ) -> None:
+        client: Any = track_client(claude if part == "messages" else gpt, SessionManager())
+        for name in part.split("."):
+            client = getattr(client, name)
+        with pytest.raises(InvalidInput, match=r"stream\(\) is not tracked: use .*create\(stream=True\)"):
+            client.stream  # noqa: B018  (it is the looking up that raises)
 
     def test_a_client_that_blocks_is_refused(self) -> None:
         with pytest.raises(InvalidInput, match="no async client"):

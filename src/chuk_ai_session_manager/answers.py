@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from .exceptions import InvalidInput
 from .messages import ChatMessage
 from .usage import read_usage
 
-# The packages whose types say who ran the model.
+_THINKING = {"thinking", "redacted_thinking"}
+
+# The packages whose types say who ran the model, unless the application says it.
 _PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "google": "google"}
 
 
@@ -28,13 +31,16 @@ class Answer:
     finish_reason: str | None = None
     usage: dict[str, int] | None = None
     """The billed tokens, as `read_usage` gives them."""
+    thinking: list[ChatMessage] = field(default_factory=list, repr=False)
+    """Anthropic's blocks of it, which its API wants back with the calls that came of it."""
 
     @property
     def message(self) -> str | ChatMessage:
         """The answer as an event holds it: a text, or OpenAI's row where there are tool calls."""
         if not self.tool_calls:
             return self.text
-        return {"role": "assistant", "content": self.text or None, "tool_calls": self.tool_calls}
+        row = {"role": "assistant", "content": self.text or None, "tool_calls": self.tool_calls}
+        return row | ({"thinking_blocks": self.thinking} if self.thinking else {})
 
 
 def read_answer(response: object) -> Answer:
@@ -48,12 +54,17 @@ def read_answer(response: object) -> Answer:
     """
     answer = _read(response)
     if answer is None:
-        raise InvalidInput(
-            "read the model's answer",
-            f"a {type(response).__name__} is no known response: give its text, or an object or dict of "
-            "OpenAI, Anthropic, Google or LiteLLM, or one with `content` or `text`",
-        )
+        raise not_understood(response)
     return answer
+
+
+def not_understood(response: object) -> InvalidInput:
+    """The error for what is no response, naming its type."""
+    return InvalidInput(
+        "read the model's answer",
+        f"a {type(response).__name__} is no known response: give its text, or an object or dict of "
+        "OpenAI, Anthropic, Google or LiteLLM, or one with `content` or `text`",
+    )
 
 
 def _read(response: object) -> Answer | None:
@@ -82,12 +93,12 @@ def _chat_completion(response: object) -> Answer | None:
         or _text(_field(message, "refusal"))
         or _text(_field(choices[0], "text"))
     )
-    calls = [_call(each, _field(each, "function")) for each in _list(_field(message, "tool_calls"))]
-    hidden = _field(response, "_hidden_params")  # LiteLLM's, which knows who ran the model
-    provider = _field(hidden, "custom_llm_provider") if isinstance(hidden, Mapping) else None
-    return Answer(
-        text, calls, provider=_name(provider), finish_reason=_name(_field(choices[0], "finish_reason"))
-    )
+    asked = _list(_field(message, "tool_calls"))
+    calls = [_call(each, _field(each, "function") or _field(each, "custom") or each) for each in asked]
+    legacy = _field(message, "function_call")
+    if legacy is not None and not calls:
+        calls = [_call(legacy, legacy)]
+    return Answer(text, calls, finish_reason=_name(_field(choices[0], "finish_reason")))
 
 
 def _responses(response: object) -> Answer | None:
@@ -115,7 +126,7 @@ def _google(response: object) -> Answer | None:
     parts = _list(_field(_field(first, "content"), "parts"))
     text = "".join(_text(_field(part, "text")) for part in parts if not _field(part, "thought"))
     asked = [_field(part, "function_call") or _field(part, "functionCall") for part in parts]
-    calls = [_call(each, each, _field(each, "id") or f"call_{at}") for at, each in enumerate(asked) if each]
+    calls = [_call(each, each) for each in asked if each]
     reason = _field(first, "finish_reason") or _field(first, "finishReason")
     return Answer(text, calls, provider="google", finish_reason=_name(_field(reason, "value") or reason))
 
@@ -123,13 +134,14 @@ def _google(response: object) -> Answer | None:
 def _content(response: object) -> Answer | None:
     """Anthropic's message; or any object that says what it says."""
     content = _field(response, "content")
-    if isinstance(content, str) or _is_list(content):
+    asked = _list(_field(response, "tool_calls"))
+    if isinstance(content, str) or _is_list(content) or (content is None and asked):
         calls = [_call(each, each) for each in _list(content) if _field(each, "type") == "tool_use"]
-        calls = calls or [_call(each, each) for each in _list(_field(response, "tool_calls"))]
+        calls = calls or [_call(each, _field(each, "function") or each) for each in asked]
         provider = "anthropic" if _field(response, "type") == "message" else None
-        return Answer(
-            _texts(content), calls, provider=provider, finish_reason=_name(_field(response, "stop_reason"))
-        )
+        reason = _name(_field(response, "stop_reason"))
+        thinking = [_plain(each) for each in _list(content) if _field(each, "type") in _THINKING]
+        return Answer(_texts(content), calls, provider=provider, finish_reason=reason, thinking=thinking)
     text = next(
         (each for name in ("output_text", "text") if isinstance(each := _field(response, name), str)), None
     )
@@ -159,8 +171,18 @@ def model_of(response: object) -> str | None:
 
 def _provider_of(response: object) -> str | None:
     package = type(response).__module__.partition(".")[0]
+    if package == "litellm":
+        return _litellm_provider(_field(response, "_hidden_params"))
     kind = _field(response, "object")
-    return _PROVIDERS.get(package) or ("openai" if kind in {"chat.completion", "response"} else None)
+    is_openai = kind in {"chat.completion", "chat.completion.chunk", "response"}
+    return _PROVIDERS.get(package) or ("openai" if is_openai else None)
+
+
+def _litellm_provider(hidden: object) -> str | None:
+    """Who ran the model, which LiteLLM notes beside its responses."""
+    provider = _name(_field(hidden, "custom_llm_provider"))
+    prefix, slash, _ = _text(_field(hidden, "litellm_model_name")).partition("/")
+    return provider or (prefix if slash else None)
 
 
 def _call(call: object, asked: object, call_id: object = None) -> ChatMessage:
@@ -170,7 +192,12 @@ def _call(call: object, asked: object, call_id: object = None) -> ChatMessage:
     )
     text = arguments if isinstance(arguments, str) else json.dumps(_plain(arguments or {}), default=str)
     function = {"name": _name(_field(asked, "name")) or "unknown", "arguments": text}
-    return {"id": str(call_id or _field(call, "id") or "call_0"), "type": "function", "function": function}
+    return {"id": str(call_id or _field(call, "id") or _new_id()), "type": "function", "function": function}
+
+
+def _new_id() -> str:
+    """An id for a call that came without one."""
+    return f"call_{uuid4().hex}"
 
 
 def _texts(content: object) -> str:
@@ -186,7 +213,7 @@ def _texts(content: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.model_dump() if hasattr(value, "model_dump") else value
+    return value.model_dump(mode="json", exclude_none=True) if hasattr(value, "model_dump") else value
 
 
 def _field(container: Any, name: str) -> Any:
@@ -223,10 +250,26 @@ class AnswerInPieces:
         self.answer = Answer()
         self.is_complete = False
         """Whether the stream itself said that the answer ends."""
+        self._says_its_end = False
         self._unknown: object = None
         self._knows_some = False
+        self._has_events = False
+        self._texts: list[str] = []
         self._calls: dict[object, dict[str, str]] = {}
+        self._thinking: dict[object, dict[str, str]] = {}
         self._usage: dict[str, Any] = {}
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the stream is of a kind that says when the answer ends, and has not."""
+        return self._says_its_end and not self.is_complete
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        if len(self._texts) > 1:
+            self._texts = ["".join(self._texts)]
+        return self._texts[0] if self._texts else ""
 
     @property
     def unknown(self) -> object:
@@ -236,30 +279,39 @@ class AnswerInPieces:
     def add(self, piece: object) -> None:
         """Take in a piece; one that says nothing is no fault: streams have many kinds."""
         if isinstance(piece, str):
-            self.answer.text += piece
+            self._say(piece)
             self._knows_some = True
             return
         kind = _field(piece, "type")
-        known = (
-            self._event(kind, piece)
-            if isinstance(kind, str)
-            else any(add(piece) for add in (self._chat_chunk, self._google_chunk, self._other))
-        )
+        if kind == "chunk":  # OpenAI's helper, which gives what it makes of chunks beside them
+            piece, self._has_events = _field(piece, "chunk"), True
+        if isinstance(kind, str) and self._event(kind, piece):
+            self._has_events = known = True
+        elif self._has_events and kind != "chunk":
+            return  # what an SDK's helper makes of the events that it gives too
+        else:
+            known = any(add(piece) for add in (self._chat_chunk, self._google_chunk, self._other))
         self._knows_some = self._knows_some or known
         self._unknown = piece
 
+    def _say(self, text: str) -> None:
+        if text:
+            self._texts.append(text)
+
     def end(self) -> Answer:
         """The answer, as far as it came."""
+        self.answer.text = self.text
         if self._calls:
             self.answer.tool_calls = [
                 {
-                    "id": call["id"] or f"call_{at}",
+                    "id": call["id"] or _new_id(),
                     "type": "function",
                     "function": {"name": call["name"] or "unknown", "arguments": call["arguments"] or "{}"},
                 }
-                for at, call in enumerate(self._calls.values())
+                for call in self._calls.values()
             ]
-        if self._usage:
+        self.answer.thinking = self.answer.thinking or list(self._thinking.values())
+        if self._usage and not self.is_cut:  # what Anthropic says at the beginning is no count of the output
             self.answer.usage = usage_of({"usage": self._usage})
         return self.answer
 
@@ -279,29 +331,36 @@ class AnswerInPieces:
         choices = _field(piece, "choices")
         if not _is_list(choices):
             return False
-        first = choices[0] if choices else None
+        first = next((each for each in choices if not _field(each, "index")), None)  # of several, one
         self._seen(piece, _field(first, "finish_reason"))
-        if _field(piece, "object") == "chat.completion.chunk":
-            self.answer.provider = self.answer.provider or "openai"
+        self._says_its_end = True
         delta = _field(first, "delta")
-        self.answer.text += _text(_field(delta, "content")) or _text(_field(delta, "refusal"))
+        texts = (_field(delta, "content"), _field(delta, "refusal"), _field(first, "text"))
+        self._say(next(filter(None, map(_text, texts)), ""))
+        legacy = _field(delta, "function_call")
+        if legacy is not None:
+            self._call_at("function_call", name=_field(legacy, "name"), more=_field(legacy, "arguments"))
         for at, call in enumerate(_list(_field(delta, "tool_calls"))):
-            asked, index = _field(call, "function"), _field(call, "index")
-            key = at if index is None else index
-            self._call_at(key, _field(call, "id"), _field(asked, "name"), _field(asked, "arguments"))
+            self._call_delta(call, at)
         self.answer.usage = usage_of(piece) or self.answer.usage
         return True
+
+    def _call_delta(self, call: object, at: int) -> None:
+        asked, index, call_id = _field(call, "function"), _field(call, "index"), _text(_field(call, "id"))
+        key = at if index is None else index
+        if call_id and self._calls.get(key, {}).get("id", call_id) != call_id:
+            self._calls[object()] = self._calls.pop(key)  # another call begins under the same index
+        self._call_at(key, call_id, _field(asked, "name"), _field(asked, "arguments"))
 
     def _google_chunk(self, piece: object) -> bool:
         answer = _google(piece)
         if answer is None:
             return False
         self._seen(piece, answer.finish_reason)
-        self.answer.text += answer.text
+        self._say(answer.text)
         self.answer.provider = "google"
         for call in answer.tool_calls:
-            key = len(self._calls)
-            self._call_at(key, f"call_{key}", call["function"]["name"], call["function"]["arguments"])
+            self._call_at(call["id"], call["id"], call["function"]["name"], call["function"]["arguments"])
         self.answer.usage = usage_of(piece) or self.answer.usage
         return True
 
@@ -310,7 +369,7 @@ class AnswerInPieces:
         if answer is None:
             return False
         self._seen(piece)
-        self.answer.text += answer.text
+        self._say(answer.text)
         self.answer.usage = usage_of(piece) or self.answer.usage
         return True
 
@@ -321,25 +380,34 @@ class AnswerInPieces:
         match kind:
             case "message_start":
                 message = _field(piece, "message")
+                self._says_its_end = True
                 self._seen(message)
                 self.answer.provider = self.answer.provider or "anthropic"
                 self._add_usage(_field(message, "usage"))
             case "content_block_start":
                 block = _field(piece, "content_block")
-                self.answer.text += _text(_field(block, "text"))
+                self._say(_text(_field(block, "text")))
                 if _field(block, "type") == "tool_use":
                     self._call_at(_field(piece, "index"), _field(block, "id"), _field(block, "name"))
+                elif _field(block, "type") in _THINKING:
+                    self._thinking[_field(piece, "index")] = dict(_plain(block))
             case "content_block_delta":
-                delta = _field(piece, "delta")
-                self.answer.text += _text(_field(delta, "text"))
-                if _field(delta, "type") == "input_json_delta":
-                    self._call_at(_field(piece, "index"), more=_field(delta, "partial_json"))
+                self._block_delta(_field(piece, "index"), _field(piece, "delta"))
             case "message_delta":
                 self._seen(None, _field(_field(piece, "delta"), "stop_reason"))
                 self._add_usage(_field(piece, "usage"))
             case _:
                 return False
         return True
+
+    def _block_delta(self, index: object, delta: object) -> None:
+        self._say(_text(_field(delta, "text")))
+        if _field(delta, "type") == "input_json_delta":
+            self._call_at(index, more=_field(delta, "partial_json"))
+        for part in ("thinking", "signature"):
+            if more := _text(_field(delta, part)):
+                block = self._thinking.setdefault(index, {"type": "thinking"})
+                block[part] = block.get(part, "") + more
 
     def _add_usage(self, usage: object) -> None:
         """Anthropic's counts come in two parts, of which the later one holds what it says."""
@@ -351,10 +419,19 @@ class AnswerInPieces:
     def _responses_event(self, kind: str, piece: object) -> bool:
         match kind:
             case "response.output_text.delta" | "response.refusal.delta":
-                self.answer.text += _text(_field(piece, "delta"))
+                self._say(_text(_field(piece, "delta")))
+            case "response.created":
+                self._says_its_end = True
+                self._seen(_field(piece, "response"))
+            case "response.output_item.done":
+                item = _field(piece, "item")
+                if _field(item, "type") == "function_call":
+                    call_id = _field(item, "call_id")
+                    self._call_at(call_id, call_id, _field(item, "name"), _field(item, "arguments"))
             case "response.completed" | "response.incomplete" | "response.failed":
                 whole = _read(_field(piece, "response"))
                 if whole is not None:
-                    whole.text = whole.text or self.answer.text
-                    self.answer, self.is_complete = whole, True
+                    self._texts = [whole.text] if whole.text else self._texts
+                    self._calls = {} if whole.tool_calls else self._calls
+                    self.answer, self.is_complete = whole, kind != "response.failed"
         return True

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 from .messages import INTERRUPTED, ChatMessage, asked_of, calls_of, check_chat_messages, text_of
 
@@ -94,9 +95,10 @@ def _is_error(content: Any) -> bool:
     if not isinstance(content, str) or not content.startswith('{"error"'):
         return False
     try:
-        return set(json.loads(content)) <= {"error", "result"}
+        outcome = json.loads(content)
     except ValueError:
         return False
+    return outcome["error"] is not None and outcome.keys() <= {"error", "result"}
 
 
 def _block_of(part: Any) -> Block | None:
@@ -125,5 +127,6 @@ def _text(text: Any) -> Block:
 
 
 def _id(call_id: str) -> str:
-    """A call's id with the characters that the API takes."""
-    return _NOT_IN_AN_ID.sub("_", call_id)
+    """A call's id with the characters that the API takes; no two become one."""
+    clean = _NOT_IN_AN_ID.sub("_", call_id)
+    return clean if clean == call_id and clean else f"{clean}_{crc32(call_id.encode()):08x}"

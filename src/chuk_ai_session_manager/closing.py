@@ -19,9 +19,9 @@ PATIENCE = 2.0
 A model has mostly answered by then; one that takes longer goes on beside the conversation.
 """
 
-# What is under way in this process, by the segment's id: the next segment's summary is made from this
+# What is under way in this process, by store and segment: the next segment's summary is made from this
 # one's. It also keeps the tasks, of which asyncio itself holds none.
-_under_way: dict[str, asyncio.Task[None]] = {}
+_under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
 
 
 class Closing:
@@ -33,19 +33,20 @@ class Closing:
 
     def start(self, segment: AnySession, home: HomeStore) -> asyncio.Task[None]:
         """Begin to summarise a segment, which goes on also where who closed it is cancelled."""
-        previous = _under_way.get(segment.parent_id or "")
+        place = id(home), segment.id
+        previous = _under_way.get((id(home), segment.parent_id or ""))
         # What a callback closes itself is not summarised by it: it might close another one, without end.
         may_ask = not self.summarizer.is_calling
         task = asyncio.create_task(self._close(segment, home, previous, may_ask=may_ask))
-        _under_way[segment.id] = task
+        _under_way[place] = task
         self._tasks.add(task)
-        task.add_done_callback(lambda _: self._done(segment.id, task))
+        task.add_done_callback(lambda _: self._done(place, task))
         return task
 
-    def _done(self, session_id: str, task: asyncio.Task[None]) -> None:
+    def _done(self, place: tuple[int, str], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if _under_way.get(session_id) is task:
-            del _under_way[session_id]
+        if _under_way.get(place) is task:
+            del _under_way[place]
 
     async def _close(
         self, segment: AnySession, home: HomeStore, previous: asyncio.Task[None] | None, *, may_ask: bool

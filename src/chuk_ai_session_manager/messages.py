@@ -293,6 +293,9 @@ def _message_row(event: SessionEvent[Any]) -> ChatMessage:
 
 
 def _is_anthropic(row: ChatMessage) -> bool:
+    """Whether a row is an answer of Anthropic's, as its SDK or API gives it."""
+    if row.get("role", "assistant") != "assistant" or not isinstance(row.get("content"), list):
+        return False
     return row.get("type") == "message" or bool(_blocks_of(row, "tool_use", "thinking", "redacted_thinking"))
 
 
@@ -324,7 +327,7 @@ def _tool_row(event: SessionEvent[Any], call_id: str) -> ChatMessage:
 
 def _lone_result(event: SessionEvent[Any]) -> list[ChatMessage]:
     message = event.message if isinstance(event.message, dict) else {}
-    call_id = _call_id(event) or f"call_{event.id}"
+    call_id = _call_id(event) or f"call_{event.id.replace('-', '')}"  # OpenAI takes 40 characters
     function = {
         "name": str(message.get("tool", "unknown")),
         "arguments": _json(message.get("arguments") or {}),

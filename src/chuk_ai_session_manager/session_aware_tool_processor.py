@@ -24,7 +24,8 @@ from .answers import model_of, usage_of
 from .exceptions import ToolProcessingError, session_not_found
 from .messages import calls_of, readable_json, tool_message, tool_text
 from .metering import bill
-from .models import EventSource, EventType, SessionEvent, TokenUsage
+from .models import EventSource, EventType, Session, SessionEvent, TokenUsage
+from .segments import live_segment
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
 from .tokens import DEFAULT_MODEL
@@ -183,7 +184,7 @@ class SessionAwareToolProcessor:
         processor's in-process tools that are running may go on until their own timeout.
 
         Args:
-            llm_msg: the assistant's message, as a dict that JSON can hold.
+            llm_msg: the assistant's message, or a whole response, as a dict that JSON can hold.
             _: the original's second argument, which never had a meaning.
             model: who gave the message; by default as a response of Anthropic's says it itself.
             provider: who ran the model.
@@ -195,9 +196,10 @@ class SessionAwareToolProcessor:
             StorageError: the store could not do it; calls may have been made.
             InvalidInput: `llm_msg` is no such dict, or the usage not readable; nothing was written.
         """
-        message = check_json_object(llm_msg, "llm_msg", "process a message")
-        model = model or model_of(message)
-        counts = usage_of(message) if usage is None else read_usage(usage)
+        given = check_json_object(llm_msg, "llm_msg", "process a message")
+        model = model or model_of(given)
+        counts = usage_of(given) if usage is None else read_usage(usage)
+        message = _message_in(given)
         session = await self._session()
         calls = [_parsed(call) for call in calls_of(message)]
         if calls:
@@ -209,10 +211,12 @@ class SessionAwareToolProcessor:
     async def _session(self) -> Any:
         """The session: the application's own stand-ins need only `add_event_and_save`."""
         store = ChukSessionsStore(get_backend()) if self._store is None else self._store
-        session = await event_store(store).get(self.session_id)
+        home = event_store(store)
+        session = await home.get(self.session_id)
         if not session:
             raise session_not_found(self.session_id)
-        return session
+        # A conversation may have gone on in another segment since.
+        return await live_segment(session, home) if isinstance(session, Session) else session
 
     # -- running --------------------------------------------------------------------------------
 
@@ -320,6 +324,25 @@ def _is_transient(result: ToolResult) -> bool:
 # -- calls ---------------------------------------------------------------------------------------
 
 
+def _new_id() -> str:
+    return f"call_{uuid4().hex}"
+
+
+def _message_in(given: dict[str, Any]) -> dict[str, Any]:
+    """The assistant's message in what a provider gives; calls without an id get one."""
+    choices = given.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    message = first.get("message") if isinstance(first, dict) else None
+    message = message if isinstance(message, dict) else given
+    content, asked = message.get("content"), message.get("tool_calls")
+    blocks = [*(content if isinstance(content, list) else []), *(asked if isinstance(asked, list) else [])]
+    for each in blocks:
+        is_call = isinstance(each, dict) and (each.get("type") == "tool_use" or "function" in each)
+        if is_call and not isinstance(each.get("id"), str):
+            each["id"] = _new_id()
+    return message
+
+
 def _parsed(call: Mapping[str, Any]) -> _Call:
     """A call in OpenAI's form; a missing id is made up."""
     target = call.get("function")
@@ -328,7 +351,7 @@ def _parsed(call: Mapping[str, Any]) -> _Call:
     arguments, problem = _arguments(target.get("arguments"))
     if not isinstance(tool, str) or not tool:
         tool, problem = "unknown", "The call does not name a tool"
-    return _Call(call_id if isinstance(call_id, str) else f"call_{uuid4()}", tool, arguments, problem)
+    return _Call(call_id if isinstance(call_id, str) else _new_id(), tool, arguments, problem)
 
 
 def _arguments(given: Any) -> tuple[Any, str | None]:

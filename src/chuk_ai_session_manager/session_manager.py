@@ -128,8 +128,8 @@ class SessionManager:
             since; sync or async. It gives a text, or a model's response, whose usage is billed to the
             conversation.
         summary_timeout: seconds that the callback has, before the built-in summary steps in. The message
-            that opens the new segment waits up to 2 seconds for it, and no other call at all; until it is
-            there, the built-in one stands in.
+            that opens the new segment waits up to 2 seconds for it (with it, what it was added together
+            with); until it is there, the built-in one stands in.
         summary_max_tokens: the most tokens that the summary of all earlier segments may have.
 
     Raises:
@@ -203,6 +203,8 @@ class SessionManager:
         self._lengths = LengthCache()
         # The live segment's id, and what it goes on from once that is final.
         self._known_background: tuple[str, Background] | None = None
+        self.is_asked: set[str] = set()
+        """Questions that a model is just answering, by their events' ids."""
 
     @property
     def session_id(self) -> str:
@@ -360,7 +362,8 @@ class SessionManager:
     async def add_new_messages(self, messages: Sequence[ChatMessage]) -> str | None:
         """Record those of a request's messages that were not said since the model's last answer.
 
-        A system message is recorded only where it begins the conversation.
+        A system message is recorded only where it begins the conversation. What other requests ask that
+        are still being answered counts as not said: `is_asked` notes those.
 
         Returns:
             The id of the last one's event, recorded now or before; `None` where there is none.
@@ -369,25 +372,42 @@ class SessionManager:
             InvalidInput, TokenLimitExceeded, SessionNotFound, StorageError: as for `add_messages`.
         """
         rows = check_chat_messages(messages, "record a request")
-        is_there = self._initialized or not self._is_new
-        session = await self._find_current() if is_there else None
-        events = [] if session is None else session.events
+        closings: list[asyncio.Task[None]] = []
+        async with self._writing:
+            waiting, has_begun = await self._unanswered()
+            known = [_said_in(row) for row in full_messages(waiting)]
+            new = []
+            for row in rows:
+                said = _said_in(row)
+                if said in known:
+                    known.remove(said)
+                elif not (has_begun and row["role"] in {"system", "developer"}):
+                    new.append(row)
+            drafts = self._drafts_of(new, self.model, "unknown")
+            if drafts:
+                await self._record(drafts, closings)
+            last = [*waiting, *(draft.event for draft in drafts)][-1:]
+            asked = last[0].id if last else None
+            if asked is not None:
+                self.is_asked.add(asked)
+        if closings:
+            await self._closing.wait(closings, _in(PATIENCE))
+        return asked
+
+    async def _unanswered(self) -> tuple[list[SessionEvent[Any]], bool]:
+        """What was said since the model's last answer, and whether anything was said at all."""
+        if self._is_new and not self._initialized:
+            return [], False
+        try:
+            home, session = await self._current()
+        except SessionNotFound:
+            return [], False
+        background = await self._background_of(home, session)
+        events = [*background.start, *session.events]
         answered = [at for at, event in enumerate(events) if event.source == EventSource.LLM]
         waiting = events[answered[-1] + 1 if answered else 0 :]
-        known = [(row["role"], text_of(row)) for row in full_messages(waiting)]
-        has_begun = session is not None and (session.totals.events or session.parent_id)
-        new = []
-        for row in rows:
-            said = row["role"], text_of(row)
-            if said in known:
-                known.remove(said)
-            elif not (has_begun and row["role"] in {"system", "developer"}):
-                new.append(row)
-        drafts = self._drafts_of(new, self.model, "unknown")
-        if drafts:
-            await self.record(drafts)
-        last = [*waiting, *(draft.event for draft in drafts)][-1:]
-        return last[0].id if last else None
+        has_begun = bool(session.totals.events or session.parent_id)
+        return [event for event in waiting if event.id not in self.is_asked], has_begun
 
     def draft_answer(
         self,
@@ -557,13 +577,6 @@ class SessionManager:
         self._adopt(session)
         return home, session
 
-    async def _find_current(self) -> Session[Any] | None:
-        """The session as it is stored now, if it is there."""
-        try:
-            return (await self._current())[1]
-        except SessionNotFound:
-            return None
-
     async def _open(self, *, creating: bool) -> tuple[HomeStore, Session[Any]]:
         if self._session is None or not self._initialized:
             async with self._opening:
@@ -639,23 +652,28 @@ class SessionManager:
             TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
         """
         closings: list[asyncio.Task[None]] = []
-        until = math.inf
         async with self._writing:
-            await count(drafts)
-            await self._check_alone(drafts)
-            home, session = await self._open(creating=self._create or self._is_new)
-            drafts = await self._keep_prompt(home, session, drafts)
-            await self._find_calls(home, session, drafts)
-            # All at once, or each on its own where any of them may open a new segment.
-            for batch in [[draft] for draft in drafts] if self._infinite_context else [drafts]:
-                if closings:  # else what follows would be estimated of all that is not summarised yet
-                    until = min(until, _in(PATIENCE))
-                    await self._closing.wait(closings, until)
-                session = await self._append(home, session, batch, closings)
-            self._adopt(session)
+            until, session_id = await self._record(drafts, closings)
         if closings:  # outside the lock: this holds up nobody else
             await self._closing.wait(closings, min(until, _in(PATIENCE)))
-        return session.id
+        return session_id
+
+    async def _record(self, drafts: Sequence[Draft], closings: list[asyncio.Task[None]]) -> tuple[float, str]:
+        """The same, with the lock held; until when summaries may be waited for, and the session's id."""
+        until = math.inf
+        await count(drafts)
+        await self._check_alone(drafts)
+        home, session = await self._open(creating=self._create or self._is_new)
+        drafts = await self._keep_prompt(home, session, drafts)
+        await self._find_calls(home, session, drafts)
+        # All at once, or each on its own where any of them may open a new segment.
+        for batch in [[draft] for draft in drafts] if self._infinite_context else [drafts]:
+            if closings:  # else what follows would be estimated of all that is not summarised yet
+                until = min(until, _in(PATIENCE))
+                await self._closing.wait(closings, until)
+            session = await self._append(home, session, batch, closings)
+        self._adopt(session)
+        return until, session.id
 
     async def _keep_prompt(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
@@ -789,6 +807,11 @@ class SessionManager:
 def _in(seconds: float) -> float:
     """The time of the event loop's clock in so many seconds."""
     return asyncio.get_running_loop().time() + seconds
+
+
+def _said_in(row: ChatMessage) -> tuple[str, str]:
+    """What tells whether a row was said before: a result by its call, all else by its text."""
+    return row["role"], row["tool_call_id"] if row["role"] == "tool" else text_of(row)
 
 
 def _without_prompt(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], str | None]:

@@ -52,6 +52,7 @@ class Reply:
     text: str | None = None
     failure: str | None = None
     model: str = "unknown"
+    provider: str = "unknown"
     usage: dict[str, int] | None = None
 
 
@@ -109,7 +110,7 @@ class Summarizer:
             message=str(notes), source=EventSource.SYSTEM, type=EventType.SUMMARY, metadata=metadata
         )
         if reply.usage is not None:
-            await bill(event, reply.model, "unknown", reply.usage)
+            await bill(event, reply.model, reply.provider, reply.usage)
         return event
 
     async def _ask(self, before: Notes, segment: Session[Any], messages: list[ChatMessage]) -> Reply:
@@ -155,8 +156,8 @@ class Summarizer:
             return Reply(failure=f"it gave no text but {type(response).__name__}")
         text = readable_text(answer.text[-self.max_tokens * _MOST_CHARACTERS_A_TOKEN :])
         failure = None if text.strip() else "it gave a blank text"
-        bill = readable_text(answer.model or "unknown"), answer.usage
-        return Reply(None if failure else text, failure, *bill)
+        model, provider = readable_text(answer.model or "unknown"), answer.provider or "unknown"
+        return Reply(None if failure else text, failure, model, provider, answer.usage)
 
     async def within(self, notes: Notes) -> Notes:
         """As much of notes as has no more than `max_tokens`: the oldest goes first."""

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+import logging
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
-from .answers import Answer, AnswerInPieces, read_answer
+from .answers import Answer, AnswerInPieces, not_understood, read_answer
 from .callbacks import call
-from .exceptions import InvalidInput
-from .messages import ChatMessage
+from .exceptions import InvalidInput, SessionManagerError
+from .messages import INTERRUPTED, ChatMessage, readable_json, readable_text
 from .metering import Draft, draft_question
 from .models import EventSource, EventType, SessionEvent
 from .session_manager import SessionManager
 from .validation import check_answer, check_text
 
 __all__ = ["Exchange", "LLMStream", "track_client"]
+
+logger = logging.getLogger(__name__)
 
 Client = TypeVar("Client")
 
@@ -46,26 +58,32 @@ class Exchange:
         self.question_id: str | None = None
         """The id of the question's event, to which the answer is linked."""
 
-    async def ask(self, question: str) -> str:
-        """Record the question; the session's id."""
+    async def ask(self, question: str) -> None:
+        """Record the question."""
         check_text(question, "user_input", "track a model call")
         draft = draft_question(question, self.sm.model)
         self.question_id = draft.event.id
-        return await self.sm.record([draft])
+        self.sm.is_asked.add(draft.event.id)
+        await self.sm.record([draft])
 
     async def ask_for(self, rows: list[ChatMessage]) -> None:
         """Record what of a request's rows is new to the session."""
         self.question_id = await self.sm.add_new_messages(rows)
 
     async def answer(self, answer: Answer, **metadata: Any) -> str:
-        """Record the answer; the session's id."""
+        """Record the answer, also where who waits for it is cancelled; the session's id."""
+        answer.text = readable_text(answer.text)  # a model may write what no store takes
         draft = self.sm.draft_answer(
             answer, self._model, self._provider, metadata, parent_event_id=self.question_id
         )
-        return await self.sm.record([draft])
+        self._is_over()
+        return await _to_the_end(self.sm.record([draft]))
 
     async def fail(self, problem: BaseException) -> None:
-        """Record that the call failed, and how: the kind of error, not what it says."""
+        """Record that the call failed, and how: the kind of error, not what it says.
+
+        Where that cannot be recorded, it is only logged: the caller is to have the model's own error.
+        """
         event: SessionEvent[Any] = SessionEvent(
             message={"error": type(problem).__name__},
             source=EventSource.SYSTEM,
@@ -73,24 +91,40 @@ class Exchange:
             metadata={"failed": True},
             parent_event_id=self.question_id,
         )
-        await _to_the_end(self.sm.record([Draft(event, None, "")]))
+        self._is_over()
+        await self._try(self.sm.record([Draft(event, None, "")]))
 
     async def interrupt(self, pieces: AnswerInPieces, problem: BaseException) -> None:
         """Record as much of an answer as came before its stream broke, or its reader went away."""
         answer = pieces.end()
         if answer.text or answer.tool_calls:
             how = {} if pieces.is_complete else {"interrupted": True}
-            await _to_the_end(self.answer(answer, **how))
-        if not isinstance(problem, GeneratorExit):
+            await self._try(self.answer(answer, **how))
+        if isinstance(problem, GeneratorExit):
+            self._is_over()
+        else:
             await self.fail(problem)
 
+    def _is_over(self) -> None:
+        self.sm.is_asked.discard(self.question_id or "")
 
-async def _to_the_end(work: Any) -> None:
+    async def _try(self, recording: Coroutine[Any, Any, str]) -> None:
+        try:
+            await _to_the_end(recording)
+        except SessionManagerError as problem:
+            logger.warning(
+                "What became of a call in session %s was not stored: %s",
+                self.sm.session_id,
+                type(problem).__name__,
+            )
+
+
+async def _to_the_end(work: Coroutine[Any, Any, str]) -> str:
     """Do what is not to be left half done, also where this is cancelled (again)."""
-    task: asyncio.Task[Any] = asyncio.ensure_future(work)
+    task = asyncio.create_task(work)
     _recordings.add(task)
     task.add_done_callback(_recordings.discard)
-    await asyncio.shield(task)
+    return await asyncio.shield(task)
 
 
 async def complete(exchange: Exchange, question: str, llm_function: Callable[[str], Any]) -> tuple[str, str]:
@@ -133,7 +167,7 @@ class LLMStream:
     @property
     def text(self) -> str:
         """The text so far."""
-        return self._pieces.answer.text
+        return self._pieces.text
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._reading
@@ -155,6 +189,11 @@ async def _streamed(
 
 async def _recorded(exchange: Exchange, source: Any, pieces: AnswerInPieces) -> AsyncGenerator[Any, None]:
     """The pieces of a stream as they come; what they come to is recorded at the end, however it ends."""
+    if not any(hasattr(source, name) for name in _STREAMS) and not isinstance(source, list | tuple):
+        answer = read_answer(source)  # no stream: it came whole
+        yield answer.text
+        await exchange.answer(answer)
+        return
     try:
         async with _opened(source) as stream:
             async for piece in stream:
@@ -164,8 +203,15 @@ async def _recorded(exchange: Exchange, source: Any, pieces: AnswerInPieces) -> 
         await exchange.interrupt(pieces, problem)
         raise
     if pieces.unknown is not None:
-        read_answer(pieces.unknown)  # which says what it is
-    await exchange.answer(pieces.end())
+        raise not_understood(pieces.unknown)
+    if pieces.is_cut:  # the connection was closed as if that were the end
+        await exchange.interrupt(pieces, ConnectionResetError())
+    else:
+        await exchange.answer(pieces.end())
+
+
+# What a stream has: it is read with one of these.
+_STREAMS = ("__aiter__", "__aenter__", "__next__", "__enter__")
 
 
 @asynccontextmanager
@@ -174,18 +220,17 @@ async def _opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
     if hasattr(source, "__aenter__") and not hasattr(source, "__aiter__"):  # as of Anthropic's `stream(...)`
         async with source as opened:
             yield opened
-    elif hasattr(source, "__aiter__"):
-        try:
-            yield aiter(source)
-        finally:
-            await _closed(source)
-    elif isinstance(source, Iterator | list | tuple):
-        yield _in_threads(iter(source))
-    else:
-        yield _in_threads(iter([read_answer(source).text]))
+        return
+    if hasattr(source, "__enter__") and not hasattr(source, "__aiter__") and not hasattr(source, "__next__"):
+        source = await call(lambda each: each.__enter__(), source)  # its twin that blocks
+    try:
+        yield aiter(source) if hasattr(source, "__aiter__") else _in_threads(iter(source))
+    finally:
+        await _closed(source)
 
 
 async def _closed(stream: Any) -> None:
+    """Let go of the connection that a stream comes over."""
     close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
     closing = close() if callable(close) else None
     if inspect.isawaitable(closing):
@@ -195,8 +240,15 @@ async def _closed(stream: Any) -> None:
 async def _in_threads(pieces: Iterator[Any]) -> AsyncIterator[Any]:
     """The pieces of a stream that blocks until the next one is there."""
     end = object()
-    while (piece := await call(lambda each: next(each, end), pieces)) is not end:
+    is_at_hand = type(pieces) in _AT_HAND
+    while (
+        piece := next(pieces, end) if is_at_hand else await call(lambda each: next(each, end), pieces)
+    ) is not end:
         yield piece
+
+
+# Iterators that do not block.
+_AT_HAND: set[type] = {type(iter([])), type(iter(()))}
 
 
 # -- an SDK's own client --------------------------------------------------------------------------
@@ -208,6 +260,7 @@ _TRACKED = {
     "responses.create",
     "responses.parse",
 }
+_SYSTEM_ROLES = {"system", "developer"}
 _PARTS = {"", "chat", "chat.completions", "messages", "responses"}
 
 
@@ -216,8 +269,11 @@ def track_client(client: Client, session_manager: SessionManager, *, provider: s
 
     What it gives is used as the client itself: `chat.completions.create`, `responses.create` and
     `messages.create`, streaming too, record what is new in their messages, and the answer with its usage.
-    What the session holds already, because it was recorded before the call, is not recorded again.
-    Everything else of the client is as it was; so is the client given, for other sessions.
+    What the session holds already, because it was recorded before the call, is not recorded again; of what
+    a request says before the model's last answer, nothing is.
+    Everything else of the client is as it was, and not tracked (`beta`, `with_raw_response`, embeddings);
+    so is the client given, for other sessions. The SDKs' `stream(...)` helpers are refused, not missed:
+    use `create(stream=True)`.
 
     Args:
         client: `AsyncOpenAI`, `AsyncAnthropic`, or one of their kind.
@@ -251,6 +307,9 @@ class _Tracked:
         path = f"{self._path}.{name}".strip(".")
         if path in _TRACKED:
             return partial(self._call, value)
+        if name == "stream" and self._path in _PARTS - {""}:
+            reason = f"{path}() is not tracked: use {self._path}.create(stream=True), or stream_llm_call"
+            raise InvalidInput("track a client's call", reason)
         if path in _PARTS:
             return _Tracked(value, self._sm, self._provider, path)
         if path in {"copy", "with_options"}:  # another client, of the same session
@@ -265,8 +324,11 @@ class _Tracked:
         return await self._target.__aexit__(*exception)
 
     async def _call(self, create: Callable[..., Any], **arguments: Any) -> Any:
+        for name in ("messages", "input"):
+            if isinstance(arguments.get(name), Iterator):  # it can be read only once
+                arguments[name] = list(arguments[name])
         exchange = Exchange(self._sm, str(arguments.get("model") or "unknown"), self._provider)
-        await exchange.ask_for(asked_rows(arguments))
+        await exchange.ask_for(readable_json(asked_rows(arguments)))
         response = await _tried(exchange, create(**arguments))
         if arguments.get("stream"):
             return _RecordedStream(response, exchange)
@@ -310,12 +372,14 @@ def asked_rows(arguments: Mapping[str, Any]) -> list[ChatMessage]:
     system = arguments.get("system") or arguments.get("instructions")
     given = arguments.get("messages", arguments.get("input")) or []
     rows = [row for item in ([given] if isinstance(given, str) else given) for row in _rows_of(item)]
+    while rows and rows[-1]["role"] == "assistant":  # the beginning of the answer, given to the model
+        rows.pop()
     answers = [at for at, row in enumerate(rows) if row["role"] == "assistant"]
-    prompt = [row for row in rows[:1] if row["role"] in {"system", "developer"}]
+    prompt = [row for row in rows[:1] if row["role"] in _SYSTEM_ROLES]
+    start = answers[-1] + 1 if answers else len(prompt)
     if system:
         prompt = [{"role": "system", "content": _joined(system)}]
-    start = answers[-1] + 1 if answers else len(prompt) if not system else 0
-    return [*prompt, *rows[start:]]
+    return [*prompt, *(row for row in rows[start:] if row.get("content") != INTERRUPTED)]
 
 
 def _rows_of(item: Any) -> list[ChatMessage]:
@@ -323,28 +387,48 @@ def _rows_of(item: Any) -> list[ChatMessage]:
     if isinstance(item, str):
         return [{"role": "user", "content": item}]
     row = item if isinstance(item, Mapping) else item.model_dump(exclude_none=True)
-    kind, role = row.get("type"), row.get("role")
-    if kind == "function_call_output":
-        return [
-            {"role": "tool", "tool_call_id": str(row.get("call_id")), "content": _joined(row.get("output"))}
-        ]
-    if role == "assistant" or role is None:
+    kind, role, content = str(row.get("type")), row.get("role"), row.get("content")
+    if kind.endswith("_output") and row.get("call_id"):
+        return [_result(row["call_id"], row.get("output"))]
+    if role == "tool":
+        return [dict(row)]
+    if role not in {"user", *_SYSTEM_ROLES}:
         return [{"role": "assistant", "content": ""}]
-    content = row.get("content")
-    blocks = content if isinstance(content, list) else []
-    results = [block for block in blocks if isinstance(block, Mapping) and block.get("type") == "tool_result"]
-    rows: list[ChatMessage] = [
-        {
-            "role": "tool",
-            "tool_call_id": str(each.get("tool_use_id")),
-            "content": _joined(each.get("content")),
-        }
-        for each in results
+    if isinstance(content, list | tuple):
+        return _rows_of_blocks(role, content)
+    return [{"role": role, "content": content if isinstance(content, str) else ""}]
+
+
+def _rows_of_blocks(role: str, content: Sequence[Any]) -> list[ChatMessage]:
+    """A content of several blocks as rows: tools' results, and what is said beside them."""
+    blocks = [
+        block if isinstance(block, Mapping) else {"type": "text", "text": str(block)} for block in content
     ]
-    rest = [block for block in blocks if block not in results]
-    if rest or not blocks:
-        rows.append(dict(row) | {"content": rest if blocks else content})
-    return rows
+    results = [block for block in blocks if block.get("type") == "tool_result"]
+    rows = [_result(each.get("tool_use_id"), each.get("content")) for each in results]
+    parts = [_part(block) for block in blocks if block.get("type") != "tool_result"]
+    if all(part.keys() == {"type", "text"} for part in parts):  # as of turns that were made one
+        return [*rows, *({"role": role, "content": part["text"]} for part in parts)]
+    return [*rows, {"role": role, "content": parts}] if parts else rows
+
+
+def _part(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a content in OpenAI's form for chats."""
+    match block.get("type"):
+        case "text" | "input_text" | "output_text":
+            return {"type": "text", "text": str(block.get("text"))}
+        case "input_image":
+            return {"type": "image_url", "image_url": {"url": str(block.get("image_url"))}}
+        case "image":
+            source = block.get("source") or {}
+            data = f"data:{source.get('media_type')};base64,{source.get('data')}"
+            return {"type": "image_url", "image_url": {"url": source.get("url") or data}}
+        case _:
+            return dict(block)
+
+
+def _result(call_id: object, output: Any) -> ChatMessage:
+    return {"role": "tool", "tool_call_id": str(call_id), "content": _joined(output)}
 
 
 def _joined(content: Any) -> str:

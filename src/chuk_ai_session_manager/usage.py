@@ -96,8 +96,8 @@ def _openai_chat(counts: _Counts) -> dict[str, int]:
 def _anthropic(counts: _Counts) -> dict[str, int]:
     cached = counts.first("cache_read_input_tokens")
     written = counts.first("cache_creation_input_tokens")
-    fresh = counts.first("input_tokens")
-    return _read(fresh + cached + written, counts.first("output_tokens"), cached, written, 0)
+    fresh, thought = counts.first("input_tokens"), counts.first("output_tokens_details.thinking_tokens")
+    return _read(fresh + cached + written, counts.first("output_tokens"), cached, written, thought)
 
 
 def _google(counts: _Counts) -> dict[str, int]:

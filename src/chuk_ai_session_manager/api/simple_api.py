@@ -113,7 +113,7 @@ async def track_llm_call(
             a response of OpenAI, Anthropic, Google or LiteLLM as an object or dict, of which text, tool
             calls, model, finish reason and usage are taken; or an object with `content` or `text`.
         model: who answers, where the response does not say it.
-        provider: who runs the model, where the response does not say it.
+        provider: who runs the model; by default the one whose SDK the response is of.
         session_manager: the conversation; without it, one is opened by `session_id`.
         session_id: the session to continue, made if it is not there; a new one without it.
         infinite_context: continue in a new segment when one is full.

@@ -267,7 +267,8 @@ def _may_pass(answer: Any) -> bool:
         return True
     if isinstance(answer, ResponseError):
         return any(word in str(answer).partition(" ")[0] or f" {word} " in str(answer) for word in _PASSING)
-    return isinstance(answer, TimeoutError | asyncio.IncompleteReadError)
+    # The last one is the driver's own, where a connection was closed while another task made it.
+    return isinstance(answer, TimeoutError | asyncio.IncompleteReadError | AttributeError)
 
 
 def _is_distrust(answer: Any) -> bool:
