@@ -418,7 +418,7 @@ class TestCallback:
 
     @pytest.mark.parametrize("kind", ["async", "sync"])
     async def test_one_that_hangs_holds_nobody_up(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.05)
+        monkeypatch.setattr("chuk_ai_session_manager.conversation.PATIENCE", 0.05)
 
         async def callback(messages: list[dict[str, Any]]) -> str:
             await asyncio.sleep(3_600)
@@ -436,7 +436,7 @@ class TestCallback:
     async def test_after_one_timeout_those_that_waited_for_it_do_without(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.01)
+        monkeypatch.setattr("chuk_ai_session_manager.conversation.PATIENCE", 0.01)
         calls = 0
 
         async def callback(messages: list[dict[str, Any]]) -> str:
@@ -458,7 +458,7 @@ class TestCallback:
             assert summary.metadata["made_by"] == "built-in"
 
     async def test_one_that_is_slow_lands_in_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.0)
+        monkeypatch.setattr("chuk_ai_session_manager.conversation.PATIENCE", 0.0)
         running = 0
 
         async def callback(messages: list[dict[str, Any]]) -> str:
@@ -737,7 +737,7 @@ class TestOddCallbacks:
     def test_one_pending_in_a_loop_that_ended_holds_up_no_other(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.01)
+        monkeypatch.setattr("chuk_ai_session_manager.conversation.PATIENCE", 0.01)
         slow = True
 
         async def callback(messages: list[dict[str, Any]]) -> str:
@@ -764,7 +764,7 @@ class TestOddCallbacks:
 
 
 async def test_what_a_summary_costs_counts_also_when_it_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.01)
+    monkeypatch.setattr("chuk_ai_session_manager.conversation.PATIENCE", 0.01)
 
     async def callback(messages: list[dict[str, Any]]) -> dict[str, Any]:
         await asyncio.sleep(0.1)
@@ -872,7 +872,7 @@ async def test_the_other_manager_tells_the_question_of_an_answer() -> None:
 
 
 async def test_the_other_manager_waits_for_a_slow_summary_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chuk_ai_session_manager.session_manager.PATIENCE", 0.0)
+    monkeypatch.setattr("chuk_ai_session_manager.conversation.PATIENCE", 0.0)
     session = await Session.create()
 
     async def callback(messages: list[dict[str, Any]]) -> str:

@@ -22,7 +22,7 @@ LEVELS = (
     ("stores.worker", "stores.sqlite", "stores.redis_link", "stores.redis"),
     ("stores", "session_storage"),
     ("notes", "metering", "segments", "summaries", "background", "closing"),
-    ("session_prompt_builder", "infinite_conversation"),
+    ("session_prompt_builder", "infinite_conversation", "conversation"),
     ("session_manager", "tracking", "session_aware_tool_processor", "sample_tools"),
     ("api", "api.simple_api", "simple_api"),
     ("",),  # the package itself

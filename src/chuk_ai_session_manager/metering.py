@@ -9,9 +9,10 @@ from typing import Any
 
 from .answers import Answer
 from .exceptions import TokenLimitExceeded
-from .messages import text_of
+from .messages import ChatMessage, calls_of, event_of, text_of
 from .models import CallUsage, EventSource, EventType, SessionEvent, TokenUsage
 from .pricing import call_cost, load_prices
+from .tokens import DEFAULT_MODEL
 
 # System prompts and summaries of a manager's, each in a model or two.
 _PREFACES_KEPT = 16
@@ -71,6 +72,21 @@ def draft_answer(
     )
     text = message if isinstance(message, str) else text_of(message)
     return Draft(event, text, model, provider, is_call=True, reported=answer.usage)
+
+
+def draft_rows(rows: Sequence[ChatMessage], model: str, provider: str = "unknown") -> list[Draft]:
+    """Chat messages made ready; each assistant's is the answer of one call of `model`."""
+    calls: dict[str, ChatMessage] = {}
+    drafts = []
+    for row in rows:
+        event = event_of(row, calls)
+        is_answer = row["role"] == "assistant"
+        if is_answer:
+            event.metadata |= described(model, provider)
+            calls |= {call["id"]: call for call in calls_of(row)}
+        counting_model = DEFAULT_MODEL if model == "unknown" and not is_answer else model
+        drafts.append(Draft(event, text_of(row), counting_model, provider, is_call=is_answer))
+    return drafts
 
 
 def described(model: str, provider: str) -> dict[str, Any]:
