@@ -693,6 +693,8 @@ class TestClient:
             with pytest.raises(openai.InternalServerError):
                 await client.chat.completions.create(model=GPT, messages=said("fail"))
         assert await rows_of(sm) == ["fail"]
+        question, *failures = await events_of(sm)
+        assert [event.parent_event_id for event in failures] == [question.id] * 2
 
     async def test_over_several_segments(self, gpt: AsyncOpenAI) -> None:
         sm = SessionManager(infinite_context=True, max_turns_per_segment=2)

@@ -282,8 +282,8 @@ class Conversation(ABC):
         events = [*background.start, *session.events]
         answered = [at for at, event in enumerate(events) if event.source == EventSource.LLM]
         waiting = events[answered[-1] + 1 if answered else 0 :]
-        has_begun = bool(session.totals.events or session.parent_id)
-        return [event for event in waiting if event.id not in self.is_asked], has_begun
+        said = [event for event in waiting if event.type in {EventType.MESSAGE, EventType.TOOL_CALL}]
+        return [event for event in said if event.id not in self.is_asked], _has_begun(session)
 
     async def _keep_prompt(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
@@ -294,7 +294,7 @@ class Conversation(ABC):
         if prompt is None:
             return drafts
         session = await latest(session, home, with_events=False)
-        if session.totals.events or is_segment_after(session, session.parent_id):
+        if _has_begun(session):
             return drafts
         await self._save_prompt(home, session, prompt)
         return rest
@@ -409,6 +409,11 @@ class Conversation(ABC):
 def _in(seconds: float) -> float:
     """The time of the event loop's clock in so many seconds."""
     return asyncio.get_running_loop().time() + seconds
+
+
+def _has_begun(session: Session[Any]) -> bool:
+    """Whether anything was said in a session's conversation."""
+    return bool(session.totals.events) or is_segment_after(session, session.parent_id)
 
 
 def _said_in(row: ChatMessage) -> tuple[str, str]:
