@@ -25,6 +25,7 @@ from ..exceptions import (
 from ..models import Session, SessionEvent
 from ..models.session import enter_with_parent, next_segment_id
 from ..validation import check_count
+from .durability import DurabilityReport
 
 AnySession: TypeAlias = "Session[Any]"
 AnyEvent: TypeAlias = "SessionEvent[Any]"
@@ -225,6 +226,14 @@ class EventStore(ABC):
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it: `inf` for ever, `None` if not there."""
         return None if await self.head(session_id) is None else math.inf
+
+    async def durability_report(self) -> DurabilityReport:
+        """What of acknowledged messages may be lost, and when, as the store is set up now.
+
+        Raises:
+            StorageError: the store could not say.
+        """
+        return DurabilityReport(type(self).__name__, "unknown: this store does not say")
 
     @abstractmethod
     def get_stats(self) -> dict[str, Any]:

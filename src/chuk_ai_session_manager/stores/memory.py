@@ -23,6 +23,7 @@ from .base import (
     is_segment_after,
     page_of,
 )
+from .durability import DurabilityReport
 
 logger = logging.getLogger(__name__)
 
@@ -247,6 +248,10 @@ class MemoryStore(EventStore):
         self._free_expired()
         conversation = self._conversations.get(session_id)
         return {} if conversation is None else conversation.session_ids
+
+    async def durability_report(self) -> DurabilityReport:
+        """All of it lives and ends with the process."""
+        return DurabilityReport("memory", "all of it when the process ends")
 
     def get_stats(self) -> dict[str, Any]:
         """How many sessions and conversations are kept, and within what bounds."""

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -39,6 +40,7 @@ from .codec import (
     dump_counters,
     user_id_in,
 )
+from .durability import DurabilityReport, redis_report
 from .durable import Appended, Change, DurableStore, is_session_id, newer_schema
 from .lifecycle import Lifecycle
 from .redis_link import Client, Command, Link, Script
@@ -58,6 +60,7 @@ _LISTED_AT_ONCE = 1_000
 _BESIDE = 2
 # Places of segments that are remembered: a bound to the memory it takes.
 _PLACES_KEPT = 10_000
+_DURABILITY_SETTINGS = ("appendonly", "appendfsync", "save", "maxmemory", "maxmemory-policy")
 # Of a longer conversation, the places of its segments are not remembered all at once.
 _READ_NEXT = 1_000
 # Event ids in an error: enough to find the others by.
@@ -348,6 +351,18 @@ class RedisStore(DurableStore):
         if found is None:
             return session_id if await self._import_original(session_id) else None
         return self._places.get(session_id, session_id)
+
+    async def durability_report(self) -> DurabilityReport:
+        """What the server's settings promise; in a Cluster, those of one node, which all should have."""
+        told = await self._link.call(("INFO", "replication"))
+        replicas = told.get("connected_slaves", 0) if isinstance(told, dict) else 0
+        settings: dict[str, str | None] = dict.fromkeys(_DURABILITY_SETTINGS)
+        for name in settings:
+            with suppress(StorageError):  # which many who run Redis for others do not tell
+                answer = await self._link.call(("CONFIG GET", name))
+                pairs = answer if isinstance(answer, dict) else dict(_pairs(answer))
+                settings[name] = next((_text(value) for value in pairs.values()), None)
+        return redis_report(settings | {"replicas": str(replicas)})
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first."""

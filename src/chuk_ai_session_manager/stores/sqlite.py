@@ -36,6 +36,7 @@ from .codec import (
     split_header,
     user_id_in,
 )
+from .durability import DurabilityReport
 from .durable import Appended, Change, DurableStore, is_session_id, newer_schema
 from .worker import Worker
 
@@ -159,6 +160,16 @@ class SqliteStore(DurableStore):
         lives = self._lifetime(self.ttl_hours)
         write = partial(_change, self.sandbox_id, session_id, change, (born, only_at), lives)
         return await self._worker.write(write)
+
+    async def durability_report(self) -> DurabilityReport:
+        """What was awaited is on the disk, as far as the disk itself keeps its word."""
+        if self._path == ":memory:":
+            return DurabilityReport("sqlite", "all of it when the process ends: the path is :memory:")
+        settings = await self._worker.read(_settings)
+        # 2 is FULL, 3 EXTRA: https://www.sqlite.org/pragma.html#pragma_synchronous
+        synced = settings["synchronous"] in {"2", "3"}
+        lossy = "when the machine fails, the last commits (synchronous is below FULL)"
+        return DurabilityReport("sqlite", "none" if synced else lossy, [], settings)
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first."""
@@ -350,6 +361,11 @@ class _Row:
 def _find(sandbox: str, session_id: str, db: sqlite3.Connection) -> _Row | None:
     row = db.execute(_SESSION, (sandbox, session_id, _now())).fetchone()
     return None if row is None else _Row(*row)
+
+
+def _settings(db: sqlite3.Connection) -> dict[str, str | None]:
+    names = ("synchronous", "journal_mode")
+    return {name: str(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in names}
 
 
 def _segment_ids(sandbox: str, session_id: str, db: sqlite3.Connection, *, last: bool = False) -> list[str]:
