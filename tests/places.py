@@ -6,7 +6,7 @@ import asyncio
 import multiprocessing
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -34,6 +34,10 @@ class Place:
     def store(self) -> EventStore:
         return open_store(self.url, sandbox_id=self.sandbox)
 
+    def fresh(self) -> Place:
+        """Another place of the same kind, with nothing in it."""
+        return replace(self, sandbox=uuid4().hex)
+
 
 class InMemory(Place):
     """The memory of this process, which each opening finds again."""
@@ -44,6 +48,9 @@ class InMemory(Place):
 
     def store(self) -> EventStore:
         return self._memory
+
+    def fresh(self) -> Place:
+        return type(self)()
 
 
 def place_on(kind: str, request: pytest.FixtureRequest, folder: Path) -> Place:

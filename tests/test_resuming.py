@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 from chat_rules import is_valid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from places import InMemory, Place, in_memory_too
+from places import Place, in_memory_too
 
 from chuk_ai_session_manager import SessionManager
 
@@ -83,7 +81,7 @@ def test_resuming_changes_nothing(
         "summary_callback": callback,
     }
     # The same id, so that the segments have the same ones; and each of them in a store of its own.
-    first, second = replace_sandbox(place), replace_sandbox(place)
+    first, second = place.fresh(), place.fresh()
 
     async def compare() -> None:
         async with first.store() as store, second.store() as last:
@@ -102,7 +100,3 @@ def test_resuming_changes_nothing(
                     assert await seen(fresh) == await seen(long_lived)
 
     asyncio.run(compare())
-
-
-def replace_sandbox(place: Place) -> Place:
-    return InMemory() if isinstance(place, InMemory) else replace(place, sandbox=uuid4().hex)

@@ -1,0 +1,182 @@
+"""Any sequence of what one does to a store, against lists and dicts that do the same: on each store alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from places import InMemory, Place, in_memory_too
+
+from chuk_ai_session_manager import Session, SessionEvent, SessionManager
+from chuk_ai_session_manager.exceptions import EventConflict, SessionAlreadyExists, SessionNotFound
+from chuk_ai_session_manager.models import EventSource, EventType
+from chuk_ai_session_manager.stores import EventStore, MemoryStore
+
+T = TypeVar("T")
+
+IDS = st.sampled_from(["a", "b", "ü{}:*"])
+TEXTS = st.sampled_from(["hello", "", "好的 ✓", "{}", "\n"])
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Two openings of one place, used in turn, as two processes would."""
+
+    place: Place
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.here = self.place.fresh()
+        self.stores: list[EventStore] = [self.here.store(), self.here.store()]
+        self.model: dict[str, list[SessionEvent[Any]]] = {}
+        self.talks: dict[str, list[str]] = {}
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(asyncio.wait_for(work, 60))
+
+    def teardown(self) -> None:
+        for store in self.stores:
+            self.do(store.close())
+        self.loop.close()
+
+    @rule(session_id=IDS, which=st.integers(0, 1))
+    def create(self, session_id: str, which: int) -> None:
+        work = self.stores[which].create(Session(id=session_id))
+        if session_id in self.model:
+            with pytest.raises(SessionAlreadyExists):
+                self.do(work)
+        else:
+            self.do(work)
+            self.model[session_id] = []
+
+    @rule(session_id=IDS, which=st.integers(0, 1), texts=st.lists(TEXTS, min_size=1, max_size=3))
+    def append(self, session_id: str, which: int, texts: list[str]) -> None:
+        events: list[SessionEvent[Any]] = [
+            SessionEvent(message=text, source=EventSource.USER) for text in texts
+        ]
+        store = self.stores[which]
+        if session_id not in self.model:
+            with pytest.raises(SessionNotFound):
+                self.do(store.append(Session(id=session_id), events))
+            return
+        session = self.do(store.head(session_id))
+        assert session is not None
+        assert self.do(store.append(session, events))
+        self.model[session_id] += events
+
+    @precondition(lambda self: any(self.model.values()))
+    @rule(which=st.integers(0, 1), data=st.data())
+    def append_again(self, which: int, data: st.DataObject) -> None:
+        """A retry changes nothing; the same id with other content is refused."""
+        session_id = data.draw(st.sampled_from(sorted(key for key, events in self.model.items() if events)))
+        event = data.draw(st.sampled_from(self.model[session_id]))
+        session = self.do(self.stores[which].head(session_id))
+        assert session is not None
+        assert self.do(self.stores[which].append(session, [event.model_copy(deep=True)]))
+        other = event.model_copy(update={"message": f"{event.message} changed"})
+        with pytest.raises(EventConflict):
+            self.do(self.stores[which].append(session, [other]))
+
+    @rule(session_id=IDS, which=st.integers(0, 1))
+    def delete(self, session_id: str, which: int) -> None:
+        self.do(self.stores[which].delete(session_id))
+        self.model.pop(session_id, None)
+
+    @rule(which=st.integers(0, 1))
+    def reopen(self, which: int) -> None:
+        self.do(self.stores[which].close())
+        self.stores[which] = self.here.store()
+
+    @rule(talk=st.sampled_from(["talk1", "talk2"]), which=st.integers(0, 1), text=TEXTS)
+    def say(self, talk: str, which: int, text: str) -> None:
+        sm = SessionManager(talk, store=self.stores[which], infinite_context=True, max_turns_per_segment=2)
+        self.do(sm.user_says(text))
+        self.talks.setdefault(talk, []).append(text)
+
+    @rule(talk=st.sampled_from(["talk1", "talk2"]), which=st.integers(0, 1))
+    def forget(self, talk: str, which: int) -> None:
+        deleted = self.do(self.stores[which].delete_conversation(talk))
+        said = self.talks.pop(talk, [])
+        assert deleted == (len(said) + 1) // 2
+
+    @invariant()
+    def all_is_as_it_was_said(self) -> None:
+        for number, store in enumerate(self.stores):
+            for session_id in ("a", "b", "ü{}:*"):
+                session = self.do(store.get(session_id))
+                assert (session is None) == (session_id not in self.model), number
+                if session is not None:
+                    assert [(event.id, event.message) for event in session.events] == [
+                        (event.id, event.message) for event in self.model[session_id]
+                    ]
+                    assert session.totals.user_messages == len(session.events)
+            for talk, said in self.talks.items():
+                self.do(self.check_talk(store, talk, said))
+
+    @staticmethod
+    async def check_talk(store: EventStore, talk: str, said: list[str]) -> None:
+        sm = SessionManager(talk, store=store, infinite_context=True, create=False)
+        assert [row["content"] for row in await sm.get_conversation()] == said
+        stats = await sm.get_stats()
+        assert (stats["total_messages"], stats["session_segments"]) == (len(said), (len(said) + 1) // 2)
+        for session_id in stats["session_chain"][:-1]:
+            segment = await store.get(session_id)
+            assert segment is not None
+            assert len(segment.child_ids) == 1
+            assert sum(event.type == EventType.SUMMARY for event in segment.events) == 1
+
+
+def try_out(machine: type[StoreMachine], *, explain: bool = True) -> None:
+    phases = settings().phases if explain else [Phase.generate]
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=20,
+            deadline=None,
+            phases=phases,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@in_memory_too
+def test_any_sequence(place: Place) -> None:
+    try_out(type("Machine", (StoreMachine,), {"place": place}))
+
+
+class BlindStore(MemoryStore):
+    """Known to be bad: it appends whatever it gets, however often."""
+
+    async def append(
+        self, session: Session[Any], events: Sequence[SessionEvent[Any]], *, only_if_current: bool = False
+    ) -> bool:
+        live = self._live(session)
+        live.events.extend(event.model_copy() for event in events)
+        return True
+
+
+class InBlindMemory(InMemory):
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory = BlindStore()
+
+
+class BlindMachine(StoreMachine):
+    place = InBlindMemory()
+
+
+def test_a_store_that_retries_blindly_is_caught() -> None:
+    with pytest.raises((AssertionError, EventConflict, pytest.fail.Exception)):
+        try_out(BlindMachine, explain=False)
