@@ -137,12 +137,12 @@ class StoreMachine(RuleBasedStateMachine):
             assert sum(event.type == EventType.SUMMARY for event in segment.events) == 1
 
 
-def try_out(machine: type[StoreMachine], *, explain: bool = True) -> None:
+def try_out(machine: type[StoreMachine], *, examples: int = 25, explain: bool = True) -> None:
     phases = settings().phases if explain else [Phase.generate]
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
+            max_examples=examples,
             stateful_step_count=20,
             deadline=None,
             phases=phases,
@@ -179,4 +179,4 @@ class BlindMachine(StoreMachine):
 
 def test_a_store_that_retries_blindly_is_caught() -> None:
     with pytest.raises((AssertionError, EventConflict, pytest.fail.Exception)):
-        try_out(BlindMachine, explain=False)
+        try_out(BlindMachine, examples=1_000, explain=False)
