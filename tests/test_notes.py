@@ -188,7 +188,7 @@ def test_what_was_changed_by_hand_does_no_harm(damaged: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "text", ["." * 50_000, "A " * 30_000, "1" * 50_000, "name is " + "-" * 50_000, "a,b" * 9_000]
 )
-def test_a_long_text_costs_no_more_than_its_ends(text: str) -> None:
+def test_of_a_long_text_only_so_much_is_told(text: str) -> None:
     assert len(noted(text, "What is it good for?")) < 5_000
 
 

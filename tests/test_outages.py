@@ -127,6 +127,18 @@ async def at_last(work: Callable[[], Awaitable[T]]) -> T:
                 return await work()
 
 
+async def is_told_damaged(store: EventStore) -> None:
+    """Whoever reads or writes the session hears that it is."""
+    sm = SessionManager("s", store=store)
+    await each_refused(
+        ["ession s ", "damaged"],
+        lambda: store.get("s"),
+        lambda: store.head("s"),
+        sm.get_stats,
+        lambda: sm.user_says(CANARY),
+    )
+
+
 def said(message: str = CANARY, **fields: Any) -> SessionEvent[Any]:
     return SessionEvent(message=message, **fields)
 
@@ -615,14 +627,7 @@ class TestDamageInRedis:
         session = await begin(store)
         damage(server, store._key("s"), DAMAGED_HEADERS[what])
         before = contents(server)
-        sm = SessionManager("s", store=fresh)
-        await each_refused(
-            ["ession s ", "damaged"],
-            lambda: fresh.get("s"),
-            lambda: fresh.head("s"),
-            sm.get_stats,
-            lambda: sm.user_says(CANARY),
-        )
+        await is_told_damaged(fresh)
         if what in {
             "counters missing",
             "counters cut",
@@ -880,14 +885,7 @@ class TestDamageInSqlite:
             execute(path, f"UPDATE sessions SET {column} = {value.format(column)}")  # noqa: S608  (those above)
             before = dump(path)
             fresh = SqliteStore(path)  # which has not seen it yet
-            sm = SessionManager("s", store=fresh)
-            await each_refused(
-                ["ession s ", "damaged"],
-                lambda: fresh.get("s"),
-                lambda: fresh.head("s"),
-                sm.get_stats,
-                lambda: sm.user_says(CANARY),
-            )
+            await is_told_damaged(fresh)
             if column == "counters":
                 with refused("ession s "):
                     await store.append(session, [said()])

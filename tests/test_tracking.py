@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from chuk_ai_session_manager import (
     track_llm_call,
 )
 from chuk_ai_session_manager.anthropic_messages import for_anthropic
-from chuk_ai_session_manager.exceptions import InvalidInput
+from chuk_ai_session_manager.exceptions import InvalidInput, TokenLimitExceeded
 from chuk_ai_session_manager.messages import INTERRUPTED
 from chuk_ai_session_manager.models import EventType, SessionEvent
 from chuk_ai_session_manager.session_storage import get_backend
@@ -206,7 +207,7 @@ async def test_what_is_not_understood_is_an_error_after_the_question() -> None:
     assert await rows_of(sm) == ["hello"]
 
 
-async def test_tool_calls_are_kept(gpt: AsyncOpenAI) -> None:
+async def test_tool_calls_are_kept() -> None:
     sm = SessionManager()
     call = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
     response = {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": [call]}}]}
@@ -265,6 +266,18 @@ async def plain(prompt: str) -> AsyncIterator[str]:
         yield piece
 
 
+def give(response: object, _: str) -> object:
+    return response
+
+
+def streaming(client: Any, prompt: str) -> Any:
+    """What OpenAI's client gives, async or not, for an answer that streams, usage included."""
+    options = {"include_usage": True}
+    return client.chat.completions.create(
+        model=GPT, messages=said(prompt), stream=True, stream_options=options
+    )
+
+
 class TestStreams:
     async def check(self, sm: SessionManager, usage_source: str = "reported") -> None:
         question, answer = await events_of(sm)
@@ -279,13 +292,7 @@ class TestStreams:
     async def test_openai_s_chunks(self, gpt: AsyncOpenAI) -> None:
         sm = SessionManager()
 
-        def ask(prompt: str) -> Any:
-            options = {"include_usage": True}
-            return gpt.chat.completions.create(
-                model=GPT, messages=said(prompt), stream=True, stream_options=options  # type: ignore[call-overload]
-            )  # fmt: skip
-
-        stream = stream_llm_call("hello", ask, session_manager=sm)
+        stream = stream_llm_call("hello", partial(streaming, gpt), session_manager=sm)
         pieces = [piece.choices[0].delta.content async for piece in stream if piece.choices]
         assert pieces == ["You", " said:", " hello", None]
         assert (stream.text, stream.session_id) == ("You said: hello", sm.session_id)
@@ -341,14 +348,7 @@ class TestStreams:
     async def test_a_client_that_blocks(self, address: str) -> None:
         with OpenAI(base_url=f"{address}/v1", api_key="none") as client:
             sm = SessionManager()
-
-            def ask(prompt: str) -> Any:
-                options = {"include_usage": True}
-                return client.chat.completions.create(
-                    model=GPT, messages=said(prompt), stream=True, stream_options=options  # type: ignore[call-overload]
-                )  # fmt: skip
-
-            async for _ in stream_llm_call("hello", ask, session_manager=sm):
+            async for _ in stream_llm_call("hello", partial(streaming, client), session_manager=sm):
                 pass
             await self.check(sm)
 
@@ -363,7 +363,7 @@ class TestInterrupted:
         assert events[1].parent_event_id == events[0].id
         assert [event.message for event in events[2:]] == [{"error": name} for name in failure]
 
-    async def test_the_stream_breaks(self, gpt: AsyncOpenAI) -> None:
+    async def test_the_stream_breaks(self) -> None:
         sm = SessionManager()
 
         async def ask(prompt: str) -> AsyncIterator[str]:
@@ -507,6 +507,28 @@ class TestRecording:
             await (read() if streams else track_llm_call("hello", ask, session_manager=sm))
         assert "was not stored: StorageError" in caplog.text
         assert "secret" not in caplog.text
+
+    async def test_a_question_is_over_however_its_call_ends(self, gpt: AsyncOpenAI) -> None:
+        """Else a later request that says it again would not find it said."""
+        sm = SessionManager()
+        client = track_client(gpt, sm)
+        with pytest.raises(InvalidInput):
+            await track_llm_call("one", lambda _: object(), session_manager=sm)
+        for odd in (object(), [object()]):
+            with pytest.raises(InvalidInput):
+                async for _ in stream_llm_call("two", partial(give, odd), session_manager=sm):
+                    pass
+        with pytest.raises(TypeError):
+            await client.chat.completions.create(messages=said("three"))  # type: ignore[call-overload]
+        sm._limits = replace(sm._limits, tokens=1)
+        with pytest.raises(TokenLimitExceeded):
+            await track_llm_call("four or more", lambda _: "x", session_manager=sm)
+        sm._limits = replace(sm._limits, tokens=None)
+        assert sm.is_asked == set()
+        failures = [event.message for event in await events_of(sm) if event.type == EventType.REFERENCE]
+        assert failures == [{"error": "InvalidInput"}] * 3 + [{"error": "TypeError"}]
+        await client.chat.completions.create(model=GPT, messages=said("three"))
+        assert (await rows_of(sm)).count("three") == 1
 
     async def test_a_half_character_of_a_model_s_loses_no_answer(self) -> None:
         sm = SessionManager()

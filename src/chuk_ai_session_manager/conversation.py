@@ -19,10 +19,10 @@ from .models import EventSource, EventType, Session, SessionEvent, SessionMetada
 from .models.record import utc_now
 from .models.session import HomeStore
 from .segments import (
-    Segments,
     append,
     append_to_live,
     create_session,
+    has_reached,
     latest,
     live_segment,
     segments_before,
@@ -50,7 +50,9 @@ class Conversation(ABC):
         model: the model where a call names none.
         create: whether writing to an unknown `session_id` makes it.
         limits: the most that the conversation may be, and cost.
-        segments: when a segment is full; without it, the conversation stays in one.
+        infinite_context: whether the conversation goes on in a new segment when one is full.
+        token_threshold: content tokens at which a segment is full.
+        max_turns_per_segment: messages at which a segment is full.
         summarizer: makes the summaries of full segments.
     """
 
@@ -65,7 +67,9 @@ class Conversation(ABC):
         model: str | None,
         create: bool,
         limits: Limits,
-        segments: Segments | None,
+        infinite_context: bool,
+        token_threshold: int,
+        max_turns_per_segment: int,
         summarizer: Summarizer,
     ) -> None:
         self._session_id = session_id or str(uuid4())
@@ -74,8 +78,9 @@ class Conversation(ABC):
         self._parent_id = parent_id
         self._properties = properties
         self._given_store = store
-        self._infinite_context = segments is not None
-        self._segments = segments or Segments()
+        self._infinite_context = infinite_context
+        self._token_threshold = token_threshold
+        self._max_turns_per_segment = max_turns_per_segment
         self._model = model
         self._create = create
         self._limits = limits
@@ -312,7 +317,7 @@ class Conversation(ABC):
             has_message = events[0].type == EventType.MESSAGE
 
             async def is_over(live: Session[Any]) -> bool:
-                return has_message and self._segments.is_full(live)
+                return has_message and has_reached(live, self._token_threshold, self._max_turns_per_segment)
 
             return await append_to_live(
                 session,

@@ -13,7 +13,7 @@ from .messages import ChatMessage, plain_messages
 from .models import EventSource, EventType, Session, SessionEvent
 from .models.session_event import content_of
 from .notes import Notes
-from .segments import Segments, append_to_live, chain_of, open_next_segment, read_all
+from .segments import append_to_live, chain_of, has_reached, open_next_segment, read_all
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import EventStore, WholeSessionStore
 from .summaries import Summarizer, context_row
@@ -192,7 +192,7 @@ class InfiniteConversationManager:
         ]
 
     async def _should_create_new_segment(self, session: Session[Any]) -> bool:
-        return Segments(self.token_threshold, self.max_turns_per_segment).is_full(session)
+        return has_reached(session, self.token_threshold, self.max_turns_per_segment)
 
     async def _create_summary(self, session: Session[Any], llm_callback: SummaryModel) -> str:
         prompt = {"role": "system", "content": self._get_summarization_prompt()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from .exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
@@ -17,18 +16,9 @@ from .validation import copied
 _READ_TOGETHER = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Segments:
-    """When a segment is full."""
-
-    token_threshold: int = 4000
-    """Content tokens."""
-    max_turns: int = 20
-    """Messages."""
-
-    def is_full(self, session: AnySession) -> bool:
-        """Whether the next message opens a new segment."""
-        return session.total_tokens >= self.token_threshold or session.totals.messages >= self.max_turns
+def has_reached(session: AnySession, token_threshold: int, max_turns: int) -> bool:
+    """Whether the next message opens a new segment: so many content tokens, or messages, are there."""
+    return session.total_tokens >= token_threshold or session.totals.messages >= max_turns
 
 
 # -- writing --------------------------------------------------------------------------------------

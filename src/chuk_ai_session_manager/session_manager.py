@@ -32,7 +32,6 @@ from .models.session_event import content_of
 from .models.token_usage import usd
 from .notes import Notes
 from .segments import (
-    Segments,
     chain_of,
     read_all,
 )
@@ -159,7 +158,9 @@ class SessionManager(Conversation):
             model=model,
             create=create,
             limits=Limits(token_limit, cost_limit),
-            segments=Segments(token_threshold, max_turns_per_segment) if infinite_context else None,
+            infinite_context=infinite_context,
+            token_threshold=token_threshold,
+            max_turns_per_segment=max_turns_per_segment,
             summarizer=Summarizer(summary_callback, summary_timeout, summary_max_tokens),
         )
 
@@ -221,7 +222,7 @@ class SessionManager(Conversation):
         metadata = check_json_object(metadata, "metadata", "ai_responds")
         if usage is not None:
             answer.usage = read_usage(usage)
-        return await self.record([self.draft_answer(answer, model, provider, metadata)])
+        return await self.record([draft_answer(answer, *self.names_of(answer, model, provider), metadata)])
 
     async def tool_used(
         self,
@@ -287,20 +288,10 @@ class SessionManager(Conversation):
         rows = check_chat_messages(messages, "add_messages")
         return await self.record(draft_rows(rows, self._model_of(model), provider))
 
-    def draft_answer(
-        self,
-        answer: Answer,
-        model: str,
-        provider: str,
-        metadata: dict[str, Any] | None = None,
-        *,
-        parent_event_id: str | None = None,
-    ) -> Draft:
-        """An answer made ready for `record`: what it says of itself holds, then what was named."""
-        named = answer.model or self._model_of(model)
-        if provider == "unknown":
-            provider = answer.provider or provider
-        return draft_answer(answer, named, provider, metadata, parent_event_id=parent_event_id)
+    def names_of(self, answer: Answer, model: str, provider: str) -> tuple[str, str]:
+        """Which model gave an answer, and who ran it: the model as it says itself, the provider as named."""
+        ran_it = answer.provider or provider if provider == "unknown" else provider
+        return answer.model or self._model_of(model), ran_it
 
     def _model_of(self, named: str) -> str:
         """The model that a call names, or else the manager's."""

@@ -8,7 +8,6 @@ import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Awaitable,
     Callable,
     Coroutine,
     Iterator,
@@ -23,7 +22,7 @@ from .answers import Answer, AnswerInPieces, not_understood, read_answer
 from .callbacks import call
 from .exceptions import InvalidInput, SessionManagerError
 from .messages import INTERRUPTED, ChatMessage, readable_json, readable_text
-from .metering import Draft, draft_question
+from .metering import Draft, draft_answer, draft_question
 from .models import EventSource, EventType, SessionEvent
 from .session_manager import SessionManager
 from .validation import check_answer, check_text
@@ -64,18 +63,30 @@ class Exchange:
         draft = draft_question(question, self.sm.model)
         self.question_id = draft.event.id
         self.sm.is_asked.add(draft.event.id)
-        await self.sm.record([draft])
+        try:
+            await self.sm.record([draft])
+        except BaseException:
+            self._is_over()
+            raise
 
     async def ask_for(self, rows: list[ChatMessage]) -> None:
         """Record what of a request's rows is new to the session."""
         self.question_id = await self.sm.add_new_messages(rows)
 
+    @asynccontextmanager
+    async def calling(self) -> AsyncIterator[None]:
+        """What is raised in here is recorded as the call's failure, and raised on."""
+        try:
+            yield
+        except BaseException as problem:
+            await self.fail(problem)
+            raise
+
     async def answer(self, answer: Answer, **metadata: Any) -> str:
         """Record the answer, also where who waits for it is cancelled; the session's id."""
         answer.text = readable_text(answer.text)  # a model may write what no store takes
-        draft = self.sm.draft_answer(
-            answer, self._model, self._provider, metadata, parent_event_id=self.question_id
-        )
+        names = self.sm.names_of(answer, self._model, self._provider)
+        draft = draft_answer(answer, *names, metadata, parent_event_id=self.question_id)
         self._is_over()
         return await _to_the_end(self.sm.record([draft]))
 
@@ -130,17 +141,9 @@ async def _to_the_end(work: Coroutine[Any, Any, str]) -> str:
 async def complete(exchange: Exchange, question: str, llm_function: Callable[[str], Any]) -> tuple[str, str]:
     """Ask, call the model, record its answer; the answer's text and the session's id."""
     await exchange.ask(question)
-    response = await _tried(exchange, call(llm_function, question))
-    answer = read_answer(response)
+    async with exchange.calling():
+        answer = read_answer(await call(llm_function, question))
     return answer.text, await exchange.answer(answer)
-
-
-async def _tried(exchange: Exchange, calling: Awaitable[Any]) -> Any:
-    try:
-        return await calling
-    except BaseException as problem:
-        await exchange.fail(problem)
-        raise
 
 
 # -- streams --------------------------------------------------------------------------------------
@@ -181,7 +184,8 @@ async def _streamed(
     exchange: Exchange, question: str, llm_function: Callable[[str], Any], pieces: AnswerInPieces
 ) -> AsyncGenerator[Any, None]:
     await exchange.ask(question)
-    source = await _tried(exchange, call(llm_function, question))
+    async with exchange.calling():
+        source = await call(llm_function, question)
     async with aclosing(_recorded(exchange, source, pieces)) as recorded:
         async for piece in recorded:
             yield piece
@@ -189,10 +193,11 @@ async def _streamed(
 
 async def _recorded(exchange: Exchange, source: Any, pieces: AnswerInPieces) -> AsyncGenerator[Any, None]:
     """The pieces of a stream as they come; what they come to is recorded at the end, however it ends."""
-    if not any(hasattr(source, name) for name in _STREAMS) and not isinstance(source, list | tuple):
-        answer = read_answer(source)  # no stream: it came whole
-        yield answer.text
+    if not isinstance(source, list | tuple) and not any(hasattr(source, name) for name in _STREAMS):
+        async with exchange.calling():
+            answer = read_answer(source)
         await exchange.answer(answer)
+        yield answer.text
         return
     try:
         async with _opened(source) as stream:
@@ -203,7 +208,8 @@ async def _recorded(exchange: Exchange, source: Any, pieces: AnswerInPieces) -> 
         await exchange.interrupt(pieces, problem)
         raise
     if pieces.unknown is not None:
-        raise not_understood(pieces.unknown)
+        async with exchange.calling():
+            raise not_understood(pieces.unknown)
     if pieces.is_cut:  # the connection was closed as if that were the end
         await exchange.interrupt(pieces, ConnectionResetError())
     else:
@@ -224,7 +230,10 @@ async def _opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
     if hasattr(source, "__enter__") and not hasattr(source, "__aiter__") and not hasattr(source, "__next__"):
         source = await call(lambda each: each.__enter__(), source)  # its twin that blocks
     try:
-        yield aiter(source) if hasattr(source, "__aiter__") else _in_threads(iter(source))
+        if isinstance(source, list | tuple):
+            yield _at_hand(source)
+        else:
+            yield aiter(source) if hasattr(source, "__aiter__") else _in_threads(iter(source))
     finally:
         await _closed(source)
 
@@ -240,15 +249,13 @@ async def _closed(stream: Any) -> None:
 async def _in_threads(pieces: Iterator[Any]) -> AsyncIterator[Any]:
     """The pieces of a stream that blocks until the next one is there."""
     end = object()
-    is_at_hand = type(pieces) in _AT_HAND
-    while (
-        piece := next(pieces, end) if is_at_hand else await call(lambda each: next(each, end), pieces)
-    ) is not end:
+    while (piece := await call(lambda each: next(each, end), pieces)) is not end:
         yield piece
 
 
-# Iterators that do not block.
-_AT_HAND: set[type] = {type(iter([])), type(iter(()))}
+async def _at_hand(pieces: Sequence[Any]) -> AsyncIterator[Any]:
+    for piece in pieces:
+        yield piece
 
 
 # -- an SDK's own client --------------------------------------------------------------------------
@@ -329,10 +336,13 @@ class _Tracked:
                 arguments[name] = list(arguments[name])
         exchange = Exchange(self._sm, str(arguments.get("model") or "unknown"), self._provider)
         await exchange.ask_for(readable_json(asked_rows(arguments)))
-        response = await _tried(exchange, create(**arguments))
-        if arguments.get("stream"):
+        streams = bool(arguments.get("stream"))
+        async with exchange.calling():
+            response = await create(**arguments)
+            answer = None if streams else read_answer(response)
+        if answer is None:
             return _RecordedStream(response, exchange)
-        await exchange.answer(read_answer(response))
+        await exchange.answer(answer)
         return response
 
 

@@ -52,7 +52,7 @@ async def track_conversation(
         InvalidInput: an argument that cannot be right; nothing was written.
         StorageError: the store could not do it.
     """
-    sm = SessionManager(session_id, infinite_context=infinite_context, token_threshold=token_threshold)
+    sm = _manager(session_id, infinite_context, token_threshold)
     return await _exchange(sm, user_message, ai_response, model, provider)
 
 
@@ -128,9 +128,7 @@ async def track_llm_call(
         StorageError: the store could not do it.
         Exception: whatever `llm_function` raises, as it is.
     """
-    sm = session_manager or SessionManager(
-        session_id, infinite_context=infinite_context, token_threshold=token_threshold
-    )
+    sm = session_manager or _manager(session_id, infinite_context, token_threshold)
     return await complete(Exchange(sm, model, provider), user_input, llm_function)
 
 
@@ -167,10 +165,12 @@ def stream_llm_call(
     Raises:
         InvalidInput, StorageError, Exception: as for `track_llm_call`; all but the first while it is read.
     """
-    sm = session_manager or SessionManager(
-        session_id, infinite_context=infinite_context, token_threshold=token_threshold
-    )
+    sm = session_manager or _manager(session_id, infinite_context, token_threshold)
     return LLMStream(Exchange(sm, model, provider), user_input, llm_function)
+
+
+def _manager(session_id: str | None, infinite_context: bool, token_threshold: int) -> SessionManager:
+    return SessionManager(session_id, infinite_context=infinite_context, token_threshold=token_threshold)
 
 
 async def _exchange(sm: SessionManager, question: str, answer: str, model: str, provider: str) -> str:

@@ -267,8 +267,9 @@ def _may_pass(answer: Any) -> bool:
         return True
     if isinstance(answer, ResponseError):
         return any(word in str(answer).partition(" ")[0] or f" {word} " in str(answer) for word in _PASSING)
-    # The last one is the driver's own, where a connection was closed while another task made it.
-    return isinstance(answer, TimeoutError | asyncio.IncompleteReadError | AttributeError)
+    if isinstance(answer, AttributeError):  # the driver's, of a connection closed while another task made it
+        return "'NoneType'" in str(answer)
+    return isinstance(answer, TimeoutError | asyncio.IncompleteReadError)
 
 
 def _is_distrust(answer: Any) -> bool:
