@@ -90,6 +90,10 @@ class Background:
     """What the segment before it ends in, once it does: from then on, this is final."""
 
 
+NO_BACKGROUND = Background()
+"""Of a segment that nothing is before."""
+
+
 async def background_of(session: AnySession, home: HomeStore) -> Background:
     """What a segment, read with its events, goes on from; reads the one before it, and seldom more."""
     earlier: list[AnySession] = []  # the nearest first
@@ -98,7 +102,7 @@ async def background_of(session: AnySession, home: HomeStore) -> Background:
         if covers_all(closing_summary(segment)):
             break
     if not earlier:
-        return Background()
+        return NO_BACKGROUND
     notes, sums = Notes(), _covered(closing_summary(earlier[-1]))
     for segment in reversed(earlier):
         notes = await notes_with(notes, segment)

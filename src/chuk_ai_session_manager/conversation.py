@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from .background import Background, Sums, background_of
+from .background import NO_BACKGROUND, Background, Sums, background_of
 from .closing import PATIENCE, Closing
 from .exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
 from .messages import ChatMessage, asked_of, calls_of, check_chat_messages, full_messages, text_of
@@ -227,7 +227,8 @@ class Conversation(ABC):
         """The same, with the lock held; until when summaries may be waited for, and the session's id."""
         until = math.inf
         await count(drafts)
-        await self._check_alone(drafts)
+        if self._limits:
+            await self._check_alone(drafts)
         home, session = await self._open(creating=self._create or self._is_new)
         drafts = await self._keep_prompt(home, session, drafts)
         await self._find_calls(home, session, drafts)
@@ -295,7 +296,8 @@ class Conversation(ABC):
     ) -> Sequence[Draft]:
         """Take the system message that begins a conversation as its prompt; what is left to be written."""
         rest, prompt = _without_prompt(drafts)
-        await self._check_limits(home, session, rest)  # of all at once, before any is written
+        if self._limits:
+            await self._check_limits(home, session, rest)  # of all at once, before any is written
         if prompt is None:
             return drafts
         session = await latest(session, home, with_events=False)
@@ -336,8 +338,6 @@ class Conversation(ABC):
 
     async def _check_alone(self, drafts: Sequence[Draft]) -> None:
         """Refuse what not even an empty conversation could hold, before one is made for it."""
-        if not self._limits:
-            return
         rest, prompt = _without_prompt(drafts)
         prompt = prompt or self._system_prompt or ""
 
@@ -379,12 +379,12 @@ class Conversation(ABC):
             usages = [event.token_usage for event in background.start if event.token_usage]
             return sum(lengths) + sum(usage.total_tokens for usage in usages)
 
-        await bill_estimated(drafts, session.total_tokens, preface_length)
-        await self._check_limits(home, session, drafts)
+        if any(draft.is_to_be_estimated for draft in drafts):
+            await bill_estimated(drafts, session.total_tokens, preface_length)
+        if self._limits:
+            await self._check_limits(home, session, drafts)
 
     async def _check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        if not self._limits:
-            return
         sums = (await self._background_of(home, session)).sums + Sums.of(session)
         self._limits.check(sums.tokens, sums.cost, drafts)
 
@@ -398,7 +398,7 @@ class Conversation(ABC):
     async def _background_of(self, home: HomeStore, session: Session[Any]) -> Background:
         """What a segment goes on from; what a closed one ends in stays, and is read once."""
         if not self._infinite_context or session.parent_id is None:
-            return Background()
+            return NO_BACKGROUND
         if self._known_background is not None and self._known_background[0] == session.id:
             return self._known_background[1]
         if len(session.events) < session.totals.events:  # only opened for writing so far

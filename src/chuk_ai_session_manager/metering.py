@@ -32,6 +32,11 @@ class Draft:
     """The provider's own counts of the call."""
 
     @property
+    def is_to_be_estimated(self) -> bool:
+        """Whether a model call made it whose tokens nobody reported."""
+        return self.is_call and self.reported is None
+
+    @property
     def tokens(self) -> int:
         """Content tokens, once they are counted."""
         return self.event.token_usage.total_tokens if self.event.token_usage else 0
@@ -123,7 +128,7 @@ async def bill_estimated(
         preface_length: tokens, in a model's count, of what it is sent before the session's messages.
     """
     for draft in drafts:
-        if draft.is_call and draft.reported is None:
+        if draft.is_to_be_estimated:
             sent = length + await preface_length(draft.model)
             await _bill(draft, {"input_tokens": sent, "output_tokens": draft.tokens})
         length += draft.tokens

@@ -170,7 +170,7 @@ class Notes:
 
     def __bool__(self) -> bool:
         """Whether anything is noted."""
-        return self != type(self)()
+        return self != _NOTHING
 
     def __str__(self) -> str:
         """The summary, a few lines of text: what one of them says, those below need not."""
@@ -200,6 +200,9 @@ class Notes:
         if self.asked or self.answered or not self.earlier:
             return f"Conversation with {self.asked} user messages and {self.answered} responses"
         return ""
+
+
+_NOTHING = Notes()
 
 
 def _all(find: Callable[[str], list[str]], texts: Iterable[str]) -> list[str]:

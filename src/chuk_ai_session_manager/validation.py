@@ -140,12 +140,12 @@ def copied(value: Any) -> Any:
 
 def json_misfit(value: Any, depth: int = 0) -> str | None:
     """Why JSON cannot hold a value, or `None` if it can; a tuple it holds as a list."""
+    if isinstance(value, str):
+        return None if _is_whole(value) else f"a text in it {_HALF_A_PAIR}"
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int):
         return None if value.bit_length() <= MAX_INTEGER_BITS else "it holds a number of too many digits"
-    if isinstance(value, str):
-        return None if _is_whole(value) else f"a text in it {_HALF_A_PAIR}"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"it holds {value}, which JSON has no number for"
     return _container_misfit(value, depth)
@@ -160,7 +160,11 @@ def _container_misfit(value: Any, depth: int) -> str | None:
         value = [*value, *value.values()]
     elif not isinstance(value, list | tuple):
         return f"it holds a {type(value).__name__}"
-    return next((misfit for item in value if (misfit := json_misfit(item, depth + 1))), None)
+    for item in value:
+        misfit = json_misfit(item, depth + 1)
+        if misfit:
+            return misfit
+    return None
 
 
 _HALF_A_PAIR = "holds half of a surrogate pair: it is not valid Unicode"

@@ -110,12 +110,13 @@ class TokenUsage(Record):
 
     def add(self, other: TokenUsage) -> None:
         """Add another usage in place, its cost included."""
-        self.prompt_tokens += other.prompt_tokens
-        self.completion_tokens += other.completion_tokens
-        self.total_tokens += other.total_tokens
-        self.estimated = self.estimated or other.estimated
+        sums = self.__dict__  # which pydantic's own way of setting a field takes seven times as long for
+        sums["prompt_tokens"] += other.prompt_tokens
+        sums["completion_tokens"] += other.completion_tokens
+        sums["total_tokens"] += other.total_tokens
+        sums["estimated"] = self.estimated or other.estimated
         if other.estimated_cost_usd is not None:
-            self.estimated_cost_usd = (self.estimated_cost_usd or 0.0) + other.estimated_cost_usd
+            sums["estimated_cost_usd"] = (self.estimated_cost_usd or 0.0) + other.estimated_cost_usd
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
         total = self.model_copy()
@@ -139,10 +140,11 @@ class TokenSummary(Record):
 
     def add(self, usage: TokenUsage) -> None:
         """Add one usage to the sums, and to its model's if it names one."""
-        self.total_prompt_tokens += usage.prompt_tokens
-        self.total_completion_tokens += usage.completion_tokens
-        self.total_tokens += usage.total_tokens
-        self.total_estimated_cost_usd += usage.estimated_cost_usd or 0.0
+        sums = self.__dict__  # as above
+        sums["total_prompt_tokens"] += usage.prompt_tokens
+        sums["total_completion_tokens"] += usage.completion_tokens
+        sums["total_tokens"] += usage.total_tokens
+        sums["total_estimated_cost_usd"] += usage.estimated_cost_usd or 0.0
         if not usage.model:
             return
         of_model = self.usage_by_model.get(usage.model)

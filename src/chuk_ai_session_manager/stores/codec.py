@@ -41,6 +41,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COUNTED = tuple(each.name for each in fields(SessionTotals) if each.name != "events")
 
 
+# "more" is what applications give as a total of their own, beside the two.
+_USAGE_COUNTED = (
+    "prompt_tokens",
+    "completion_tokens",
+    "more_tokens",
+    "cost_usd",
+    "usages",
+    "priced",
+    "estimated",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedEvent:
     """An event as it is written, and what it adds to the session's counters."""
@@ -194,16 +206,20 @@ def _counters_of_usage(model: str, usage: TokenUsage) -> dict[str, float]:
     if cost is not None and not math.isfinite(cost):
         raise InvalidInput("store a session", "a cost must be a finite number of USD")
     counted = (
-        (f"{model}:prompt_tokens", usage.prompt_tokens),
-        (f"{model}:completion_tokens", usage.completion_tokens),
-        # Applications may give a total of their own.
-        (f"{model}:more_tokens", usage.total_tokens - usage.prompt_tokens - usage.completion_tokens),
-        (f"{model}:cost_usd", cost or 0.0),
-        (f"{model}:usages", int(model != "")),
-        (f"{model}:priced", int(cost is not None)),
-        (f"{model}:estimated", int(usage.estimated)),
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.total_tokens - usage.prompt_tokens - usage.completion_tokens,
+        cost or 0.0,
+        int(model != ""),
+        int(cost is not None),
+        int(usage.estimated),
     )
-    return {name: value for name, value in counted if value}
+    return {name: value for name, value in zip(_usage_names(model), counted, strict=True) if value}
+
+
+@lru_cache(maxsize=1_000)
+def _usage_names(model: str) -> tuple[str, ...]:
+    return tuple(f"{model}:{what}" for what in _USAGE_COUNTED)
 
 
 def counters_after(counters: Mapping[str, float], events: Iterable[EncodedEvent]) -> dict[str, float]:

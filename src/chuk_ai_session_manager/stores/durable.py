@@ -93,15 +93,19 @@ class Change:
     """Of a new session: what tells it from another one that had its id before."""
 
 
-async def settled(write: asyncio.Future[T]) -> T:
-    """Await a write; who is cancelled meanwhile leaves when it is decided, not before."""
-    if write.done():
-        return write.result()
-    try:
-        return await asyncio.shield(write)
-    except asyncio.CancelledError:
-        await decided(write)
-        raise
+class Outcome(asyncio.Future[T]):
+    """What will come of a write: who is cancelled while awaiting it is so once it is decided, not before.
+
+    It refuses to be cancelled itself; asyncio then keeps the task's cancellation until it is done.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002  (as asyncio calls it)
+        """Refuse: a write under way is not to be called off."""
+        return False
+
+    def abandon(self) -> None:
+        """End it without an outcome: nobody is left who could bring it about."""
+        super().cancel()
 
 
 async def decided(write: asyncio.Future[Any]) -> None:

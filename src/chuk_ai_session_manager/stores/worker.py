@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from weakref import WeakSet, finalize
 
 from ..exceptions import SessionManagerError, StorageError
-from .durable import settled
+from .durable import Outcome
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -51,11 +51,11 @@ class Worker:
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` gives, once it is committed. Cancelled meanwhile, it is decided first."""
-        return cast("T", await settled(self._submit(work, writes=True)))
+        return cast("T", await self._submit(work, writes=True))
 
     def _submit(self, work: Work, *, writes: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        future = loop.create_future()
+        future: asyncio.Future[Any] = Outcome(loop=loop) if writes else loop.create_future()
         if self._jobs is None or self._process != os.getpid():  # a fork has the object, but not the thread
             self._start()
         assert self._jobs is not None  # noqa: S101  (set by `_start`; tells mypy)

@@ -1,5 +1,6 @@
 -- Append events: those that are stored already change nothing; the others are stored all at once.
--- Everything is checked before the first write, because a script is not rolled back.
+-- Everything is checked before the first write, because a script is not rolled back. It calls Redis as
+-- seldom as it can: each call takes as long as the rest of a short script.
 -- KEYS[1] the conversation   KEYS[2] the sandbox's index, where it may be in the same step
 -- ARGV    session id, lifetime in ms or '', which session of that id it must be or '', revision that it
 --         must be at or '',
@@ -7,27 +8,39 @@
 -- Gives 'added', the count of events before, the revision after, how many were new, and whether what
 -- lies beside the conversation is due to be renewed, in one line: many replies a second are parsed.
 local key, id, lives, born, only_at = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local n = redis.call('HGET', key, 's:' .. id)
-if not n then
-  return {'not here', redis.call('HGET', key, 'in') or ''}
+
+local function state_of(n)
+  return redis.call('HMGET', key, 's:' .. id, n .. ':count', n .. ':revision', n .. ':counters', 'renewed',
+    n .. ':born', 'schema', n .. '#' .. ARGV[5])
 end
-local state = redis.call('HMGET', key, n .. ':count', n .. ':revision', n .. ':counters', 'renewed', n .. ':born',
-  'schema')
-if born ~= '' and born ~= state[5] then
+
+local n = '0'  -- most often it is the conversation's first segment
+local state = state_of(n)
+if state[1] ~= n then
+  n = state[1]
+  if not n then
+    return {'not here', redis.call('HGET', key, 'in') or ''}
+  end
+  state = state_of(n)
+end
+if born ~= '' and born ~= state[6] then
   return {'not here', ''}
 end
-if (tonumber(state[6]) or 0) > 1 then
-  return {'newer', state[6]}
+if (tonumber(state[7]) or 0) > 1 then
+  return {'newer', state[7]}
 end
-local count, revision = tonumber(state[1]), tonumber(state[2])
-local readable, counters = pcall(cjson.decode, state[3])
+local count, revision = tonumber(state[2]), tonumber(state[3])
+local readable, counters = pcall(cjson.decode, state[4])
 if not (count and revision and readable and type(counters) == 'table') then
   return {'damaged'}
 end
 
 local new = {}
 for i = 5, #ARGV, 3 do
-  local at = redis.call('HGET', key, n .. '#' .. ARGV[i])
+  local at = state[8]
+  if i > 5 then
+    at = redis.call('HGET', key, n .. '#' .. ARGV[i])
+  end
   if not at then
     new[#new + 1] = i
   else
@@ -40,7 +53,7 @@ end
 if #new == 0 then
   return redis.status_reply('added ' .. count .. ' ' .. revision .. ' 0 0')
 end
-if only_at ~= '' and only_at ~= state[2] then
+if only_at ~= '' and only_at ~= state[3] then
   return {'moved'}
 end
 
@@ -51,11 +64,13 @@ for at, i in ipairs(new) do
     -- cjson rounds numbers to 14 digits: what has more goes as text.
     counters[name] = (sum % 1 == 0 and sum < 1e14) and sum or string.format('%.17g', sum)
   end
-  local number = count + at - 1
-  redis.call('HSET', key, n .. ':' .. number, ARGV[i + 1], n .. '#' .. ARGV[i], number)
+  if at < #new then
+    redis.call('HSET', key, n .. ':' .. count + at - 1, ARGV[i + 1], n .. '#' .. ARGV[i], count + at - 1)
+  end
 end
-redis.call('HSET', key, n .. ':count', count + #new, n .. ':revision', revision + 1,
-  n .. ':counters', cjson.encode(counters))
+local i, last = new[#new], count + #new - 1
+redis.call('HSET', key, n .. ':' .. last, ARGV[i + 1], n .. '#' .. ARGV[i], last,
+  n .. ':count', last + 1, n .. ':revision', revision + 1, n .. ':counters', cjson.encode(counters))
 
 local time = redis.call('TIME')
 if KEYS[2] then
@@ -68,7 +83,7 @@ if lives then
   if left >= 0 and left < lives - lives / 1000 then
     redis.call('PEXPIRE', key, lives)
   end
-  if (time[1] * 1000 - tonumber(state[4] or 0)) * 20 > lives then
+  if (time[1] * 1000 - tonumber(state[5] or 0)) * 20 > lives then
     due = 1
   end
 end
