@@ -16,8 +16,9 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from chuk_ai_session_manager.answers import Answer, AnswerInPieces, read_answer
+from chuk_ai_session_manager.answers import Answer, read_answer
 from chuk_ai_session_manager.exceptions import InvalidInput
+from chuk_ai_session_manager.streamed_answers import AnswerInPieces
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"q": "a"}'}}
 

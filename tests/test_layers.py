@@ -17,7 +17,7 @@ LEVELS = (
     ("models.event_source", "models.event_type", "models.record", "models.session_metadata"),
     ("models.token_usage", "models.session_event", "models.session_run", "models.session_totals"),
     ("models.session", "models"),
-    ("messages", "anthropic_messages", "usage", "answers"),
+    ("shapes", "messages", "anthropic_messages", "asked", "usage", "answers", "streamed_answers"),
     (
         "stores.durability",
         "stores.base",

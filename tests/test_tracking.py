@@ -28,12 +28,12 @@ from chuk_ai_session_manager import (
     track_llm_call,
 )
 from chuk_ai_session_manager.anthropic_messages import for_anthropic
+from chuk_ai_session_manager.asked import asked_rows
 from chuk_ai_session_manager.exceptions import InvalidInput, TokenLimitExceeded
 from chuk_ai_session_manager.messages import INTERRUPTED
 from chuk_ai_session_manager.models import EventType, SessionEvent
 from chuk_ai_session_manager.session_storage import get_backend
 from chuk_ai_session_manager.stores import MemoryStore
-from chuk_ai_session_manager.tracking import asked_rows
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import local_llm

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
-from .messages import INTERRUPTED, ChatMessage, asked_of, calls_of, check_chat_messages, text_of
+from .messages import INTERRUPTED, SYSTEM_ROLES, ChatMessage, asked_of, calls_of, check_chat_messages, text_of
 
-_SYSTEM_ROLES = {"system", "developer"}
 _OWN_BLOCKS = {"document", "image", "search_result", "text"}
 _CONTINUED = "[The conversation goes on from here.]"
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -33,7 +32,7 @@ def for_anthropic(messages: Sequence[ChatMessage]) -> dict[str, Any]:
     system: list[str] = []
     turns: list[dict[str, Any]] = []
     for row in check_chat_messages(messages, "make messages for Anthropic"):
-        if row["role"] in _SYSTEM_ROLES:
+        if row["role"] in SYSTEM_ROLES:
             system.append(text_of(row))
             continue
         role = "assistant" if row["role"] == "assistant" else "user"

@@ -13,7 +13,15 @@ from uuid import uuid4
 from .background import NO_BACKGROUND, Background, Sums, background_of
 from .closing import PATIENCE, Closing
 from .exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
-from .messages import ChatMessage, asked_of, calls_of, check_chat_messages, full_messages, text_of
+from .messages import (
+    SYSTEM_ROLES,
+    ChatMessage,
+    asked_of,
+    calls_of,
+    check_chat_messages,
+    full_messages,
+    text_of,
+)
 from .metering import Draft, LengthCache, Limits, bill_estimated, count, draft_rows
 from .models import EventSource, EventType, Session, SessionEvent, SessionMetadata
 from .models.record import utc_now
@@ -263,7 +271,7 @@ class Conversation(ABC):
                 said = _said_in(row)
                 if said in known:
                     known.remove(said)
-                elif not (has_begun and row["role"] in {"system", "developer"}):
+                elif not (has_begun and row["role"] in SYSTEM_ROLES):
                     new.append(row)
             drafts = draft_rows(new, self.model)
             if drafts:

@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from .exceptions import InvalidInput
 from .models import EventSource, EventType, SessionEvent
 from .models.session_event import content_of
+from .shapes import texts_in
 from .validation import check_json_object, check_name, copied, json_misfit
 
 ChatMessage = dict[str, Any]
@@ -30,6 +31,8 @@ _SOURCES = {
     "system": EventSource.SYSTEM,
     "developer": EventSource.SYSTEM,
 }
+SYSTEM_ROLES = {"system", "developer"}
+"""The roles of what an application tells a model; newer OpenAI models know the latter."""
 _ROLES = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SYSTEM: "system"}
 _TOOL_ROW_FIELDS = {"role", "tool_call_id", "content"}
 
@@ -186,18 +189,12 @@ def text_of(row: ChatMessage) -> str:
     """
     content = row.get("content")
     is_listed = content is None or isinstance(content, list)
-    texts = _part_texts(content) if is_listed else [str(content)]
+    texts = texts_in(content) if is_listed else [str(content)]
     for call in calls_of(row):
         function = _function_of(call)
         arguments = function.get("arguments", function.get("input", ""))
         texts += [function.get("name", ""), arguments if isinstance(arguments, str) else _json(arguments)]
     return "\n".join(filter(None, texts))
-
-
-def _part_texts(content: Any) -> list[str]:
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    return [text for text in texts if isinstance(text, str)]
 
 
 # -- out -----------------------------------------------------------------------------------------
@@ -301,7 +298,7 @@ def _is_anthropic(row: ChatMessage) -> bool:
 
 def _from_anthropic(row: ChatMessage) -> ChatMessage:
     """An answer of Anthropic's in OpenAI's form; its thinking goes along for `for_anthropic`."""
-    text = "".join(_part_texts(_blocks_of(row, "text"))) or None
+    text = "".join(texts_in(_blocks_of(row, "text"))) or None
     converted: ChatMessage = {"role": row.get("role", "assistant"), "content": text}
     thinking = _blocks_of(row, "thinking", "redacted_thinking")
     for name, value in {"tool_calls": calls_of(row), "thinking_blocks": thinking}.items():

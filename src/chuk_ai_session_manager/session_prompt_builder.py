@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from .background import told_by_ancestors
 from .exceptions import InvalidInput, TokenLimitExceeded
-from .messages import ChatMessage, calls_of, full_messages, speaker, text_of
+from .messages import SYSTEM_ROLES, ChatMessage, calls_of, full_messages, speaker, text_of
 from .models import EventSource, EventType, TokenUsage
 from .models.session_event import content_of
 from .session_storage import ChukSessionsStore, event_store, get_backend
@@ -34,7 +34,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _OPERATION = "build a prompt"
-_SYSTEM_ROLES = {"system", "developer"}
 
 
 class PromptStrategy(str, Enum):
@@ -393,4 +392,4 @@ def _is_user(row: ChatMessage) -> bool:
 
 
 def _is_system(row: ChatMessage) -> bool:
-    return row.get("role") in _SYSTEM_ROLES
+    return row.get("role") in SYSTEM_ROLES

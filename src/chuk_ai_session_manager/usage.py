@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .exceptions import InvalidInput
+from .shapes import field_of
 from .validation import check_count
 
 # Google's REST answers write the names of its SDK in camel case.
@@ -56,7 +57,7 @@ class _Counts:
             self._usage = {_GOOGLE.get(name, name): value for name, value in usage.items()}
 
     def has(self, *names: str) -> bool:
-        return any(_field(self._usage, name) is not None for name in names)
+        return any(field_of(self._usage, name) is not None for name in names)
 
     def first(self, *paths: str) -> int:
         """The first of the counts that is there and not 0."""
@@ -65,17 +66,13 @@ class _Counts:
     def _one(self, path: str) -> int:
         value: Any = self._usage
         for name in path.split("."):
-            value = _field(value, name)
+            value = field_of(value, name)
         if value is None:
             return 0
         check_count(value, 0, path, "read usage")
         if value > _MOST_TOKENS:
             raise InvalidInput("read usage", f"{path} is more than any model call can have")
         return int(value)
-
-
-def _field(container: Any, name: str) -> Any:
-    return container.get(name) if isinstance(container, Mapping) else getattr(container, name, None)
 
 
 def _openai_chat(counts: _Counts) -> dict[str, int]:
