@@ -103,9 +103,9 @@ def counted_in_words() -> Iterator[None]:
 
 
 @pytest.fixture
-def in_words() -> Iterator[None]:
-    with counted_in_words():
-        yield
+def in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the patches of the test itself, so that they are undone in their order."""
+    monkeypatch.setattr(TokenUsage, "count_tokens", staticmethod(words))
 
 
 # -- the five strategies of the original ---------------------------------------------------------
