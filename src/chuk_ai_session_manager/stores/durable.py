@@ -48,7 +48,7 @@ _NO_REVISION = -1
 _TRIES = 50
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mark:
     """What a `Session` object holds of the stored session: where its store left it last."""
 
@@ -63,7 +63,7 @@ class Mark:
     """How many events were stored when it was read, or written to."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Appended:
     """Where an append came to stand."""
 

@@ -269,7 +269,7 @@ class RedisStore(DurableStore):
         (event,) = (event for event in events if event.id == known)
         if json.loads(event.body) != json.loads(body or "null"):
             raise EventConflict(f"Event {known} is in session {session_id} already, with other content")
-        return [replace(each, body=body) if each is event else each for each in events]
+        return [each._replace(body=body) if each is event else each for each in events]
 
     async def _create(self, session: AnySession, change: Change) -> bool:
         if session.id not in self._importing and await self._import_original(session.id):

@@ -327,7 +327,7 @@ def _now() -> int:
 # -- within a transaction -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Row:
     """A session's row."""
 
