@@ -1,4 +1,4 @@
-"""The demo replays its own conversations, and real ones where `CHATS` names a file of them."""
+"""The examples print what they show; the demo replays real conversations too, where `CHATS` names a file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from servers import RedisServer
 
 ROOT = Path(__file__).parent.parent
 # Not what the developer's own shell is set up for.
@@ -32,24 +33,99 @@ def replay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return run_example("replay", *arguments)
 
 
-def test_the_agent_loop_prints_its_transcript() -> None:
-    run = run_example("agent_loop")
-    assert run.returncode == 0, run.stderr
-    for fact in (
+# What each of them prints, whatever counts the tokens.
+PRINTED = {
+    "01_track_conversation": ("user  Then tell me about clouds.", "4 messages, "),
+    "02_session_manager": ("in 40 tokens:\n    system  You are a patient teacher.", "4 questions, 3 answers"),
+    "03_system_prompt": (
+        "Found again:   {'role': 'system', 'content': 'You are a travel agent, and brief.'}",
+    ),
+    "05_model_calls": (
+        "failed: the provider is down",
+        "Learning with many layers.",
+        "Machine learning: from examples.  12 tokens in, 5 out",
+        "Learning with                     interrupted",
+    ),
+    "06_openai_chat": (" assistant  You said: And what is a segment?", "2 calls, 2000 in (800 cached)"),
+    "07_anthropic_chat": (
+        " assistant  You said: And what is a segment?",
+        "2 calls, 2000 tokens in (1200 from",
+    ),
+    "08_tool_calls": ("        8\n", "        Cannot divide by zero\n", "4 tool calls"),
+    "09_agent_loop": (
         '"result": 388.5',
         "umbrella_shop' not found",
         "388.50 USD, or 408.50 USD with an umbrella",
         "3 model calls, 4 tool calls, 630 tokens in, 120 out, $0.000167",
-    ):
+    ),
+    "10_retry_prompt": (
+        "after 3 tries: {",
+        "after 4 tries: no such company",
+        '{"role": "tool", "tool_call_id": "call_2", "content": "{\\"error\\": \\"no such company\\"}"}',
+    ),
+    "11_infinite_context": (
+        "13 messages in 4 segments; to the model go 2:\n"
+        "    system  Previous conversation context: User discussed: ",
+        "Found by its first id: 13 messages",
+        "context: the abacus, please? Babbage's engines, please? Turing's paper, please?",
+    ),
+    "12_tokens_and_money": (
+        "400 of them cached",
+        "$0.003000, 1 call without a known price",
+        "With its price:   $0.003181",
+        "$0.005 is over $0.001",
+    ),
+    "13_monitoring": (
+        "chat-1                                       1        2     1",
+        "unknown",
+        "memory store",
+    ),
+    "14_events_and_runs": ("run completed, its tools: 1", "state {'umbrella': True}, properties {'topic'"),
+    "15_session_hierarchy": (
+        "trip\n    flights\n        seats\n    hotels\n",
+        "['hotels', 'flights', 'seats']",
+        "system  Context from previous conversation: Two people, in May.",
+    ),
+    "16_prompt_builder": (
+        '-- hierarchical\n   {"role": "user", "content": "Good morning."}',
+        'by zero\\", \\"details',
+        '"tool_call_id": "call_1"',
+        'in 48 tokens\n   {"role": "system", "content": "You can calculate."}\n   {"role": "user", "content": "W',
+    ),
+    "18_custom_store": ("10 messages, in 3 files", "user  Thought 9"),
+    "19_errors": (
+        "Session nobody not found",
+        "metadata must be JSON",
+        "known are memory, redis, sqlite",
+        "could not use",
+    ),
+}
+RUN_ELSEWHERE = {"04_fastapi_chat": "test_fastapi_example.py", "17_persistence": "below"}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_examples_print_what_they_show(name: str) -> None:
+    run = run_example(name)
+    # Where tiktoken's vocabularies are not at hand, a warning says so.
+    said = [line for line in run.stderr.splitlines() if "its token counts are estimates" not in line]
+    assert (run.returncode, said) == (0, [])
+    for fact in PRINTED[name]:
         assert fact in run.stdout
 
 
-@pytest.mark.parametrize("sdk", ["openai", "anthropic"])
-def test_the_chats_through_the_sdks(sdk: str) -> None:
-    run = run_example(f"{sdk}_chat")
-    assert run.returncode == 0, run.stderr
-    assert " assistant  You said: And what is a segment?" in run.stdout
-    assert "2 calls, 2000" in run.stdout
+def test_every_example_is_run_and_listed() -> None:
+    names = {path.stem for path in (ROOT / "examples").glob("[0-9]*.py")}
+    assert names == PRINTED.keys() | RUN_ELSEWHERE.keys()
+    listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(names) if f"({name}.py)" not in listed] == []
+
+
+def test_what_is_stored_is_there_for_the_next_run(tmp_path: Path, redis_server: RedisServer) -> None:
+    for url in (f"sqlite:///{tmp_path}/chats.db", redis_server.url):
+        assert "2 messages since" in run_example("17_persistence", url).stdout
+        run = run_example("17_persistence", url)
+        assert "7 messages since" in run.stdout
+        assert "user  Thought 2" in run.stdout
 
 
 def test_demo_replays_the_examples() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
+from importlib import import_module
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,7 @@ from chuk_ai_session_manager import SessionManager, StorageError
 from chuk_ai_session_manager.session_storage import get_backend
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-import fastapi_chat
+fastapi_chat = import_module("04_fastapi_chat")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 Runs offline against `local_llm.py`. With the real API, leave out `base_url` and `api_key`.
 
     pip install anthropic
-    python examples/anthropic_chat.py
+    python examples/07_anthropic_chat.py
 """
 
 from __future__ import annotations

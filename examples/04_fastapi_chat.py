@@ -1,8 +1,7 @@
 """A chat service: `session_id` in and out, history, listing, deletion.
 
 pip install fastapi uvicorn
-SESSION_PROVIDER=sqlite SESSION_SQLITE_PATH=chats.db uvicorn --app-dir examples fastapi_chat:app
-
+SESSION_PROVIDER=sqlite SESSION_SQLITE_PATH=chats.db uvicorn --app-dir examples 04_fastapi_chat:app
 curl -s localhost:8000/chat -H 'content-type: application/json' -d '{"message": "Hello"}'
 """
 

@@ -3,7 +3,7 @@
 The model here is scripted, so that this runs offline; the tools and the session are real. With a model
 of your own, `ask_model` would be `client.chat.completions.create(model=..., messages=..., tools=...)`.
 
-    python examples/agent_loop.py
+    python examples/09_agent_loop.py
 """
 
 from __future__ import annotations
