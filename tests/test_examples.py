@@ -90,7 +90,8 @@ PRINTED = {
         '-- hierarchical\n   {"role": "user", "content": "Good morning."}',
         'by zero\\", \\"details',
         '"tool_call_id": "call_1"',
-        'in 48 tokens\n   {"role": "system", "content": "You can calculate."}\n   {"role": "user", "content": "W',
+        'in 48 tokens\n   {"role": "system", "content": "You can calculate."}\n   {"role": "user", '
+        '"content": "What is 90 divided by nothing?"}\n   {"role": "assistant"',
     ),
     "18_custom_store": ("10 messages, in 3 files", "user  Thought 9"),
     "19_errors": (
