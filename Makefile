@@ -6,13 +6,14 @@ PY := $(VENV)/bin/python
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint types clean
+.PHONY: help demo test lint types docs clean
 
 help:
 	@echo "make demo               replay the example conversations and show the dashboard"
 	@echo "make demo CHATS=file    replay your own: JSONL, {\"id\", \"model\", \"messages\"} a line"
 	@echo "make test               run all tests; brings a Redis server for them if there is none"
 	@echo "make lint, make types   ruff, mypy --strict"
+	@echo "make docs               the API reference, from the docstrings, in build/api"
 	@echo "make clean              delete .venv and everything else that was made here"
 	@echo "PYTHON=/path/to/python  names the Python to use (3.11 or newer)"
 
@@ -29,9 +30,13 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	@$(PY) -m mypy
 
+docs: $(VENV)/.dev
+	@$(PY) docs/build_api.py build/api
+	@echo "Open build/api/index.html"
+
 clean:
 	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests examples benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests examples benchmarks docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: an interrupted step leaves none, and is done again.
 $(VENV)/.made:

@@ -31,9 +31,13 @@ class TokenPrice:
     """A model's prices in USD per million tokens; a cached token without its own price costs as input."""
 
     input: float
+    """USD per million tokens of input."""
     output: float
+    """USD per million tokens of output."""
     cache_read: float | None = None
+    """USD per million tokens read from the provider's cache; `None`: as `input`."""
     cache_write: float | None = None
+    """USD per million tokens written to it; `None`: as `input`."""
 
     def __call__(self, input_tokens: int, output_tokens: int, cache_read: int, cache_write: int) -> float:
         """Price one call; `input_tokens` include the cached ones."""

@@ -43,7 +43,8 @@ class SessionStorage:
     """The store that the environment names, opened on first use.
 
     `SESSION_PROVIDER` says which: `memory` (the default), `sqlite` (in the file `SESSION_SQLITE_PATH`) or
-    `redis` (at `SESSION_REDIS_URL`, else `REDIS_URL`).
+    `redis` (at `SESSION_REDIS_URL`, else `REDIS_URL`, else on this machine). All methods raise
+    `StorageError` where the store cannot be opened, or cannot do it.
 
     Args:
         sandbox_id: the tenant; sessions of another one do not exist here.
@@ -99,7 +100,11 @@ class SessionStorage:
         return await self.store.list_sessions(prefix)
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
-        """Let a session live so many hours longer; `False` where there is none."""
+        """Let a session, and its conversation, live so many hours longer; `False` where there is none.
+
+        Raises:
+            InvalidInput: hours below 0, or more than a hundred years.
+        """
         return await self.store.extend_session_ttl(session_id, additional_hours)
 
     async def close(self) -> None:
@@ -119,7 +124,10 @@ class SessionStorage:
 
 
 class ChukSessionsStore:
-    """The store interface of the original: hands on to a backend, by default the default one."""
+    """The store interface of the original: hands on to a backend, by default the default one.
+
+    Its methods raise `StorageError` where the store cannot do it.
+    """
 
     def __init__(self, backend: Any = None) -> None:
         self.backend = backend if backend is not None else get_backend()
@@ -191,7 +199,12 @@ def get_backend() -> SessionStorage:
 def setup_chuk_sessions_storage(
     sandbox_id: str = "ai-session-manager", default_ttl_hours: float | None = DEFAULT_TTL_HOURS
 ) -> SessionStorage:
-    """Replace the default store. Sessions of the one before stay with whoever holds that.
+    """Replace the default store, and give the new one. Sessions of the one before stay with who holds that.
+
+    Args:
+        sandbox_id: the tenant; sessions of another one do not exist there.
+        default_ttl_hours: hours that a conversation lives after the last write to it; where nobody chose,
+            24 in memory and Redis, and for ever in a file. `None` is for ever.
 
     `CHUK_SANDBOX_ID` is not looked at; and the default here is another tenant than the one of a process
     that never calls this, "chuk-ai-session-manager". Both are as they ever were.
@@ -227,7 +240,10 @@ def configure_storage(
 ) -> bool:
     """Replace the default store; it opens on first use, and says then if it cannot.
 
-    The tenant is the one named here, whatever `CHUK_SANDBOX_ID` says.
+    Args:
+        sandbox_id: the tenant, whatever `CHUK_SANDBOX_ID` says.
+        default_ttl_hours: hours that a conversation lives after the last write to it; where nobody chose,
+            24 in memory and Redis, and for ever in a file. `None` is for ever.
 
     Returns:
         `True`.

@@ -7,5 +7,8 @@ class EventSource(str, Enum):
     """Who an event comes from; equal to its plain string."""
 
     USER = "user"
+    """What the user said."""
     LLM = "llm"
+    """What a model answered."""
     SYSTEM = "system"
+    """Everything else: instructions, tool calls, summaries."""

@@ -87,14 +87,23 @@ class Session(Record, Generic[MessageT]):
     """
 
     id: str = Field(default_factory=lambda: str(uuid4()))
+    """A uuid unless chosen: 1 to 255 printable characters, unique in its sandbox."""
     metadata: SessionMetadata = Field(default_factory=SessionMetadata, repr=False)
+    """Dates, and the application's properties."""
     parent_id: str | None = None
+    """The session that this one is a child of, or the segment that it continues."""
     child_ids: list[str] = Field(default_factory=list)
+    """Its children, and the segment that continues it."""
     task_ids: list[str] = Field(default_factory=list)
+    """The application's own; this library keeps them and reads none."""
     runs: list[SessionRun] = Field(default_factory=list, repr=False)
+    """Pieces of work; `active_run` is the one under way."""
     events: list[SessionEvent[MessageT]] = Field(default_factory=list, repr=False)
+    """The log, oldest first; what was only opened for writing may lack the older ones."""
     state: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """The application's own values, by key; save the session to keep them."""
     token_summary: TokenSummary = Field(default_factory=TokenSummary, repr=False)
+    """Content tokens so far, and what the calls cost; kept as events are added."""
 
     _store: HomeStore | None = PrivateAttr(default=None)
     _stored_id: str | None = PrivateAttr(default=None)
@@ -160,7 +169,10 @@ class Session(Record, Generic[MessageT]):
         return summaries
 
     async def count_message_tokens(self, message: Any, model: str = "gpt-3.5-turbo") -> int:
-        """How long a text, or a chat message's `content`, is for a model, in tokens."""
+        """How long a text, or a chat message's `content`, is for a model, in tokens.
+
+        The default model is the original's; name yours.
+        """
         return await TokenUsage.count_tokens(content_of(message), model)
 
     # -- events ---------------------------------------------------------------------------------
@@ -299,15 +311,29 @@ class Session(Record, Generic[MessageT]):
         return session
 
     async def async_init(self) -> None:
-        """Enter the session with its parent, if that is there."""
+        """Enter the session with its parent, if that is there.
+
+        Raises:
+            StorageError: the store could not do it.
+        """
         await enter_with_parent(self, self.home)
 
     async def add_child(self, child_id: str) -> None:
-        """Enter a child's id and save."""
+        """Enter a child's id and save.
+
+        Raises:
+            SessionNotFound: this session expired or was deleted.
+            StorageError: the store could not do it.
+        """
         await self.home.update(self, lambda stored: stored.enter_child(child_id))
 
     async def remove_child(self, child_id: str) -> None:
-        """Take a child's id out, if it is there, and save."""
+        """Take a child's id out, if it is there, and save.
+
+        Raises:
+            SessionNotFound: this session expired or was deleted.
+            StorageError: the store could not do it.
+        """
 
         def take_out(stored: Session[Any]) -> None:
             stored.child_ids = [known for known in stored.child_ids if known != child_id]
@@ -320,11 +346,19 @@ class Session(Record, Generic[MessageT]):
             self.child_ids.append(child_id)
 
     async def ancestors(self) -> list[Session[Any]]:
-        """The parent, its parent and so on, as far as they are stored."""
+        """The parent, its parent and so on, as far as they are stored, the nearest first.
+
+        Raises:
+            StorageError: the store could not say.
+        """
         return [ancestor async for ancestor in ancestors_of(self, self.home)]
 
     async def descendants(self) -> list[Session[Any]]:
-        """All stored children and theirs, depth first, the last child first."""
+        """All stored children and theirs, depth first, the last child first.
+
+        Raises:
+            StorageError: the store could not say.
+        """
         home, found, seen = self.home, [], {self.id}
         stored = await home.head(self.id) if self.is_bound else None
         waiting = list((stored or self).child_ids)

@@ -31,13 +31,21 @@ class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
     """
 
     id: str = Field(default_factory=lambda: str(uuid4()))
+    """A uuid, made before anything is stored: appending the event again stores it once."""
     message: MessageT = Field(repr=False)
+    """What happened: a text, or for a tool call its `tool`, `arguments`, `result` and `error`."""
     timestamp: datetime = Field(default_factory=utc_now)
+    """When; with its zone."""
     source: EventSource = EventSource.SYSTEM
+    """Who it comes from."""
     type: EventType = EventType.MESSAGE
+    """What kind of thing it is."""
     metadata: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """What goes with it: `model` and `provider` of an answer, the application's own."""
     parent_event_id: str | None = None
+    """The event that this one answers or belongs to."""
     task_id: str | None = None
+    """The run that it is part of."""
     token_usage: TokenUsage | None = None
     """How long the message is: content tokens."""
     usage: CallUsage | None = None
@@ -54,7 +62,17 @@ class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
         type: EventType = EventType.MESSAGE,  # noqa: A002  (the field's name)
         **event_fields: Any,
     ) -> Self:
-        """Make an event whose `token_usage` counts the two texts for the model."""
+        """Make an event whose `token_usage` counts the two texts for the model.
+
+        Args:
+            message: what happened.
+            prompt: what is counted as said to the model.
+            completion: what is counted as its answer.
+            model: whose tokens are counted; the default is the original's, name yours.
+            source: who it comes from.
+            type: what kind of thing it is.
+            **event_fields: other fields of the event, such as `task_id`.
+        """
         usage = await TokenUsage.from_text(prompt, completion, model)
         return cls(message=message, source=source, type=type, token_usage=usage, **event_fields)
 

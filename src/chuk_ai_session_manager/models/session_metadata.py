@@ -17,8 +17,11 @@ class SessionMetadata(Record):
     """
 
     created_at: datetime = Field(default_factory=utc_now)
+    """When the session was made; UTC."""
     updated_at: datetime = Field(default_factory=utc_now)
+    """When a property was last set; UTC. Events do not move it."""
     properties: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """The application's own. "user_id" and "system_prompt" are read by this library too."""
 
     @classmethod
     async def create(cls, properties: dict[str, Any] | None = None) -> SessionMetadata:

@@ -20,21 +20,32 @@ class RunStatus(str, Enum):
     """Where a run stands; equal to its plain string."""
 
     PENDING = "pending"
+    """Not begun."""
     RUNNING = "running"
+    """Under way."""
     COMPLETED = "completed"
+    """Ended well."""
     FAILED = "failed"
+    """Ended badly."""
     CANCELLED = "cancelled"
+    """Ended early."""
 
 
 class SessionRun(MetadataVerbs, Record):
     """One piece of work within a session. Save the session to keep what changes here."""
 
     id: str = Field(default_factory=lambda: str(uuid4()))
+    """A uuid; events of the run have it as their `task_id`."""
     started_at: datetime = Field(default_factory=utc_now)
+    """When it was made, or last began to run; UTC."""
     ended_at: datetime | None = None
+    """When it ended; `None` until then."""
     status: RunStatus = RunStatus.PENDING
+    """Where it stands."""
     metadata: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """The application's own; JSON values where the store is durable."""
     tool_calls: list[str] = Field(default_factory=list)
+    """Ids of the events of its tool calls."""
 
     @classmethod
     async def create(cls, metadata: dict[str, Any] | None = None) -> SessionRun:

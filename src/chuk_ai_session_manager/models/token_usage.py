@@ -34,10 +34,15 @@ class TokenUsage(Record):
     """
 
     prompt_tokens: int = 0
+    """Tokens of what was said to the model."""
     completion_tokens: int = 0
+    """Tokens of what it answered."""
     total_tokens: int = 0
+    """Both, unless given otherwise."""
     model: str = ""
+    """Whose tokens they are; empty where no model is meant."""
     estimated_cost_usd: float | None = None
+    """USD."""
     estimated: bool = False
     """Whether an estimator counted, not the model's own tokenizer."""
 
@@ -79,7 +84,10 @@ class TokenUsage(Record):
     async def from_text(
         cls, prompt: str | None, completion: str | None = None, model: str = "gpt-3.5-turbo"
     ) -> TokenUsage:
-        """Count the tokens of two texts for a model, and price them."""
+        """Count the tokens of two texts for a model, and price them, in USD.
+
+        Off the event loop where that takes long. The default model is the original's; name yours.
+        """
         await load_prices()
         return cls(
             prompt_tokens=await cls.count_tokens(prompt, model),
@@ -129,10 +137,15 @@ class TokenSummary(Record):
     """Content tokens and dollars of a session, summed and by model."""
 
     total_prompt_tokens: int = 0
+    """Tokens of what was said to models."""
     total_completion_tokens: int = 0
+    """Tokens of what they answered."""
     total_tokens: int = 0
+    """All of them."""
     usage_by_model: dict[str, TokenUsage] = Field(default_factory=dict)
+    """The same by model; usage that names none is left out."""
     total_estimated_cost_usd: float = 0.0
+    """USD; what has no known price adds nothing."""
 
     async def add_usage(self, usage: TokenUsage) -> None:
         """Add one usage to the sums, and to its model's if it names one."""
@@ -177,12 +190,19 @@ class CallUsage(Record):
     model_config = ConfigDict(frozen=True)
 
     model: str
+    """Which model, as the provider names it."""
     provider: str = "unknown"
+    """Who ran it."""
     input_tokens: int = Field(default=0, ge=0)
+    """All that was sent, cached tokens included."""
     output_tokens: int = Field(default=0, ge=0)
+    """All that came back, reasoning included."""
     cache_read_tokens: int = Field(default=0, ge=0)
+    """Input that came from the provider's cache."""
     cache_write_tokens: int = Field(default=0, ge=0)
+    """Input that was put into the provider's cache."""
     reasoning_tokens: int = Field(default=0, ge=0)
+    """Output that was reasoning, not answer."""
     cost_usd: float | None = None
     """`None` for a model without a known price: it adds nothing to a total and is counted as unpriced."""
     estimated: bool = False

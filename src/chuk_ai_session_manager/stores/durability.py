@@ -11,6 +11,7 @@ class DurabilityReport:
     """What of acknowledged messages may be lost, and when, as a store is set up now."""
 
     provider: str
+    """Which kind of store: memory, sqlite, redis, or a class's name."""
     loss_window: str
     """In words for people; "none" where nothing that was acknowledged is lost."""
     warnings: list[str] = field(default_factory=list)

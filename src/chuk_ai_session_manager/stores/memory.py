@@ -48,10 +48,15 @@ class _Conversation:
 class MemoryStore(EventStore):
     """Keeps sessions as live objects: `get` gives the very object that was saved.
 
-    A conversation that nobody has written to for `ttl_hours` is gone and its memory freed; with
-    more than `max_sessions` sessions, the conversations that were written to longest ago are (never
-    the one being written to, or its parents: a single endless conversation has no bound). `None`
-    means for ever, and without bound. Nothing outlives the process.
+    Nothing outlives the process.
+
+    Args:
+        ttl_hours: hours that a conversation lives after the last write to it; then its memory is freed.
+            `None` for ever.
+        max_sessions: with more of them, the conversations that were written to longest ago are freed (never
+            the one being written to, or its parents: a single endless conversation has no bound). `None`
+            for no bound.
+        clock: gives the time in seconds; for tests.
 
     Raises:
         InvalidInput: `ttl_hours` or `max_sessions` is not above 0.
