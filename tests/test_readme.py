@@ -1,7 +1,7 @@
-"""Every ```python block of the README runs, in order, offline; its shell blocks name what exists.
+"""Every ```python block of the README and of `docs` runs, in order, offline; shell blocks name what exists.
 
-The blocks share one namespace, as a reader's session would: a block sees what those above it made. What an
-application would bring along is there from the start: `request` (a chat request: `message`, and
+The blocks of a page share one namespace, as a reader's session would: a block sees what those above it made.
+What an application would bring along is there from the start: `request` (a chat request: `message`, and
 `session_id`, which is `None`) and `ai_response` (a text). Files land in a temporary folder.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import inspect
 import re
 import sys
@@ -26,24 +27,26 @@ import local_llm
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
 
 
 class Block(NamedTuple):
+    page: Path
     language: str
     heading: str
     line: int
     text: str
 
 
-def read_blocks(markdown: str) -> list[Block]:
-    """The fenced blocks, each with the heading it is under and the line that it begins at."""
+def read_blocks(page: Path) -> list[Block]:
+    """A page's fenced blocks, each with the heading it is under and the line that it begins at."""
     blocks, heading, opened = [], "top", None
     inside: list[str] = []
-    for number, line in enumerate(markdown.splitlines(), start=1):
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
         fence = re.match(r"\s*```\s*(\w*)", line)
         if opened is not None:
             if fence:
-                blocks.append(Block(opened.group(1), heading, number - len(inside), "\n".join(inside)))
+                blocks.append(Block(page, opened.group(1), heading, number - len(inside), "\n".join(inside)))
                 opened, inside = None, []
             else:
                 inside.append(line)
@@ -54,26 +57,29 @@ def read_blocks(markdown: str) -> list[Block]:
     return blocks
 
 
-TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
-BLOCKS = read_blocks(TEXT)
+TEXT = README.read_text(encoding="utf-8")
+BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 PYTHON = [block for block in BLOCKS if block.language in {"python", "py"}]
 SHELL = "\n".join(block.text for block in BLOCKS if block.language in {"bash", "sh", "shell", "console"})
 
 
 class Reader:
-    """Runs the blocks from the top; each once, so that a single test can be run alone too."""
+    """Runs the blocks of a page from the top; each once, so that a single test can be run alone too."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: Path, folder: Path) -> None:
+        self.blocks = [block for block in PYTHON if block.page == page]
+        self.folder = folder
         request = SimpleNamespace(message="When do you open tomorrow?", session_id=None)
         ai_response = "We open at nine."
         self.names: dict[str, Any] = {"__name__": "readme", "request": request, "ai_response": ai_response}
         self.next = 0
 
-    async def read_to(self, position: int) -> None:
-        while self.next <= position:
-            block = PYTHON[self.next]
-            self.next += 1
-            await self.run(block)
+    async def read_to(self, last: Block) -> None:
+        with contextlib.chdir(self.folder):
+            while self.next <= self.blocks.index(last):
+                block = self.blocks[self.next]
+                self.next += 1
+                await self.run(block)
 
     async def run(self, block: Block) -> None:
         code = compiled(block)
@@ -88,15 +94,14 @@ def compiled(block: Block) -> CodeType:
     # The empty lines give errors the README's line numbers.
     source = "\n" * (block.line - 1) + block.text
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    code: CodeType = compile(source, str(README), "exec", flags=flags, dont_inherit=True)
+    code: CodeType = compile(source, str(block.page), "exec", flags=flags, dont_inherit=True)
     return code
 
 
 @pytest.fixture(scope="module", autouse=True)
-def default_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def default_store() -> Iterator[None]:
     """In place of the one a test that others have: here the blocks share it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("readme"))
         for name in ("SESSION_PROVIDER", "SESSION_REDIS_URL", "REDIS_URL", "CHUK_SANDBOX_ID"):
             patch.delenv(name, raising=False)
         patch.setattr("chuk_ai_session_manager.session_storage._backend", None)
@@ -108,18 +113,19 @@ def default_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def reader() -> AsyncIterator[Reader]:
-    reader = Reader()
-    yield reader
-    await reader.names["client"].close()
+async def readers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[Path, Reader]]:
+    readers = {page: Reader(page, tmp_path_factory.mktemp(page.stem)) for page in PAGES}
+    yield readers
+    if "client" in readers[README].names:
+        await readers[README].names["client"].close()
 
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
-    "position", range(len(PYTHON)), ids=[f"{block.heading}-line-{block.line}" for block in PYTHON]
+    "block", PYTHON, ids=[f"{each.page.stem}-{each.heading}-line-{each.line}" for each in PYTHON]
 )
-async def test_python_block_runs(reader: Reader, position: int) -> None:
-    await reader.read_to(position)
+async def test_python_block_runs(readers: dict[Path, Reader], block: Block) -> None:
+    await readers[block.page].read_to(block)
 
 
 def test_readme_shows_how_to_try_it_at_the_top() -> None:
@@ -128,8 +134,8 @@ def test_readme_shows_how_to_try_it_at_the_top() -> None:
     assert "make test" in top
 
 
-def test_readme_has_python_blocks() -> None:
-    assert PYTHON
+def test_pages_have_python_blocks() -> None:
+    assert {block.page.stem for block in PYTHON} >= {"README", "storage"}
 
 
 def test_extras_that_the_readme_installs_exist() -> None:
