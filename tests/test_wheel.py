@@ -146,11 +146,10 @@ def test_tools_run_without_an_extra(bare: Path) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_without_the_extra_the_commands_say_what_to_install(bare: Path, script: str) -> None:
-    failed = run(bare.with_name(script), "--help")
-    assert failed.returncode != 0
-    assert "pip install chuk-ai-session-manager[" in failed.stderr
-    assert "Traceback" not in failed.stderr
+def test_commands_work_or_say_what_to_install(bare: Path, script: str) -> None:
+    done = run(bare.with_name(script), "--help")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0 or "pip install chuk-ai-session-manager[" in done.stderr
 
 
 def test_with_all_extras_redis_and_exact_counts_are_there(full: Path, redis_server: RedisServer) -> None:
