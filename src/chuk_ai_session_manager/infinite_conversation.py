@@ -62,7 +62,8 @@ class InfiniteConversationManager:
     """Adds messages to sessions, and opens the next segment when one is full.
 
     The application keeps the session's id, which changes with the segment. The thresholds are
-    plain attributes and may be changed at any time.
+    plain attributes and may be changed at any time. Sessions are those of the default store; where that
+    cannot do it, methods raise `StorageError`.
 
     Args:
         token_threshold: content tokens at which a segment is full.

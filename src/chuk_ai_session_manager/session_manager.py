@@ -81,7 +81,8 @@ class SessionManager(Conversation):
     """One conversation: what is said goes in, messages for the model and statistics come out.
 
     Making one does no I/O; the session is opened, or made, by the first call that needs it. A manager
-    may be used by many tasks at once: what it writes is stored in the order of the calls.
+    may be used by many tasks at once: what it writes is stored in the order of the calls. Defaults are
+    the original's, where it had such a setting.
 
     Args:
         session_id: the session to continue. Writing to an id that is not there makes it, reading is
@@ -314,7 +315,7 @@ class SessionManager(Conversation):
             await self._save_prompt(home, session, prompt)
 
     def set_summary_callback(self, callback: SummaryCallback) -> Awaitable[None]:
-        """Say who summarises a full segment; may be awaited, or not."""
+        """Say who summarises the segments that fill up from now on; may be awaited, or not."""
         self._summarizer.callback = callback
         return _Done()
 
@@ -378,7 +379,12 @@ class SessionManager(Conversation):
         ]
 
     async def get_session_chain(self) -> list[str]:
-        """The ids of the conversation's segments, the first one first; none before anything was written."""
+        """The ids of the conversation's segments, the first one first; none before anything was written.
+
+        Raises:
+            SessionNotFound: there is no such session.
+            StorageError: the store could not say.
+        """
         if not self._infinite_context:
             return [self._session_id]
         if self._is_new and not self._initialized:
@@ -387,7 +393,12 @@ class SessionManager(Conversation):
         return await chain_of(session, home)
 
     async def load_session_chain(self) -> None:
-        """Open the conversation now; any other call does it too."""
+        """Open the conversation now; any other call does it too.
+
+        Raises:
+            SessionNotFound: there is no such session.
+            StorageError: the store could not say.
+        """
         if self._infinite_context:
             await self._current(with_events=False)
 

@@ -201,13 +201,13 @@ def setup_chuk_sessions_storage(
 ) -> SessionStorage:
     """Replace the default store, and give the new one. Sessions of the one before stay with who holds that.
 
+    `CHUK_SANDBOX_ID` is not looked at; and the default here is another tenant than the one of a process
+    that never calls this, "chuk-ai-session-manager". Both are as they ever were.
+
     Args:
         sandbox_id: the tenant; sessions of another one do not exist there.
         default_ttl_hours: hours that a conversation lives after the last write to it; where nobody chose,
             24 in memory and Redis, and for ever in a file. `None` is for ever.
-
-    `CHUK_SANDBOX_ID` is not looked at; and the default here is another tenant than the one of a process
-    that never calls this, "chuk-ai-session-manager". Both are as they ever were.
 
     Raises:
         InvalidInput: an empty sandbox, or a lifetime that is not above 0.

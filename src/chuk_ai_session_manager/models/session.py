@@ -178,7 +178,11 @@ class Session(Record, Generic[MessageT]):
     # -- events ---------------------------------------------------------------------------------
 
     async def add_event(self, event: SessionEvent[MessageT]) -> None:
-        """Add an event to the session in memory; save the session to keep it."""
+        """Add an event to the session in memory; save the session to keep it.
+
+        Raises:
+            EventConflict: another event is there under this one's id.
+        """
         self.record(event)
 
     async def add_event_and_save(self, event: SessionEvent[MessageT]) -> None:

@@ -31,6 +31,9 @@ class TokenUsage(Record):
 
     The total is made from the two unless given. The cost is made from them and the model's price
     unless given: 0.0 for a model without a known price, `None` without a model.
+
+    Raises:
+        InvalidSessionOperation: a count below 0.
     """
 
     prompt_tokens: int = 0
