@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 import venv
-from email import message_from_bytes
+from email import message_from_string
 from email.message import Message
 from pathlib import Path
 from zipfile import ZipFile
@@ -97,7 +97,7 @@ def full(wheel: Path, bare: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def metadata(wheel: Path) -> Message:
     with ZipFile(wheel) as archive:
         (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
-        return message_from_bytes(archive.read(name))
+        return message_from_string(archive.read(name).decode())
 
 
 def test_the_wheel_holds_the_package_and_no_tests(wheel: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_metadata_say_what_it_is(metadata: Message) -> None:
     assert metadata["Version"] == chuk_ai_session_manager.__version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"
-    assert metadata.get_payload(decode=False) == (ROOT / "README.md").read_text(encoding="utf-8")
+    assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
     assert {"redis", "tiktoken", "all", "dev"} <= set(metadata.get_all("Provides-Extra", []))
     needed = [each for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each]
     assert not [each for each in needed if each.startswith(("redis", "tiktoken", "rich"))]
