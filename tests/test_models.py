@@ -5,6 +5,7 @@ import inspect
 import pickle
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,7 @@ from chuk_ai_session_manager.models import (
     TokenUsage,
     token_usage,
 )
+from chuk_ai_session_manager.models.record import new_id
 from chuk_ai_session_manager.session_storage import ChukSessionsStore, get_backend
 
 PARAGRAPH = (
@@ -54,6 +56,15 @@ class TestEnums:
 
     def test_their_str_names_the_member(self) -> None:
         assert str(EventSource.USER) == "EventSource.USER"
+
+
+def test_ids_are_random_uuids() -> None:
+    ids = [UUID(SessionEvent(message="hi").id) for _ in range(1_000)]
+    assert len(set(ids)) == 1_000
+    assert {(each.version, each.variant) for each in ids} == {(4, RFC_4122)}
+    made = new_id()
+    assert str(UUID(made)) == made
+    assert len({str(each)[19] for each in ids}) == 4
 
 
 class TestTokenUsage:

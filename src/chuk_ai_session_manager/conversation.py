@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 from .background import NO_BACKGROUND, Background, Sums, background_of
 from .closing import PATIENCE, Closing
@@ -24,7 +23,7 @@ from .messages import (
 )
 from .metering import Draft, LengthCache, Limits, bill_estimated, count, draft_rows
 from .models import EventSource, EventType, Session, SessionEvent, SessionMetadata
-from .models.record import utc_now
+from .models.record import new_id, utc_now
 from .models.session import HomeStore
 from .segments import (
     append,
@@ -80,7 +79,7 @@ class Conversation(ABC):
         max_turns_per_segment: int,
         summarizer: Summarizer,
     ) -> None:
-        self._session_id = session_id or str(uuid4())
+        self._session_id = session_id or new_id()
         self._is_new = session_id is None  # an id made here is no unknown one
         self._system_prompt = system_prompt
         self._parent_id = parent_id

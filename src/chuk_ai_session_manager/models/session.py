@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any, Generic, Protocol, Self
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import Field, PrivateAttr
 
 from ..exceptions import EventConflict, StorageError
 from ..validation import check_session_id
 from .event_source import EventSource
-from .record import Record
+from .record import Record, new_id
 from .session_event import MessageT, SessionEvent, content_of
 from .session_metadata import SessionMetadata
 from .session_run import RunStatus, SessionRun
@@ -86,7 +86,7 @@ class Session(Record, Generic[MessageT]):
     the default store when it is saved. Its repr shows neither messages nor properties.
     """
 
-    id: str = Field(default_factory=lambda: str(uuid4()))
+    id: str = Field(default_factory=new_id)
     """A uuid unless chosen: 1 to 255 printable characters, unique in its sandbox."""
     metadata: SessionMetadata = Field(default_factory=SessionMetadata, repr=False)
     """Dates, and the application's properties."""

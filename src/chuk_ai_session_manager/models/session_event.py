@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Generic, Self
-from uuid import uuid4
 
 from pydantic import Field
 from typing_extensions import TypeVar
@@ -12,7 +11,7 @@ from typing_extensions import TypeVar
 from ..pricing import load_prices
 from .event_source import EventSource
 from .event_type import EventType
-from .record import MetadataVerbs, Record, utc_now
+from .record import MetadataVerbs, Record, new_id, utc_now
 from .token_usage import CallUsage, TokenUsage
 
 MessageT = TypeVar("MessageT", default=Any)
@@ -30,7 +29,7 @@ class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
     Its repr shows neither the message nor the metadata, so that logs stay clean of what people said.
     """
 
-    id: str = Field(default_factory=lambda: str(uuid4()))
+    id: str = Field(default_factory=new_id)
     """A uuid, made before anything is stored: appending the event again stores it once."""
     message: MessageT = Field(repr=False)
     """What happened: a text, or for a tool call its `tool`, `arguments`, `result` and `error`."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from pydantic import Field
 
-from .record import MetadataVerbs, Record, utc_now
+from .record import MetadataVerbs, Record, new_id, utc_now
 
 if TYPE_CHECKING:
     from .session import Session
@@ -34,7 +33,7 @@ class RunStatus(str, Enum):
 class SessionRun(MetadataVerbs, Record):
     """One piece of work within a session. Save the session to keep what changes here."""
 
-    id: str = Field(default_factory=lambda: str(uuid4()))
+    id: str = Field(default_factory=new_id)
     """A uuid; events of the run have it as their `task_id`."""
     started_at: datetime = Field(default_factory=utc_now)
     """When it was made, or last began to run; UTC."""

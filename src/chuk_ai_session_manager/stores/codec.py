@@ -280,7 +280,8 @@ def newest_in(counters: Mapping[str, float]) -> datetime | None:
 
 def _microseconds(moment: datetime) -> int:
     moment = moment if moment.tzinfo else moment.astimezone()
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 # -- events -------------------------------------------------------------------------------------

@@ -287,11 +287,25 @@ async def _exchange(lane: AbstractConnection, commands: Sequence[Command]) -> li
     try:
         if not lane.is_connected:
             await lane.connect()  # type: ignore[no-untyped-call]
-        await lane.send_packed_command(lane.pack_commands(commands))
+        await lane.send_packed_command(_packed(commands))
         return [await _reply(lane) for _ in commands]
     except BaseException:  # cancelled, too: replies that are still to come must be nobody's
         await lane.disconnect(nowait=True)
         raise
+
+
+def _packed(commands: Sequence[Command]) -> bytes:
+    """Commands as the protocol has them; the driver's own way takes three times as long.
+
+    https://redis.io/docs/latest/develop/reference/protocol-spec/#sending-commands-to-a-redis-server
+    """
+    parts = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for word in command:
+            data = word if isinstance(word, bytes) else str(word).encode()
+            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
 
 
 async def _reply(lane: AbstractConnection) -> Any:
