@@ -62,7 +62,7 @@ def not_understood(response: object) -> InvalidInput:
     """The error for what is no response, naming its type."""
     return InvalidInput(
         "read the model's answer",
-        f"a {type(response).__name__} is no known response: give its text, or an object or dict of "
+        f"{type(response).__name__} is no known response: give its text, or an object or dict of "
         "OpenAI, Anthropic, Google or LiteLLM, or one with `content` or `text`",
     )
 

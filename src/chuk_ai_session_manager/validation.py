@@ -159,7 +159,7 @@ def _container_misfit(value: Any, depth: int) -> str | None:
             return "its keys must be text"
         value = [*value, *value.values()]
     elif not isinstance(value, list | tuple):
-        return f"it holds a {type(value).__name__}"
+        return f"it holds something of type {type(value).__name__}"
     for item in value:
         misfit = json_misfit(item, depth + 1)
         if misfit:
