@@ -29,8 +29,8 @@ LEVELS = (
     ("stores.worker", "stores.sqlite", "stores.redis_link", "stores.redis"),
     ("stores", "session_storage"),
     ("notes", "metering", "segments", "summaries", "background", "closing"),
-    ("session_prompt_builder", "infinite_conversation", "conversation"),
-    ("session_manager", "tracking", "session_aware_tool_processor", "sample_tools"),
+    ("following", "session_prompt_builder", "infinite_conversation", "conversation"),
+    ("session_manager", "tracking", "session_aware_tool_processor", "sample_tools", "transfer"),
     ("api", "api.simple_api", "simple_api"),
     ("",),  # the package itself
     ("testing",),  # for authors of stores: nothing here imports it

@@ -30,6 +30,7 @@ from servers import HOST, PATIENCE, RedisCluster, RedisSentinel, RedisServer, Tl
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, SessionNotFound, StorageError
 from chuk_ai_session_manager import get_storage_info as storage_info
+from chuk_ai_session_manager.exceptions import UnreadableData
 from chuk_ai_session_manager.stores import EventStore, SqliteStore
 from chuk_ai_session_manager.stores.redis import RedisStore
 
@@ -54,6 +55,7 @@ def refused(*words: str) -> Iterator[None]:
     with pytest.raises(StorageError) as caught:
         yield
     assert not isinstance(caught.value, SessionNotFound)
+    assert "damaged" not in words or isinstance(caught.value, UnreadableData)
     for word in words:
         assert word in str(caught.value)
     chain: list[BaseException] = []

@@ -19,7 +19,7 @@ from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
-from ..exceptions import EventConflict, StorageError, session_not_found
+from ..exceptions import EventConflict, StorageError, UnreadableData, session_not_found
 from ..models import Session
 from ..models.session import enter_with_parent, next_segment_id
 from ..validation import check_at_least
@@ -201,7 +201,9 @@ class RedisStore(DurableStore):
             if answer is None:
                 return None
             if _text(answer[0]) == "damaged":
-                raise StorageError(f"Session {session_id} is damaged: its event {int(answer[1])} is missing")
+                raise UnreadableData(
+                    f"Session {session_id} is damaged: its event {int(answer[1])} is missing"
+                )
             stored = _stored(session_id, answer[1])
             if version not in {None, (stored.born, stored.rewrites)}:  # rewritten between two replies
                 bodies, at, version = [], start, None
@@ -211,7 +213,7 @@ class RedisStore(DurableStore):
                 bodies += [_text(chunk) for chunk in answer[2]]
             except UnicodeDecodeError:
                 damage = f"Session {session_id} is damaged: an event of it is no text"
-                raise StorageError(damage) from None  # the cause quotes it
+                raise UnreadableData(damage) from None  # the cause quotes it
             at = int(answer[3])
             if start is None or at >= stored.count:
                 stored.start = stored.count if start is None else min(start, stored.count)
@@ -363,6 +365,11 @@ class RedisStore(DurableStore):
                 pairs = answer if isinstance(answer, dict) else dict(_pairs(answer))
                 settings[name] = next((_text(value) for value in pairs.values()), None)
         return redis_report(settings | {"replicas": str(replicas)})
+
+    async def server_version(self) -> str | None:
+        """The server's version; in a Cluster, that of one node."""
+        told = await self._link.call(("INFO", "server"))
+        return told.get("redis_version") if isinstance(told, dict) else None
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first."""
