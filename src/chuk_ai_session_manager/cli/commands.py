@@ -24,11 +24,11 @@ from ..transfer import export_chat, export_conversation, import_chats, import_se
 from .checkup import check_up
 from .figures import Tally
 from .findings import show_checkup, show_stats
-from .listing import cells_of, live_ids, row_of
+from .listing import HEADINGS, cells_for_people, cells_for_programs, live_ids, row_of
 from .report import report_of
 from .running import NOT_THERE, Where, run
 from .safe_text import shown
-from .screen import NUMBER, Screen, tell
+from .screen import Screen, tell
 from .transcript import Transcript, moment
 
 app = typer.Typer(
@@ -139,16 +139,10 @@ def list_sessions(
         if as_json:
             screen.json({"sessions": rows, "next_cursor": page.next_cursor})
             return
-        headings = (
-            "Session",
-            "User",
-            "Segment",
-            f"{NUMBER}Events",
-            f"{NUMBER}Tokens",
-            f"{NUMBER}Cost",
-            "Last event",
-        )
-        screen.table(headings, (cells_of(row, for_people=screen.is_terminal) for row in rows), plain=True)
+        if screen.is_terminal:
+            screen.table(HEADINGS, map(cells_for_people, rows))
+        else:
+            screen.rows(map(cells_for_programs, rows))
         if page.next_cursor:
             tell(f"There are more: --cursor {page.next_cursor}")
         elif not rows:
@@ -161,6 +155,7 @@ def list_sessions(
 def show(
     session: SessionId,
     tools: Annotated[bool, typer.Option("--tools", help="Show tool calls and results in full.")] = False,
+    system: Annotated[bool, typer.Option("--system", help="Show a long system prompt in full.")] = False,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
@@ -173,7 +168,10 @@ def show(
             segments = [each async for each in segments_of(session, opened)]
             screen.json({"segments": [each.model_dump(mode="json", warnings=False) for each in segments]})
             return
-        ids, transcript = await _chain(session, opened), Transcript(screen, unfold_tools=tools)
+        ids, transcript = (
+            await _chain(session, opened),
+            Transcript(screen, unfold_tools=tools, unfold_system=system),
+        )
         number = 0
         async for segment in read_all(ids, opened.get):
             number += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,8 @@ class ToolUse:
 
     name: str
     arguments: str | None = None
-    """As JSON; `None` where only the result is known."""
+    """As JSON; `None` where they are not known, or were shown with the call."""
+    call_id: str | None = None
     result: str | None = None
     failed: bool = False
     seconds: float | None = None
@@ -61,20 +63,21 @@ def calls_in(event: AnyEvent) -> list[ToolUse]:
     for call in calls_of(event.message) if event.type == EventType.MESSAGE else []:
         function = call.get("function") or call.get(str(call.get("type"))) or {}
         arguments = function.get("arguments", function.get("input"))
-        found.append(ToolUse(str(function.get("name")), pretty(_decoded(arguments))))
+        found.append(ToolUse(str(function.get("name")), pretty(_decoded(arguments)), call.get("id")))
     return found
 
 
-def outcome_in(event: AnyEvent) -> ToolUse | None:
-    """What came of a tool call, if that is what an event records."""
+def outcome_in(event: AnyEvent, asked: Collection[str | None]) -> ToolUse | None:
+    """What came of a tool call, if that is what an event records; `asked` are the ids of the calls shown."""
     if event.type != EventType.TOOL_CALL:
         return None
     message = event.message if isinstance(event.message, dict) else {"result": event.message}
-    error, arguments = message.get("error"), message.get("arguments")
-    seconds = event.metadata.get("duration")
+    call_id, seconds = event.metadata.get("tool_call_id"), event.metadata.get("duration")
+    error, arguments = message.get("error"), None if call_id in asked else message.get("arguments")
     return ToolUse(
         str(message.get("tool", "unknown")),
         None if arguments is None else pretty(arguments),
+        call_id,
         pretty(_decoded(message.get("result") if error is None else error)),
         failed=error is not None or message.get("success") is False,
         seconds=seconds if isinstance(seconds, int | float) else None,

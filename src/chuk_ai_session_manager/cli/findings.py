@@ -6,7 +6,8 @@ from .checkup import Checkup
 from .figures import Tally, billed_text, cost_text, dollars
 from .screen import NUMBER, Screen, bar
 
-_BAR = 12
+# Characters: of the longest bar, of the shortest "longest" one worth drawing, and of what stands before it.
+_BAR, _LEAST_BAR, _BEFORE_BARS = 12, 4, 52
 
 
 def show_stats(screen: Screen, ids: tuple[str, ...], user: str, time: str, tally: Tally) -> None:
@@ -30,7 +31,9 @@ def show_stats(screen: Screen, ids: tuple[str, ...], user: str, time: str, tally
         return
     most_tokens = max(figures.billed for _, figures in models) or 1
     most_cost = max(figures.cost for _, figures in models) or 1.0
-    bars = ("Tokens", "Cost") if screen.is_terminal else ()
+    room = (screen.width - _BEFORE_BARS - max(len(model) for model, _ in models)) // 2
+    width = min(_BAR, room) if screen.is_terminal and room >= _LEAST_BAR else 0
+    bars = ("Tokens", "Cost") if width else ()
     screen.line()
     screen.table(
         ("Model", *(NUMBER + name for name in ("Calls", "Input", "Cached", "Output", "Cost")), *bars),
@@ -40,7 +43,7 @@ def show_stats(screen: Screen, ids: tuple[str, ...], user: str, time: str, tally
                 *(f"{count:,}" for count in (of.totals.llm_calls, of.totals.input_tokens)),
                 *(f"{count:,}" for count in (of.totals.cache_read_tokens, of.totals.output_tokens)),
                 "unknown" if of.totals.unpriced_calls and not of.cost else dollars(of.cost),
-                *((bar(of.billed / most_tokens, _BAR), bar(of.cost / most_cost, _BAR)) if bars else ()),
+                *((bar(of.billed / most_tokens, width), bar(of.cost / most_cost, width)) if bars else ()),
             ]
             for model, of in models
         ),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..exceptions import UnreadableData
+from ..models.record import utc_now
 from ..models.session import next_segment_id
 from ..stores import EventStore
 from ..stores.base import is_segment_after
 from .figures import dollars
-from .transcript import moment
+from .screen import NUMBER
 
 _LISTED_AT_ONCE = 500
 _POSITIONS = {
@@ -71,14 +72,30 @@ async def row_of(session_id: str, store: EventStore) -> dict[str, Any]:
     }
 
 
-def cells_of(row: dict[str, Any], *, for_people: bool) -> list[str]:
-    """The same in columns: for people, or as programs take it."""
+HEADINGS = ("Session", "User", "Segment", f"{NUMBER}Events", f"{NUMBER}Cost", "Ago")
+
+
+def cells_for_people(row: dict[str, Any]) -> list[str]:
+    """The same under `HEADINGS`."""
+    if "last_update" not in row:
+        return [row["id"], "", "damaged" if row.get("damaged") else "gone", "", "", ""]
+    age = ago(utc_now() - datetime.fromisoformat(row["last_update"]))
+    figures = [f"{row['events']:,}", dollars(row["cost_usd"])]
+    return [row["id"], row["user_id"] or "", row["segment"], *figures, age]
+
+
+def cells_for_programs(row: dict[str, Any]) -> list[str]:
+    """The same as values: id, user, segment, events, content tokens, USD, time of the last event."""
     if "last_update" not in row:
         return [row["id"], "", "damaged" if row.get("damaged") else "gone", "", "", "", ""]
-    events, tokens, cost, at = (row[name] for name in ("events", "content_tokens", "cost_usd", "last_update"))
-    figures = (
-        [f"{events:,}", f"{tokens:,}", dollars(cost), moment(datetime.fromisoformat(at))]
-        if for_people
-        else [str(events), str(tokens), f"{cost:.6f}", at]
-    )
-    return [row["id"], row["user_id"] or "", row["segment"], *figures]
+    figures = [str(row["events"]), str(row["content_tokens"]), f"{row['cost_usd']:.6f}"]
+    return [row["id"], row["user_id"] or "", row["segment"], *figures, row["last_update"]]
+
+
+def ago(age: timedelta) -> str:
+    """How long ago something was, to its largest unit."""
+    seconds = int(age.total_seconds())
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length * (2 if unit == "days" else 1):
+            return f"{seconds // length} {unit}"
+    return "now"

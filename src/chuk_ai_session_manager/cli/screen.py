@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -55,23 +56,29 @@ class Screen:
         else:
             self._print(Text("\n".join(" " * indent + line for line in shown(text).split("\n"))))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, plain: bool = False) -> None:
-        """Write rows in columns; with `plain`, for programs where it is no terminal: tabs, no headings."""
-        if plain and not self.is_terminal:
-            for row in rows:
-                self._print(Text("\t".join(map(shown_in_line, row))))
-            return
-        table = Table(box=SIMPLE_HEAD if self.is_terminal else None, padding=(0, 1, 0, 0), pad_edge=False)
-        for heading in columns:
+    def rows(self, rows: Iterable[Sequence[str]]) -> None:
+        """Write rows for programs: tabs between values, no headings."""
+        for row in rows:
+            self._print(Text("\t".join(map(shown_in_line, row))))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Write rows in columns under their headings."""
+        texts = [[shown_in_line(cell) for cell in row] for row in rows]
+        # What a row is about stays in one piece, to be copied, as long as the others have half of the line.
+        longest = max((cell_len(row[0]) for row in texts), default=0)
+        box = SIMPLE_HEAD if self.is_terminal else None
+        table = Table(box=box, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        for at, heading in enumerate(columns):
             is_number = heading.startswith(NUMBER)
             table.add_column(
                 heading.removeprefix(NUMBER),
                 justify="right" if is_number else "left",
                 no_wrap=is_number,
                 overflow="fold",
+                min_width=None if at else min(longest, self.width // 2),
             )
-        for row in rows:
-            table.add_row(*map(Text, map(shown_in_line, row)))
+        for row in texts:
+            table.add_row(*map(Text, row))
         self._console.print(table)
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:

@@ -20,6 +20,8 @@ _STYLES = {
 }
 # So much of a folded tool call's arguments and result is shown, in a pipe.
 _FOLDED_WIDTH = 100
+# Characters of a folded system prompt: those of agents fill screens.
+_PROMPT_SHOWN = 500
 
 
 class Transcript:
@@ -28,14 +30,17 @@ class Transcript:
     Args:
         screen: where to.
         unfold_tools: whether tool calls are shown in full, not each in a line.
+        unfold_system: whether a long system prompt is shown in full.
     """
 
-    def __init__(self, screen: Screen, *, unfold_tools: bool) -> None:
+    def __init__(self, screen: Screen, *, unfold_tools: bool, unfold_system: bool = False) -> None:
         self._screen = screen
+        self._unfold_system = unfold_system
         self._unfold_tools = unfold_tools
         self._segment_id: str | None = None
         self._turn: Figures | None = None
         self._turns = 0
+        self._asked: set[str | None] = set()
 
     def begin(self, first: AnySession, segments: int) -> None:
         """Write what goes before a whole conversation."""
@@ -52,7 +57,11 @@ class Transcript:
         if isinstance(prompt, str) and prompt:
             self._screen.line()
             self._screen.line(("system prompt", "bold yellow"))
-            self._screen.text(prompt, style="dim")
+            begun = prompt if self._unfold_system else prompt[:_PROMPT_SHOWN]
+            self._screen.text(begun, style="dim")
+            if begun != prompt:
+                rest = len(prompt) - len(begun)
+                self._screen.line((f"  … and {rest:,} characters more: --system shows all", "dim italic"))
 
     def segment(self, number: int, segments: int, segment: AnySession) -> None:
         """Write where a segment begins, if there are several."""
@@ -90,7 +99,7 @@ class Transcript:
             self._screen.line((f"── turn {self._turns}: {about}", "dim"))
 
     def _write(self, event: AnyEvent) -> None:
-        outcome = outcome_in(event)
+        outcome = outcome_in(event, self._asked)
         if outcome is not None:
             self._write_outcome(event, outcome)
             return
@@ -107,6 +116,7 @@ class Transcript:
         if text:
             self._screen.text(text, style="italic" if kind == "summary" else "")
         for call in calls_in(event):
+            self._asked.add(call.call_id)
             self._write_call(call)
 
     def _write_call(self, call: ToolUse) -> None:
@@ -126,7 +136,7 @@ class Transcript:
         self._screen.line(
             (f"  {mark} {outcome.name}", f"{style} bold"), (f"{took}  {moment(event.timestamp)}", "dim")
         )
-        if outcome.arguments is not None and "tool_call_id" not in event.metadata:
+        if outcome.arguments is not None:
             self._screen.text(outcome.arguments, style="dim", indent=4)
         self._screen.text(outcome.result or "", style="dim", indent=4)
 
