@@ -12,6 +12,8 @@ from .figures import Figures, Turn
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 760, 190, 58, 10, 24
 # More bars than this are too thin to point at: turns are taken together.
 _MOST_BARS = 90
+# More lines than this tell nothing.
+_MOST_MARKS = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Chart:
     grid: list[tuple[float, str]]
     """Heights of the lines, and their labels."""
     marks: list[float]
-    """Where segments begin, from the second on."""
+    """Where segments begin, from the second on; none where there are too many to see."""
 
 
 def spans_of(turns: Sequence[Turn]) -> list[Span]:
@@ -108,7 +110,7 @@ def chart_of(
         if span.begins_segment:
             marks.append(LEFT + at * step)
     grid = [(HEIGHT - BOTTOM - share * height, label(share * top)) for share in (0, 0.5, 1)]
-    return Chart(bars, grid, marks)
+    return Chart(bars, grid, marks if len(marks) <= _MOST_MARKS else [])
 
 
 def _round_above(value: float) -> float:

@@ -130,7 +130,10 @@ def list_sessions(
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """List sessions, the one written to last first. No message is read."""
+    """List sessions, the latest first.
+
+    Without reading their messages.
+    """
 
     async def work(opened: EventStore) -> None:
         page = await opened.list_sessions(prefix, user_id=user, limit=limit, cursor=cursor)
@@ -160,7 +163,10 @@ def show(
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a whole conversation: all segments, summaries, tool calls, tokens and cost."""
+    """Show a whole conversation.
+
+    All segments, with their summaries, tool calls, tokens and cost.
+    """
 
     async def work(opened: EventStore) -> None:
         screen = Screen()
@@ -204,7 +210,10 @@ def tail(
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the last events of a conversation, and with -f those to come, in new segments too."""
+    """Show the last events, and those to come.
+
+    With -f, what any process adds, in new segments too.
+    """
 
     async def work(opened: EventStore) -> None:
         screen = Screen()
@@ -215,6 +224,7 @@ def tail(
                 screen.json(_event_json(*placed), indent=None)
             else:
                 transcript.look_on(*placed)
+                screen.flush()
 
         if not follow_on:
             for placed in await last_events(session, opened, lines):
@@ -243,7 +253,10 @@ class _TellOnce:
 def stats(
     session: SessionId, store: StoreUrl = None, sandbox: Sandbox = None, as_json: AsJson = False
 ) -> None:
-    """Add a whole conversation up: messages, tokens and cost, by model."""
+    """Add a whole conversation up.
+
+    Messages, tokens and cost, by model.
+    """
 
     async def work(opened: EventStore) -> None:
         tally, segments = Tally(), []
@@ -307,7 +320,10 @@ def export_sessions(
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write whole conversations as JSONL, lossless: ids, times, usage, summaries, state."""
+    """Write conversations as JSONL.
+
+    Lossless: ids, times, usage, summaries, runs, state, properties.
+    """
     if bool(sessions) == everything:
         raise typer.BadParameter("name sessions, or say --all")
 
@@ -367,7 +383,10 @@ def import_file(
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Store exported conversations, under their own ids: all of them, or, where an id is taken, none."""
+    """Store exported conversations.
+
+    Under their own ids: all of them, or, where an id is taken, none.
+    """
     where = Where(store, sandbox, DEFAULT_TTL_HOURS if ttl_hours is None else ttl_hours, may_be_new=True)
 
     async def work(opened: EventStore) -> None:
@@ -396,7 +415,7 @@ def delete(
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a whole conversation, or one segment of it, after asking."""
+    """Delete a conversation, after asking."""
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("there is nobody to ask here: say --yes")
 
@@ -440,9 +459,9 @@ async def _require(session_id: str, store: EventStore) -> None:
 
 @app.command()
 def doctor(store: StoreUrl = None, sandbox: Sandbox = None, as_json: AsJson = False) -> None:
-    """Check the store: what it may lose, whether every session can be read, what is installed.
+    """Check a store, and what is installed.
 
-    Nothing that anybody said is shown.
+    What it may lose, and whether every session can be read. Nothing that anybody said is shown.
     """
     where = Where(store, sandbox)
 
@@ -475,7 +494,10 @@ def report(
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a whole conversation as one HTML page: timeline, tokens and cost by turn and by model."""
+    """Write a conversation as an HTML page.
+
+    A timeline, with tokens and cost by turn and by model; it needs no network.
+    """
     if output is None and sys.stdout.isatty():
         raise typer.BadParameter("a page is for a browser: name a file with -o, or use a pipe")
 

@@ -99,12 +99,13 @@ class Tally:
 
 
 # USD.
-_SMALL = 0.001
+_SMALL, _BIG = 0.001, 100
 
 
 def dollars(amount: float) -> str:
-    """Money as people read it: to a hundredth of a cent, or as exactly as a small sum needs."""
-    return f"${amount:.6f}" if 0 < amount < _SMALL else f"${amount:,.4f}"
+    """Money as people read it: a small sum more exactly than a big one."""
+    digits = 6 if 0 < amount < _SMALL else 4 if amount < _BIG else 2
+    return f"${amount:,.{digits}f}"
 
 
 def billed_text(totals: SessionTotals) -> str:

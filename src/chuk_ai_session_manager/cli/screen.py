@@ -59,7 +59,7 @@ class Screen:
     def rows(self, rows: Iterable[Sequence[str]]) -> None:
         """Write rows for programs: tabs between values, no headings."""
         for row in rows:
-            self._print(Text("\t".join(map(shown_in_line, row))))
+            sys.stdout.write("\t".join(map(shown_in_line, row)) + "\n")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Write rows in columns under their headings."""
@@ -100,8 +100,15 @@ class Screen:
         sys.stdout.write(json.dumps(value, ensure_ascii=self.is_terminal, indent=indent) + "\n")
         sys.stdout.flush()
 
+    def flush(self) -> None:
+        """Let what was written so far be read."""
+        sys.stdout.flush()
+
     def _print(self, text: Text) -> None:
-        self._console.print(text, soft_wrap=not self.is_terminal)
+        if self.is_terminal:
+            self._console.print(text)
+        else:  # as it is: rich would turn tabs into spaces
+            sys.stdout.write(f"{text.plain}\n")
 
 
 def bar(share: float, width: int) -> str:
