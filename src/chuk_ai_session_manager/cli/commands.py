@@ -291,8 +291,9 @@ def _output(path: Path | None) -> Iterator[Callable[[str], object]]:
     """What writes lines: to the file, which is there whole or not at all, or to the standard output."""
     if path is None:
         is_terminal = sys.stdout.isatty()
-        yield lambda line: sys.stdout.buffer.write((shown(line) if is_terminal else line).encode() + b"\n")
-        sys.stdout.buffer.flush()
+        # Not sys.stdout itself: unbuffered (PYTHONUNBUFFERED), it may write a part and say nothing.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as file:
+            yield lambda line: file.write((shown(line) if is_terminal else line).encode() + b"\n")
         return
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -176,7 +176,8 @@ class RedisStore(DurableStore):
         try:
             return await answer
         except StorageError as problem:
-            raise StorageError(f"Session {session_id} is not to be reached. {problem}") from problem.__cause__
+            named = f"Session {session_id} is not to be reached. {problem}"
+            raise type(problem)(named) from problem.__cause__
 
     def _remember(self, session_id: str, place: str) -> None:
         if len(self._places) >= _PLACES_KEPT:
@@ -475,7 +476,7 @@ class RedisStore(DurableStore):
 
     async def _segments(self, place: str) -> list[str]:
         """The ids of all sessions that a conversation may have, by how many were ever made in it."""
-        made = int(await self._link.call(("HGET", self._key(place), "segments")) or 0)
+        made = int(await self._named(place, self._link.call(("HGET", self._key(place), "segments"))) or 0)
         ids = [place]
         while len(ids) < made:
             ids.append(next_segment_id(ids[-1]))
@@ -610,7 +611,7 @@ class RedisStore(DurableStore):
             row
             for row in rows
             if row[1] in answers
-            and (parent_id is None or json.loads(answers[row[1]][2]) == parent_id)
+            and (parent_id is None or _text(answers[row[1]][2]) == dump(parent_id))
             and (user_id is None or user_id_in(_text(answers[row[1]][1])) == user_id)
         ]
 
