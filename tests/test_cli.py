@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from places import Place, on_each, run
+from hypothesis import given
+from hypothesis import strategies as st
+from places import Place, everywhere, on_each, run
 
 from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager.cli.commands import run_command
-from chuk_ai_session_manager.cli.safe_text import shown
+from chuk_ai_session_manager.cli.safe_text import shown, shown_in_line
 from chuk_ai_session_manager.cli.screen import bar
 from chuk_ai_session_manager.stores import open_store
 from chuk_ai_session_manager.transfer import export_conversation
@@ -236,7 +239,7 @@ def test_tail_shows_the_last_events(place: Place, cli: Callable[..., Ended]) -> 
 # -- moving ---------------------------------------------------------------------------------------
 
 
-@on_each
+@everywhere
 def test_export_and_import_are_lossless(place: Place, cli: Callable[..., Ended], tmp_path: Path) -> None:
     chain = run(seed, place)
     file = tmp_path / "out.jsonl"
@@ -331,7 +334,7 @@ def test_a_whole_conversation_is_deleted_by_any_segment(place: Place, cli: Calla
 # -- checking -------------------------------------------------------------------------------------
 
 
-@on_each
+@everywhere
 def test_doctor_finds_a_healthy_store_healthy(place: Place, cli: Callable[..., Ended]) -> None:
     run(seed, place)
     well = cli("doctor", at=place)
@@ -501,6 +504,18 @@ def test_what_a_terminal_would_act_on_is_shown() -> None:
     for harmless in ("line\nline\ttab", "👩‍👩‍👧‍👦 漢字 שלום", "naïve"):
         assert shown(harmless) == harmless
     assert shown("a\r\nb\rc") == "a\nb␍c"
+
+
+@given(st.text(st.characters()))
+def test_no_text_does_anything(text: str) -> None:
+    harmless = shown(text)
+    kinds = {unicodedata.category(char) for char in harmless if char not in "\n\t"}
+    assert not kinds & {"Cc", "Cs", "Zl", "Zp"}
+    directions = {unicodedata.bidirectional(char) for char in harmless}
+    assert not directions & {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    assert shown(harmless) == harmless
+    assert "\n" not in shown_in_line(text)
+    harmless.encode()
 
 
 @pytest.mark.parametrize(

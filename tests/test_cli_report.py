@@ -17,9 +17,7 @@ from chuk_ai_session_manager.models.session import next_segment_id
 from chuk_ai_session_manager.segments import segments_of
 from chuk_ai_session_manager.stores import MemoryStore
 
-HOSTILE = (
-    """</pre></title><script>alert(1)</script><img src=x onerror=alert(1)> " onload="x" '{{7*7}}{% if %}"""
-)
+HOSTILE = """</pre></title><script>alert(1)</script><img src=x onerror=a()> " onload="x" '{{7*7}}{% if %}"""
 VOID = {"meta", "rect", "line", "img", "br"}
 
 
@@ -65,9 +63,8 @@ async def test_strangers_text_is_text_wherever_it_stands() -> None:
     store = MemoryStore()
     sm = SessionManager(HOSTILE, store=store, user_id=HOSTILE, system_prompt=HOSTILE)
     await sm.user_says(f"{HOSTILE} \x1b[31m \u202e")
-    await sm.ai_responds(
-        HOSTILE, model=HOSTILE, provider=HOSTILE, usage={"input_tokens": 5, "output_tokens": 7}
-    )
+    usage = {"input_tokens": 5, "output_tokens": 7}
+    await sm.ai_responds(HOSTILE, model=HOSTILE, provider=HOSTILE, usage=usage)
     await sm.tool_used(HOSTILE, {HOSTILE: HOSTILE}, HOSTILE)
     await sm.tool_used(HOSTILE, HOSTILE, None, error=HOSTILE)
     call = {"id": HOSTILE, "type": "function", "function": {"name": HOSTILE, "arguments": HOSTILE}}

@@ -137,7 +137,7 @@ def list_sessions(
 
     async def work(opened: EventStore) -> None:
         page = await opened.list_sessions(prefix, user_id=user, limit=limit, cursor=cursor)
-        rows = [await row_of(each, opened) for each in page]
+        rows = await asyncio.gather(*(row_of(each, opened) for each in page))
         screen = Screen()
         if as_json:
             screen.json({"sessions": rows, "next_cursor": page.next_cursor})
