@@ -7,8 +7,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,14 +20,13 @@ from ..exceptions import InvalidInput, SessionNotFound, StorageError, Unreadable
 from ..following import Placed, follow, last_events
 from ..segments import read_all, segments_of, whole_chain_of
 from ..stores import DEFAULT_TTL_HOURS, EventStore
-from ..stores.base import AnyEvent, AnySession
 from ..transfer import export_chat, export_conversation, import_chats, import_sessions
 from .checkup import check_up
 from .figures import Tally
 from .findings import show_checkup, show_stats
 from .listing import HEADINGS, cells_for_people, cells_for_programs, live_ids, row_of
 from .report import report_of
-from .running import NOT_THERE, Where, run
+from .running import NOT_THERE, Where, result_of, run
 from .safe_text import shown
 from .screen import Screen, tell
 from .transcript import Transcript, moment
@@ -103,10 +103,6 @@ FormatOption = Annotated[
 ]
 
 
-def _event_json(session: AnySession, event: AnyEvent) -> dict[str, Any]:
-    return {"session_id": session.id, **event.model_dump(mode="json", warnings=False)}
-
-
 @app.callback(invoke_without_command=True)
 def _main(
     version: Annotated[bool, typer.Option("--version", help="Say which release this is.")] = False,
@@ -174,10 +170,8 @@ def show(
             segments = [each async for each in segments_of(session, opened)]
             screen.json({"segments": [each.model_dump(mode="json", warnings=False) for each in segments]})
             return
-        ids, transcript = (
-            await _chain(session, opened),
-            Transcript(screen, unfold_tools=tools, unfold_system=system),
-        )
+        ids = await _chain(session, opened)
+        transcript = Transcript(screen, unfold_tools=tools, unfold_system=system)
         number = 0
         async for segment in read_all(ids, opened.get):
             number += 1
@@ -220,10 +214,12 @@ def tail(
         transcript = Transcript(screen, unfold_tools=tools)
 
         def write(placed: Placed) -> None:
+            segment, event = placed
             if as_json:
-                screen.json(_event_json(*placed), indent=None)
+                row = {"session_id": segment.id, **event.model_dump(mode="json", warnings=False)}
+                screen.json(row, indent=None)
             else:
-                transcript.look_on(*placed)
+                transcript.look_on(segment, event)
                 screen.flush()
 
         if not follow_on:
@@ -389,9 +385,9 @@ def import_file(
     Under their own ids: all of them, or, where an id is taken, none.
     """
     where = Where(store, sandbox, DEFAULT_TTL_HOURS if ttl_hours is None else ttl_hours, may_be_new=True)
+    lines = _lines_in(file)
 
     async def work(opened: EventStore) -> None:
-        lines = await asyncio.to_thread(_lines_in, file)
         ids = await (import_chats if form is Format.OPENAI else import_sessions)(lines, opened)
         _say_done({"sessions": ids}, f"Stored {len(ids):,} sessions.", as_json=as_json)
 
@@ -402,7 +398,7 @@ def _lines_in(path: Path) -> list[bytes]:
     try:
         return (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).split(b"\n")
     except OSError as problem:
-        raise InvalidInput("import", f"{path} cannot be read: {problem.strerror}") from None
+        raise typer.BadParameter(f"{path} cannot be read: {problem.strerror}") from None
 
 
 @app.command()
@@ -420,39 +416,31 @@ def delete(
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("there is nobody to ask here: say --yes")
 
-    async def work(opened: EventStore) -> int:
-        ids = [session] if only_this else await _deletable(session, opened)
-        if only_this:
-            await _require(session, opened)
-        what = (
-            f"session {session}" if len(ids) == 1 else f"the conversation of {session}, {len(ids)} segments"
-        )
-        # On standard error, so that the results stay apart.
-        if not yes and not typer.confirm(shown(f"Delete {what}?"), err=True):
-            tell("Nothing was deleted.")
-            return NOT_THERE
+    where = Where(store, sandbox)
+    ids = result_of(where, partial(_to_delete, session, only_this=only_this))
+    what = f"session {session}" if len(ids) == 1 else f"the conversation of {session}, {len(ids)} segments"
+    # Asked between two uses of the store: while one waits, Ctrl-C would not end it.
+    if not yes and not typer.confirm(shown(f"Delete {what}?"), err=True):
+        tell("Nothing was deleted.")
+        raise typer.Exit(NOT_THERE)
+
+    async def work(opened: EventStore) -> None:
         if not only_this:
             await opened.delete_conversation(session)
-        for each in ids:
+        for each in ids:  # some of which may have ids of their own
             await opened.delete(each)
         _say_done({"deleted": ids}, f"Deleted {what}.", as_json=as_json)
-        return 0
 
-    run(Where(store, sandbox), work)
+    run(where, work)
 
 
-async def _deletable(session_id: str, store: EventStore) -> list[str]:
-    """The conversation's segments, as far as they can be made out where one is damaged."""
+async def _to_delete(session_id: str, store: EventStore, *, only_this: bool) -> list[str]:
+    """The segments to be deleted, as far as they can be made out where one is damaged."""
     try:
-        return await _chain(session_id, store)
+        ids = await _chain(session_id, store)
     except UnreadableData:
-        return await store.segment_ids(session_id) or [session_id]
-
-
-async def _require(session_id: str, store: EventStore) -> None:
-    with suppress(UnreadableData):  # what is damaged is there
-        if await store.head(session_id) is None:
-            raise session_not_found(session_id)
+        ids = await store.segment_ids(session_id) or [session_id]
+    return [session_id] if only_this else ids
 
 
 # -- checking -------------------------------------------------------------------------------------
@@ -470,17 +458,16 @@ def doctor(store: StoreUrl = None, sandbox: Sandbox = None, as_json: AsJson = Fa
         found = await check_up(opened)
         screen = Screen()
         if as_json:
-            about = {"store": str(where), "sandbox": sandbox_of(opened)}
+            about = {"store": str(where), "sandbox": _sandbox_of(opened)}
             screen.json(about | found.as_json())
         else:
-            show_checkup(screen, str(where), sandbox_of(opened), found)
+            show_checkup(screen, str(where), _sandbox_of(opened), found)
         return NOT_THERE if found.damaged else 0
 
     run(where, work)
 
 
-def sandbox_of(store: EventStore) -> str:
-    """Whose sessions a store keeps."""
+def _sandbox_of(store: EventStore) -> str:
     return str(store.get_stats().get("sandbox_id", ""))
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 
@@ -14,6 +15,8 @@ from ..exceptions import SessionManagerError, SessionNotFound, StorageError, Unr
 from ..session_storage import named_url
 from ..stores import DEFAULT_TTL_HOURS, EventStore, MemoryStore, SqliteStore, open_store, without_password
 from .screen import leave_pipe, tell
+
+T = TypeVar("T")
 
 NOT_THERE = 1
 """The exit code where something is not there, or damaged, or was not wanted after all."""
@@ -65,8 +68,17 @@ class Where:
 
 def run(where: Where, work: Callable[[EventStore], Awaitable[int | None]]) -> None:
     """Open the store, do the work, and end with its exit code or that of what went wrong."""
+    raise typer.Exit(result_of(where, work) or 0)
+
+
+def result_of(where: Where, work: Callable[[EventStore], Awaitable[T]]) -> T:
+    """Open the store and do the work; what went wrong is told of, and ends the program.
+
+    Raises:
+        typer.Exit: with the exit code that says what kind of thing went wrong.
+    """
     try:
-        code = asyncio.run(_with_store(where, work))
+        result = asyncio.run(_with_store(where, work))
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -76,10 +88,12 @@ def run(where: Where, work: Callable[[EventStore], Awaitable[int | None]]) -> No
     except SessionManagerError as problem:
         tell(f"error: {problem}{_hint(problem, where)}")
         code = exit_code_of(problem)
-    raise typer.Exit(code or 0)
+    else:
+        return result
+    raise typer.Exit(code)
 
 
-async def _with_store(where: Where, work: Callable[[EventStore], Awaitable[int | None]]) -> int | None:
+async def _with_store(where: Where, work: Callable[[EventStore], Awaitable[T]]) -> T:
     async with where.open() as store:
         return await work(store)
 

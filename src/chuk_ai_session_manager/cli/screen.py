@@ -44,10 +44,10 @@ class Screen:
         """How many characters fit a line."""
         return self._console.width
 
-    def line(self, *parts: str | tuple[str, str]) -> None:
-        """Write a line: texts, some with a style."""
+    def line(self, *parts: str | tuple[str, str], fold: bool = True) -> None:
+        """Write a line: texts, some with a style; where it is too long, folded or else cut."""
         pieces = [(part, "") if isinstance(part, str) else part for part in parts]
-        self._print(Text.assemble(*((shown_in_line(text), style) for text, style in pieces)))
+        self._print(Text.assemble(*((shown_in_line(text), style) for text, style in pieces)), fold=fold)
 
     def text(self, text: str, *, style: str = "", indent: int = 2) -> None:
         """Write a text of any number of lines, indented."""
@@ -85,15 +85,15 @@ class Screen:
         """Write what is known, each with its name before it; empty values are left out."""
         known = [(name, shown_in_line(value)) for name, value in facts if value]
         width = max((len(name) for name, _ in known), default=0) + 2
+        if not self.is_terminal:
+            sys.stdout.writelines(f"{name:{width}}{value}\n" for name, value in known)
+            return
+        grid = Table.grid()
+        grid.add_column(width=width, no_wrap=True)
+        grid.add_column(overflow="fold")
         for name, value in known:
-            if self.is_terminal:
-                grid = Table.grid()
-                grid.add_column(width=width, no_wrap=True)
-                grid.add_column(overflow="fold")
-                grid.add_row(Text(name, "bold"), Text(value))
-                self._console.print(grid)
-            else:
-                self._print(Text(f"{name:{width}}{value}"))
+            grid.add_row(Text(name, "bold"), Text(value))
+        self._console.print(grid)
 
     def json(self, value: Any, *, indent: int | None = 2) -> None:
         """Write a value as JSON; for a terminal with escapes, which are harmless."""
@@ -104,9 +104,9 @@ class Screen:
         """Let what was written so far be read."""
         sys.stdout.flush()
 
-    def _print(self, text: Text) -> None:
+    def _print(self, text: Text, *, fold: bool = True) -> None:
         if self.is_terminal:
-            self._console.print(text)
+            self._console.print(text, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
         else:  # as it is: rich would turn tabs into spaces
             sys.stdout.write(f"{text.plain}\n")
 

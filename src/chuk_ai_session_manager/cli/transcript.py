@@ -7,7 +7,7 @@ from datetime import datetime
 from ..models.token_usage import CallUsage
 from ..stores.base import AnyEvent, AnySession
 from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
-from .figures import Figures, begins_turn, billed_text, cost_text, dollars
+from .figures import Figures, begins_turn, billed_text, cost_text
 from .safe_text import cut
 from .screen import Screen
 
@@ -105,7 +105,7 @@ class Transcript:
             return
         kind, details = kind_of(event), [moment(event.timestamp)]
         if event.usage is not None:
-            details += _call_details(event.usage)
+            details += _call_details(event, event.usage)
         elif event.token_usage is not None and event.token_usage.total_tokens:
             details.append(f"{event.token_usage.total_tokens:,} tokens")
         if kind == "summary":
@@ -141,20 +141,17 @@ class Transcript:
         self._screen.text(outcome.result or "", style="dim", indent=4)
 
     def _folded(self, head: str, body: str, *, failed: bool = False) -> None:
-        width = self._screen.width - 1 if self._screen.is_terminal else _FOLDED_WIDTH
-        room = max(10, width - len(head) - 4)
+        most = self._screen.width if self._screen.is_terminal else _FOLDED_WIDTH
         self._screen.line(
-            (f"  {head}  ", "red" if failed else "magenta"), (cut(body, room) if body else "", "dim")
+            (f"  {head}  ", "red" if failed else "magenta"), (cut(body, most), "dim"), fold=False
         )
 
 
-def _call_details(usage: CallUsage) -> list[str]:
+def _call_details(event: AnyEvent, usage: CallUsage) -> list[str]:
     figures = Figures()
-    figures.totals.input_tokens, figures.totals.output_tokens = usage.input_tokens, usage.output_tokens
-    figures.totals.cache_read_tokens = usage.cache_read_tokens
-    cost = "no known price" if usage.cost_usd is None else dollars(usage.cost_usd)
+    figures.count(event)
     about = " (estimated)" if usage.estimated else ""
-    return [usage.model, f"{billed_text(figures.totals)}{about}", cost]
+    return [usage.model, f"{billed_text(figures.totals)}{about}", cost_text(figures)]
 
 
 def moment(time: datetime) -> str:
