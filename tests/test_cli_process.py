@@ -133,7 +133,7 @@ def test_an_outage_has_an_exit_code_of_its_own() -> None:
         run(say, place, "s", ["Hi"])
         assert program("doctor", *at(place)).returncode == 0
         server.stop()
-        commands = (["list"], ["show", "s"], ["doctor"], ["tail", "-f", "s"], ["delete", "s", "--yes"])
+        commands = (["list"], ["doctor"], ["tail", "-f", "s"])
         with ThreadPoolExecutor() as pool:  # each tries for some seconds
             for ended in pool.map(lambda command: program(*command, *at(place)), commands):
                 assert (ended.returncode, ended.stdout) == (3, ""), ended.args

@@ -41,6 +41,7 @@ class Transcript:
         self._turn: Figures | None = None
         self._turns = 0
         self._asked: set[str | None] = set()
+        self._day = ""
 
     def begin(self, first: AnySession, segments: int) -> None:
         """Write what goes before a whole conversation."""
@@ -103,7 +104,7 @@ class Transcript:
         if outcome is not None:
             self._write_outcome(event, outcome)
             return
-        kind, details = kind_of(event), [moment(event.timestamp)]
+        kind, details = kind_of(event), [self._time_of(event)]
         if event.usage is not None:
             details += _call_details(event, event.usage)
         elif event.token_usage is not None and event.token_usage.total_tokens:
@@ -118,6 +119,12 @@ class Transcript:
         for call in calls_in(event):
             self._asked.add(call.call_id)
             self._write_call(call)
+
+    def _time_of(self, event: AnyEvent) -> str:
+        """When it was, with the day where that is another one than before."""
+        day, time = moment(event.timestamp).split()
+        is_same, self._day = day == self._day, day
+        return time if is_same else f"{day} {time}"
 
     def _write_call(self, call: ToolUse) -> None:
         if not self._unfold_tools:
@@ -134,7 +141,7 @@ class Transcript:
             return
         style = "red" if outcome.failed else "magenta"
         self._screen.line(
-            (f"  {mark} {outcome.name}", f"{style} bold"), (f"{took}  {moment(event.timestamp)}", "dim")
+            (f"  {mark} {outcome.name}", f"{style} bold"), (f"{took}  {self._time_of(event)}", "dim")
         )
         if outcome.arguments is not None:
             self._screen.text(outcome.arguments, style="dim", indent=4)
@@ -142,9 +149,8 @@ class Transcript:
 
     def _folded(self, head: str, body: str, *, failed: bool = False) -> None:
         most = self._screen.width if self._screen.is_terminal else _FOLDED_WIDTH
-        self._screen.line(
-            (f"  {head}  ", "red" if failed else "magenta"), (cut(body, most), "dim"), fold=False
-        )
+        style = "red" if failed else "magenta"
+        self._screen.line((f"  {head}  ", style), (cut(body, most), "dim"), fold=False)
 
 
 def _call_details(event: AnyEvent, usage: CallUsage) -> list[str]:
