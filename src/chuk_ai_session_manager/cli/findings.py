@@ -62,7 +62,7 @@ def show_checkup(screen: Screen, where: str, sandbox: str, found: Checkup) -> No
             ("Settings", ", ".join(settings)),
             ("May lose", durability.loss_window),
             *(("Warning", warning) for warning in durability.warnings),
-            ("Schema", str(found.schema)),
+            ("Schema", f"{found.schema}, the newest that this release reads"),
             ("Sessions", f"{found.sessions:,} with {found.events:,} events"),
             ("Damaged", f"{len(found.damaged):,}" if found.damaged else "none"),
         ]
