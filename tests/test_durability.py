@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +13,15 @@ from chuk_ai_session_manager import StorageError
 from chuk_ai_session_manager.stores import MemoryStore, open_store
 from chuk_ai_session_manager.stores.durability import redis_report
 from chuk_ai_session_manager.stores.redis import RedisStore
+
+
+async def test_each_knows_what_it_stands_on(tmp_path: Path, redis_server: RedisServer) -> None:
+    assert await MemoryStore().server_version() is None
+    async with open_store(f"sqlite:///{tmp_path}/sessions.db") as store:
+        assert await store.server_version() == sqlite3.sqlite_version
+    async with open_store(redis_server.url) as store:
+        with redis_server.client() as client:
+            assert await store.server_version() == client.info("server")["redis_version"]
 
 
 async def test_memory_ends_with_its_process() -> None:

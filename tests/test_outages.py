@@ -30,6 +30,7 @@ from servers import HOST, PATIENCE, RedisCluster, RedisSentinel, RedisServer, Tl
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, SessionNotFound, StorageError
 from chuk_ai_session_manager import get_storage_info as storage_info
+from chuk_ai_session_manager.exceptions import UnreadableData
 from chuk_ai_session_manager.stores import EventStore, SqliteStore
 from chuk_ai_session_manager.stores.redis import RedisStore
 
@@ -54,6 +55,8 @@ def refused(*words: str) -> Iterator[None]:
     with pytest.raises(StorageError) as caught:
         yield
     assert not isinstance(caught.value, SessionNotFound)
+    is_unreadable = bool({"damaged", "wrong type"} & set(words))
+    assert not is_unreadable or isinstance(caught.value, UnreadableData)
     for word in words:
         assert word in str(caught.value)
     chain: list[BaseException] = []
@@ -533,6 +536,8 @@ class TestWrongType:
         assert server.command("GET", key) == "somebody else's"
         await SessionManager("other", store=store).user_says("hello")
         assert await messages(store, "other") == ["hello"]
+        assert list(await store.list_sessions()) == ["other", "s"]
+        assert not await store.list_sessions(parent_id="nobody")
 
 
 class TestFull:

@@ -9,7 +9,8 @@
     │   └── InvalidInput           (also ValueError): refused before anything was written
     ├── TokenLimitExceeded
     ├── StorageError
-    │   └── EventConflict          the same event id, with other content
+    │   ├── EventConflict          the same event id, with other content
+    │   └── UnreadableData         damaged, or written by a newer release
     └── ToolProcessingError
 
 No message holds what a user or a model said, a tool's arguments, or a password.
@@ -98,6 +99,13 @@ class StorageError(SessionManagerError):
 
 class EventConflict(StorageError):
     """An event id was stored already, with other content; the stored event was left as it is."""
+
+
+class UnreadableData(StorageError):
+    """What is stored cannot be read: it is damaged, or a newer release wrote it. It was left as it is.
+
+    To try again does not help.
+    """
 
 
 class ToolProcessingError(SessionManagerError):

@@ -140,13 +140,33 @@ async def live_segment(session: AnySession, home: HomeStore) -> AnySession:
 
 async def chain_of(session: AnySession, home: HomeStore) -> list[str]:
     """The ids of the segments up to a session, the first one first."""
+    ids = await whole_chain_of(session, home)
+    return ids[: ids.index(session.id) + 1]
+
+
+async def whole_chain_of(session: AnySession, home: HomeStore) -> list[str]:
+    """The ids of all segments of a session's conversation, the first one first."""
     ids = await home.segment_ids(session.id)
-    ids = ids[: ids.index(session.id) + 1] if session.id in ids else [session.id]
+    ids = ids if session.id in ids else [session.id]
     first = session if ids[0] == session.id else await home.head(ids[0])
     if first is None:
         return ids
     earlier = [segment.id async for segment in segments_before(first, home)]
     return [*reversed(earlier), *ids]
+
+
+async def segments_of(session_id: str, home: HomeStore) -> AsyncIterator[AnySession]:
+    """All segments of a session's conversation, with their events, the first one first.
+
+    Raises:
+        SessionNotFound: there is no such session.
+        UnreadableData: one of them is damaged.
+    """
+    session = await home.head(session_id)
+    if session is None:
+        raise session_not_found(session_id)
+    async for segment in read_all(await whole_chain_of(session, home), home.get):
+        yield segment
 
 
 async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator[AnySession]:

@@ -70,7 +70,7 @@ class SessionStorage:
         Raises:
             StorageError: the environment names none that can be opened; it says why.
         """
-        return open_store(_named_url(), sandbox_id=self.sandbox_id, ttl_hours=self.default_ttl_hours)
+        return open_store(named_url(), sandbox_id=self.sandbox_id, ttl_hours=self.default_ttl_hours)
 
     @cached_property
     def chuk(self) -> ChukSessionManager:
@@ -160,8 +160,12 @@ def _named_redis() -> str | None:
     return os.environ.get("SESSION_REDIS_URL") or os.environ.get("REDIS_URL")
 
 
-def _named_url() -> str:
-    """The URL of the store that the environment names."""
+def named_url() -> str:
+    """The URL of the store that the environment names.
+
+    Raises:
+        StorageError: it names SQLite, and no file.
+    """
     provider = _named_provider()
     if provider == "redis":
         return _named_redis() or "redis://localhost:6379/0"

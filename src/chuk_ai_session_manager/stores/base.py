@@ -235,6 +235,14 @@ class EventStore(ABC):
         """
         return DurabilityReport(type(self).__name__, "unknown: this store does not say")
 
+    async def server_version(self) -> str | None:
+        """The version of the database behind the store; `None` where there is none.
+
+        Raises:
+            StorageError: the store could not say.
+        """
+        return None
+
     @abstractmethod
     def get_stats(self) -> dict[str, Any]:
         """The store in figures that are at hand without asking a server; no addresses or passwords."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from ..exceptions import InvalidInput, StorageError
+from ..exceptions import InvalidInput, UnreadableData
 from ..models import Session, SessionEvent, SessionMetadata, SessionRun, TokenUsage
 from ..models.record import Record
 from ..models.session_totals import EventIndex, SessionTotals
@@ -139,9 +139,9 @@ def user_id_in(metadata: str) -> str | None:
     return user_id if isinstance(user_id, str) else None
 
 
-def damaged_header(session_id: str) -> StorageError:
+def damaged_header(session_id: str) -> UnreadableData:
     """What is said of a header that is none."""
-    return StorageError(f"Session {session_id} is damaged: its header is no valid record")
+    return UnreadableData(f"Session {session_id} is damaged: its header is no valid record")
 
 
 def header_value(name: str, text: str) -> Any:
@@ -324,7 +324,7 @@ async def decode_events(session_id: str, bodies: Sequence[str]) -> list[AnyEvent
     """Events from their JSON; many of them off the event loop.
 
     Raises:
-        StorageError: what is stored is no such JSON; it says of which session.
+        UnreadableData: what is stored is no such JSON; it says of which session.
     """
     if sum(map(len, bodies)) > _MOST_DECODED_AT_ONCE:
         return await asyncio.to_thread(_decoded, session_id, bodies)
@@ -340,7 +340,7 @@ def _decoded(session_id: str, bodies: Sequence[str]) -> list[AnyEvent]:
     except ValidationError as problem:
         at = problem.errors(include_input=False, include_url=False)[0]["loc"][:1]
         near = len(events) + int(at[0]) if at else len(events)
-        raise StorageError(
+        raise UnreadableData(
             f"Session {session_id} is damaged: its event {near} is no valid record"
         ) from problem
     return events
@@ -353,7 +353,7 @@ async def decode_session(stored: StoredSession) -> AnySession:
     """The session that is written there, holding the events from `start` on.
 
     Raises:
-        StorageError: what is stored is no such JSON.
+        UnreadableData: what is stored is no such JSON.
     """
     events = await decode_events(stored.id, stored.bodies)
     try:

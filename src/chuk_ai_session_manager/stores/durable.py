@@ -15,6 +15,7 @@ from ..exceptions import (
     InvalidInput,
     SessionAlreadyExists,
     StorageError,
+    UnreadableData,
     session_not_found,
 )
 from ..models.session_totals import SessionTotals
@@ -455,9 +456,9 @@ def _is_stored_text(text: str | None) -> bool:
     return text is None or json_misfit(text) is None
 
 
-def newer_schema(where: str, version: int) -> StorageError:
+def newer_schema(where: str, version: int) -> UnreadableData:
     """What a store says of data that a later release wrote."""
-    return StorageError(
+    return UnreadableData(
         f"{where} was written by a newer release (schema {version}, this one reads up to {SCHEMA}): upgrade"
     )
 

@@ -19,7 +19,7 @@ from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
-from ..exceptions import EventConflict, StorageError, session_not_found
+from ..exceptions import EventConflict, StorageError, UnreadableData, session_not_found
 from ..models import Session
 from ..models.session import enter_with_parent, next_segment_id
 from ..validation import check_at_least
@@ -176,7 +176,8 @@ class RedisStore(DurableStore):
         try:
             return await answer
         except StorageError as problem:
-            raise StorageError(f"Session {session_id} is not to be reached. {problem}") from problem.__cause__
+            named = f"Session {session_id} is not to be reached. {problem}"
+            raise type(problem)(named) from problem.__cause__
 
     def _remember(self, session_id: str, place: str) -> None:
         if len(self._places) >= _PLACES_KEPT:
@@ -201,7 +202,9 @@ class RedisStore(DurableStore):
             if answer is None:
                 return None
             if _text(answer[0]) == "damaged":
-                raise StorageError(f"Session {session_id} is damaged: its event {int(answer[1])} is missing")
+                raise UnreadableData(
+                    f"Session {session_id} is damaged: its event {int(answer[1])} is missing"
+                )
             stored = _stored(session_id, answer[1])
             if version not in {None, (stored.born, stored.rewrites)}:  # rewritten between two replies
                 bodies, at, version = [], start, None
@@ -211,7 +214,7 @@ class RedisStore(DurableStore):
                 bodies += [_text(chunk) for chunk in answer[2]]
             except UnicodeDecodeError:
                 damage = f"Session {session_id} is damaged: an event of it is no text"
-                raise StorageError(damage) from None  # the cause quotes it
+                raise UnreadableData(damage) from None  # the cause quotes it
             at = int(answer[3])
             if start is None or at >= stored.count:
                 stored.start = stored.count if start is None else min(start, stored.count)
@@ -364,6 +367,11 @@ class RedisStore(DurableStore):
                 settings[name] = next((_text(value) for value in pairs.values()), None)
         return redis_report(settings | {"replicas": str(replicas)})
 
+    async def server_version(self) -> str | None:
+        """The server's version; in a Cluster, that of one node."""
+        told = await self._link.call(("INFO", "server"))
+        return told.get("redis_version") if isinstance(told, dict) else None
+
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first."""
         place = await self._place_of(session_id) if is_session_id(session_id) else None
@@ -468,7 +476,7 @@ class RedisStore(DurableStore):
 
     async def _segments(self, place: str) -> list[str]:
         """The ids of all sessions that a conversation may have, by how many were ever made in it."""
-        made = int(await self._link.call(("HGET", self._key(place), "segments")) or 0)
+        made = int(await self._named(place, self._link.call(("HGET", self._key(place), "segments"))) or 0)
         ids = [place]
         while len(ids) < made:
             ids.append(next_segment_id(ids[-1]))
@@ -603,7 +611,7 @@ class RedisStore(DurableStore):
             row
             for row in rows
             if row[1] in answers
-            and (parent_id is None or json.loads(answers[row[1]][2]) == parent_id)
+            and (parent_id is None or _text(answers[row[1]][2]) == dump(parent_id))
             and (user_id is None or user_id_in(_text(answers[row[1]][1])) == user_id)
         ]
 

@@ -35,7 +35,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..exceptions import StorageError
+from ..exceptions import StorageError, UnreadableData
 from .durable import Outcome, decided
 
 Client: TypeAlias = "Redis | RedisCluster"
@@ -358,7 +358,7 @@ def explained(problem: BaseException) -> StorageError:  # noqa: PLR0911  (one fo
     if isinstance(problem, OutOfMemoryError) or "OOM" in text:
         return StorageError("Redis is full (maxmemory): nothing was stored; free memory or raise the limit")
     if "WRONGTYPE" in text:
-        return StorageError(
+        return UnreadableData(
             "Redis holds something else under the session's key (wrong type); it was left as it is"
         )
     if isinstance(problem, ResponseError) and not _may_pass(problem):

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import EventConflict, StorageError, session_not_found
+from ..exceptions import EventConflict, StorageError, UnreadableData, session_not_found
 from ..validation import check_at_least
 from .base import (
     DEFAULT_SANDBOX_ID,
@@ -170,6 +170,10 @@ class SqliteStore(DurableStore):
         synced = settings["synchronous"] in {"2", "3"}
         lossy = "when the machine fails, the last commits (synchronous is below FULL)"
         return DurabilityReport("sqlite", "none" if synced else lossy, [], settings)
+
+    async def server_version(self) -> str:
+        """The version of SQLite."""
+        return sqlite3.sqlite_version
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first."""
@@ -386,10 +390,10 @@ def _read(sandbox: str, session_id: str, start: int | None, db: sqlite3.Connecti
         chunks = [",".join(bodies[at : at + CHUNK]) for at in range(0, len(bodies), CHUNK)]
     except (UnicodeDecodeError, TypeError):
         # Without the cause, which quotes it.
-        raise StorageError(f"Session {session_id} is damaged: an event of it is no text") from None
+        raise UnreadableData(f"Session {session_id} is damaged: an event of it is no text") from None
     if len(bodies) != row.count - start:
         missing = row.count - start - len(bodies)
-        raise StorageError(f"Session {session_id} is damaged: {missing} events are missing")
+        raise UnreadableData(f"Session {session_id} is damaged: {missing} events are missing")
     header, counters = row.read_header(), row.read_counters()
     return StoredSession(
         session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks

@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any, TypeVar, cast
 from weakref import WeakSet, finalize
 
-from ..exceptions import SessionManagerError, StorageError
+from ..exceptions import SessionManagerError, StorageError, UnreadableData
 from .durable import Outcome
 
 T = TypeVar("T")
@@ -205,7 +205,8 @@ def _explained(problem: BaseException, name: str) -> BaseException:
     code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
     # Not the error's own text, which may quote what is stored.
     advice = _ADVICE.get(code, getattr(problem, "sqlite_errorname", type(problem).__name__))
-    error = StorageError(f"SQLite could not use {name}: {advice}")
+    is_spoiled = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    error = (UnreadableData if is_spoiled else StorageError)(f"SQLite could not use {name}: {advice}")
     error.__cause__ = problem
     return error
 

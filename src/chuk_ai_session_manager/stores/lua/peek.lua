@@ -1,5 +1,9 @@
 -- Whether a session is there, and whose it is.
 -- KEYS[1] where the conversation lives, or points to where it does   ARGV session id
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then
+  return {'here', '', ''}  -- whoever reads it is told what is wrong; the others are still listed
+end
 local n = redis.call('HGET', KEYS[1], 's:' .. ARGV[1])
 if not n then
   return {'not here', redis.call('HGET', KEYS[1], 'in') or ''}

@@ -1,0 +1,98 @@
+"""What an event says, as text: the same for the terminal and for reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ..messages import calls_of
+from ..models import EventSource, EventType
+from ..models.session_event import content_of
+from ..stores.base import AnyEvent
+from ..summaries import summary_text
+
+_SPEAKERS = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SYSTEM: "system"}
+# Blocks of a message's content that are shown as the calls that they are.
+_CALL_BLOCKS = {"tool_use"}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool call, or what came of one."""
+
+    name: str
+    arguments: str | None = None
+    """As JSON; `None` where they are not known, or were shown with the call."""
+    call_id: str | None = None
+    result: str | None = None
+    failed: bool = False
+    seconds: float | None = None
+
+
+def kind_of(event: AnyEvent) -> str:
+    """Who speaks, or what kind of thing an event is."""
+    if event.type == EventType.MESSAGE:
+        return _SPEAKERS[EventSource(event.source)]
+    return "tool" if event.type == EventType.TOOL_CALL else EventType(event.type).value
+
+
+def text_in(event: AnyEvent) -> str:
+    """What an event says, without the tool calls in it."""
+    if event.type == EventType.TOOL_CALL:
+        return ""
+    if event.type == EventType.SUMMARY:
+        return summary_text(event.message)
+    content = content_of(event.message)
+    if isinstance(content, list):
+        return "\n".join(filter(None, map(_part_text, content)))
+    return "" if content is None else content if isinstance(content, str) else pretty(content)
+
+
+def _part_text(part: Any) -> str:
+    if not isinstance(part, dict):
+        return str(part)
+    text, kind = part.get("text"), part.get("type", "part")
+    return text if isinstance(text, str) else "" if kind in _CALL_BLOCKS else f"[{kind}]"
+
+
+def calls_in(event: AnyEvent) -> list[ToolUse]:
+    """The tool calls that a message asks for."""
+    found = []
+    for call in calls_of(event.message) if event.type == EventType.MESSAGE else []:
+        function = call.get("function") or call.get(str(call.get("type"))) or {}
+        arguments = function.get("arguments", function.get("input"))
+        found.append(ToolUse(str(function.get("name")), pretty(_decoded(arguments)), call.get("id")))
+    return found
+
+
+def outcome_in(event: AnyEvent, asked: Collection[str | None]) -> ToolUse | None:
+    """What came of a tool call, if that is what an event records; `asked` are the ids of the calls shown."""
+    if event.type != EventType.TOOL_CALL:
+        return None
+    message = event.message if isinstance(event.message, dict) else {"result": event.message}
+    call_id, seconds = event.metadata.get("tool_call_id"), event.metadata.get("duration")
+    error, arguments = message.get("error"), None if call_id in asked else message.get("arguments")
+    return ToolUse(
+        str(message.get("tool", "unknown")),
+        None if arguments is None else pretty(arguments),
+        call_id,
+        pretty(_decoded(message.get("result") if error is None else error)),
+        failed=error is not None or message.get("success") is False,
+        seconds=seconds if isinstance(seconds, int | float) else None,
+    )
+
+
+def pretty(value: Any) -> str:
+    """A value as people read it: a text itself, anything else as indented JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
+
+
+def _decoded(text: Any) -> Any:
+    """What a text holds as JSON, if it is an object or a list; else the text."""
+    try:
+        value = json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, dict | list) or not isinstance(text, str) else text

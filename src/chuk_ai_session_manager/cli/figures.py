@@ -1,0 +1,124 @@
+"""Conversations in figures: by turn, by model, and altogether."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..models import EventSource, EventType
+from ..models.session_totals import SessionTotals
+from ..models.token_usage import usd
+from ..stores.base import AnyEvent, AnySession
+
+
+@dataclass(slots=True)
+class Figures:
+    """What events come to."""
+
+    totals: SessionTotals = field(default_factory=SessionTotals)
+    tokens: int = 0
+    """Content tokens."""
+    cost: float = 0.0
+    """USD."""
+
+    def count(self, event: AnyEvent) -> None:
+        """Add one event."""
+        self.totals.count(event)
+        if event.token_usage is not None:
+            self.tokens += event.token_usage.total_tokens
+            self.cost += event.token_usage.estimated_cost_usd or 0.0
+
+    def add(self, other: Figures) -> None:
+        """Add what other events come to."""
+        self.totals += other.totals
+        self.tokens += other.tokens
+        self.cost += other.cost
+
+    @property
+    def billed(self) -> int:
+        """All tokens that the model calls were billed for."""
+        return self.totals.input_tokens + self.totals.output_tokens
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures by name."""
+        return {
+            "content_tokens": self.tokens,
+            "cost_usd": usd(self.cost),
+            "usage_source": self.totals.usage_source,
+            **self.totals.as_dict(),
+        }
+
+
+@dataclass(slots=True)
+class Turn:
+    """What the user said, and all that came of it."""
+
+    number: int
+    segment: int
+    """The number of the segment that it begins in; the first is 1."""
+    events: list[AnyEvent] = field(default_factory=list)
+    figures: Figures = field(default_factory=Figures)
+
+
+def begins_turn(event: AnyEvent) -> bool:
+    """Whether an event is something that the user said."""
+    return event.type == EventType.MESSAGE and event.source == EventSource.USER
+
+
+def turns_of(segments: Iterable[AnySession]) -> list[Turn]:
+    """A conversation's turns. What comes before the user says anything belongs to the first one."""
+    turns: list[Turn] = []
+    for number, segment in enumerate(segments, 1):
+        for event in segment.events:
+            if not turns or (begins_turn(event) and any(map(begins_turn, turns[-1].events))):
+                turns.append(Turn(len(turns) + 1, number))
+            turns[-1].events.append(event)
+            turns[-1].figures.count(event)
+    return turns
+
+
+@dataclass(slots=True)
+class Tally:
+    """A conversation's figures, altogether and by model."""
+
+    all: Figures = field(default_factory=Figures)
+    by_model: dict[str, Figures] = field(default_factory=dict)
+
+    def count(self, event: AnyEvent) -> None:
+        """Add one event: to its model, too, if a model call made it or somebody priced it."""
+        self.all.count(event)
+        billed = event.usage or event.token_usage
+        if event.usage is not None or (event.token_usage and event.token_usage.estimated_cost_usd):
+            self.by_model.setdefault(billed.model if billed else "", Figures()).count(event)
+
+    def models(self) -> list[tuple[str, Figures]]:
+        """The models, the dearest first."""
+        rows = self.by_model.items()
+        return sorted(rows, key=lambda row: (-row[1].cost, -row[1].billed, row[0]))
+
+
+# USD.
+_SMALL, _BIG = 0.001, 100
+
+
+def dollars(amount: float) -> str:
+    """Money as people read it: a small sum more exactly than a big one."""
+    digits = 6 if 0 < amount < _SMALL else 4 if amount < _BIG else 2
+    return f"${amount:,.{digits}f}"
+
+
+def billed_text(totals: SessionTotals) -> str:
+    """What model calls were billed for, in words."""
+    cached = f" ({totals.cache_read_tokens:,} cached)" if totals.cache_read_tokens else ""
+    return f"{totals.input_tokens:,} in{cached}, {totals.output_tokens:,} out"
+
+
+def cost_text(figures: Figures) -> str:
+    """What it cost, in words, and how many calls have no known price."""
+    unpriced = figures.totals.unpriced_calls
+    if not unpriced:
+        return dollars(figures.cost)
+    if unpriced == figures.totals.llm_calls and not figures.cost:
+        return "no known price"
+    return f"{dollars(figures.cost)} and {unpriced:,} call{'s' * (unpriced > 1)} without a known price"

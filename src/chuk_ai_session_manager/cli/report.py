@@ -1,0 +1,146 @@
+"""A conversation as one HTML page that needs nothing else: no network, no scripts, no fonts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from ..about import get_version
+from ..models.record import utc_now
+from ..stores.base import AnyEvent, AnySession
+from . import charts
+from .charts import chart_of, short, spans_of
+from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
+from .figures import Figures, Tally, Turn, begins_turn, billed_text, cost_text, dollars, turns_of
+from .safe_text import shown
+from .transcript import moment
+
+# Characters of one text, and, where there are many, of all together: a page has to load.
+_MOST_OF_A_TEXT, _LEAST_OF_A_TEXT, _MOST_OF_ALL = 20_000, 600, 4_000_000
+# Events that are open at the start; of more, only the last part is.
+_MOST_OPEN = 300
+
+
+@dataclass(slots=True)
+class Item:
+    """An event on the page."""
+
+    event: AnyEvent
+    turn: Turn
+    begins_turn: bool
+    kind: str
+    text: str
+    calls: list[ToolUse]
+    outcome: ToolUse | None
+
+
+@dataclass(slots=True)
+class Section:
+    """A part of the timeline: a segment, or some of the turns of a long one."""
+
+    segment: AnySession
+    number: int
+    goes_on: bool
+    """Whether it is not the segment's first part."""
+    items: list[Item] = field(default_factory=list)
+
+    @property
+    def turns(self) -> str:
+        """Which turns are in it, in words."""
+        first, last = self.items[0].turn.number, self.items[-1].turn.number
+        return f"turn {first}" if first == last else f"turns {first} to {last}"
+
+
+def report_of(segments: Sequence[AnySession]) -> str:
+    """The page of a whole conversation, its segments in order."""
+    turns, tally = turns_of(segments), Tally()
+    for turn in turns:
+        for event in turn.events:
+            tally.count(event)
+    events = sum(len(segment.events) for segment in segments)
+    room = max(_LEAST_OF_A_TEXT, min(_MOST_OF_A_TEXT, _MOST_OF_ALL // max(events, 1)))
+    spans = spans_of(turns)
+    properties = segments[-1].metadata.properties
+    return _template().render(
+        charts=charts,
+        clip=lambda text: _clipped(text, room),
+        first=segments[0],
+        user=properties.get("user_id"),
+        system_prompt=properties.get("system_prompt"),
+        segments=segments,
+        sections=list(_sections(segments, turns)),
+        is_long=events > _MOST_OPEN,
+        last_update=max(segment.last_update_time for segment in segments),
+        turns=turns,
+        spans=spans,
+        tally=tally,
+        token_chart=chart_of(spans, _token_parts, _billed_tooltip, short),
+        cost_chart=chart_of(spans, lambda of: [("cost", of.cost)], cost_text, lambda cost: f"${cost:.4g}"),
+        made_at=utc_now(),
+        version=get_version(),
+    )
+
+
+def _sections(segments: Sequence[AnySession], turns: Sequence[Turn]) -> Iterator[Section]:
+    turn_of = {event.id: turn for turn in turns for event in turn.events}
+    asked: set[str | None] = set()
+    for number, segment in enumerate(segments, 1):
+        section = Section(segment, number, goes_on=False)
+        for event in segment.events:
+            if len(section.items) >= _MOST_OPEN and begins_turn(event):
+                yield section
+                section = Section(segment, number, goes_on=True)
+            item = _item(event, turn_of[event.id], asked)
+            asked |= {call.call_id for call in item.calls}
+            section.items.append(item)
+        if section.items:
+            yield section
+
+
+def _item(event: AnyEvent, turn: Turn, asked: Collection[str | None]) -> Item:
+    is_first, outcome = event is turn.events[0], outcome_in(event, asked)
+    return Item(event, turn, is_first, kind_of(event), text_in(event), calls_in(event), outcome)
+
+
+def _token_parts(figures: Figures) -> list[tuple[str, float]]:
+    totals = figures.totals
+    return [
+        ("output", totals.output_tokens),
+        ("input", totals.input_tokens - totals.cache_read_tokens),
+        ("cached", totals.cache_read_tokens),
+    ]
+
+
+def _billed_tooltip(figures: Figures) -> str:
+    return billed_text(figures.totals)
+
+
+def _clipped(text: str | None, room: int) -> str:
+    text = text or ""
+    if len(text) <= room:
+        return text
+    return f"{text[:room]}\n[… {len(text) - room:,} characters more]"
+
+
+def _harmless(value: Any) -> Any:
+    """What turns text around or hides it is shown, not done; the page's own markup is left alone."""
+    return shown(value) if type(value) is str else value
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_harmless,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Any] = {"moment": moment, "dollars": dollars, "billed": billed_text, "cost": cost_text}
+    environment.filters |= filters
+    return environment.get_template("report.html")

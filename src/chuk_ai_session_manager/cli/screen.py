@@ -1,0 +1,130 @@
+"""Where a command's results go: a terminal, in colours and columns; or a pipe, plain."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from .safe_text import shown, shown_in_line
+
+# Of what is not a terminal nobody knows how wide it is: lines are left whole there.
+_NO_WIDTH = 100_000
+
+NUMBER = ">"
+"""Before a column's heading: its values stand at the right."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Who reads has left: that is for the command to know, which ends."""
+        raise  # noqa: PLE0704  (rich calls this from where it caught the error)
+
+
+class Screen:
+    """The standard output. What it is given is made harmless here; markup means nothing in it."""
+
+    def __init__(self) -> None:
+        self._console = _Console(markup=False, emoji=False, highlight=False)
+        self.is_terminal = self._console.is_terminal
+        if not self.is_terminal:
+            self._console = _Console(markup=False, emoji=False, highlight=False, width=_NO_WIDTH)
+
+    @property
+    def width(self) -> int:
+        """How many characters fit a line."""
+        return self._console.width
+
+    def line(self, *parts: str | tuple[str, str], fold: bool = True) -> None:
+        """Write a line: texts, some with a style; where it is too long, folded or else cut."""
+        pieces = [(part, "") if isinstance(part, str) else part for part in parts]
+        self._print(Text.assemble(*((shown_in_line(text), style) for text, style in pieces)), fold=fold)
+
+    def text(self, text: str, *, style: str = "", indent: int = 2) -> None:
+        """Write a text of any number of lines, indented."""
+        if self.is_terminal:
+            self._console.print(Padding(Text(shown(text).expandtabs(4), style), (0, 0, 0, indent)))
+        else:
+            self._print(Text("\n".join(" " * indent + line for line in shown(text).split("\n"))))
+
+    def rows(self, rows: Iterable[Sequence[str]]) -> None:
+        """Write rows for programs: tabs between values, no headings."""
+        for row in rows:
+            sys.stdout.write("\t".join(map(shown_in_line, row)) + "\n")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Write rows in columns under their headings."""
+        texts = [[shown_in_line(cell) for cell in row] for row in rows]
+        # What a row is about stays in one piece, to be copied, as long as the others have half of the line.
+        longest = max((cell_len(row[0]) for row in texts), default=0)
+        box = SIMPLE_HEAD if self.is_terminal else None
+        table = Table(box=box, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        for at, heading in enumerate(columns):
+            is_number = heading.startswith(NUMBER)
+            table.add_column(
+                heading.removeprefix(NUMBER),
+                justify="right" if is_number else "left",
+                no_wrap=is_number,
+                overflow="fold",
+                min_width=None if at else min(longest, self.width // 2),
+            )
+        for row in texts:
+            table.add_row(*map(Text, row))
+        self._console.print(table)
+
+    def facts(self, facts: Iterable[tuple[str, str]]) -> None:
+        """Write what is known, each with its name before it; empty values are left out."""
+        known = [(name, shown_in_line(value)) for name, value in facts if value]
+        width = max((len(name) for name, _ in known), default=0) + 2
+        if not self.is_terminal:
+            sys.stdout.writelines(f"{name:{width}}{value}\n" for name, value in known)
+            return
+        grid = Table.grid()
+        grid.add_column(width=width, no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in known:
+            grid.add_row(Text(name, "bold"), Text(value))
+        self._console.print(grid)
+
+    def json(self, value: Any, *, indent: int | None = 2) -> None:
+        """Write a value as JSON; for a terminal with escapes, which are harmless."""
+        sys.stdout.write(json.dumps(value, ensure_ascii=self.is_terminal, indent=indent) + "\n")
+        sys.stdout.flush()
+
+    def flush(self) -> None:
+        """Let what was written so far be read."""
+        sys.stdout.flush()
+
+    def _print(self, text: Text, *, fold: bool = True) -> None:
+        if self.is_terminal:
+            self._console.print(text, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
+        else:  # as it is: rich would turn tabs into spaces
+            sys.stdout.write(f"{text.plain}\n")
+
+
+def bar(share: float, width: int) -> str:
+    """A bar as long as a share of its width, to an eighth of a character."""
+    eighths = round(max(0.0, min(1.0, share)) * width * 8)
+    if share > 0:
+        eighths = max(1, eighths)
+    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")
+
+
+def tell(text: str) -> None:
+    """Say something that is no result, on standard error."""
+    sys.stderr.write(f"{shown(text)}\n")
+    sys.stderr.flush()
+
+
+def leave_pipe() -> None:
+    """Write nothing more to a pipe that nobody reads, at the end of the process either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

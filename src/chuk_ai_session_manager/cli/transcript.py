@@ -1,0 +1,165 @@
+"""A conversation as people read it in a terminal."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ..models.token_usage import CallUsage
+from ..stores.base import AnyEvent, AnySession
+from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
+from .figures import Figures, begins_turn, billed_text, cost_text
+from .safe_text import cut
+from .screen import Screen
+
+_STYLES = {
+    "user": "bold cyan",
+    "assistant": "bold green",
+    "system": "bold yellow",
+    "tool": "magenta",
+    "summary": "bold blue",
+}
+# So much of a folded tool call's arguments and result is shown, in a pipe.
+_FOLDED_WIDTH = 100
+# Characters of a folded system prompt: those of agents fill screens.
+_PROMPT_SHOWN = 500
+
+
+class Transcript:
+    """Writes a conversation, event by event.
+
+    Args:
+        screen: where to.
+        unfold_tools: whether tool calls are shown in full, not each in a line.
+        unfold_system: whether a long system prompt is shown in full.
+    """
+
+    def __init__(self, screen: Screen, *, unfold_tools: bool, unfold_system: bool = False) -> None:
+        self._screen = screen
+        self._unfold_system = unfold_system
+        self._unfold_tools = unfold_tools
+        self._segment_id: str | None = None
+        self._turn: Figures | None = None
+        self._turns = 0
+        self._asked: set[str | None] = set()
+        self._day = ""
+
+    def begin(self, first: AnySession, segments: int) -> None:
+        """Write what goes before a whole conversation."""
+        properties = first.metadata.properties
+        self._screen.facts(
+            [
+                ("Conversation", first.id),
+                ("User", str(properties.get("user_id") or "")),
+                ("Created", moment(first.metadata.created_at)),
+                ("Segments", str(segments) if segments > 1 else ""),
+            ]
+        )
+        prompt = properties.get("system_prompt")
+        if isinstance(prompt, str) and prompt:
+            self._screen.line()
+            self._screen.line(("system prompt", "bold yellow"))
+            begun = prompt if self._unfold_system else prompt[:_PROMPT_SHOWN]
+            self._screen.text(begun, style="dim")
+            if begun != prompt:
+                rest = len(prompt) - len(begun)
+                self._screen.line((f"  … and {rest:,} characters more: --system shows all", "dim italic"))
+
+    def segment(self, number: int, segments: int, segment: AnySession) -> None:
+        """Write where a segment begins, if there are several."""
+        if segments > 1:
+            self._screen.line()
+            self._screen.line((f"━━ segment {number} of {segments} ━━ ", "bold blue"), (segment.id, "blue"))
+
+    def event(self, event: AnyEvent) -> None:
+        """Write an event, and before it what the turn came to that it ends."""
+        if begins_turn(event):
+            self.end_turn()
+            self._turn = Figures()
+        if self._turn is not None:
+            self._turn.count(event)
+        self._write(event)
+
+    def look_on(self, segment: AnySession, event: AnyEvent) -> None:
+        """Write an event by itself, saying which segment it is in if that is another one than before."""
+        if self._segment_id not in {None, segment.id}:
+            self._screen.line()
+            self._screen.line(("━━ segment ━━ ", "bold blue"), (segment.id, "blue"))
+        self._segment_id = segment.id
+        self._write(event)
+
+    def end_turn(self) -> None:
+        """Write what a turn came to, if a model was called in it."""
+        if self._turn is None:
+            return
+        self._turns += 1
+        totals = self._turn.totals
+        if totals.llm_calls:
+            calls = f"{totals.llm_calls} model call{'s' * (totals.llm_calls > 1)}"
+            about = f"{calls}, {billed_text(totals)}, {cost_text(self._turn)}"
+            self._screen.line()
+            self._screen.line((f"── turn {self._turns}: {about}", "dim"))
+
+    def _write(self, event: AnyEvent) -> None:
+        outcome = outcome_in(event, self._asked)
+        if outcome is not None:
+            self._write_outcome(event, outcome)
+            return
+        kind, details = kind_of(event), [self._time_of(event)]
+        if event.usage is not None:
+            details += _call_details(event, event.usage)
+        elif event.token_usage is not None and event.token_usage.total_tokens:
+            details.append(f"{event.token_usage.total_tokens:,} tokens")
+        if kind == "summary":
+            details.append(f"made by {event.metadata.get('made_by', 'somebody')}, of all before")
+        self._screen.line()
+        self._screen.line((kind, _STYLES.get(kind, "bold")), ("  " + "  ".join(details), "dim"))
+        text = text_in(event)
+        if text:
+            self._screen.text(text, style="italic" if kind == "summary" else "")
+        for call in calls_in(event):
+            self._asked.add(call.call_id)
+            self._write_call(call)
+
+    def _time_of(self, event: AnyEvent) -> str:
+        """When it was, with the day where that is another one than before."""
+        day, time = moment(event.timestamp).split()
+        is_same, self._day = day == self._day, day
+        return time if is_same else f"{day} {time}"
+
+    def _write_call(self, call: ToolUse) -> None:
+        if not self._unfold_tools:
+            self._folded(f"→ {call.name}", call.arguments or "")
+            return
+        self._screen.line(("  → ", "magenta"), (call.name, "magenta bold"))
+        self._screen.text(call.arguments or "", style="dim", indent=4)
+
+    def _write_outcome(self, event: AnyEvent, outcome: ToolUse) -> None:
+        took = "" if outcome.seconds is None else f" in {outcome.seconds:.2f} s"
+        mark = "✗" if outcome.failed else "←"
+        if not self._unfold_tools:
+            self._folded(f"{mark} {outcome.name}{took}", outcome.result or "", failed=outcome.failed)
+            return
+        style = "red" if outcome.failed else "magenta"
+        self._screen.line(
+            (f"  {mark} {outcome.name}", f"{style} bold"), (f"{took}  {self._time_of(event)}", "dim")
+        )
+        if outcome.arguments is not None:
+            self._screen.text(outcome.arguments, style="dim", indent=4)
+        self._screen.text(outcome.result or "", style="dim", indent=4)
+
+    def _folded(self, head: str, body: str, *, failed: bool = False) -> None:
+        most = self._screen.width if self._screen.is_terminal else _FOLDED_WIDTH
+        style = "red" if failed else "magenta"
+        self._screen.line((f"  {head}  ", style), (cut(body, most), "dim"), fold=False)
+
+
+def _call_details(event: AnyEvent, usage: CallUsage) -> list[str]:
+    figures = Figures()
+    figures.count(event)
+    about = " (estimated)" if usage.estimated else ""
+    return [usage.model, f"{billed_text(figures.totals)}{about}", cost_text(figures)]
+
+
+def moment(time: datetime) -> str:
+    """A time as the clock here shows it."""
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,236 @@
+"""Conversations out of a store and into another one: lossless, or as chats in OpenAI's format.
+
+Both forms are JSONL. A lossless line is a session with all that is stored of it; a chat's is a whole
+conversation: `{"id": ..., "model": ..., "messages": [...]}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from pydantic import ValidationError
+
+from .exceptions import InvalidInput, SessionAlreadyExists, StorageError
+from .messages import ChatMessage, check_chat_messages, full_messages
+from .models import Session
+from .segments import read_all, segments_of
+from .session_manager import SessionManager
+from .stores import EventStore
+from .stores.base import AnySession
+from .stores.codec import counters_of, dump, encode_events, encode_header, join_header, summary_in
+from .validation import check_name, check_session_id
+
+SCHEMA = 1
+"""The version of the lossless lines; a newer one is refused."""
+
+_OPERATION = "import"
+
+
+# -- lossless -------------------------------------------------------------------------------------
+
+
+async def export_conversation(session_id: str, store: EventStore) -> AsyncIterator[str]:
+    """A conversation's segments, the first one first, each as a line of JSON with all that is stored of it.
+
+    Args:
+        session_id: any of its segments.
+        store: where it is.
+
+    Raises:
+        SessionNotFound: there is no such session.
+        UnreadableData: one of the segments is damaged.
+        InvalidInput: something in a session is not JSON, which only a store in memory keeps.
+    """
+    async for segment in segments_of(session_id, store):
+        yield await asyncio.to_thread(_line_of, segment)
+
+
+def _line_of(session: AnySession) -> str:
+    events = ",".join(event.body for event in encode_events(session.events))
+    # As it is stored: without the noise of adding floats, which differs from reader to reader.
+    summary = summary_in(counters_of(session.totals, session.token_summary, None))
+    fields = encode_header(session) | {
+        "token_summary": summary.model_dump_json(),
+        "events": f"[{events}]",
+    }
+    return f'{{"schema":{SCHEMA},"session":{join_header({"id": dump(session.id)} | fields)}}}'
+
+
+async def import_sessions(lines: Iterable[str | bytes], store: EventStore) -> list[str]:
+    """Store sessions that were exported, under their own ids: equal to what they were.
+
+    Returns:
+        Their ids, in the order that they were stored in: that of the lines, but a parent first.
+
+    Raises:
+        InvalidInput: a line is no exported session, or one is there twice; it says which.
+        SessionAlreadyExists: one of the ids is taken.
+        StorageError: the store could not do it. As in all these cases, nothing of it stays stored.
+    """
+    sessions = await asyncio.to_thread(_sessions_in, lines)
+    await _refuse_taken([session.id for session in sessions], store)
+
+    async def create(session: AnySession) -> str:
+        await store.create(session)
+        return session.id
+
+    return await _all_or_none(sessions, create, store.delete)
+
+
+def _sessions_in(lines: Iterable[str | bytes]) -> list[AnySession]:
+    sessions: dict[str, AnySession] = {}
+    for place, record in _records_in(lines):
+        session = _session_in(place, record)
+        if session.id in sessions:
+            raise InvalidInput(_OPERATION, f"{place}: session {session.id} is there twice")
+        sessions[session.id] = session
+    return _parents_first(sessions)
+
+
+def _session_in(place: str, record: dict[str, Any]) -> AnySession:
+    if "session" not in record and "messages" in record:
+        raise InvalidInput(_OPERATION, f"{place} is a chat in OpenAI's format, not an exported session")
+    schema = record.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InvalidInput(_OPERATION, f"{place} was written by a newer release (schema {schema}): upgrade")
+    try:
+        session: AnySession = Session.model_validate(record.get("session"))
+    except ValidationError:  # whose text names what is in there
+        raise InvalidInput(_OPERATION, f"{place} is no exported session") from None
+    with _placed(place):
+        check_session_id(session.id, _OPERATION)
+        _line_of(session)  # what no store takes is refused before another line is written
+    return session
+
+
+def _parents_first(sessions: dict[str, AnySession]) -> list[AnySession]:
+    """In their order, but each after its parent."""
+    ordered: dict[str, AnySession] = {}
+    for session in sessions.values():
+        line = [session]
+        while (parent := sessions.get(line[-1].parent_id or "")) and parent.id not in ordered:
+            if any(each is parent for each in line):  # a circle, which only a hand can have made
+                break
+            line.append(parent)
+        ordered |= {each.id: each for each in reversed(line)}
+    return list(ordered.values())
+
+
+# -- chats ----------------------------------------------------------------------------------------
+
+
+async def export_chat(session_id: str, store: EventStore) -> dict[str, Any]:
+    """A whole conversation as one chat in OpenAI's format: its first id, last model and all messages.
+
+    Summaries, timestamps, usage and state are left out.
+
+    Raises:
+        SessionNotFound: there is no such session.
+        UnreadableData: one of the segments is damaged.
+    """
+    segments = [segment async for segment in segments_of(session_id, store)]
+    events = [event for segment in segments for event in segment.events]
+    prompt = segments[-1].metadata.properties.get("system_prompt")
+    rows: list[ChatMessage] = []
+    if isinstance(prompt, str) and prompt.strip():
+        rows.append({"role": "system", "content": prompt})
+    models = [event.usage.model for event in events if event.usage is not None]
+    return {
+        "id": segments[0].id,
+        "model": models[-1] if models else "unknown",
+        "messages": rows + full_messages(events),
+    }
+
+
+async def import_chats(lines: Iterable[str | bytes], store: EventStore) -> list[str]:
+    """Record chats in OpenAI's format, each as a new session, as `SessionManager.add_messages` does.
+
+    A line without an "id" gets one. What the calls were billed is estimated, at the price of "model".
+
+    Returns:
+        The sessions' ids, in the order of the lines.
+
+    Raises:
+        InvalidInput: a line is no such chat, or an id is there twice; it says which.
+        SessionAlreadyExists: one of the ids is taken.
+        StorageError: the store could not do it. As in all these cases, nothing of it stays stored.
+    """
+    chats = await asyncio.to_thread(_chats_in, lines)
+    await _refuse_taken([chat["id"] for chat in chats if chat["id"] is not None], store)
+
+    async def record(chat: dict[str, Any]) -> str:
+        manager = SessionManager(chat["id"], store=store)
+        return await manager.add_messages(chat["messages"], model=chat["model"])
+
+    return await _all_or_none(chats, record, store.delete)
+
+
+def _chats_in(lines: Iterable[str | bytes]) -> list[dict[str, Any]]:
+    chats, ids = [], set()
+    for place, record in _records_in(lines):
+        chat_id, model = record.get("id"), record.get("model", "unknown")
+        if "messages" not in record:
+            raise InvalidInput(_OPERATION, f'{place}: not a JSON object with a list of "messages"')
+        with _placed(place):
+            rows = check_chat_messages(record["messages"], _OPERATION)
+            check_name(model, "model", _OPERATION)
+            if chat_id is not None:
+                check_session_id(chat_id, _OPERATION)
+        if chat_id is not None and chat_id in ids:
+            raise InvalidInput(_OPERATION, f"{place}: session {chat_id} is there twice")
+        ids.add(chat_id)
+        chats.append({"id": chat_id, "model": model, "messages": rows})
+    return chats
+
+
+# -- both -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
+    """Say which line a refusal is about."""
+    try:
+        yield
+    except InvalidInput as problem:
+        raise InvalidInput(_OPERATION, f"{place}: {problem.reason}") from None
+
+
+def _records_in(lines: Iterable[str | bytes]) -> Iterable[tuple[str, dict[str, Any]]]:
+    """The lines' JSON objects, each with what to call its line; blank lines are skipped."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise InvalidInput(_OPERATION, f"line {number} is no JSON object")
+        yield f"line {number}", record
+
+
+async def _refuse_taken(ids: Sequence[str], store: EventStore) -> None:
+    async for session in read_all(ids, store.head):
+        raise SessionAlreadyExists(session.id)
+
+
+async def _all_or_none(
+    items: Sequence[Any],
+    write: Callable[[Any], Awaitable[str]],
+    delete: Callable[[str], Awaitable[None]],
+) -> list[str]:
+    """Write one after the other; where one fails, those before it are deleted again."""
+    written: list[str] = []
+    try:
+        for item in items:
+            written.append(await write(item))  # noqa: PERF401  (what was written before a failure counts)
+    except BaseException:
+        for session_id in written:
+            with suppress(StorageError):  # where the store is down, they stay
+                await delete(session_id)
+        raise
+    return written
