@@ -264,7 +264,7 @@ class RedisStore(DurableStore):
             return await self._at_place(session_id, command, self._link.call_together)
         except StorageError as problem:
             ids = ", ".join(event.id for event in events[:_IDS_NAMED])
-            raise StorageError(f"{problem} (event {ids})") from problem.__cause__
+            raise type(problem)(f"{problem} (event {ids})") from problem.__cause__
 
     @staticmethod
     def _but(session_id: str, events: Sequence[EncodedEvent], known: str, body: str) -> list[EncodedEvent]:

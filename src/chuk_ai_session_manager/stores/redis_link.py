@@ -8,7 +8,8 @@ import os
 import random
 import re
 import ssl
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeAlias
@@ -124,9 +125,7 @@ class Link:
         Raises:
             StorageError: there is none within the deadline, or it is an error; it says what to do.
         """
-        (answer,) = await self._send([command], self._deadline())
-        if isinstance(answer, BaseException):
-            raise explained(answer) from answer
+        (answer,) = await self.call_all([command])
         return answer
 
     async def call_all(self, commands: Sequence[Command]) -> list[Any]:
@@ -135,7 +134,9 @@ class Link:
         Raises:
             StorageError: as for `call`, if any of them is an error.
         """
-        answers = await self._send(commands, self._deadline()) if commands else []
+        answers: list[Any] = [None] * len(commands)
+        if commands:
+            await self._send(commands, self._deadline(), answers.__setitem__)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise explained(answer) from answer
@@ -179,21 +180,24 @@ class Link:
                 waiting.answer.abandon()
 
     async def _send_batch(self, here: _Here) -> None:
+        """Send what waits; each is told its answer as it comes, while those of the others are under way."""
         batch = here.waiting[:_MOST_AT_ONCE]
-        answers = await self._send([waiting.command for waiting in batch], batch[0].deadline, here.lane)
-        now = asyncio.get_running_loop().time()
-        again = []
-        for waiting, answer in zip(batch, answers, strict=True):
-            if _may_pass(answer) and waiting.deadline > now:
-                again.append(waiting)  # the oldest one's deadline is over, not this one's
-            elif isinstance(answer, BaseException):
+        clock = asyncio.get_running_loop().time
+
+        def told(at: int, answer: Any) -> None:
+            if not isinstance(answer, BaseException):
+                batch[at].answer.set_result(answer)
+            elif not (_may_pass(answer) and batch[at].deadline > clock()):
                 error = explained(answer)
                 error.__cause__ = answer
-                waiting.answer.set_exception(error)
-            else:
-                waiting.answer.set_result(answer)
-        here.waiting[: len(batch)] = again
-        here.crowd = len(batch)
+                batch[at].answer.set_exception(error)
+            # Else it goes with the next ones: it is the oldest one's deadline that is over, not its own.
+
+        try:
+            await self._send([waiting.command for waiting in batch], batch[0].deadline, told, here.lane)
+        finally:
+            here.waiting[: len(batch)] = [waiting for waiting in batch if not waiting.answer.done()]
+            here.crowd = len(batch)
 
     async def close(self) -> None:
         """Close this loop's connections, unless they are somebody else's; the next use makes new ones."""
@@ -232,43 +236,64 @@ class Link:
         return asyncio.get_running_loop().time() + self._timeout
 
     async def _send(
-        self, commands: Sequence[Command], deadline: float, lane: AbstractConnection | None = None
-    ) -> list[Any]:
-        """Answers or errors, in order; what may pass is sent again until the deadline."""
+        self,
+        commands: Sequence[Command],
+        deadline: float,
+        told: Callable[[int, Any], None],
+        lane: AbstractConnection | None = None,
+    ) -> None:
+        """Have commands answered; `told` gets each one's number and its answer or error, as it comes.
+
+        What may pass is sent again until the deadline.
+        """
         client = self._here().client
         clock = asyncio.get_running_loop().time
-        answers: list[Any] = [None] * len(commands)
-        open_ones, in_full, pause = list(range(len(commands))), False, _FIRST_PAUSE
+        open_ones = deque(range(len(commands)))
+        again: dict[int, BaseException] = {}
+        in_full, pause = False, _FIRST_PAUSE
+
+        def take(answer: Any) -> None:
+            at = open_ones.popleft()
+            if _may_pass(answer):
+                again[at] = answer
+            else:
+                told(at, answer)
+
         while True:
             batch = [_as_sent(commands[at], in_full=in_full) for at in open_ones]
             try:
                 async with asyncio.timeout_at(deadline):
-                    got = await (_attempt(client, batch) if lane is None else _exchange(lane, batch))
+                    await (_attempt(client, batch, take) if lane is None else _exchange(lane, batch, take))
             except Exception as problem:  # noqa: BLE001  (whatever the driver raises, those who wait are told)
-                got = [problem] * len(batch)
-            for at, answer in zip(open_ones, got, strict=True):
-                answers[at] = answer
-            open_ones = [at for at in open_ones if _may_pass(answers[at])]
-            if not open_ones or clock() + pause >= deadline:
-                return answers
-            if any(isinstance(answers[at], NoScriptError) for at in open_ones):
+                while open_ones:
+                    take(problem)
+            if not again:
+                return
+            if clock() + pause >= deadline:
+                for at, error in again.items():
+                    told(at, error)
+                return
+            if any(isinstance(error, NoScriptError) for error in again.values()):
                 in_full = True
             else:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  (to spread the load)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+            open_ones.extend(again)
+            again.clear()
 
 
-async def _attempt(client: Client, commands: Sequence[Command]) -> list[Any]:
+async def _attempt(client: Client, commands: Sequence[Command], take: Callable[[Any], None]) -> None:
     if len(commands) == 1:
         try:
-            return [await client.execute_command(*commands[0])]
+            take(await client.execute_command(*commands[0]))
         except ResponseError as refusal:
-            return [refusal]
+            take(refusal)
+        return
     pipeline = client.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)
-    answers: list[Any] = await pipeline.execute(raise_on_error=False)
-    return answers
+    for answer in await pipeline.execute(raise_on_error=False):
+        take(answer)
 
 
 def _lane(client: Client) -> AbstractConnection | None:
@@ -283,12 +308,15 @@ def _lane(client: Client) -> AbstractConnection | None:
     return lane
 
 
-async def _exchange(lane: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+async def _exchange(
+    lane: AbstractConnection, commands: Sequence[Command], take: Callable[[Any], None]
+) -> None:
     try:
         if not lane.is_connected:
             await lane.connect()  # type: ignore[no-untyped-call]
         await lane.send_packed_command(_packed(commands))
-        return [await _reply(lane) for _ in commands]
+        for _ in commands:
+            take(await _reply(lane))
     except BaseException:  # cancelled, too: replies that are still to come must be nobody's
         await lane.disconnect(nowait=True)
         raise
