@@ -1,0 +1,32 @@
+"""Draws what an event costs, by the session's length: reads the JSON of it, writes the SVG file that is named."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+
+import matplotlib as mpl
+
+mpl.use("svg")
+from matplotlib import pyplot as plt  # noqa: E402  (what draws is chosen before)
+
+
+def main() -> None:
+    costs = json.load(sys.stdin)
+    plt.rcParams["svg.hashsalt"] = "the same picture for the same figures"
+    figure, panels = plt.subplots(1, len(costs), figsize=(4.2 * len(costs), 4), sharey=True, layout="constrained")
+    for panel, (place, by_peer) in zip(panels, costs.items(), strict=True):
+        for peer, by_length in by_peer.items():
+            lengths = [int(length) for length in by_length]
+            medians = [statistics.median(values) for values in by_length.values()]
+            panel.loglog(lengths, medians, marker="o", label=peer)
+        panel.set(title=place, xlabel="events in the session")
+        panel.grid(visible=True, alpha=0.3)
+        panel.legend(fontsize="small")
+    panels[0].set_ylabel("microseconds an event")
+    figure.savefig(sys.argv[1], metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The floor under every store: a dict, one INSERT a commit, one RPUSH a message or in pipelines of all sessions.
+
+What is written is as long as an event of the project, and made already.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+from driver import Append, Driver, serve
+from redis.asyncio import Redis
+from workload import Message, messages
+
+RECORD = 400  # bytes that an event has beside its text
+_numbers = count()
+
+
+class BareDriver(Driver):
+    """Writes text to what a number stands for."""
+
+    def ready(self, message: Message) -> str:
+        return json.dumps({"message": message.text, "rest": "x" * RECORD})
+
+    async def open(self, length: int = 0) -> Append:
+        append = self.opened(f"bare-{os.getpid()}-{next(_numbers)}")
+        for message in messages(length):
+            await append(self.ready(message))
+        return append
+
+    @abstractmethod
+    def opened(self, key: str) -> Append:
+        """The way to write to one session."""
+
+
+class DictDriver(BareDriver):
+    """A dict of lists, each entry with the id that an event has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: dict[str, list[tuple[str, str]]] = {}
+
+    def opened(self, key: str) -> Append:
+        async def append(record: str) -> None:
+            self.log.setdefault(key, []).append((str(uuid4()), record))
+
+        return append
+
+
+class InsertDriver(BareDriver):
+    """As durable as the project's store, without a thread in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.database = sqlite3.connect(os.environ["SESSION_SQLITE_PATH"], isolation_level=None)
+        self.database.execute("PRAGMA journal_mode = WAL")
+        self.database.execute("PRAGMA synchronous = FULL")
+        self.database.execute("CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY, session TEXT, record TEXT)")
+
+    def opened(self, key: str) -> Append:
+        async def append(record: str) -> None:
+            self.database.execute("INSERT INTO log (session, record) VALUES (?, ?)", (key, record))
+
+        return append
+
+
+class PushDriver(BareDriver):
+    """By the project's client: one writer by RPUSH, several in one pipeline."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = Redis.from_url(os.environ["SESSION_REDIS_URL"])
+        self.keys: dict[Append, str] = {}
+
+    def opened(self, key: str) -> Append:
+        async def append(record: str) -> None:
+            await self.client.rpush(key, record)
+
+        self.keys[append] = key
+        return append
+
+    async def write(self, appends: Sequence[Append], items: Sequence[Sequence[Any]]) -> None:
+        if len(appends) == 1:
+            return await super().write(appends, items)
+        keys = [self.keys[append] for append in appends]
+        for row in zip(*items, strict=True):
+            pipeline = self.client.pipeline(transaction=False)
+            for key, record in zip(keys, row, strict=True):
+                pipeline.rpush(key, record)
+            await pipeline.execute()
+
+
+if __name__ == "__main__":
+    kinds = {"memory": DictDriver, "sqlite": InsertDriver, "redis": PushDriver}
+    serve(kinds[os.environ["SESSION_PROVIDER"]])
