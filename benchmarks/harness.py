@@ -50,10 +50,10 @@ PEERS = {
 class Scale:
     """How much is measured."""
 
-    rounds: int = 9
+    rounds: int = 7
     session: int = 1_600  # events
-    few: int = 400  # events of one writer in a round, where a session's length does not matter
-    each: int = 40  # events of each of the sessions at once
+    few: int = 200  # events of one writer in a round, where a session's length does not matter
+    each: int = 20  # events of each of the sessions at once
     lengths: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
     growth_rounds: int = 15
     longest_of_originals: int = 10_000  # where one event takes them 0.1 s
@@ -64,9 +64,9 @@ class Scale:
 
 
 QUICK = Scale(
-    rounds=3,
+    rounds=2,
     session=400,
-    few=100,
+    few=50,
     each=10,
     lengths=(100, 1_000, 10_000),
     growth_rounds=5,

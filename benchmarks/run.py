@@ -25,7 +25,7 @@ import stalls
 import startup
 import throughput
 from environments import FOLDER, python_of
-from harness import AGENTS, NEWEST, ORIGINAL, PROJECT, QUICK, Bench, Scale, bench_of
+from harness import AGENTS, NEWEST, ORIGINAL, PEERS, PROJECT, QUICK, Bench, Scale, bench_of
 from report import Report
 
 TOPICS = {
@@ -77,12 +77,16 @@ def facts(bench: Bench) -> dict[str, str]:
     }
     for peer in (PROJECT, ORIGINAL, NEWEST, AGENTS):
         with bench.worker(peer, "memory") as worker:
-            versions = worker("facts", packages=PACKAGES)
+            versions = worker("versions", packages=PACKAGES)
         found[peer.environment] = ", ".join(f"{name} {version}" for name, version in versions.items())
     settings = " ".join(f"{name}={bench.redis.command('CONFIG', 'GET', name)}" for name in REDIS_SETTINGS)
     with bench.redis.client() as client:
         found["Redis"] = f"{client.info('server')['redis_version']}, {settings}"
     found["SQLite"] = sqlite3.sqlite_version
+    for peer in PEERS["sqlite"]:
+        with bench.worker(peer, "sqlite") as worker:
+            settings = worker("sqlite_settings")
+        found["SQLite"] += f"; {peer.name}: " + " ".join(f"{name}={value}" for name, value in settings.items())
     return found
 
 

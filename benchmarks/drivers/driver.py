@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import resource
+import sqlite3
 import sys
 import time
 import traceback
@@ -23,6 +24,7 @@ from workload import Message, conversations, messages
 Append: TypeAlias = Callable[[Any], Awaitable[object]]
 """Writes one message, as `Driver.ready` made it, to the end of one session."""
 
+PRAGMAS = ("journal_mode", "synchronous")
 _WARMING_UP = 2  # messages; what only a session's first ones cost is not of its length
 
 
@@ -48,7 +50,7 @@ class Driver(ABC):
             return await write_one(appends[0], items[0])
         await asyncio.gather(*map(write_one, appends, items))
 
-    async def facts(self, packages: list[str]) -> dict[str, str]:
+    async def versions(self, packages: list[str]) -> dict[str, str]:
         """The versions of those packages that are here."""
         found = {}
         for name in packages:
@@ -57,6 +59,23 @@ class Driver(ABC):
             except PackageNotFoundError:
                 continue
         return found
+
+    async def sqlite_settings(self) -> dict[str, str]:
+        """How the connection to SQLite is set that a write goes through."""
+        connections: list[sqlite3.Connection] = []
+
+        def note(event: str, arguments: tuple[Any, ...]) -> None:
+            if event == "sqlite3.connect/handle":
+                connections.append(arguments[0])
+
+        sys.addaudithook(note)
+        await self._opened()
+        for connection in connections:
+            try:
+                return {name: str(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in PRAGMAS}
+            except sqlite3.ProgrammingError:  # closed, or another thread's
+                continue
+        return {}
 
     async def build(self, events: int, sessions: int = 1, at_least: float = 0.2) -> float:
         """Events a second, writing whole sessions, for some seconds at least."""

@@ -60,7 +60,7 @@ class SessionManagerDriver(Driver):
         session = await get_backend().get(session_id)
         taken = time.perf_counter() - started
         assert session is not None
-        assert len(session.events) == length
+        assert len(session.events) == length, len(session.events)
         return taken * 1e3
 
     async def gets(self, number: int = 20_000) -> float:
