@@ -1,4 +1,4 @@
-"""Draws what an event costs, by the session's length: reads the JSON of it, writes the SVG file that is named."""
+"""Draws what an event costs, by the session's length: reads its JSON, writes the SVG file that is named."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import sys
 import matplotlib as mpl
 
 mpl.use("svg")
-from matplotlib import pyplot as plt  # noqa: E402  (what draws is chosen before)
+from matplotlib import pyplot as plt
 
 
 def main() -> None:
     costs = json.load(sys.stdin)
     plt.rcParams["svg.hashsalt"] = "the same picture for the same figures"
-    figure, panels = plt.subplots(1, len(costs), figsize=(4.2 * len(costs), 4), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(
+        1, len(costs), figsize=(4.2 * len(costs), 4), sharey=True, layout="constrained"
+    )
     for panel, (place, by_peer) in zip(panels, costs.items(), strict=True):
         for peer, by_length in by_peer.items():
             lengths = [int(length) for length in by_length]

@@ -27,15 +27,23 @@ def python_of(environment: str) -> Path:
     folder = FOLDER / environment
     python = folder / "bin" / "python"
     stamp = folder / "requirements.json"
-    wanted = json.dumps([sys.version, (ROOT / "pyproject.toml").read_text("utf-8"), REQUIREMENTS[environment]])
-    if not stamp.exists() or stamp.read_text("utf-8") != wanted:
+    if not stamp.exists() or stamp.read_text("utf-8") != _wanted(environment):
         print(f"making the environment {environment} ...", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)  # noqa: S603  (our own words)
-        install = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        subprocess.run([*install, *REQUIREMENTS[environment]], check=True)  # noqa: S603  (as above)
-        stamp.write_text(wanted, "utf-8")
+        _run(sys.executable, "-m", "venv", str(folder))
+        install = ["install", "-qq", "--disable-pip-version-check", *REQUIREMENTS[environment]]
+        _run(str(python), "-m", "pip", *install)
+        stamp.write_text(_wanted(environment), "utf-8")
     return python
+
+
+def _wanted(environment: str) -> str:
+    project = (ROOT / "pyproject.toml").read_text("utf-8") if environment == "project" else ""
+    return json.dumps([sys.version, REQUIREMENTS[environment], project])
+
+
+def _run(*words: str) -> None:
+    subprocess.run(words, check=True, env=variables())  # noqa: S603  (our own words)
 
 
 def variables() -> dict[str, str]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +17,10 @@ from typing import Any, Self, TypeVar
 from environments import FOLDER, ROOT, python_of, variables
 
 sys.path.insert(0, str(ROOT / "tests"))
-from servers import RedisServer  # noqa: E402  (it lies beside, not in a package)
+from servers import RedisServer
 
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 DRIVERS = Path(__file__).parent / "drivers"
 
 
@@ -40,8 +42,8 @@ BARE = Peer("bare", "project", "bare.py")
 
 PEERS = {
     "memory": [PROJECT, APPEND, ORIGINAL, NEWEST, AGENTS, BARE],
-    "sqlite": [PROJECT, APPEND, AGENTS, BARE],
-    "redis": [PROJECT, APPEND, ORIGINAL, NEWEST, AGENTS, BARE],
+    "SQLite": [PROJECT, APPEND, AGENTS, BARE],
+    "Redis": [PROJECT, APPEND, ORIGINAL, NEWEST, AGENTS, BARE],
 }
 """Who can store where."""
 
@@ -81,7 +83,7 @@ QUICK = Scale(
 class Worker:
     """A peer's process."""
 
-    def __init__(self, peer: Peer, settings: Mapping[str, str]) -> None:
+    def __init__(self, peer: Peer, settings: dict[str, str]) -> None:
         self.peer = peer
         words = [str(python_of(peer.environment)), str(DRIVERS / peer.driver)]
         self._process = subprocess.Popen(  # noqa: S603  (our own words)
@@ -135,7 +137,7 @@ class Bench:
         """A new process of a peer. All of one peer share their data, and share it with no other peer."""
         number = self.databases.setdefault(peer, len(self.databases))
         settings = {
-            "SESSION_PROVIDER": place,
+            "SESSION_PROVIDER": place.lower(),
             "SESSION_REDIS_URL": f"{self.redis.url}/{number}",
             "SESSION_SQLITE_PATH": str(self.folder / f"{number}.db"),
         }
@@ -157,11 +159,16 @@ def bench_of(scale: Scale) -> Iterator[Bench]:
 
 
 def interleaved(rounds: int, turns: Mapping[Key, Callable[[], Value]]) -> dict[Key, list[Value]]:
-    """What each measured in each round, in which they took turns; one round before warms up."""
+    """What each measured in each round, in which they took turns; one round before warms up.
+
+    Another one begins each round: whom something else on the machine disturbs is not always the same.
+    """
     values: dict[Key, list[Value]] = {key: [] for key in turns}
+    order = deque(turns)
     for number in range(rounds + 1):
-        for key, turn in turns.items():
-            value = turn()
+        for key in order:
+            value = turns[key]()
             if number:
                 values[key].append(value)
+        order.rotate(1)
     return values

@@ -8,7 +8,7 @@ from harness import PROJECT, Bench, interleaved
 from report import Report, Series, Target
 
 # Without the originals: what they wrote to Redis, another process of theirs finds no event of.
-PLACES = ("sqlite", "redis")
+PLACES = ("SQLite", "Redis")
 JOBS = {"read": "the session", "reopen": "its messages for the model"}
 
 

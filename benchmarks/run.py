@@ -24,7 +24,7 @@ import reopening
 import stalls
 import startup
 import throughput
-from environments import FOLDER, python_of
+from environments import python_of
 from harness import AGENTS, NEWEST, ORIGINAL, PEERS, PROJECT, QUICK, Bench, Scale, bench_of
 from report import Report
 
@@ -79,14 +79,16 @@ def facts(bench: Bench) -> dict[str, str]:
         with bench.worker(peer, "memory") as worker:
             versions = worker("versions", packages=PACKAGES)
         found[peer.environment] = ", ".join(f"{name} {version}" for name, version in versions.items())
-    settings = " ".join(f"{name}={bench.redis.command('CONFIG', 'GET', name)}" for name in REDIS_SETTINGS)
     with bench.redis.client() as client:
+        settings = ", ".join(f"{name} {client.config_get(name)[name] or 'none'}" for name in REDIS_SETTINGS)
         found["Redis"] = f"{client.info('server')['redis_version']}, {settings}"
     found["SQLite"] = sqlite3.sqlite_version
-    for peer in PEERS["sqlite"]:
-        with bench.worker(peer, "sqlite") as worker:
+    for peer in PEERS["SQLite"]:
+        with bench.worker(peer, "SQLite") as worker:
             settings = worker("sqlite_settings")
-        found["SQLite"] += f"; {peer.name}: " + " ".join(f"{name}={value}" for name, value in settings.items())
+        found["SQLite"] += f"; {peer.name}: " + ", ".join(
+            f"{name} {value}" for name, value in settings.items()
+        )
     return found
 
 

@@ -19,7 +19,8 @@ before = set(sys.modules)
 started = time.perf_counter()
 import chuk_ai_session_manager
 print((time.perf_counter() - started) * 1e3)
-print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))
+brought = {name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names
+print(*sorted(name for name in brought if not name.startswith("_")))
 """
 UNWANTED = {"chuk_mcp", "chuk_sessions", "chuk_tool_processor", "redis", "tiktoken"}
 
@@ -41,7 +42,9 @@ def _imports(bench: Bench, report: Report) -> None:
     turns = {peer: partial(import_, peer) for peer in PEERS}
     values = interleaved(bench.scale.fresh_processes, turns)
     empty = interleaved(bench.scale.fresh_processes, {PROJECT: lambda: _run(PROJECT, "")[0]})[PROJECT]
-    whole = {peer: Series(f"{peer.name}, whole process", "ms", [one for one, _ in values[peer]]) for peer in PEERS}
+    whole = {
+        peer: Series(f"{peer.name}, whole process", "ms", [one for one, _ in values[peer]]) for peer in PEERS
+    }
     alone = {peer: Series(f"{peer.name}, import", "ms", [one for _, one in values[peer]]) for peer in PEERS}
     report.side_by_side["import"] = [
         Series("python -c ''", "ms", empty), *whole.values(), *alone.values()

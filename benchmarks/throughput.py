@@ -1,4 +1,4 @@
-"""Events a second: one writer, many sessions at once, real conversations; and reading what lives in memory."""
+"""Events a second: one writer, many sessions at once, real conversations; and reading from memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def _measure_place(bench: Bench, report: Report, place: str) -> None:
             side_by_side("real conversations replayed", "replay", path=bench.chats)
         if place == "memory":
             gets = side_by_side("get of a live session", "gets", [PROJECT, APPEND, ORIGINAL, NEWEST])
-            report.figure("memory, `get` of a live session", gets[APPEND], Target(1.8e6, "figure"), gets[ORIGINAL])
+            report.figure(
+                "memory, `get` of a live session", gets[APPEND], Target(1.8e6, "figure"), gets[ORIGINAL]
+            )
         _compare(report, place, one, many)
 
 
@@ -50,12 +52,15 @@ def _compare(report: Report, place: str, one: Rates, many: Rates) -> None:
         for peer, bound in ((ORIGINAL, 100), (AGENTS, 10)):
             report.figure("memory, one writer", one[PROJECT], Target(bound), one[peer])
     for ours in (PROJECT, APPEND):
-        one_writer, at_once = f"{place}, one writer, {ours.name}", f"{place}, {SESSIONS} sessions, {ours.name}"
-        if place == "sqlite":
+        one_writer, at_once = (
+            f"{place}, one writer, {ours.name}",
+            f"{place}, {SESSIONS} sessions, {ours.name}",
+        )
+        if place == "SQLite":
             report.figure(one_writer, one[ours], Target(3), one[AGENTS])
             report.figure(at_once, many[ours], Target(10), many[AGENTS])
             report.figure(f"{at_once}, against one of theirs", many[ours], Target(10), one[AGENTS])
-        elif place == "redis":
+        elif place == "Redis":
             report.figure(one_writer, one[ours], Target(0.75), one[BARE])
             report.figure(one_writer, one[ours], Target(5), one[AGENTS])
             report.figure(at_once, many[ours], Target(25_000, "figure"))

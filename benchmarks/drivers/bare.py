@@ -1,4 +1,4 @@
-"""The floor under every store: a dict, one INSERT a commit, one RPUSH a message or in pipelines of all sessions.
+"""The floor under every store: a dict, one INSERT a commit, one RPUSH a message or pipelines of them.
 
 What is written is as long as an event of the project, and made already.
 """
@@ -61,7 +61,9 @@ class InsertDriver(BareDriver):
         self.database = sqlite3.connect(os.environ["SESSION_SQLITE_PATH"], isolation_level=None)
         self.database.execute("PRAGMA journal_mode = WAL")
         self.database.execute("PRAGMA synchronous = FULL")
-        self.database.execute("CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY, session TEXT, record TEXT)")
+        self.database.execute(
+            "CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY, session TEXT, record TEXT)"
+        )
 
     def opened(self, key: str) -> Append:
         async def append(record: str) -> None:
@@ -87,7 +89,8 @@ class PushDriver(BareDriver):
 
     async def write(self, appends: Sequence[Append], items: Sequence[Sequence[Any]]) -> None:
         if len(appends) == 1:
-            return await super().write(appends, items)
+            await super().write(appends, items)
+            return
         keys = [self.keys[append] for append in appends]
         for row in zip(*items, strict=True):
             pipeline = self.client.pipeline(transaction=False)

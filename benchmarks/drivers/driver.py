@@ -47,8 +47,9 @@ class Driver(ABC):
                 await append(item)
 
         if len(appends) == 1:
-            return await write_one(appends[0], items[0])
-        await asyncio.gather(*map(write_one, appends, items))
+            await write_one(appends[0], items[0])
+        else:
+            await asyncio.gather(*map(write_one, appends, items))
 
     async def versions(self, packages: list[str]) -> dict[str, str]:
         """The versions of those packages that are here."""
@@ -62,15 +63,8 @@ class Driver(ABC):
 
     async def sqlite_settings(self) -> dict[str, str]:
         """How the connection to SQLite is set that a write goes through."""
-        connections: list[sqlite3.Connection] = []
-
-        def note(event: str, arguments: tuple[Any, ...]) -> None:
-            if event == "sqlite3.connect/handle":
-                connections.append(arguments[0])
-
-        sys.addaudithook(note)
         await self._opened()
-        for connection in connections:
+        for connection in self._connections:
             try:
                 return {name: str(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in PRAGMAS}
             except sqlite3.ProgrammingError:  # closed, or another thread's
@@ -119,6 +113,12 @@ class Driver(ABC):
     def __init__(self) -> None:
         self._long: dict[int, Append] = {}
         self._grown: dict[int, int] = {}
+        self._connections: list[sqlite3.Connection] = []
+        sys.addaudithook(self._note_connection)
+
+    def _note_connection(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "sqlite3.connect/handle":
+            self._connections.append(arguments[0])
 
     async def _opened(self, length: int = 0) -> Append:
         append = await self.open(length)

@@ -1,4 +1,4 @@
-"""chuk-ai-session-manager by the API that it has had since 0.7.1: one program for the project and the originals.
+"""chuk-ai-session-manager by its API since 0.7.1: one program for the project and the originals.
 
 Where the sessions are is said in the environment: SESSION_PROVIDER and its kind.
 """
