@@ -60,6 +60,7 @@ class Scale:
     growth_rounds: int = 15
     longest_of_originals: int = 10_000  # where one event takes them 0.1 s
     reopened: int = 10_000
+    listed: int = 10_000  # sessions
     endless: int = 100_000
     megabytes: float = 10
     fresh_processes: int = 7
@@ -74,6 +75,7 @@ QUICK = Scale(
     growth_rounds=5,
     longest_of_originals=1_000,
     reopened=2_000,
+    listed=1_000,
     endless=4_000,
     megabytes=2,
     fresh_processes=2,

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import footprint
 import growth
+import listing
 import reopening
 import stalls
 import startup
@@ -33,6 +34,7 @@ TOPICS = {
     "throughput": throughput,
     "growth": growth,
     "reopening": reopening,
+    "listing": listing,
     "stalls": stalls,
     "footprint": footprint,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable
 from typing import Any
@@ -51,6 +52,19 @@ class StoreDriver(Driver):
         for _ in range(number):
             await get(session_id)
         return number / (time.perf_counter() - started)
+
+    async def make_sessions(self, number: int) -> None:
+        """Make so many sessions, with nothing in them."""
+        for _ in range(0, number, 100):
+            await asyncio.gather(*(self.store.create(Session()) for _ in range(100)))
+
+    async def page(self, size: int) -> float:
+        """Milliseconds to list so many sessions, the newest."""
+        started = time.perf_counter()
+        page = await self.store.list_sessions(limit=size)
+        taken = time.perf_counter() - started
+        assert len(page) == size
+        return taken * 1e3
 
 
 if __name__ == "__main__":
