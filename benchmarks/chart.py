@@ -14,19 +14,22 @@ from matplotlib import pyplot as plt
 
 def main() -> None:
     costs = json.load(sys.stdin)
-    plt.rcParams["svg.hashsalt"] = "the same picture for the same figures"
+    plt.rcParams |= {"svg.hashsalt": "the same picture for the same figures", "svg.fonttype": "none"}
     figure, panels = plt.subplots(
-        1, len(costs), figsize=(4.2 * len(costs), 4), sharey=True, layout="constrained"
+        1, len(costs), figsize=(4 * len(costs), 4), sharey=True, layout="constrained"
     )
+    names = list(dict.fromkeys(peer for by_peer in costs.values() for peer in by_peer))
+    colours = dict(zip(names, plt.get_cmap("tab10").colors, strict=False))
+    lines = {}
     for panel, (place, by_peer) in zip(panels, costs.items(), strict=True):
         for peer, by_length in by_peer.items():
             lengths = [int(length) for length in by_length]
             medians = [statistics.median(values) for values in by_length.values()]
-            panel.loglog(lengths, medians, marker="o", label=peer)
+            [lines[peer]] = panel.loglog(lengths, medians, marker="o", color=colours[peer])
         panel.set(title=place, xlabel="events in the session")
         panel.grid(visible=True, alpha=0.3)
-        panel.legend(fontsize="small")
     panels[0].set_ylabel("microseconds an event")
+    figure.legend([lines[name] for name in names], names, loc="outside lower center", ncols=len(names))
     figure.savefig(sys.argv[1], metadata={"Date": None})
 
 
