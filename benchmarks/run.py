@@ -79,8 +79,10 @@ def facts(bench: Bench) -> dict[str, str]:
     }
     for peer in (PROJECT, ORIGINAL, NEWEST, AGENTS):
         with bench.worker(peer, "memory") as worker:
-            versions = worker("versions", packages=PACKAGES)
-        found[peer.environment] = ", ".join(f"{name} {version}" for name, version in versions.items())
+            words = [" ".join(each) for each in worker("versions", packages=PACKAGES).items()]
+            if peer is not AGENTS:  # it counts none
+                words.append("tokens counted" if worker("counts_exactly") else "tokens estimated")
+        found[peer.environment] = ", ".join(words)
     with bench.redis.client() as client:
         settings = ", ".join(f"{name} {client.config_get(name)[name] or 'none'}" for name in REDIS_SETTINGS)
         found["Redis"] = f"{client.info('server')['redis_version']}, {settings}"

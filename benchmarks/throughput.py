@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TypeAlias
 
 from harness import AGENTS, APPEND, BARE, NEWEST, ORIGINAL, PEERS, PROJECT, Bench, Peer, Worker, interleaved
 from report import Report, Series, Target
 
 SESSIONS = 64
+
+Rates: TypeAlias = dict[Peer, Series]
 
 
 def measure(bench: Bench, report: Report) -> None:
@@ -36,9 +39,6 @@ def _measure_place(bench: Bench, report: Report, place: str) -> None:
                 "memory, `get` of a live session", gets[APPEND], Target(1.8e6, "figure"), gets[ORIGINAL]
             )
         _compare(report, place, one, many)
-
-
-Rates = dict[Peer, Series]
 
 
 def _rates(rounds: int, workers: dict[Peer, Worker], job: str, arguments: dict[str, object]) -> Rates:

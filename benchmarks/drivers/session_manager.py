@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable
 
+import tiktoken
 from driver import Append, Driver, peak_megabytes, serve, stalled
 from workload import MODEL, PROVIDER, Message, messages, text
 
@@ -45,6 +46,15 @@ class SessionManagerDriver(Driver):
             )
         await ChukSessionsStore(get_backend()).save(session)
         return session.id
+
+    async def counts_exactly(self) -> bool:
+        """Whether tokens are counted with the model's vocabulary; else they are estimates."""
+        try:
+            encoding = tiktoken.encoding_for_model(MODEL)
+        except Exception:  # noqa: BLE001  (no network, no cache: tiktoken raises what it meets)
+            return False
+        sample = text(300)
+        return await TokenUsage.count_tokens(sample, MODEL) == len(encoding.encode(sample))
 
     async def reopen(self, session_id: str, length: int) -> float:
         """Milliseconds to have a session's messages for the model."""
