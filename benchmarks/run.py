@@ -67,7 +67,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=TOPICS, metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, for machines")
     parser.add_argument("--write", action="store_true", help="write README.md's tables and the chart")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.write and (arguments.quick or arguments.only):
+        parser.error("--write is for the whole run")
+    return arguments
 
 
 def facts(bench: Bench) -> dict[str, str]:
@@ -89,10 +92,9 @@ def facts(bench: Bench) -> dict[str, str]:
     found["SQLite"] = sqlite3.sqlite_version
     for peer in PEERS["SQLite"]:
         with bench.worker(peer, "SQLite") as worker:
-            settings = worker("sqlite_settings")
-        found["SQLite"] += f"; {peer.name}: " + ", ".join(
-            f"{name} {value}" for name, value in settings.items()
-        )
+            pragmas = worker("sqlite_settings")
+        words = [f"{name} {value}" for name, value in pragmas.items()]
+        found["SQLite"] += f"; {peer.name}: {', '.join(words)}"
     return found
 
 
