@@ -43,14 +43,21 @@ PACKAGES = ["chuk-ai-session-manager", "openai-agents", "pydantic", "redis", "ti
 REDIS_SETTINGS = ("appendonly", "appendfsync", "save", "maxmemory")
 
 
-def main() -> None:
+def main() -> int:
+    """Measure, and say what; 1 if something could not be measured."""
     arguments = _arguments()
+    failed = False
     report = Report()
     with bench_of(QUICK if arguments.quick else Scale()) as bench:
         report.facts |= facts(bench)
         for name in arguments.only or TOPICS:
             started = time.perf_counter()
-            TOPICS[name].measure(bench, report)
+            try:
+                TOPICS[name].measure(bench, report)
+            except RuntimeError as problem:  # the others are worth having nevertheless
+                failed = True
+                print(problem, file=sys.stderr)
+                report.notes.append(f"{name} failed: {str(problem).splitlines()[-1]}")
             print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     if arguments.quick:
         report.notes.insert(0, "a quick run, to see that everything works: these are not the figures")
@@ -59,6 +66,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(report.as_json(), indent=1) + "\n", "utf-8")
     if arguments.write:
         write(report)
+    return failed
 
 
 def _arguments() -> argparse.Namespace:
@@ -117,4 +125,4 @@ def write(report: Report) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

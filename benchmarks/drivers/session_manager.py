@@ -37,14 +37,15 @@ class SessionManagerDriver(Driver):
         return appending(SessionManager(await self.make(length) if length else None))
 
     async def make(self, length: int) -> str:
-        """The id of a new session with so many messages, saved as a whole."""
+        """The id of a new session with so many messages, saved after each ten thousand."""
         session = await Session.create()
-        for message in messages(length):
-            usage = TokenUsage(prompt_tokens=len(message.text) // 4, model=MODEL)
-            await session.add_event(
-                SessionEvent(message=message.text, source=SOURCES[message.role], token_usage=usage)
-            )
-        await ChukSessionsStore(get_backend()).save(session)
+        for start in range(0, length, 10_000):
+            for message in messages(min(10_000, length - start)):
+                usage = TokenUsage(prompt_tokens=len(message.text) // 4, model=MODEL)
+                await session.add_event(
+                    SessionEvent(message=message.text, source=SOURCES[message.role], token_usage=usage)
+                )
+            await ChukSessionsStore(get_backend()).save(session)
         return session.id
 
     async def counts_exactly(self) -> bool:
