@@ -23,20 +23,29 @@ _numbers = count()
 
 
 class BareDriver(Driver):
-    """Writes text to what a number stands for."""
+    """Writes text to what a key stands for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: dict[Append, str] = {}
 
     def ready(self, message: Message) -> str:
         return json.dumps({"message": message.text, "rest": "x" * RECORD})
 
     async def open(self, length: int = 0) -> Append:
-        append = self.opened(f"bare-{os.getpid()}-{next(_numbers)}")
-        for message in messages(length):
-            await append(self.ready(message))
+        key = f"bare-{os.getpid()}-{next(_numbers)}"
+        for start in range(0, length, 1_000):
+            await self.add(key, [self.ready(each) for each in messages(min(1_000, length - start))])
+
+        async def append(record: str) -> None:
+            await self.add(key, [record])
+
+        self.keys[append] = key
         return append
 
     @abstractmethod
-    def opened(self, key: str) -> Append:
-        """The way to write to one session."""
+    async def add(self, key: str, records: list[str]) -> None:
+        """Write to the end of one session, in one step."""
 
 
 class DictDriver(BareDriver):
@@ -46,11 +55,8 @@ class DictDriver(BareDriver):
         super().__init__()
         self.log: dict[str, list[tuple[str, str]]] = {}
 
-    def opened(self, key: str) -> Append:
-        async def append(record: str) -> None:
-            self.log.setdefault(key, []).append((str(uuid4()), record))
-
-        return append
+    async def add(self, key: str, records: list[str]) -> None:
+        self.log.setdefault(key, []).extend((str(uuid4()), record) for record in records)
 
 
 class InsertDriver(BareDriver):
@@ -65,11 +71,10 @@ class InsertDriver(BareDriver):
             "CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY, session TEXT, record TEXT)"
         )
 
-    def opened(self, key: str) -> Append:
-        async def append(record: str) -> None:
-            self.database.execute("INSERT INTO log (session, record) VALUES (?, ?)", (key, record))
-
-        return append
+    async def add(self, key: str, records: list[str]) -> None:
+        words = [word for record in records for word in (key, record)]
+        rows = ", ".join(["(?, ?)"] * len(records))
+        self.database.execute(f"INSERT INTO log (session, record) VALUES {rows}", words)  # noqa: S608
 
 
 class PushDriver(BareDriver):
@@ -78,14 +83,9 @@ class PushDriver(BareDriver):
     def __init__(self) -> None:
         super().__init__()
         self.client = Redis.from_url(os.environ["SESSION_REDIS_URL"])
-        self.keys: dict[Append, str] = {}
 
-    def opened(self, key: str) -> Append:
-        async def append(record: str) -> None:
-            await self.client.rpush(key, record)
-
-        self.keys[append] = key
-        return append
+    async def add(self, key: str, records: list[str]) -> None:
+        await self.client.rpush(key, *records)
 
     async def write(self, appends: Sequence[Append], items: Sequence[Sequence[Any]]) -> None:
         if len(appends) == 1:
