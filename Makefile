@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint types docs clean
+.PHONY: help demo test lint types docs bench clean
 
 help:
 	@echo "make demo               replay the example conversations and show the dashboard"
@@ -14,6 +14,7 @@ help:
 	@echo "make test               run all tests; brings a Redis server for them if there is none"
 	@echo "make lint, make types   ruff, mypy --strict"
 	@echo "make docs               the API reference, from the docstrings, in build/api"
+	@echo "make bench              measure everything beside its peers, into benchmarks/README.md (15 minutes)"
 	@echo "make clean              delete .venv and everything else that was made here"
 	@echo "PYTHON=/path/to/python  names the Python to use (3.11 or newer)"
 
@@ -34,8 +35,11 @@ docs: $(VENV)/.dev
 	@$(PY) docs/build_api.py build/api
 	@echo "Open build/api/index.html"
 
+bench: $(VENV)/.dev $(VENV)/bin/redis-server
+	@$(PY) benchmarks/run.py --write
+
 clean:
-	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .benchmarks build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: an interrupted step leaves none, and is done again.

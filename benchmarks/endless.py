@@ -1,6 +1,6 @@
 """What a conversation costs that goes on for ever: the same calls at its second and its thousandth segment.
 
-    python benchmarks/endless.py [--redis URL] [--segments 2 1000 3000]
+    python benchmarks/endless.py [--segments 2 1000 3000]
 
 Prints medians in milliseconds. Only statistics of the whole conversation may grow with it.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
+from harness import Scale, bench_of
+
 from chuk_ai_session_manager import SessionManager
-from chuk_ai_session_manager.stores import EventStore, MemoryStore, open_store
+from chuk_ai_session_manager.stores import EventStore, open_store
 
 ROUNDS = 15
 
@@ -69,18 +69,12 @@ async def measure(store: EventStore, segments: list[int]) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--redis", metavar="URL", help="a Redis server to use, else none is measured")
     parser.add_argument("--segments", type=int, nargs="+", default=[2, 1000, 3000])
     arguments = parser.parse_args()
-    await measure(MemoryStore(), arguments.segments)
-    with tempfile.TemporaryDirectory() as folder:
-        async with open_store(f"sqlite:///{Path(folder) / 'sessions.db'}") as store:
-            await measure(store, arguments.segments)
-    if arguments.redis:
-        async with open_store(arguments.redis) as store:
-            await store.delete_conversation("root")
-            await measure(store, arguments.segments)
-            await store.delete_conversation("root")
+    with bench_of(Scale()) as bench:
+        for url in ("memory://", f"sqlite:///{bench.folder}/sessions.db", bench.redis.url):
+            async with open_store(url) as store:
+                await measure(store, arguments.segments)
 
 
 if __name__ == "__main__":

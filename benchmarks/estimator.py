@@ -13,6 +13,7 @@ import argparse
 import ast
 import asyncio
 import json
+import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -23,8 +24,11 @@ import tiktoken
 
 from chuk_ai_session_manager.tokens import count_tokens, estimate_tokens
 
+sys.path.insert(0, str(Path(__file__).parent / "drivers"))
+from driver import stalled
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
 PASSAGE, PASSAGES_IN_LONG, MAXIMUM_PASSAGES = 500, 6, 1000
 
@@ -85,38 +89,16 @@ def print_errors(chats: Path | None) -> None:
                 print(f"{kind:16}{vocabulary:14}{size:>10}{len(passages):>7}{ours:>20}{quarter:>20}")
 
 
-async def worst_gap(work: Awaitable[int]) -> tuple[float, float]:
-    """Seconds the longest stall of a loop took while `work` went on, and seconds that the work took."""
-    gaps: list[float] = []
-
-    async def tick() -> None:
-        last = time.perf_counter()
-        while True:
-            await asyncio.sleep(0.001)
-            gaps.append(time.perf_counter() - last)
-            last += gaps[-1]
-
-    ticking = asyncio.create_task(tick())
-    await asyncio.sleep(0.05)
-    gaps.clear()
-    start = time.perf_counter()
-    await work
-    took = time.perf_counter() - start
-    await asyncio.sleep(0.01)  # so that the last gap is seen
-    ticking.cancel()
-    return max(gaps), took
-
-
 async def print_stalls() -> None:
-    stall, took = await worst_gap(count_tokens("x", "gpt-4o"))
+    stall, took = await stalled(count_tokens("x", "gpt-4o"))
     print(f"first count (tiktoken's import, o200k_base's load): stall {stall * 1e3:.0f} ms, {took:.2f} s")
     prose = "Here is a line of plain prose, with 42 numbers and a few names in it. "
     texts = {"prose": prose, "a": "a", "spaces": " ", "Chinese, unbroken": "中文字", "emoji": "😀"}
     for name, unit in texts.items():
         text = (unit * 10_000_000)[: 10_000_000 // len(unit[0].encode())]
-        stall, took = await worst_gap(count_tokens(text, "gpt-4o"))
+        stall, took = await stalled(count_tokens(text, "gpt-4o"))
         print(f"10 MB of {name}: stall {stall * 1e3:.1f} ms, {took:.1f} s")
-        stall, took = await worst_gap(asyncio.to_thread(estimate_tokens, text))
+        stall, took = await stalled(asyncio.to_thread(estimate_tokens, text))
         print(f"    estimated: stall {stall * 1e3:.1f} ms, {took:.2f} s")
     await print_short_times(prose)
 

@@ -1,0 +1,115 @@
+"""chuk-ai-session-manager by its API since 0.7.1: one program for the project and the originals.
+
+Where the sessions are is said in the environment: SESSION_PROVIDER and its kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+import tiktoken
+from driver import Append, Driver, peak_megabytes, serve, stalled
+from workload import MODEL, PROVIDER, Message, messages, text
+
+from chuk_ai_session_manager import EventSource, Session, SessionEvent, SessionManager, TokenUsage
+from chuk_ai_session_manager.session_storage import ChukSessionsStore, get_backend
+
+SOURCES = {"user": EventSource.USER, "assistant": EventSource.LLM}
+
+
+def appending(sm: SessionManager) -> Append:
+    def append(message: Message) -> Awaitable[str]:
+        if message.role == "user":
+            return sm.user_says(message.text)
+        if message.role == "assistant":
+            return sm.ai_responds(message.text, model=MODEL, provider=PROVIDER)
+        return sm.tool_used(message.tool, message.arguments, message.text)
+
+    return append
+
+
+class SessionManagerDriver(Driver):
+    """A `SessionManager` for each session."""
+
+    async def open(self, length: int = 0) -> Append:
+        return appending(SessionManager(await self.make(length) if length else None))
+
+    async def make(self, length: int) -> str:
+        """The id of a new session with so many messages, saved after each ten thousand."""
+        session = await Session.create()
+        for start in range(0, length, 10_000):
+            for message in messages(min(10_000, length - start)):
+                usage = TokenUsage(prompt_tokens=len(message.text) // 4, model=MODEL)
+                await session.add_event(
+                    SessionEvent(message=message.text, source=SOURCES[message.role], token_usage=usage)
+                )
+            await ChukSessionsStore(get_backend()).save(session)
+        return session.id
+
+    async def counts_exactly(self) -> bool:
+        """Whether tokens are counted with the model's vocabulary; else they are estimates."""
+        try:
+            encoding = tiktoken.encoding_for_model(MODEL)
+        except Exception:  # noqa: BLE001  (no network, no cache: tiktoken raises what it meets)
+            return False
+        sample = text(300)
+        return await TokenUsage.count_tokens(sample, MODEL) == len(encoding.encode(sample))
+
+    async def reopen(self, session_id: str, length: int) -> float:
+        """Milliseconds to have a session's messages for the model."""
+        started = time.perf_counter()
+        rows = await SessionManager(session_id).get_messages_for_llm()
+        taken = time.perf_counter() - started
+        assert len(rows) == length
+        return taken * 1e3
+
+    async def read(self, session_id: str, length: int) -> float:
+        """Milliseconds to read a session with all its events from the store."""
+        started = time.perf_counter()
+        session = await get_backend().get(session_id)
+        taken = time.perf_counter() - started
+        assert session is not None
+        assert len(session.events) == length, len(session.events)
+        return taken * 1e3
+
+    async def gets(self, number: int = 20_000) -> float:
+        """How often a second the store hands out a live session."""
+        sm = SessionManager()
+        await sm.user_says(text(170))
+        store = get_backend()
+        started = time.perf_counter()
+        for _ in range(number):
+            await store.get(sm.session_id)
+        return number / (time.perf_counter() - started)
+
+    async def first_calls(self) -> dict[str, float]:
+        """Milliseconds of the first message and the first answer ever, and the loop's stalls meanwhile."""
+        sm = SessionManager()
+        user_stall, user = await stalled(sm.user_says(text(170)))
+        answer_stall, answer = await stalled(sm.ai_responds(text(300), model=MODEL, provider=PROVIDER))
+        seconds = {"took": user + answer, "stall": max(user_stall, answer_stall)}
+        return {name: each * 1e3 for name, each in seconds.items()}
+
+    async def stall(self, megabytes: float) -> dict[str, float]:
+        """Milliseconds that the event loop stalled for a long message, and that it took."""
+        sm = SessionManager()
+        await sm.user_says(text(170))
+        stall, took = await stalled(sm.user_says(text(int(megabytes * 1e6))))
+        return {"stall": stall * 1e3, "took": took * 1e3}
+
+    async def infinite(self, events: int, parts: int = 10) -> list[float]:
+        """The process's peak memory in MB after each part of a conversation that goes on for ever."""
+        append = appending(SessionManager(infinite_context=True))
+        peaks = []
+        for _ in range(parts):
+            for message in messages(events // parts):
+                await append(message)
+            await asyncio.sleep(0)
+            peaks.append(peak_megabytes())
+        return peaks
+
+
+if __name__ == "__main__":
+    serve(SessionManagerDriver)

@@ -1,0 +1,32 @@
+"""A long session opened again: in a fresh process, and in one that has read it before."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from harness import PROJECT, Bench, interleaved
+from report import Report, Series, Target
+
+# Without the originals: what they wrote to Redis, another process of theirs finds no event of.
+PLACES = ("SQLite", "Redis")
+JOBS = {"read": "the session", "reopen": "its messages for the model"}
+
+
+def measure(bench: Bench, report: Report) -> None:
+    """Each where it is durable."""
+    length = bench.scale.reopened
+    for place in PLACES:
+        with bench.worker(PROJECT, place) as worker:
+            session_id = worker("make", length=length)
+
+        def cold_and_warm(place: str, job: str, session_id: str) -> tuple[float, float]:
+            with bench.worker(PROJECT, place) as worker:
+                again = partial(worker, job, session_id=session_id, length=length)
+                return again(), again()
+
+        turns = {job: partial(cold_and_warm, place, job, session_id) for job in JOBS}
+        for job, values in interleaved(bench.scale.fresh_processes, turns).items():
+            for state, times in zip(("in a fresh process", "again"), zip(*values, strict=True), strict=True):
+                name = f"{place}, {length:,} events opened again, {JOBS[job]}, {state}"
+                series = Series(name, "ms", list(times))
+                report.figure(name, series, Target(150, "figure", at_most=True))
