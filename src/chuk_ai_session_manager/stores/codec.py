@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from ..exceptions import InvalidInput, StorageError
+from ..exceptions import EventConflict, InvalidInput, InvalidSessionOperation, StorageError
 from ..models import Session, SessionEvent, SessionMetadata, SessionRun, TokenUsage
 from ..models.record import Record
 from ..models.session_totals import EventIndex, SessionTotals
@@ -108,24 +108,44 @@ def dump(value: Any) -> str:
     return _write_json(value)
 
 
+def load(text: str | bytes) -> Any:
+    """What a JSON text says, in UTF-8 where it comes as bytes.
+
+    Raises:
+        ValueError: it is none, or nested deeper than Python reads.
+    """
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode())
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def join_header(fields: Mapping[str, str]) -> str:
     """The header's fields as one JSON object."""
     return "{" + ",".join(f'"{name}":{text}' for name, text in fields.items()) + "}"
 
 
-def split_header(text: str) -> dict[str, str]:
+def split_header(text: bytes) -> dict[str, str]:
     """The header's fields, each as JSON, from one JSON object."""
-    values = json.loads(text)
+    values = load(text)
     return {name: dump(values[name]) for name in HEADER_FIELDS}
 
 
 def user_id_in(metadata: str) -> str | None:
     """Whose session it is, from its metadata as JSON: as `Session.user_id` says."""
     try:
-        user_id = json.loads(metadata)["properties"]["user_id"]
+        user_id = load(metadata)["properties"]["user_id"]
     except (ValueError, TypeError, KeyError):
         return None
     return user_id if isinstance(user_id, str) else None
+
+
+def is_child_of(parent_id: str, field: str) -> bool:
+    """Whether a session is this one's child, by its `parent_id` as JSON."""
+    try:
+        return bool(load(field) == parent_id)
+    except ValueError:
+        return False
 
 
 def damaged_header(session_id: str) -> StorageError:
@@ -135,7 +155,7 @@ def damaged_header(session_id: str) -> StorageError:
 
 def header_value(name: str, text: str) -> Any:
     """One header field's value, from its JSON."""
-    value = json.loads(text)
+    value = load(text)
     if name == "metadata" and value is not None:
         return SessionMetadata.model_validate(value)
     return [SessionRun.model_validate(run) for run in value] if name == "runs" else value
@@ -219,6 +239,19 @@ def counters_after(counters: Mapping[str, float], events: Iterable[EncodedEvent]
 def dump_counters(counters: Mapping[str, float]) -> str:
     """Counters as a JSON object; without a JSON encoder's start-up, which costs more than this."""
     return "{" + ",".join(f"{_json_name(name)}:{value!r}" for name, value in counters.items()) + "}"
+
+
+def load_counters(session_id: str, text: str | bytes) -> dict[str, float]:
+    """Counters from a JSON object; numbers may be written as text there, and whole ones come as such.
+
+    Raises:
+        StorageError: it is none.
+    """
+    try:
+        numbers = {name: float(value) for name, value in load(text).items()}
+        return {name: int(value) if value.is_integer() else value for name, value in numbers.items()}
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise damaged_header(session_id) from None
 
 
 @lru_cache(maxsize=1_000)
@@ -324,10 +357,31 @@ def _decoded(session_id: str, bodies: Sequence[str]) -> list[AnyEvent]:
     except ValidationError as problem:
         at = problem.errors(include_input=False, include_url=False)[0]["loc"][:1]
         near = len(events) + int(at[0]) if at else len(events)
-        raise StorageError(
-            f"Session {session_id} is damaged: its event {near} is no valid record"
-        ) from problem
+        raise damaged_event(session_id, near) from problem
+    except InvalidSessionOperation as problem:  # a count of tokens that is none
+        raise damaged_event(session_id, f"{len(events)} or one after it") from problem
     return events
+
+
+def damaged_event(session_id: str, event: object) -> StorageError:
+    """What is said of an event that is none."""
+    return StorageError(f"Session {session_id} is damaged: its event {event} is no valid record")
+
+
+def check_same(session_id: str, event: EncodedEvent, stored: str | bytes) -> None:
+    """Refuse an event that is stored already with other content, however that is written.
+
+    Raises:
+        EventConflict: it is.
+        StorageError: what is stored is no JSON.
+    """
+    try:
+        text = stored if isinstance(stored, str) else stored.decode()
+        is_same = text == event.body or load(text) == load(event.body)
+    except ValueError:  # without it, which holds what is stored
+        raise damaged_event(session_id, event.id) from None
+    if not is_same:
+        raise EventConflict(f"Event {event.id} is in session {session_id} already, with other content")
 
 
 # -- whole sessions -----------------------------------------------------------------------------
@@ -340,15 +394,18 @@ async def decode_session(stored: StoredSession) -> AnySession:
         StorageError: what is stored is no such JSON.
     """
     events = await decode_events(stored.id, stored.bodies)
+    if stored.start + len(events) != stored.count:
+        raise damaged_event(stored.id, f"{stored.start} or one after it")
     try:
         header = {name: header_value(name, text) for name, text in stored.fields.items()}
         session: AnySession = Session(
             id=stored.id, events=events, token_summary=summary_in(stored.counters), **header
         )
-    except (ValueError, TypeError) as problem:
+        before = _before(stored, events) if stored.start else None
+    except (ValueError, TypeError, OverflowError) as problem:
         raise damaged_header(stored.id) from problem
-    if len(events) < stored.count:
-        session.go_on_from(*_before(stored, events))
+    if before is not None:
+        session.go_on_from(*before)
     return session
 
 
