@@ -49,7 +49,7 @@ from chuk_ai_session_manager.stores.codec import (
 from chuk_ai_session_manager.stores.redis import RedisStore
 
 RANDOM = Random()  # noqa: S311  (ids, not secrets)
-MOST_TOKENS = 10**12
+MOST_TOKENS = 10**11
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
     ["<|endoftext|>", "\0", "\u2028", "%7B", '"}],', "{}", "a" * 300]
@@ -177,6 +177,19 @@ def tokens_in(summary: TokenSummary) -> dict[str, Any]:
     return summary.model_dump(
         exclude={"total_estimated_cost_usd": True, "usage_by_model": {"__all__": {"estimated_cost_usd"}}}
     )
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        {"token_usage": TokenUsage(prompt_tokens=10**13)},
+        {"token_usage": TokenUsage(model="m", estimated_cost_usd=1e300)},
+        {"usage": CallUsage(model="m", output_tokens=10**20)},
+    ],
+)
+def test_numbers_whose_sums_would_not_be_exact_are_refused(counted: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="1,000,000,000,000"):
+        encode_events([SessionEvent(message="hello", **counted)])
 
 
 # -- what may lie in a store --------------------------------------------------------------------

@@ -17,9 +17,10 @@ from pydantic_core import PydanticSerializationError
 from ..exceptions import EventConflict, InvalidInput, InvalidSessionOperation, StorageError
 from ..models import Session, SessionEvent, SessionMetadata, SessionRun, TokenUsage
 from ..models.record import Record
+from ..models.session_event import check_event_length
 from ..models.session_totals import EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
-from ..validation import json_misfit
+from ..validation import check_length, json_misfit
 from .base import AnyEvent, AnySession
 
 SCHEMA = 1
@@ -31,6 +32,10 @@ HEADER_FIELDS = ("metadata", "parent_id", "child_ids", "task_ids", "runs", "stat
 CHUNK = 200
 """Events that are read and decoded in one go."""
 
+# Of tokens or USD in one event: far more than there ever are, and sums of thousands are exact in every store.
+_MOST = 10**12
+# In one step, characters of JSON: up to 4 bytes each, of which Redis takes 1 GB in one command.
+_MOST_AT_ONCE = 200_000_000
 # More characters than this take some milliseconds to decode: not in the event loop.
 _MOST_DECODED_AT_ONCE = 100_000
 
@@ -100,6 +105,7 @@ def _encode(value: Any, name: str) -> str:
     misfit = json_misfit(value)
     if misfit:
         raise InvalidInput("store a session", f"{name} must be JSON: {misfit}")
+    check_length(name, "store a session", value)
     return dump(value)
 
 
@@ -193,13 +199,19 @@ def counters_of(totals: SessionTotals, summary: TokenSummary, newest: datetime |
 
 
 def counters_of_event(event: AnyEvent) -> dict[str, float]:
-    """What one event adds."""
+    """What one event adds.
+
+    Raises:
+        InvalidInput: it is so much that sums of it would not be exact.
+    """
     totals = SessionTotals()
     totals.count(event)
-    found = _counted(totals, event.timestamp)
-    return (
-        found | _counters_of_usage(event.token_usage.model, event.token_usage) if event.token_usage else found
-    )
+    found = _counted(totals, None)
+    if event.token_usage:
+        found |= _counters_of_usage(event.token_usage.model, event.token_usage)
+    if any(abs(value) > _MOST for value in found.values()):
+        raise InvalidInput("store an event", f"tokens and USD are at most {_MOST:,} each")
+    return found | {"newest": _microseconds(event.timestamp)}
 
 
 def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]:
@@ -308,23 +320,29 @@ def encode_events(events: Iterable[AnyEvent]) -> list[EncodedEvent]:
     """Events as they are written, each once.
 
     Raises:
-        InvalidInput: an event holds what JSON cannot; nothing was written.
+        InvalidInput: an event holds what JSON cannot, or they are too long; nothing was written.
     """
     by_id = {event.id: event for event in events}
-    return [EncodedEvent(each.id, encode_event(each), counters_of_event(each)) for each in by_id.values()]
+    encoded = [EncodedEvent(each.id, encode_event(each), counters_of_event(each)) for each in by_id.values()]
+    length = sum(len(each.body) for each in encoded)
+    if length > _MOST_AT_ONCE:
+        reason = f"what is stored in one step may have {_MOST_AT_ONCE:,} characters of JSON, not {length:,}"
+        raise InvalidInput("store events", reason)
+    return encoded
 
 
 def encode_event(event: AnyEvent) -> str:
     """One event as JSON.
 
     Raises:
-        InvalidInput: it holds what JSON cannot.
+        InvalidInput: it holds what JSON cannot, or is too long.
     """
     misfit = json_misfit(event.message) or (json_misfit(event.metadata) if event.metadata else None)
     if event.usage is not None and misfit is None:
         misfit = json_misfit(event.usage.cost_usd)
     if misfit:
         raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
+    check_event_length(event)
     try:
         return event.model_dump_json(warnings=False)
     except PydanticSerializationError:
