@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
     chosen = [one for name, one in all_rows().items() if is_wanted(name, options.rows)]
     if not chosen:
         parser.error("no row has such a name; they are: " + ", ".join(MATRIX))
+    logging.getLogger().setLevel(logging.CRITICAL)  # the library says of each failure that it saw it
     print(COLUMNS, flush=True)
     told = [tell(one, is_small=options.small) for one in sorted(chosen, key=place_in_matrix)]
     if options.json:

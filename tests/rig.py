@@ -116,6 +116,15 @@ class CheckFailed(AssertionError):  # noqa: N818 - said as it is
     """What a place holds is not what it must hold."""
 
 
+@contextmanager
+def judging() -> Iterator[None]:
+    """What is wrong here is wrong with what a place holds, not with the row."""
+    try:
+        yield
+    except (AssertionError, StorageError) as problem:
+        raise CheckFailed(str(problem)) from problem
+
+
 @dataclass
 class Outcome:
     """What came of a row."""
@@ -153,6 +162,10 @@ class Trial:
         """How much, in this run."""
         return small if self.is_small else large
 
+    def on_sqlite(self) -> Place:
+        """A place in a file of its own."""
+        return Place(f"sqlite:///{self.folder / uuid4().hex}.db")
+
     async def begin(self, place: Place, *session_ids: str) -> None:
         """Make these sessions, empty, and ones with the same ids in a sandbox beside, which hold an event."""
         async with place.store() as store:
@@ -175,10 +188,8 @@ class Trial:
     @contextmanager
     def refused(self, *words: str, error: type[Exception] = StorageError) -> Iterator[None]:
         """The block ends in this error, whose text has these words; it counts as one attempt."""
-        with self._timed(), pytest.raises(error) as caught:
+        with self._timed(), ending_in(error, *words):
             yield
-        for word in words:
-            assert word in str(caught.value)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -198,13 +209,11 @@ class Trial:
             CheckFailed: something else than lost or doubled events, which the outcome counts, is wrong.
         """
         beside, begun = self._neighbours[place.sandbox]
-        try:
+        with judging():
             await self._check(place, session_ids or begun)
             async with beside.store() as store:
                 for session_id in begun:
                     assert names_in(await conversation(store, session_id)) == [f"beside/{session_id}"]
-        except (AssertionError, StorageError) as problem:
-            raise CheckFailed(str(problem)) from problem
 
     async def _check(self, place: Place, session_ids: Sequence[str]) -> None:
         written = self.journal.read()
@@ -246,6 +255,15 @@ async def run_row(
         await one.work(trial)
     finally:
         trial.finish()
+
+
+@contextmanager
+def ending_in(error: type[Exception], *words: str) -> Iterator[None]:
+    """The block ends in this error, whose text has these words."""
+    with pytest.raises(error) as caught:
+        yield
+    for word in words:
+        assert word in str(caught.value)
 
 
 # -- the journal --------------------------------------------------------------------------------
@@ -330,6 +348,12 @@ def names_in(segments: Iterable[Session[Any]]) -> list[str]:
 
 
 # -- the check ----------------------------------------------------------------------------------
+
+
+async def in_time(work: Awaitable[T]) -> T:
+    """What is awaited, which ends far sooner than this."""
+    async with asyncio.timeout(PATIENCE / 2):
+        return await work
 
 
 async def conversation(store: EventStore, session_id: str) -> list[Session[Any]]:
@@ -571,9 +595,10 @@ async def _append_on_and_on(place: Place, journal: Journal, session_id: str) -> 
 def check_wholeness(events: Iterable[SessionEvent[Any]]) -> None:
     """What `kill_writers` let be appended together is all there, one after the other, or not at all."""
     parts = [name_of(event).split(".") for event in events]
-    for name, together in groupby(parts, key=lambda each: each[0]):
-        group = list(together)
-        assert [part for _, part, _ in group] == [str(at) for at in range(int(group[0][2]))], name
+    with judging():
+        for name, together in groupby(parts, key=lambda each: each[0]):
+            group = list(together)
+            assert [part for _, part, _ in group] == [str(at) for at in range(int(group[0][2]))], name
 
 
 # -- harm ---------------------------------------------------------------------------------------
