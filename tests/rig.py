@@ -162,9 +162,9 @@ class Trial:
         """How much, in this run."""
         return small if self.is_small else large
 
-    def on_sqlite(self) -> Place:
+    def on_sqlite(self, *, ttl_hours: float | None = None) -> Place:
         """A place in a file of its own."""
-        return Place(f"sqlite:///{self.folder / uuid4().hex}.db")
+        return Place(f"sqlite:///{self.folder / uuid4().hex}.db", ttl_hours=ttl_hours)
 
     async def begin(self, place: Place, *session_ids: str) -> None:
         """Make these sessions, empty, and ones with the same ids in a sandbox beside, which hold an event."""
@@ -700,7 +700,6 @@ class OnRedis(Place):
     """A place in Redis, for stores with a deadline of their own, or of a kind that is known to be bad."""
 
     timeout: float = PATIENCE
-    ttl_hours: float | None = 24
     kind: type[RedisStore] = RedisStore
 
     def store(self) -> RedisStore:
