@@ -121,7 +121,7 @@ def judging() -> Iterator[None]:
     """What is wrong here is wrong with what a place holds, not with the row."""
     try:
         yield
-    except (AssertionError, StorageError) as problem:
+    except (AssertionError, StorageError, pytest.fail.Exception) as problem:
         raise CheckFailed(str(problem)) from problem
 
 

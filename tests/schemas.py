@@ -83,7 +83,8 @@ async def told(store: EventStore) -> dict[str, Any]:
             "conversation": await sm.get_conversation(),
         }
     found["bob's"] = await store.list_sessions(user_id="bob")
-    return json.loads(json.dumps(found))
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
 
 
 def holds(read: Any, kept: Any) -> bool:
@@ -143,22 +144,23 @@ def _dumped_keys(server: RedisServer) -> dict[str, Any]:
         return {key: read[client.type(key)](key) for key in sorted(client.keys())}
 
 
-async def make(folder: Path) -> None:
+def make(folder: Path) -> None:
     """Write the files of this release: the same session ids and texts in each store."""
     folder.mkdir()
     path = folder / "sessions.db"
-    async with SqliteStore(path, sandbox_id=SANDBOX) as store:
-        await write(store)
-        said = {"sqlite": await told(store)}
+    said = {"sqlite": asyncio.run(_written(SqliteStore(path, sandbox_id=SANDBOX)))}
     (folder / "sqlite.sql").write_text(_dumped_file(path), encoding="utf-8")
-    for each in folder.glob("sessions.db*"):
-        each.unlink()
+    path.unlink()
     with RedisServer() as server:
-        async with RedisStore(server.url, sandbox_id=SANDBOX, ttl_hours=None) as store:
-            await write(store)
-            said["redis"] = await told(store)
+        said["redis"] = asyncio.run(_written(RedisStore(server.url, sandbox_id=SANDBOX, ttl_hours=None)))
         _write_json(folder / "redis.json", _dumped_keys(server))
     _write_json(folder / "told.json", said)
+
+
+async def _written(store: EventStore) -> dict[str, Any]:
+    async with store:
+        await write(store)
+        return await told(store)
 
 
 def _write_json(path: Path, value: object) -> None:
@@ -167,4 +169,4 @@ def _write_json(path: Path, value: object) -> None:
 
 if __name__ == "__main__":
     (version,) = sys.argv[1:]
-    asyncio.run(make(DATA / f"release_{version.replace('.', '_')}"))
+    make(DATA / f"release_{version.replace('.', '_')}")
