@@ -227,9 +227,7 @@ async def the_file_is_read_only(trial: Trial) -> None:
         """As by who may not write to it, which the tests' user may."""
         connect = partial(sqlite3.connect, uri=True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                sqlite3, "connect", lambda path, **options: connect(f"file:{path}?mode=ro", **options)
-            )
+            patch.setattr(sqlite3, "connect", lambda path, **given: connect(f"file:{path}?mode=ro", **given))
             yield
 
     await is_left_alone(trial, place, "protected", opened_for_reading, "read-only")

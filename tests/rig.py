@@ -138,6 +138,8 @@ class Outcome:
     """Seconds that the slowest write or attempt took, failed ones too."""
     window: str = ""
     """What of acknowledged events may be lost here, as documented."""
+    note: str = ""
+    """What else was measured."""
 
     @property
     def is_broken(self) -> bool:
