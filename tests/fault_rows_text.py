@@ -61,10 +61,10 @@ class Stall:
             self.longest = max(self.longest, time.perf_counter() - begun - step)
 
 
-def big_text(characters: int) -> str:
-    return ("It is noon. Where is the train? Blåbær, 好的 😀, <|endoftext|> " * (characters // 50 + 1))[
-        :characters
-    ]
+def big_text(size: int) -> str:
+    """A text of so many bytes, at most."""
+    phrase = "It is noon. Where is the train? Blåbær, 好的 😀, <|endoftext|> ".encode()
+    return (phrase * (size // len(phrase) + 1))[:size].decode(errors="ignore")
 
 
 @row("10 MB message; message over the limit")
@@ -82,7 +82,7 @@ async def messages_are_big(trial: Trial) -> None:
                     with trial.succeeds():
                         await sm.user_says(text)
                     with trial.succeeds():
-                        await sm.tool_used("t", {"a": text}, {"b": [text]})
+                        await sm.tool_used("t", {"a": "b"}, {"c": [text]})
                     rows = await SessionManager("s", store=other, create=False).get_conversation()
                 same = [each["content"] for each in rows] == ["small", text]
                 assert same, "no diff: it would be as big"
@@ -147,8 +147,8 @@ HALVES = ("\ud800", "a\udfffb", "\udc00\ud800")
 
 @row("odd text")
 async def texts_are_odd(trial: Trial) -> None:
-    every = range(0, 0x3000, trial.size(97, 1))
-    texts = [*ODD_TEXTS, *map(chr, every), *map(chr, range(0xE000, 0x10FFFF, trial.size(65_537, 257)))]
+    every = range(0, 0x3000, trial.size(97, 8))
+    texts = [*ODD_TEXTS, *map(chr, every), *map(chr, range(0xE000, 0x10FFFF, trial.size(65_537, 1_025)))]
     told = []
     with each_place(trial) as places:
         for place in places:
@@ -215,7 +215,7 @@ tokens.VOCABULARY_WAIT_SECONDS = 1.5
 async def main():
     slowest = 0.0
     sm = SessionManager()
-    for text in {texts!r}:
+    for text in [*{texts!r}, "word " * {long}]:
         begun = time.perf_counter()
         await sm.user_says(text)
         await sm.ai_responds(text, "gpt-4o", "openai")
@@ -236,7 +236,8 @@ async def there_is_no_network(trial: Trial) -> None:
     """Neither where connecting is refused, nor where whoever answers stays silent."""
     cache = trial.folder / "empty"
     cache.mkdir()
-    texts = [text for text in ODD_TEXTS if text] + ["word " * trial.size(2_000, 200_000)]
+    texts = [text for text in ODD_TEXTS if text]
+    long = trial.size(2_000, 200_000)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port in (9, silent.getsockname()[1]):
             proxy = f"http://127.0.0.1:{port}"
@@ -248,7 +249,7 @@ async def there_is_no_network(trial: Trial) -> None:
             with trial.succeeds():
                 counted = await asyncio.to_thread(
                     subprocess.run,
-                    [sys.executable, "-c", COUNT.format(path=sys.path, texts=texts)],
+                    [sys.executable, "-c", COUNT.format(path=sys.path, texts=texts, long=long)],
                     env=environment,
                     capture_output=True,
                     text=True,
