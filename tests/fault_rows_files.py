@@ -93,7 +93,7 @@ class PlainStore(SqliteStore):
 async def many_processes(trial: Trial) -> None:
     place = on_file(trial, PlainStore)
     await trial.begin(place, "s")
-    processes, tasks, events = trial.size((6, 2, 20), (50, 2, 20))
+    processes, tasks, events = trial.size((6, 2, 20), (50, 1, 40))
     of_each: list[tuple[Any, ...]] = [(place, trial.journal, "s", tasks, events, {})] * processes
     with judging():
         await in_processes(write_much, of_each)

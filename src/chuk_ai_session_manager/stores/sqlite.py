@@ -448,6 +448,7 @@ def _create(
     if _find(sandbox, session.id, db):
         return False
     parent = _find(sandbox, session.parent_id, db) if session.parent_id else None
+    parent_fields = None if parent is None else parent.read_header()  # damaged, it refuses before all writing
     if parent is not None and is_segment_after(session, session.parent_id):
         conversation, segment = parent.conversation, parent.segment + 1
     else:
@@ -473,8 +474,8 @@ def _create(
     key = db.execute(insert, list(columns.values())).lastrowid
     assert key is not None  # noqa: S101  (an INSERT has one; tells mypy)
     _insert(db, key, 0, change.events)
-    if parent is not None:
-        _enter_child(db, parent, session.id)
+    if parent is not None and parent_fields is not None:
+        _enter_child(db, parent, parent_fields, session.id)
         _renew(db, parent.conversation, lives)
     _adopt_children(db, sandbox, session.id, conversation)
     return True
@@ -488,8 +489,7 @@ def _new_conversation(db: sqlite3.Connection, parent: int | None, lives: int | N
     return key
 
 
-def _enter_child(db: sqlite3.Connection, parent: _Row, child_id: str) -> None:
-    fields = parent.read_header()
+def _enter_child(db: sqlite3.Connection, parent: _Row, fields: dict[str, str], child_id: str) -> None:
     children = json.loads(fields["child_ids"])
     if child_id not in children:
         fields["child_ids"] = dump([*children, child_id])
@@ -519,6 +519,7 @@ def _change(
     row = _find(sandbox, session_id, db)
     if row is None or (row.born, row.revision) != only_at:
         return False
+    fields = row.read_header() | change.fields
     count, rewritten = row.count, False
     written = None if change.counters is None else _now()
     if change.keep is not None:
@@ -526,7 +527,6 @@ def _change(
         db.execute("DELETE FROM events WHERE session = ? AND number >= ?", (row.key, change.keep))
         _insert(db, row.key, change.keep, change.events)
         count = change.keep + len(change.events)
-    fields = row.read_header() | change.fields
     db.execute(
         "UPDATE sessions SET header = ?, counters = coalesce(?, counters), count = ?, parent_id = ?,"
         " user_id = ?, revision = revision + 1, rewrites = rewrites + ?, written = coalesce(?, written)"
