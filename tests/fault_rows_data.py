@@ -255,9 +255,17 @@ async def reads_as_written(store: EventStore, session_id: str, blob: str) -> Non
 # -- ids ----------------------------------------------------------------------------------------
 
 
-@row("hostile session ids")
+class BareStore(RedisStore):
+    """Known to be bad: ids go into its keys as they are."""
+
+    def _key(self, session_id: str, kind: str = "") -> str:
+        return f"casm:{{{self.sandbox_id}:{kind}{session_id}}}"
+
+
+@row("hostile session ids", control="ids go into keys as they are")
 async def ids_are_hostile(trial: Trial) -> None:
-    check_keys(trial.size(20_000, 1_000_000))
+    with judging():
+        check_keys(trial.size(20_000, 1_000_000), BareStore if trial.is_control else RedisStore)
     known = list(islice(hostile_ids(Random()), trial.size(100, 3_000)))  # noqa: S311  (ids, not secrets)
     with RedisServer() as server:
         for place in (InMemory(), trial.on_sqlite(), OnRedis(server.url)):

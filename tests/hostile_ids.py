@@ -48,10 +48,10 @@ def key_read(key: str) -> tuple[str, str, str]:
     return unquote(sandbox), "".join(f"{each}:" for each in kind), unquote(session_id)
 
 
-def check_keys(many: int) -> None:
+def check_keys(many: int, kind: type[RedisStore] = RedisStore) -> None:
     """Of so many ids, in many sandboxes and as keys of each kind, no two have one key."""
     random = Random()  # noqa: S311  (ids, not secrets)
-    stores = [RedisStore("redis://localhost", sandbox_id=each) for each in islice(hostile_ids(random), 50)]
-    kinds = cycle(("", "user:", "children:"))
-    for session_id, store, kind in zip(islice(hostile_ids(random), many), cycle(stores), kinds, strict=False):
-        assert key_read(store._key(session_id, kind)) == (store.sandbox_id, kind, session_id)
+    stores = [kind("redis://localhost", sandbox_id=each) for each in islice(hostile_ids(random), 50)]
+    uses = cycle(("", "user:", "children:"))
+    for session_id, store, use in zip(islice(hostile_ids(random), many), cycle(stores), uses, strict=False):
+        assert key_read(store._key(session_id, use)) == (store.sandbox_id, use, session_id)
