@@ -173,7 +173,9 @@ class Trial:
         async with place.store() as store:
             for session_id in session_ids:
                 await store.create(Session(id=session_id))
+        known = {each for _, of_place in self._neighbours.values() for each in of_place}
         assert place.sandbox not in self._neighbours, "begin all sessions of a place at once"
+        assert not known & set(session_ids), "the journal tells sessions apart by their ids alone"
         beside = place.fresh()
         self._neighbours[place.sandbox] = (beside, session_ids)
         async with beside.store() as store:
