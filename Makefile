@@ -6,12 +6,13 @@ PY := $(VENV)/bin/python
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint types docs bench clean
+.PHONY: help demo test faults lint types docs bench clean
 
 help:
 	@echo "make demo               replay the example conversations and show the dashboard"
 	@echo "make demo CHATS=file    replay your own: JSONL, {\"id\", \"model\", \"messages\"} a line"
 	@echo "make test               run all tests; brings a Redis server for them if there is none"
+	@echo "make faults             what becomes of acknowledged events under 30 kinds of harm (some minutes)"
 	@echo "make lint, make types   ruff, mypy --strict"
 	@echo "make docs               the API reference, from the docstrings, in build/api"
 	@echo "make bench              measure everything beside its peers, into benchmarks/README.md (15 minutes)"
@@ -21,8 +22,11 @@ help:
 demo: $(VENV)/.demo
 	@$(PY) examples/replay.py $(if $(CHATS),"$(CHATS)")
 
-test: $(VENV)/.dev $(VENV)/bin/redis-server
+test: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@$(PY) -m pytest
+
+faults: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
+	@$(PY) tests/faults.py $(FAULTS)
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check
@@ -77,3 +81,7 @@ $(VENV)/bin/redis-server: | $(VENV)/.made
 	echo "error: found no redis-server, and could not install one." >&2; \
 	echo "  Install it (Debian, Ubuntu: apt install redis-server; macOS: brew install redis), then again: make test" >&2; \
 	exit 1
+
+# A client of Redis that is known to mix up replies after a cancellation: the tests have to catch it.
+$(VENV)/redis-4.5.1: | $(VENV)/.made
+	@rm -rf $@.new && $(PIP_INSTALL) --target $@.new --no-deps redis==4.5.1 async-timeout && mv $@.new $@

@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 from servers import PATIENCE
 
-from chuk_ai_session_manager.stores import EventStore, MemoryStore, open_store
+from chuk_ai_session_manager.stores import DEFAULT_TTL_HOURS, EventStore, MemoryStore, open_store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,9 +30,10 @@ class Place:
 
     url: str
     sandbox: str = field(default_factory=lambda: uuid4().hex)
+    ttl_hours: float | None = DEFAULT_TTL_HOURS
 
     def store(self) -> EventStore:
-        return open_store(self.url, sandbox_id=self.sandbox)
+        return open_store(self.url, sandbox_id=self.sandbox, ttl_hours=self.ttl_hours)
 
     def fresh(self) -> Place:
         """Another place of the same kind, with nothing in it."""

@@ -9,7 +9,7 @@ from typing import Any
 from .exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
 from .models import EventType, Session, SessionMetadata
 from .models.session import HomeStore, enter_with_parent, next_segment_id
-from .stores.base import AnyEvent, AnySession, is_segment_after
+from .stores.base import AnyEvent, AnySession, EventStore, is_segment_after
 from .validation import copied
 
 # Segments that are read together: one after the other, most of the time would be waiting.
@@ -122,7 +122,17 @@ async def open_next_segment(session: AnySession, home: HomeStore) -> tuple[AnySe
             raise session_not_found(child_id) from None
         await enter_with_parent(made_by_another, home)  # whoever made it may have been cut off before that
         return made_by_another, False
+    # A store with only `get` and `save` cannot tell.
+    if isinstance(home, EventStore) and await home.latest(session, with_events=False) is None:
+        await _drop_stray(child, home)
+        raise session_not_found(session.id)
     return child, True
+
+
+async def _drop_stray(child: AnySession, home: EventStore) -> None:
+    """Delete a segment that was made while its conversation was deleted: with it, that would come back."""
+    if (await home.segment_ids(child.id))[:1] == [child.id]:
+        await home.delete_conversation(child.id)
 
 
 # -- the chain ------------------------------------------------------------------------------------

@@ -42,8 +42,18 @@ from .durable import Outcome, decided
 Client: TypeAlias = "Redis | RedisCluster"
 Command: TypeAlias = "tuple[Any, ...]"
 
-# Answers of a server that starts, fails over or moves slots: it will do better in a moment.
-_PASSING = ("LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS")
+# Answers of a server that starts, fails over, moves slots or runs a long script: soon it will do better.
+_PASSING = (
+    "LOADING",
+    "READONLY",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "TRYAGAIN",
+    "MOVED",
+    "ASK",
+    "NOREPLICAS",
+    "BUSY",
+)
 _PASSING_ERRORS = (
     NoScriptError,
     ReadOnlyError,
