@@ -260,7 +260,7 @@ class Link:
         clock = asyncio.get_running_loop().time
         open_ones = deque(range(len(commands)))
         again: dict[int, BaseException] = {}
-        in_full, pause = False, _FIRST_PAUSE
+        in_full, has_moved, pause = False, False, _FIRST_PAUSE
 
         def take(answer: Any) -> None:
             at = open_ones.popleft()
@@ -273,20 +273,23 @@ class Link:
             batch = [_as_sent(commands[at], in_full=in_full) for at in open_ones]
             try:
                 async with asyncio.timeout_at(deadline):
+                    if has_moved and isinstance(client, RedisCluster):
+                        # Its pipelines go on asking a node that is gone, however often they fail.
+                        await client.nodes_manager.initialize()
                     await (_attempt(client, batch, take) if lane is None else _exchange(lane, batch, take))
             except Exception as problem:  # noqa: BLE001  (whatever the driver raises, those who wait are told)
                 while open_ones:
                     take(problem)
-            if not again:
-                return
-            if clock() + pause >= deadline:
+            rest = pause * random.uniform(0.5, 1.5)  # noqa: S311  (to spread the load)
+            if not again or clock() + rest >= deadline:
                 for at, error in again.items():
                     told(at, error)
                 return
             if any(isinstance(error, NoScriptError) for error in again.values()):
                 in_full = True
             else:
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  (to spread the load)
+                has_moved = True
+                await asyncio.sleep(rest)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             open_ones.extend(again)
             again.clear()
