@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from ..exceptions import StorageError
@@ -17,7 +18,9 @@ from .base import (
     store_of_sessions,
 )
 from .memory import MemoryStore
-from .sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from .sqlite import SqliteStore
 
 __all__ = [
     "DEFAULT_SANDBOX_ID",
@@ -45,7 +48,13 @@ def _sqlite(url: str, sandbox_id: str, ttl_hours: float | None) -> EventStore:
         raise StorageError(
             "A SQLite URL names a file: sqlite:///folder/file.db, or sqlite:////from/the/root.db"
         )
-    return SqliteStore(path, sandbox_id=sandbox_id, ttl_hours=ttl_hours)
+    return _sqlite_store()(path, sandbox_id=sandbox_id, ttl_hours=ttl_hours)
+
+
+def _sqlite_store() -> type[SqliteStore]:
+    from .sqlite import SqliteStore  # noqa: PLC0415  (with what it needs, a tenth of the package's import)
+
+    return SqliteStore
 
 
 def _redis(url: str, sandbox_id: str, ttl_hours: float | None) -> EventStore:
@@ -56,6 +65,13 @@ def _redis(url: str, sandbox_id: str, ttl_hours: float | None) -> EventStore:
             "The Redis store needs the redis client: pip install chuk-ai-session-manager[redis]"
         ) from problem
     return RedisStore(url, sandbox_id=sandbox_id, ttl_hours=ttl_hours)
+
+
+def __getattr__(name: str) -> Any:
+    """`SqliteStore`, imported when it is first asked for."""
+    if name == "SqliteStore":
+        return _sqlite_store()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 PROVIDERS = {"memory": _memory, "redis": _redis, "sqlite": _sqlite}
