@@ -231,10 +231,14 @@ class Link:
         clock = asyncio.get_running_loop().time
         answers: list[Any] = [None] * len(commands)
         open_ones, in_full, pause = list(range(len(commands))), False, _FIRST_PAUSE
+        has_moved = False
         while True:
             batch = [_as_sent(commands[at], in_full=in_full) for at in open_ones]
             try:
                 async with asyncio.timeout_at(deadline):
+                    if has_moved and isinstance(client, RedisCluster):
+                        # Its pipelines go on asking a node that is gone, however often they fail.
+                        await client.nodes_manager.initialize()
                     got = await _attempt(client, batch)
             except Exception as problem:  # noqa: BLE001  (whatever the driver raises, those who wait are told)
                 got = [problem] * len(batch)
@@ -242,12 +246,14 @@ class Link:
                 answers[at] = answer
             knew_none = any(isinstance(answers[at], NoScriptError) for at in open_ones)
             open_ones = [at for at in open_ones if _may_pass(answers[at])]
-            if not open_ones or clock() + pause >= deadline:
+            rest = pause * random.uniform(0.5, 1.5)  # noqa: S311  (to spread the load)
+            if not open_ones or clock() + rest >= deadline:
                 return answers
             if knew_none:
                 in_full = True
             else:
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  (to spread the load)
+                has_moved = True
+                await asyncio.sleep(rest)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
 
