@@ -56,7 +56,7 @@ class SkippingStore(RedisStore):
 async def data_is_damaged(trial: Trial) -> None:
     with RedisServer() as server, redis.Redis.from_url(server.url) as client:
         place = OnRedis(server.url, kind=SkippingStore if trial.is_control else RedisStore)
-        await trial.begin(place, "in-redis", "other")
+        await trial.begin(place, "in-redis", "beside-in-redis")
         async with place.store() as store:
             await write(trial, store, "in-redis", 3)
             key = store._key("in-redis")
@@ -97,7 +97,7 @@ async def data_is_damaged(trial: Trial) -> None:
 
 async def a_file_is_damaged(trial: Trial) -> None:
     place = trial.on_sqlite()
-    await trial.begin(place, "in-a-file", "other")
+    await trial.begin(place, "in-a-file", "beside-in-a-file")
     async with place.store() as store:
         await write(trial, store, "in-a-file", 3)
 
@@ -150,7 +150,7 @@ async def is_told(trial: Trial, place: Place, session_id: str, word: str) -> Non
         for use in uses:
             with judging(), trial.refused(session_id, word):
                 await use()
-        assert await store.get("other") is not None
+        assert await store.get(f"beside-{session_id}") is not None
 
 
 # -- other releases, and the original -----------------------------------------------------------

@@ -99,6 +99,7 @@ class EagerStore(RedisStore):
         self, session: Session[Any], events: Sequence[SessionEvent[Any]], *, only_if_current: bool = False
     ) -> bool:
         self._do_beside(self._store_later(Session(id=session.id), events), "an event was lost")
+        await asyncio.sleep(0.005)
         return True
 
     async def _store_later(self, session: Session[Any], events: Sequence[SessionEvent[Any]]) -> None:

@@ -463,6 +463,7 @@ class Writers:
             return False
         self.acknowledged += 1
         self._more.set()
+        await asyncio.sleep(0)  # others take their turns, where a store awaits nothing
         return True
 
     async def go_on(self, more: int) -> None:
