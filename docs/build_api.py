@@ -30,8 +30,9 @@ MODULES = (
 
 def prepare() -> None:
     """Have at hand what pdoc would not find: names that are imported late, and aliases that are texts."""
-    for name in chuk_ai_session_manager.__all__:
-        setattr(chuk_ai_session_manager, name, getattr(chuk_ai_session_manager, name))
+    for module in (chuk_ai_session_manager, chuk_ai_session_manager.stores):
+        for name in module.__all__:
+            setattr(module, name, getattr(module, name))
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith(MODULES[0])]
     aliases: dict[str, object] = {}
     for names in modules:

@@ -628,6 +628,11 @@ class Proxy:
         self.delay = 0.0
         """Seconds that an answer is late, up to."""
         self._target_port = target_port
+        self._once = False
+
+    def lose_next(self, sign: bytes) -> None:
+        """Lose the next answer to a command with these bytes in it."""
+        self.sign, self.losing, self._once = sign, 1.0, True
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[int]:
@@ -665,6 +670,8 @@ class Proxy:
             was_done = b"NOSCRIPT" not in answer  # else it is sent in full after this
             if self.sign in commands and was_done and RANDOM.random() < self.losing:
                 self.lost += 1
+                if self._once:
+                    self.losing = 0.0
                 if self.cuts:
                     return
             else:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ import redis
 import servers
 import trustme
 from discretion import CANARY, PASSWORD, each_refused, in_time, logs_without_secrets, refused, shows_no_secret
+from rig import Proxy
 from servers import HOST, PATIENCE, RedisCluster, RedisSentinel, RedisServer, TlsFront, wait_until
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, SessionNotFound, StorageError
@@ -302,41 +303,6 @@ class TestPaused:
         assert len(await stored(fresh)) == 3 + 20
 
 
-class LosingReplies:
-    """Passes commands on to a server, and its answers back; one answer it loses, and the connection."""
-
-    def __init__(self, target_port: int) -> None:
-        self.lost = False
-        self._target_port = target_port
-        self._sign: bytes | None = None
-
-    def lose(self, sign: bytes) -> None:
-        """Lose the next answer to a command with these bytes in it: the server has carried it out."""
-        self._sign, self.lost = sign, False
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[int]:
-        server = await asyncio.start_server(self._carry, HOST, 0)
-        async with server:
-            yield server.sockets[0].getsockname()[1]
-
-    async def _carry(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        server, to_server = await asyncio.open_connection(HOST, self._target_port)
-        try:
-            # Clients send nothing more before they have their answer.
-            while command := await client.read(1 << 20):
-                to_server.write(command)
-                answer = await server.read(1 << 20)
-                was_done = b"NOSCRIPT" not in answer  # else it is sent in full after this
-                if self._sign is not None and self._sign in command and was_done:
-                    self._sign, self.lost = None, True
-                    return
-                to_client.write(answer)
-        finally:
-            to_client.transport.abort()
-            to_server.transport.abort()
-
-
 class TestLostReplies:
     @pytest.mark.parametrize(
         "use", ["append", "only_if_current", "save", "create", "state", "says", "delete"]
@@ -345,7 +311,7 @@ class TestLostReplies:
         self, server: RedisServer, store: RedisStore, fresh: RedisStore, use: str
     ) -> None:
         session = await begin(store)
-        proxy = LosingReplies(server.port)
+        proxy = Proxy(server.port)
         async with proxy.running() as port:
             url = server.url.replace(f":{server.port}", f":{port}")
             async with RedisStore(url, timeout=PATIENCE) as far:
@@ -364,30 +330,30 @@ class TestLostReplies:
         assert [event.message for event in read.events] == [CANARY] * expected
         assert await fresh.get("s") == (session if use == "create" else read)
 
-    async def _use(self, use: str, far: RedisStore, mine: Session[Any], proxy: LosingReplies) -> None:
+    async def _use(self, use: str, far: RedisStore, mine: Session[Any], proxy: Proxy) -> None:
         match use:
             case "append":
-                proxy.lose(b"doctor")
+                proxy.lose_next(b"doctor")
                 await far.append(mine, [said()])
             case "only_if_current":
-                proxy.lose(b"doctor")
+                proxy.lose_next(b"doctor")
                 assert await far.append(mine, [said()], only_if_current=True)
             case "save":
-                proxy.lose(b"doctor")
+                proxy.lose_next(b"doctor")
                 mine.record(said())
                 await far.save(mine)
             case "create":
-                proxy.lose(b"doctor")
+                proxy.lose_next(b"doctor")
                 await far.create(Session(id="new", events=[said()]))
             case "state":
-                proxy.lose(b'"step":1')
+                proxy.lose_next(b'"step":1')
                 await mine.set_state("step", 1)
                 await far.save_header(mine)
             case "says":
-                proxy.lose(b"doctor")
+                proxy.lose_next(b"doctor")
                 await SessionManager("s", store=far).user_says(CANARY)
             case _:
-                proxy.lose(b"casm:")
+                proxy.lose_next(b"casm:")
                 await far.delete("s")
 
 

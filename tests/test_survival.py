@@ -1,28 +1,26 @@
-"""What was acknowledged is there: for other processes, after crashes, among many writers, after forks."""
+"""What was acknowledged is there: after crashes, for other processes, among many writers, when cancelled."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sqlite3
 import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
 from functools import partial
-from itertools import count, groupby, pairwise, takewhile
+from itertools import pairwise
 from multiprocessing.synchronize import Barrier
-from operator import itemgetter
 from pathlib import Path
-from random import Random
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from places import SPAWN, Place, everywhere, in_another_process, on_each, run, run_work
-from servers import PATIENCE, RedisServer, wait_until
+import redis.asyncio
+from fault_rows_tasks import use
+from places import SPAWN, Place, everywhere, in_another_process, on_each, run_work
+from rig import RANDOM, Journal, intact
+from servers import PATIENCE, RedisServer
 
 from chuk_ai_session_manager import (
     Session,
@@ -30,7 +28,6 @@ from chuk_ai_session_manager import (
     SessionManager,
     SessionMetadata,
     SessionRun,
-    StorageError,
     TokenUsage,
     get_conversation_history,
     get_session_stats,
@@ -38,13 +35,7 @@ from chuk_ai_session_manager import (
 )
 from chuk_ai_session_manager.models import EventSource, EventType
 from chuk_ai_session_manager.session_storage import get_backend
-from chuk_ai_session_manager.stores import EventStore
 from chuk_ai_session_manager.stores.redis import RedisStore
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-RANDOM = Random()  # noqa: S311  (moments, not secrets)
 
 
 @pytest.fixture
@@ -52,27 +43,6 @@ def durable_server() -> Iterator[RedisServer]:
     """A server that has on disk what it acknowledged."""
     with RedisServer(aof=True) as server:
         yield server
-
-
-async def intact(store: EventStore, session_id: str) -> list[SessionEvent[Any]]:
-    """A session's events, none of them doubled, and what is counted of them is what they come to."""
-    session, head = await store.get(session_id), await store.head(session_id)
-    assert session is not None
-    assert head is not None
-    events = session.events
-    assert len({event.id for event in events}) == len(events)
-    messages = [event for event in events if event.type == EventType.MESSAGE]
-    usages = [event.token_usage for event in events if event.token_usage]
-    for read in (session, head):
-        assert read.totals.events == len(events)
-        assert read.totals.messages == len(messages)
-        assert read.total_tokens == sum(usage.total_tokens for usage in usages)
-        assert read.total_cost == pytest.approx(sum(usage.estimated_cost_usd or 0.0 for usage in usages))
-        assert read.last_update_time == max(event.timestamp for event in events)
-    stats = await SessionManager(session_id, store=store, create=False).get_stats()
-    assert (stats["total_events"], stats["total_tokens"]) == (len(events), session.total_tokens)
-    assert stats["estimated_cost"] == pytest.approx(session.total_cost)
-    return events
 
 
 def priced(message: str, event_id: str) -> SessionEvent[Any]:
@@ -181,63 +151,6 @@ def test_another_process_reads_everything_that_one_wrote_and_goes_on(
 # -- a server that crashes ----------------------------------------------------------------------
 
 
-class Writers:
-    """Write to the session "s" until it is over, and note what was acknowledged."""
-
-    def __init__(self) -> None:
-        self.over = False
-        self.journal: list[str] = []
-        self._written = asyncio.Event()
-
-    async def append(self, store: EventStore, *, retrying: bool) -> None:
-        """Append events, the failed ones again under their ids, or not."""
-        session: Session[Any] = Session(id="s")
-        for name in self._names("appended"):
-            events = [priced(name, name)]  # once: made anew, it is another event under the same id
-            await self._write(store.append, session, events, name=name)
-            while retrying and name not in self.journal[-1000:]:
-                await self._write(store.append, session, events, name=name)
-
-    async def say(self, store: EventStore) -> None:
-        sm = SessionManager("s", store=store)
-        for name in self._names("said"):
-            await self._write(sm.user_says, name, name=name)
-
-    def _names(self, kind: str) -> Iterator[str]:
-        writer = f"{kind}/{uuid4()}"
-        return (f"{writer}/{number}" for number in takewhile(lambda _: not self.over, count()))
-
-    async def _write(self, write: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
-        try:
-            await write(*args)
-        except StorageError:
-            return
-        self.journal.append(name)
-        self._written.set()
-
-    async def go_on(self) -> None:
-        """Wait until so many more are acknowledged."""
-        enough = len(self.journal) + 200
-        async with asyncio.timeout(PATIENCE):
-            while len(self.journal) < enough:
-                self._written.clear()
-                await self._written.wait()
-
-    def check(self, events: list[SessionEvent[Any]]) -> None:
-        """All that was acknowledged is there once, that of each writer in its order."""
-        names = [str(event.message) for event in events]
-        assert len(set(names)) == len(names)
-        assert set(self.journal) <= set(names)
-        acknowledged = set(self.journal)
-        in_order: dict[str, list[int]] = {}
-        for name in names:
-            writer, _, number = name.rpartition("/")
-            if name in acknowledged:
-                in_order.setdefault(writer, []).append(int(number))
-        assert len(in_order) == 50
-        assert all(numbers == sorted(numbers) for numbers in in_order.values())
-
-
 class TestCrashingServer:
     def test_everything_is_there_after_a_crash(
         self, durable_server: RedisServer, monkeypatch: pytest.MonkeyPatch
@@ -247,31 +160,6 @@ class TestCrashingServer:
         durable_server.kill()
         durable_server.start()
         check_everything(in_another_process(read_everything), written)
-
-    @pytest.mark.parametrize("down", [0.0, 1.5], ids=["for a moment", "longer than the deadline"])
-    async def test_writers_that_go_on_meanwhile_lose_nothing(
-        self, durable_server: RedisServer, down: float
-    ) -> None:
-        writers = Writers()
-        stores = [RedisStore(durable_server.url, timeout=1) for _ in range(5)]
-        await stores[0].create(Session(id="s"))
-        async with asyncio.TaskGroup() as tasks:
-            for store in stores:
-                for number in range(6):
-                    tasks.create_task(writers.append(store, retrying=number % 2 == 0))
-                for _ in range(4):
-                    tasks.create_task(writers.say(store))
-            for _ in range(2):
-                await writers.go_on()
-                await asyncio.to_thread(durable_server.kill)
-                await asyncio.sleep(down)
-                await asyncio.to_thread(durable_server.start)
-            await writers.go_on()
-            writers.over = True
-        for store in stores:
-            await store.close()
-        async with RedisStore(durable_server.url) as fresh:
-            writers.check(await intact(fresh, "s"))
 
 
 # -- many writers -------------------------------------------------------------------------------
@@ -341,178 +229,23 @@ class TestManyWriters:
         assert changes > 5, "the processes did not write at the same time"
 
 
-# -- a writer that is killed --------------------------------------------------------------------
+async def test_a_client_of_another_event_loop_is_refused_in_words(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with redis.asyncio.Redis.from_url(redis_server.url) as client:
+        store = RedisStore(client, sandbox_id=uuid4().hex)
+        assert await use(store, Journal(tmp_path), "here") == "ok"
+        outcome = await asyncio.to_thread(asyncio.run, use(store, Journal(tmp_path), "there"))
+        assert "another event loop" in outcome
+        assert await use(store, Journal(tmp_path), "here-again") == "ok"
 
 
-async def write_until_killed(place: Place, journal: Path) -> None:
-    """Append on and on, up to three at a time; note each id once it is acknowledged."""
-    store = place.store()
-    session = await store.head("s")
-    assert session is not None
-
-    async def append(acknowledged: Callable[[str], object]) -> None:
-        while True:
-            name, parts = uuid4(), RANDOM.randint(1, 3)
-            events = [priced("word " * 100, f"{name}/{part}/{parts}") for part in range(parts)]
-            await store.append(session, events)
-            acknowledged("".join(f"{event.id}\n" for event in events))
-
-    with journal.open("w", buffering=1, encoding="utf-8") as file:
-        await asyncio.gather(*(append(file.write) for _ in range(3)))
-
-
-def write_in_process(place: Place, journal: Path) -> None:
-    asyncio.run(write_until_killed(place, journal))
-
-
-class TestKilledWriter:
-    @pytest.mark.parametrize("place", ["sqlite"], indirect=True)
-    def test_loses_nothing_and_harms_nothing(self, place: Place, tmp_path: Path) -> None:
-        run(make_session, place)
-        journals = [tmp_path / f"journal-{number}" for number in range(4)]
-        writers = [
-            SPAWN.Process(target=write_in_process, args=(place, journal), daemon=True) for journal in journals
-        ]
-        for writer in writers:
-            writer.start()
-        while writers:
-            # Those that are left have all gone on since the last one was killed.
-            for journal in journals[-len(writers) :]:
-                wait_until_longer(journal)
-            time.sleep(RANDOM.uniform(0, 0.02))
-            writers[0].kill()
-            writers.pop(0).join()
-
-        with closing(sqlite3.connect(place.url.removeprefix("sqlite:///"))) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            numbers = [row[0] for row in connection.execute("SELECT number FROM events ORDER BY number")]
-            assert numbers == list(range(len(numbers)))
-        events = run(read_intact, place)
-        ids = {event.id for event in events}
-        assert all(ids >= set(lines(journal)) for journal in journals)
-        # Those that were appended together are all there, one after the other, or none.
-        names = [event.id.split("/") for event in events]
-        together = [list(group) for _, group in groupby(names, key=itemgetter(0))]
-        for group in together:
-            assert [part for _, part, _ in group] == [str(at) for at in range(int(group[0][2]))]
-        assert len(together) == len({name for name, _, _ in names})
-
-
-async def make_session(place: Place) -> None:
-    async with place.store() as store:
-        await store.create(Session(id="s"))
+# -- cancellation -------------------------------------------------------------------------------
 
 
 async def read_intact(place: Place) -> list[SessionEvent[Any]]:
     async with place.store() as store:
         return await intact(store, "s")
-
-
-def lines(journal: Path) -> list[str]:
-    return journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
-
-
-def wait_until_longer(journal: Path) -> None:
-    enough = len(lines(journal)) + 10
-    wait_until(lambda: len(lines(journal)) >= enough, "10 more events")
-
-
-# -- forks and event loops ----------------------------------------------------------------------
-
-
-async def use(store: EventStore, name: str) -> str:
-    """Write and read much at once, each answer being the right one; "ok", or a `StorageError`'s text."""
-
-    async def one(number: int) -> None:
-        session: Session[Any] = Session(id=f"{name}-{number}")
-        await store.create(session)
-        await store.append(session, [priced(f"{name}-{number}", str(uuid4()))])
-        read = await store.get(session.id)
-        assert read is not None
-        assert (read.id, [event.message for event in read.events]) == (session.id, [session.id])
-
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.gather(*map(one, range(20)))
-    except StorageError as problem:
-        return str(problem)
-    return "ok"
-
-
-async def fork_and_use(place: Place) -> list[str]:
-    """Use a store, fork, and use it on both sides, here again after the other side has ended."""
-    store = place.store()
-    outcomes = [await use(store, "before")]
-    answers, answer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(answer, asyncio.run(use(store, "child")).encode())
-        finally:
-            os._exit(0)
-    os.close(answer)
-    outcomes.append(await use(store, "parent"))
-    with open(answers, encoding="utf-8") as told:  # noqa: ASYNC230, PTH123  (a pipe's end; nobody else waits)
-        outcomes.append(told.read())
-    os.waitpid(child, 0)  # noqa: ASYNC222  (it has ended)
-    outcomes.append(await use(store, "parent, later"))
-    outcomes.append(await use(store, "parent, at last"))
-    return outcomes
-
-
-def use_in_loops(place: Place) -> list[str]:
-    store = place.store()
-    return [asyncio.run(use(store, f"loop {number}")) for number in range(3)]
-
-
-def use_in_threads(place: Place) -> list[str]:
-    store = place.store()
-    outcomes: list[str] = []
-    threads = [
-        threading.Thread(target=lambda name=name: outcomes.append(asyncio.run(use(store, name))))
-        for name in ("thread 1", "thread 2", "thread 3")
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
-
-
-def is_clear(outcome: str) -> bool:
-    return outcome == "ok" or "event loop" in outcome or "deadline" in outcome
-
-
-class TestForksAndLoops:
-    @on_each
-    def test_both_sides_of_a_fork_get_their_own_answers(self, place: Place) -> None:
-        before, *others, last = in_another_process(fork_and_use, place)
-        assert before == "ok"
-        assert all(map(is_clear, others)), others
-        assert last == "ok"
-
-    @on_each
-    @pytest.mark.parametrize("work", [use_in_loops, use_in_threads])
-    def test_a_store_serves_several_event_loops(
-        self, place: Place, five_processes: ProcessPoolExecutor, work: Callable[[Place], list[str]]
-    ) -> None:
-        outcomes = five_processes.submit(work, place).result()  # there, nobody minds loops left unclosed
-        assert len(outcomes) == 3
-        assert outcomes[0] == "ok"
-        assert all(map(is_clear, outcomes)), outcomes
-
-    async def test_a_client_of_another_loop_is_refused_in_words(self, redis_server: RedisServer) -> None:
-        import redis.asyncio
-
-        async with redis.asyncio.Redis.from_url(redis_server.url) as client:
-            store = RedisStore(client, sandbox_id=uuid4().hex)
-            assert await use(store, "here") == "ok"
-            outcome = await asyncio.to_thread(lambda: asyncio.run(use(store, "there")))
-            assert "another event loop" in outcome
-            assert await use(store, "here again") == "ok"
-
-
-# -- cancellation -------------------------------------------------------------------------------
 
 
 class Cancelling:

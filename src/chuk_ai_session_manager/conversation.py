@@ -25,7 +25,6 @@ from .metering import Draft, LengthCache, Limits, bill_estimated, count, draft_r
 from .models import EventSource, EventType, Session, SessionEvent, SessionMetadata
 from .models.record import new_id, utc_now
 from .models.session import HomeStore
-from .models.session_event import check_event_length
 from .segments import (
     append,
     append_to_live,
@@ -234,8 +233,6 @@ class Conversation(ABC):
     async def _record(self, drafts: Sequence[Draft], closings: list[asyncio.Task[None]]) -> tuple[float, str]:
         """The same, with the lock held; until when summaries may be waited for, and the session's id."""
         until = math.inf
-        for draft in drafts:
-            check_event_length(draft.event)
         await count(drafts)
         if self._limits:
             await self._check_alone(drafts)

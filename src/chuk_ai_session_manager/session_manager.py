@@ -28,7 +28,7 @@ from .metering import (
     draft_rows,
 )
 from .models import EventSource, EventType, SessionEvent
-from .models.session_event import content_of
+from .models.session_event import check_event_length, content_of
 from .models.token_usage import usd
 from .notes import Notes
 from .segments import (
@@ -266,6 +266,7 @@ class SessionManager(Conversation):
             type=EventType.TOOL_CALL,
             metadata=metadata,
         )
+        check_event_length(event)
         return await self.record([Draft(event, None, "")])
 
     async def add_messages(

@@ -50,7 +50,8 @@ def check_text(value: object, name: str, operation: str) -> None:
     """
     if not isinstance(value, str):
         raise InvalidInput(operation, f"{name} must be text (str), not {type(value).__name__}")
-    check_length(name, operation, value)
+    if len(value) > MAX_LENGTH:
+        raise _too_long(name, operation, len(value))
     if not _is_whole(value):
         raise InvalidInput(operation, f"{name} {_HALF_A_PAIR}")
 
@@ -63,7 +64,11 @@ def check_length(name: str, operation: str, *values: Any) -> None:
     """
     length = sum(map(_length, values))
     if length > MAX_LENGTH:
-        raise InvalidInput(operation, f"{name} may have {MAX_LENGTH:,} characters, not {length:,}")
+        raise _too_long(name, operation, length)
+
+
+def _too_long(name: str, operation: str, length: int) -> InvalidInput:
+    return InvalidInput(operation, f"{name} may have {MAX_LENGTH:,} characters, not {length:,}")
 
 
 def _length(value: Any) -> int:
@@ -151,7 +156,9 @@ def check_json_object(value: object, name: str, operation: str) -> dict[str, Any
     """
     if not isinstance(value, Mapping):
         raise InvalidInput(operation, f"{name} must be a dict, not {type(value).__name__}")
-    misfit = json_misfit(value) if value else None
+    if not value:
+        return {}
+    misfit = json_misfit(value)
     if misfit:
         raise InvalidInput(operation, f"{name} must be JSON: {misfit}")
     check_length(name, operation, value)

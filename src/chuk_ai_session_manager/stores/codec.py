@@ -20,7 +20,7 @@ from ..models.record import Record
 from ..models.session_event import check_event_length
 from ..models.session_totals import EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
-from ..validation import check_length, json_misfit
+from ..validation import MAX_LENGTH, check_length, json_misfit
 from .base import AnyEvent, AnySession
 
 SCHEMA = 1
@@ -358,12 +358,14 @@ def encode_event(event: AnyEvent) -> str:
         misfit = json_misfit(event.usage.cost_usd)
     if misfit:
         raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
-    check_event_length(event)
     try:
-        return event.model_dump_json(warnings=False)
+        body = event.model_dump_json(warnings=False)
     except PydanticSerializationError:
         # Its text could quote what is in the event.
         raise InvalidInput("store an event", "one of its fields cannot be written as JSON") from None
+    if len(body) > MAX_LENGTH:  # else its texts have no more characters either
+        check_event_length(event)
+    return body
 
 
 @cache
