@@ -31,7 +31,7 @@ types: $(VENV)/.dev
 	@$(PY) -m mypy
 
 bench: $(VENV)/.dev $(VENV)/bin/redis-server
-	@$(PY) benchmarks/run.py --write
+	@$(PY) benchmarks/run.py --write --json .benchmarks/figures.json
 
 clean:
 	rm -rf $(VENV) .benchmarks build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
