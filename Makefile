@@ -40,7 +40,7 @@ docs: $(VENV)/.dev
 	@echo "Open build/api/index.html"
 
 bench: $(VENV)/.dev $(VENV)/bin/redis-server
-	@$(PY) benchmarks/run.py --write
+	@$(PY) benchmarks/run.py --write --json .benchmarks/figures.json
 
 clean:
 	rm -rf $(VENV) .benchmarks build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

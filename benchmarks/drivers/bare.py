@@ -10,6 +10,7 @@ import os
 import sqlite3
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -62,14 +63,15 @@ class DictDriver(BareDriver):
 class InsertDriver(BareDriver):
     """As durable as the project's store, without a thread in between."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.database = sqlite3.connect(os.environ["SESSION_SQLITE_PATH"], isolation_level=None)
-        self.database.execute("PRAGMA journal_mode = WAL")
-        self.database.execute("PRAGMA synchronous = FULL")
-        self.database.execute(
+    @cached_property
+    def database(self) -> sqlite3.Connection:
+        database = sqlite3.connect(os.environ["SESSION_SQLITE_PATH"], isolation_level=None)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute(
             "CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY, session TEXT, record TEXT)"
         )
+        return database
 
     async def add(self, key: str, records: list[str]) -> None:
         words = [word for record in records for word in (key, record)]

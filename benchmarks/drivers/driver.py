@@ -31,6 +31,10 @@ _WARMING_UP = 2  # messages; what only a session's first ones cost is not of its
 class Driver(ABC):
     """One way to store conversations. Its public methods are the jobs that it does."""
 
+    def __init__(self) -> None:
+        self._long: dict[int, Append] = {}
+        self._grown: dict[int, int] = {}
+
     @abstractmethod
     async def open(self, length: int = 0) -> Append:
         """The way to write to a new session that has so many messages."""
@@ -63,8 +67,15 @@ class Driver(ABC):
 
     async def sqlite_settings(self) -> dict[str, str]:
         """How the connection to SQLite is set that a write goes through."""
+        connections: list[sqlite3.Connection] = []
+
+        def note(event: str, arguments: tuple[Any, ...]) -> None:
+            if event == "sqlite3.connect/handle":
+                connections.append(arguments[0])
+
+        sys.addaudithook(note)
         await self._opened()
-        for connection in self._connections:
+        for connection in connections:
             try:
                 return {name: str(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in PRAGMAS}
             except sqlite3.ProgrammingError:  # closed, or another thread's
@@ -109,16 +120,6 @@ class Driver(ABC):
         for _ in range(0, events, 100):
             await self._timed([append], 100)
         return [before, peak_megabytes()]
-
-    def __init__(self) -> None:
-        self._long: dict[int, Append] = {}
-        self._grown: dict[int, int] = {}
-        self._connections: list[sqlite3.Connection] = []
-        sys.addaudithook(self._note_connection)
-
-    def _note_connection(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "sqlite3.connect/handle":
-            self._connections.append(arguments[0])
 
     async def _opened(self, length: int = 0) -> Append:
         append = await self.open(length)
