@@ -62,7 +62,27 @@ async def replies_are_lost(trial: Trial) -> None:
                     )
             proxy.losing = 0.0
             assert proxy.lost > 5
+            await answers_do_not_come(
+                trial, proxy, OnRedis(place.url, place.sandbox, timeout=0.5), session_ids[0]
+            )
             await trial.check(place)
+
+
+async def answers_do_not_come(trial: Trial, proxy: Proxy, place: OnRedis, session_id: str) -> None:
+    """The connection stays open and mute: an error says so, and doing it again does it once."""
+    proxy.cuts = False
+    async with place.store() as store:
+        session: Session[Any] = Session(id=session_id)
+        for number in range(trial.size(3, 30)):
+            event = named(f"muted/{number}")
+            proxy.lose_next(event.id.encode())
+            with (
+                ending_in(StorageError, UNKNOWN, event.id),
+                trial.journal.writing(session_id, name_of(event)),
+            ):
+                await store.append(session, [event])
+            with trial.journal.writing(session_id, name_of(event)):
+                await store.append(session, [event])
 
 
 class PiecemealStore(RedisStore):

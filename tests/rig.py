@@ -325,12 +325,13 @@ class Journal:
                 written.acknowledged[session_id].update(dict.fromkeys(names))
         return written._replace(worst_delay=worst)
 
-    def acknowledgements(self) -> int:
-        """How many lines say so."""
-        return sum(line.startswith(b'["ack') for line in self._lines())
+    def acknowledgements(self, process: int | None) -> int:
+        """How many lines of a process say so."""
+        lines = self._lines(f"{process}-")
+        return sum(line.startswith(b'["ack') for line in lines)
 
-    def _lines(self) -> Iterator[bytes]:
-        for path in sorted(self._folder.glob("*.journal")):
+    def _lines(self, begin: str = "") -> Iterator[bytes]:
+        for path in sorted(self._folder.glob(f"{begin}*.journal")):
             yield from path.read_bytes().rpartition(b"\n")[0].splitlines()  # the last one may be cut
 
 
@@ -559,8 +560,7 @@ async def kill_writers(trial: Trial, place: Place, session_id: str, times: int) 
     """
     writers = [_begin_writer(trial, place, session_id) for _ in range(2)]
     for number in range(times):
-        enough = trial.journal.acknowledgements() + 2
-        while trial.journal.acknowledgements() < enough:
+        while trial.journal.acknowledgements(writers[0].pid) < 2:
             assert all(writer.is_alive() for writer in writers), "a writer ended"
             await asyncio.sleep(0.002)
         await asyncio.sleep(RANDOM.uniform(0, 0.02))

@@ -39,8 +39,8 @@ def redis_report(settings: Mapping[str, str | None]) -> DurabilityReport:
     policy = settings.get("maxmemory-policy") or "noeviction"
     if policy != "noeviction" and settings.get("maxmemory") not in {None, "0"}:
         warnings.append(
-            f"when memory is full, conversations are evicted whole (maxmemory-policy {policy}): "
-            "set noeviction"
+            f"when memory is full, conversations are evicted whole (maxmemory-policy {policy}), and listings "
+            "or the ids of later segments may be lost of others: set noeviction"
         )
     return DurabilityReport("redis", _redis_loss_window(settings), warnings, dict(settings))
 
