@@ -11,7 +11,7 @@ from .messages import calls_of
 from .models import EventSource, EventType, SessionEvent
 from .models.session import HomeStore, ancestors_of
 from .models.session_totals import SessionTotals
-from .notes import Notes
+from .notes import NO_NOTES, Notes
 from .segments import segments_before
 from .stores.base import AnyEvent, AnySession
 from .summaries import closing_summary, covers_all, notes_of, notes_with
@@ -76,7 +76,7 @@ _DATES = ("created_at", "last_update")
 class Background:
     """What a segment goes on from: for a model, it stands before the segment's own messages."""
 
-    notes: Notes = field(default_factory=Notes)
+    notes: Notes = NO_NOTES
     """What is known of the conversation before it."""
     start: Sequence[AnyEvent] = ()
     """The start of its first exchange, where it begins with an answer or a tool's result: the user's
@@ -103,7 +103,7 @@ async def background_of(session: AnySession, home: HomeStore) -> Background:
             break
     if not earlier:
         return NO_BACKGROUND
-    notes, sums = Notes(), _covered(closing_summary(earlier[-1]))
+    notes, sums = NO_NOTES, _covered(closing_summary(earlier[-1]))
     for segment in reversed(earlier):
         notes = await notes_with(notes, segment)
         sums += Sums.of(segment)

@@ -170,7 +170,7 @@ class Notes:
 
     def __bool__(self) -> bool:
         """Whether anything is noted."""
-        return self != _NOTHING
+        return self is not NO_NOTES and self != NO_NOTES
 
     def __str__(self) -> str:
         """The summary, a few lines of text: what one of them says, those below need not."""
@@ -202,7 +202,8 @@ class Notes:
         return ""
 
 
-_NOTHING = Notes()
+NO_NOTES = Notes()
+"""What is known of nothing."""
 
 
 def _all(find: Callable[[str], list[str]], texts: Iterable[str]) -> list[str]:
