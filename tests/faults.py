@@ -64,7 +64,7 @@ def tell(one: Row, *, is_small: bool) -> dict[str, object]:
     broken = bool(failure) or outcome.is_broken
     print(
         f"{outcome.row:<52} {outcome.tried:>8} {outcome.acknowledged:>12} {outcome.lost:>5} "
-        f"{outcome.doubled:>7} {outcome.worst_delay:>9.3f} s  {outcome.window or '-'}"
+        f"{outcome.doubled:>7} {outcome.worst_delay:>9.3f} s  {outcome.window or outcome.note or '-'}"
         + (" BROKEN" if broken else ""),
         flush=True,
     )

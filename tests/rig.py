@@ -121,7 +121,7 @@ def judging() -> Iterator[None]:
     """What is wrong here is wrong with what a place holds, not with the row."""
     try:
         yield
-    except (AssertionError, StorageError) as problem:
+    except (AssertionError, StorageError, pytest.fail.Exception) as problem:
         raise CheckFailed(str(problem)) from problem
 
 
@@ -138,6 +138,8 @@ class Outcome:
     """Seconds that the slowest write or attempt took, failed ones too."""
     window: str = ""
     """What of acknowledged events may be lost here, as documented."""
+    note: str = ""
+    """What else was measured."""
 
     @property
     def is_broken(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import multiprocessing
 import os
 import sqlite3
@@ -12,7 +11,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -26,6 +24,7 @@ import pytest
 import redis
 import servers
 import trustme
+from discretion import CANARY, PASSWORD, each_refused, in_time, logs_without_secrets, refused, shows_no_secret
 from rig import Proxy
 from servers import HOST, PATIENCE, RedisCluster, RedisSentinel, RedisServer, TlsFront, wait_until
 
@@ -36,53 +35,10 @@ from chuk_ai_session_manager.stores.redis import RedisStore
 
 T = TypeVar("T")
 
-# It has to be percent-encoded in a URL. No text may show as much as its middle.
-PASSWORD = "p@:s3cr3t/%?#&+"
-# What was said to the model, which no text may show either.
-CANARY = "canary: my doctor says"
-SECRETS = ("s3cr3t", "canary", "doctor")
+__all__ = ["logs_without_secrets"]  # for each test here
+
 # What a store says when it cannot know whether what it sent arrived.
 UNKNOWN = "may have been stored or not"
-
-
-def shows_no_secret(text: str) -> bool:
-    return not any(secret in text for secret in SECRETS)
-
-
-@contextmanager
-def refused(*words: str) -> Iterator[None]:
-    """The block ends, in good time, in a `StorageError` whose text has these words and no secret."""
-    with pytest.raises(StorageError) as caught:
-        yield
-    assert not isinstance(caught.value, SessionNotFound)
-    for word in words:
-        assert word in str(caught.value)
-    chain: list[BaseException] = []
-    problem: BaseException | None = caught.value
-    while problem is not None:
-        assert problem not in chain  # or who walks along it never ends
-        assert shows_no_secret(str(problem) + repr(problem))
-        chain.append(problem)
-        problem = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
-    assert shows_no_secret("".join(traceback.format_exception(caught.value)))
-
-
-async def each_refused(words: Sequence[str], *uses: Callable[[], Awaitable[object]]) -> None:
-    """Each of these ends so."""
-    for use in uses:
-        with refused(*words):
-            await in_time(use())
-
-
-@pytest.fixture(autouse=True)
-def logs_without_secrets(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No test logs what was said, a password, or an error that nobody looked at."""
-    caplog.set_level(logging.DEBUG)
-    yield
-    for record in caplog.get_records("call"):
-        text = logging.Formatter().format(record)
-        assert shows_no_secret(text)
-        assert "never retrieved" not in text
 
 
 @pytest.fixture
@@ -112,12 +68,6 @@ async def hasty(server: RedisServer) -> AsyncIterator[RedisStore]:
     """A store of the same sessions that soon gives up."""
     async with RedisStore(server.url, timeout=0.5) as store:
         yield store
-
-
-async def in_time(work: Awaitable[T]) -> T:
-    """What is awaited, which ends far sooner than this."""
-    async with asyncio.timeout(PATIENCE / 2):
-        return await work
 
 
 async def at_last(work: Callable[[], Awaitable[T]]) -> T:

@@ -18,6 +18,7 @@ from .metering import Draft, LengthCache, Limits, bill_estimated, count, draft_r
 from .models import EventSource, EventType, Session, SessionEvent, SessionMetadata
 from .models.record import utc_now
 from .models.session import HomeStore
+from .models.session_event import check_event_length
 from .segments import (
     append,
     append_to_live,
@@ -226,6 +227,8 @@ class Conversation(ABC):
     async def _record(self, drafts: Sequence[Draft], closings: list[asyncio.Task[None]]) -> tuple[float, str]:
         """The same, with the lock held; until when summaries may be waited for, and the session's id."""
         until = math.inf
+        for draft in drafts:
+            check_event_length(draft.event)
         await count(drafts)
         await self._check_alone(drafts)
         home, session = await self._open(creating=self._create or self._is_new)

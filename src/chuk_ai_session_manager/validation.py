@@ -14,6 +14,9 @@ from .exceptions import InvalidInput
 MAX_ID_LENGTH = 255
 # Deeper JSON than this no application means, and some parsers refuse it when it is read back.
 MAX_JSON_DEPTH = 100
+# Characters in one event, or in one field of a session: many times what the largest models read at once, and
+# also in JSON (mostly up to 4 bytes each) below what stores take of one text: Redis 512 MB, SQLite 1 GB.
+MAX_LENGTH = 50_000_000
 # Python itself reads back no more than 4,300 digits.
 MAX_INTEGER_BITS = 13_000
 # A hundred years: what every store and clock can count.
@@ -43,12 +46,35 @@ def check_text(value: object, name: str, operation: str) -> None:
     """Refuse what is not text, or holds half of a surrogate pair, which no store can keep.
 
     Raises:
-        InvalidInput: naming the type that came instead.
+        InvalidInput: naming the type that came instead; or it has more than 50 million characters.
     """
     if not isinstance(value, str):
         raise InvalidInput(operation, f"{name} must be text (str), not {type(value).__name__}")
+    check_length(name, operation, value)
     if not _is_whole(value):
         raise InvalidInput(operation, f"{name} {_HALF_A_PAIR}")
+
+
+def check_length(name: str, operation: str, *values: Any) -> None:
+    """Refuse values whose texts have more than `MAX_LENGTH` characters together.
+
+    Raises:
+        InvalidInput: naming both lengths.
+    """
+    length = sum(map(_length, values))
+    if length > MAX_LENGTH:
+        raise InvalidInput(operation, f"{name} may have {MAX_LENGTH:,} characters, not {length:,}")
+
+
+def _length(value: Any) -> int:
+    """The characters of a value's texts; anything else counts as one, or as long as it may be written."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_length, value)) + sum(map(_length, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_length, value)) + len(value)
+    return value.bit_length() // 3 if isinstance(value, int) else 1
 
 
 def check_name(value: object, name: str, operation: str) -> None:
@@ -128,6 +154,7 @@ def check_json_object(value: object, name: str, operation: str) -> dict[str, Any
     misfit = json_misfit(value) if value else None
     if misfit:
         raise InvalidInput(operation, f"{name} must be JSON: {misfit}")
+    check_length(name, operation, value)
     return {key: copied(item) for key, item in value.items()}
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypeVar
 
 from ..pricing import load_prices
+from ..validation import check_length
 from .event_source import EventSource
 from .event_type import EventType
 from .record import MetadataVerbs, Record, utc_now
@@ -22,6 +23,15 @@ def content_of(message: Any) -> Any:
     """What a message says: a text itself, or the `content` of a chat message."""
     is_row = isinstance(message, dict) and ("content" in message or "role" in message)
     return message.get("content") if is_row else message
+
+
+def check_event_length(event: SessionEvent[Any]) -> None:
+    """Refuse an event whose message and metadata are longer than any store takes.
+
+    Raises:
+        InvalidInput: naming the limit.
+    """
+    check_length("an event", "store an event", event.message, event.metadata)
 
 
 class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):

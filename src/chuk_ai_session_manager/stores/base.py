@@ -423,7 +423,10 @@ def _wrapped_errors(action: str) -> Iterator[None]:
     except SessionManagerError:
         raise
     except Exception as problem:
-        raise StorageError(f"The store could not {action}: {problem}") from problem
+        # Not what it says, which may quote what was to be stored.
+        raise StorageError(
+            f"The store could not {action} ({type(problem).__name__}); the cause says how"
+        ) from problem
 
 
 # The adapters in use by their stores' `id()`, so that all who use one store take turns.

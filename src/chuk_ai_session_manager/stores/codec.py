@@ -14,12 +14,13 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from ..exceptions import InvalidInput, StorageError
+from ..exceptions import EventConflict, InvalidInput, InvalidSessionOperation, StorageError
 from ..models import Session, SessionEvent, SessionMetadata, SessionRun, TokenUsage
 from ..models.record import Record
+from ..models.session_event import check_event_length
 from ..models.session_totals import EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
-from ..validation import json_misfit
+from ..validation import check_length, json_misfit
 from .base import AnyEvent, AnySession
 
 SCHEMA = 1
@@ -31,6 +32,10 @@ HEADER_FIELDS = ("metadata", "parent_id", "child_ids", "task_ids", "runs", "stat
 CHUNK = 200
 """Events that are read and decoded in one go."""
 
+# Of tokens or USD in one event: far more than there ever are, and sums of thousands are exact in every store.
+_MOST = 10**12
+# In one step, characters of JSON: up to 4 bytes each, of which Redis takes 1 GB in one command.
+_MOST_AT_ONCE = 200_000_000
 # More characters than this take some milliseconds to decode: not in the event loop.
 _MOST_DECODED_AT_ONCE = 100_000
 
@@ -100,6 +105,7 @@ def _encode(value: Any, name: str) -> str:
     misfit = json_misfit(value)
     if misfit:
         raise InvalidInput("store a session", f"{name} must be JSON: {misfit}")
+    check_length(name, "store a session", value)
     return dump(value)
 
 
@@ -108,24 +114,44 @@ def dump(value: Any) -> str:
     return _write_json(value)
 
 
+def load(text: str | bytes) -> Any:
+    """What a JSON text says, in UTF-8 where it comes as bytes.
+
+    Raises:
+        ValueError: it is none, or nested deeper than Python reads.
+    """
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode())
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def join_header(fields: Mapping[str, str]) -> str:
     """The header's fields as one JSON object."""
     return "{" + ",".join(f'"{name}":{text}' for name, text in fields.items()) + "}"
 
 
-def split_header(text: str) -> dict[str, str]:
+def split_header(text: bytes) -> dict[str, str]:
     """The header's fields, each as JSON, from one JSON object."""
-    values = json.loads(text)
+    values = load(text)
     return {name: dump(values[name]) for name in HEADER_FIELDS}
 
 
 def user_id_in(metadata: str) -> str | None:
     """Whose session it is, from its metadata as JSON: as `Session.user_id` says."""
     try:
-        user_id = json.loads(metadata)["properties"]["user_id"]
+        user_id = load(metadata)["properties"]["user_id"]
     except (ValueError, TypeError, KeyError):
         return None
     return user_id if isinstance(user_id, str) else None
+
+
+def is_child_of(parent_id: str, field: str) -> bool:
+    """Whether a session is this one's child, by its `parent_id` as JSON."""
+    try:
+        return bool(load(field) == parent_id)
+    except ValueError:
+        return False
 
 
 def damaged_header(session_id: str) -> StorageError:
@@ -135,7 +161,7 @@ def damaged_header(session_id: str) -> StorageError:
 
 def header_value(name: str, text: str) -> Any:
     """One header field's value, from its JSON."""
-    value = json.loads(text)
+    value = load(text)
     if name == "metadata" and value is not None:
         return SessionMetadata.model_validate(value)
     return [SessionRun.model_validate(run) for run in value] if name == "runs" else value
@@ -173,13 +199,19 @@ def counters_of(totals: SessionTotals, summary: TokenSummary, newest: datetime |
 
 
 def counters_of_event(event: AnyEvent) -> dict[str, float]:
-    """What one event adds."""
+    """What one event adds.
+
+    Raises:
+        InvalidInput: it is so much that sums of it would not be exact.
+    """
     totals = SessionTotals()
     totals.count(event)
-    found = _counted(totals, event.timestamp)
-    return (
-        found | _counters_of_usage(event.token_usage.model, event.token_usage) if event.token_usage else found
-    )
+    found = _counted(totals, None)
+    if event.token_usage:
+        found |= _counters_of_usage(event.token_usage.model, event.token_usage)
+    if any(abs(value) > _MOST for value in found.values()):
+        raise InvalidInput("store an event", f"tokens and USD are at most {_MOST:,} each")
+    return found | {"newest": _microseconds(event.timestamp)}
 
 
 def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]:
@@ -219,6 +251,19 @@ def counters_after(counters: Mapping[str, float], events: Iterable[EncodedEvent]
 def dump_counters(counters: Mapping[str, float]) -> str:
     """Counters as a JSON object; without a JSON encoder's start-up, which costs more than this."""
     return "{" + ",".join(f"{_json_name(name)}:{value!r}" for name, value in counters.items()) + "}"
+
+
+def load_counters(session_id: str, text: str | bytes) -> dict[str, float]:
+    """Counters from a JSON object; numbers may be written as text there, and whole ones come as such.
+
+    Raises:
+        StorageError: it is none.
+    """
+    try:
+        numbers = {name: float(value) for name, value in load(text).items()}
+        return {name: int(value) if value.is_integer() else value for name, value in numbers.items()}
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise damaged_header(session_id) from None
 
 
 @lru_cache(maxsize=1_000)
@@ -275,23 +320,29 @@ def encode_events(events: Iterable[AnyEvent]) -> list[EncodedEvent]:
     """Events as they are written, each once.
 
     Raises:
-        InvalidInput: an event holds what JSON cannot; nothing was written.
+        InvalidInput: an event holds what JSON cannot, or they are too long; nothing was written.
     """
     by_id = {event.id: event for event in events}
-    return [EncodedEvent(each.id, encode_event(each), counters_of_event(each)) for each in by_id.values()]
+    encoded = [EncodedEvent(each.id, encode_event(each), counters_of_event(each)) for each in by_id.values()]
+    length = sum(len(each.body) for each in encoded)
+    if length > _MOST_AT_ONCE:
+        reason = f"what is stored in one step may have {_MOST_AT_ONCE:,} characters of JSON, not {length:,}"
+        raise InvalidInput("store events", reason)
+    return encoded
 
 
 def encode_event(event: AnyEvent) -> str:
     """One event as JSON.
 
     Raises:
-        InvalidInput: it holds what JSON cannot.
+        InvalidInput: it holds what JSON cannot, or is too long.
     """
     misfit = json_misfit(event.message) or (json_misfit(event.metadata) if event.metadata else None)
     if event.usage is not None and misfit is None:
         misfit = json_misfit(event.usage.cost_usd)
     if misfit:
         raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
+    check_event_length(event)
     try:
         return event.model_dump_json(warnings=False)
     except PydanticSerializationError:
@@ -324,10 +375,31 @@ def _decoded(session_id: str, bodies: Sequence[str]) -> list[AnyEvent]:
     except ValidationError as problem:
         at = problem.errors(include_input=False, include_url=False)[0]["loc"][:1]
         near = len(events) + int(at[0]) if at else len(events)
-        raise StorageError(
-            f"Session {session_id} is damaged: its event {near} is no valid record"
-        ) from problem
+        raise damaged_event(session_id, near) from problem
+    except InvalidSessionOperation as problem:  # a count of tokens that is none
+        raise damaged_event(session_id, f"{len(events)} or one after it") from problem
     return events
+
+
+def damaged_event(session_id: str, event: object) -> StorageError:
+    """What is said of an event that is none."""
+    return StorageError(f"Session {session_id} is damaged: its event {event} is no valid record")
+
+
+def check_same(session_id: str, event: EncodedEvent, stored: str | bytes) -> None:
+    """Refuse an event that is stored already with other content, however that is written.
+
+    Raises:
+        EventConflict: it is.
+        StorageError: what is stored is no JSON.
+    """
+    try:
+        text = stored if isinstance(stored, str) else stored.decode()
+        is_same = text == event.body or load(text) == load(event.body)
+    except ValueError:  # without it, which holds what is stored
+        raise damaged_event(session_id, event.id) from None
+    if not is_same:
+        raise EventConflict(f"Event {event.id} is in session {session_id} already, with other content")
 
 
 # -- whole sessions -----------------------------------------------------------------------------
@@ -340,15 +412,18 @@ async def decode_session(stored: StoredSession) -> AnySession:
         StorageError: what is stored is no such JSON.
     """
     events = await decode_events(stored.id, stored.bodies)
+    if stored.start + len(events) != stored.count:
+        raise damaged_event(stored.id, f"{stored.start} or one after it")
     try:
         header = {name: header_value(name, text) for name, text in stored.fields.items()}
         session: AnySession = Session(
             id=stored.id, events=events, token_summary=summary_in(stored.counters), **header
         )
-    except (ValueError, TypeError) as problem:
+        before = _before(stored, events) if stored.start else None
+    except (ValueError, TypeError, OverflowError) as problem:
         raise damaged_header(stored.id) from problem
-    if len(events) < stored.count:
-        session.go_on_from(*_before(stored, events))
+    if before is not None:
+        session.go_on_from(*before)
     return session
 
 

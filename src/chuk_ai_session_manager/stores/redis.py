@@ -19,7 +19,7 @@ from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
-from ..exceptions import EventConflict, StorageError, session_not_found
+from ..exceptions import StorageError, session_not_found
 from ..models import Session
 from ..models.session import enter_with_parent, next_segment_id
 from ..validation import check_at_least
@@ -35,9 +35,12 @@ from .codec import (
     SCHEMA,
     EncodedEvent,
     StoredSession,
+    check_same,
     damaged_header,
     dump,
     dump_counters,
+    is_child_of,
+    load_counters,
     user_id_in,
 )
 from .durability import DurabilityReport, redis_report
@@ -230,7 +233,7 @@ class RedisStore(DurableStore):
         if kind == "moved":
             return None
         if kind == "conflict":
-            others = self._but(session_id, events, _text(answer[1]), _text(answer[2]))
+            others = self._but(session_id, events, _text(answer[1]), answer[2])
             return await self._add(session_id, others, born, only_at)
         if kind != "added":
             is_newer = kind == "newer"
@@ -264,12 +267,13 @@ class RedisStore(DurableStore):
             raise StorageError(f"{problem} (event {ids})") from problem.__cause__
 
     @staticmethod
-    def _but(session_id: str, events: Sequence[EncodedEvent], known: str, body: str) -> list[EncodedEvent]:
+    def _but(
+        session_id: str, events: Sequence[EncodedEvent], known: str, body: str | bytes
+    ) -> list[EncodedEvent]:
         """The events but one that is stored with other bytes: a conflict, unless they say the same."""
         (event,) = (event for event in events if event.id == known)
-        if json.loads(event.body) != json.loads(body or "null"):
-            raise EventConflict(f"Event {known} is in session {session_id} already, with other content")
-        return [replace(each, body=body) if each is event else each for each in events]
+        check_same(session_id, event, body)
+        return [replace(each, body=_text(body)) if each is event else each for each in events]
 
     async def _create(self, session: AnySession, change: Change) -> bool:
         if session.id not in self._importing and await self._import_original(session.id):
@@ -459,7 +463,7 @@ class RedisStore(DurableStore):
         ids = await self._segments(place)
         keys = [self._key(each) for each in ids[1:]] + [self._key(each, "children:") for each in ids]
         first = await self._at_place(place, partial(_peek_command, place))
-        user_id = None if first is None else user_id_in(_text(first[1]))
+        user_id = None if first is None else user_id_in(_name(first[1]))
         if user_id:
             keys.append(self._key(user_id, "user:"))
         await self._link.call_all([_LIVE([key], lives * _BESIDE, 0) for key in keys])
@@ -603,8 +607,8 @@ class RedisStore(DurableStore):
             row
             for row in rows
             if row[1] in answers
-            and (parent_id is None or json.loads(answers[row[1]][2]) == parent_id)
-            and (user_id is None or user_id_in(_text(answers[row[1]][1])) == user_id)
+            and (parent_id is None or is_child_of(parent_id, _name(answers[row[1]][2])))
+            and (user_id is None or user_id_in(_name(answers[row[1]][1])) == user_id)
         ]
 
     async def _peek_all(self, ids: Sequence[str]) -> dict[str, Any]:
@@ -713,25 +717,19 @@ def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:
     try:
         born = _text(header[11])
         schema, count, revision, rewrites = (int(_text(value)) for value in header[:4])
-        counters = {name: _number(value) for name, value in json.loads(header[4]).items()}
         fields = {
             name: _text(value)
             for name, value in zip(HEADER_FIELDS, header[5:11], strict=True)
             if value is not None
         }
-    except (ValueError, TypeError, AttributeError) as problem:
-        raise damaged_header(session_id) from problem
+    except ValueError:
+        raise damaged_header(session_id) from None  # the cause may quote it
     if schema > SCHEMA:
         raise newer_schema(f"Session {session_id}", schema)
     if len(fields) < len(HEADER_FIELDS):
         raise damaged_header(session_id)
+    counters = load_counters(session_id, header[4])
     return StoredSession(session_id, born, fields, counters, revision, rewrites, count)
-
-
-def _number(text: str | float) -> float:
-    """A counter, which the script writes as text: whole, if it is."""
-    number = float(text)
-    return int(number) if number.is_integer() else number
 
 
 def _pairs(answer: Sequence[Any]) -> list[tuple[Any, Any]]:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..exceptions import EventConflict, StorageError, session_not_found
+from ..exceptions import StorageError, session_not_found
 from ..validation import check_at_least
 from .base import (
     DEFAULT_SANDBOX_ID,
@@ -28,11 +28,13 @@ from .codec import (
     SCHEMA,
     EncodedEvent,
     StoredSession,
+    check_same,
     counters_after,
     damaged_header,
     dump,
     dump_counters,
     join_header,
+    load_counters,
     split_header,
     user_id_in,
 )
@@ -84,8 +86,8 @@ CREATE UNIQUE INDEX events_id ON events (session, id);
 
 _SESSION = """
 SELECT
-    s.id, s.key, s.born, s.conversation, s.segment, s.header, s.counters, s.count, s.revision, s.rewrites,
-    c.expires
+    s.id, s.key, s.born, s.conversation, s.segment, CAST(s.header AS BLOB), CAST(s.counters AS BLOB),
+    s.count, s.revision, s.rewrites, c.expires
 FROM sessions s JOIN conversations c ON c.key = s.conversation
 WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
 """
@@ -336,8 +338,8 @@ class _Row:
     born: str
     conversation: int
     segment: int
-    header: str
-    counters: str
+    header: bytes
+    counters: bytes
     count: int
     revision: int
     rewrites: int
@@ -347,15 +349,12 @@ class _Row:
         """The header's fields, each as JSON."""
         try:
             return split_header(self.header)
-        except (ValueError, TypeError, KeyError) as problem:
-            raise damaged_header(self.id) from problem
+        except (ValueError, TypeError, KeyError):
+            raise damaged_header(self.id) from None  # the cause may quote it
 
     def read_counters(self) -> dict[str, float]:
         """The counters."""
-        try:
-            return {str(name): float(value) for name, value in json.loads(self.counters).items()}
-        except (ValueError, TypeError, AttributeError) as problem:
-            raise damaged_header(self.id) from problem
+        return load_counters(self.id, self.counters)
 
 
 def _find(sandbox: str, session_id: str, db: sqlite3.Connection) -> _Row | None:
@@ -380,16 +379,17 @@ def _read(sandbox: str, session_id: str, start: int | None, db: sqlite3.Connecti
     if row is None:
         return None
     start = row.count if start is None else min(start, row.count)
-    query = "SELECT body FROM events WHERE session = ? AND number >= ? ORDER BY number"
-    try:
-        bodies = [body for (body,) in db.execute(query, (row.key, start))]
-        chunks = [",".join(bodies[at : at + CHUNK]) for at in range(0, len(bodies), CHUNK)]
-    except (UnicodeDecodeError, TypeError):
-        # Without the cause, which quotes it.
-        raise StorageError(f"Session {session_id} is damaged: an event of it is no text") from None
+    query = "SELECT CAST(body AS BLOB) FROM events WHERE session = ? AND number >= ? ORDER BY number"
+    # As bytes: text that is none would end the reading in mid-statement, which keeps its old snapshot open.
+    bodies = [body for (body,) in db.execute(query, (row.key, start))]
     if len(bodies) != row.count - start:
         missing = row.count - start - len(bodies)
         raise StorageError(f"Session {session_id} is damaged: {missing} events are missing")
+    try:
+        chunks = [b",".join(bodies[at : at + CHUNK]).decode() for at in range(0, len(bodies), CHUNK)]
+    except UnicodeDecodeError:
+        # Without the cause, which quotes it.
+        raise StorageError(f"Session {session_id} is damaged: an event of it is no text") from None
     header, counters = row.read_header(), row.read_counters()
     return StoredSession(
         session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks
@@ -426,11 +426,11 @@ def _add(
 
 
 def _is_stored(db: sqlite3.Connection, key: int, session_id: str, event: EncodedEvent) -> bool:
-    found = db.execute("SELECT body FROM events WHERE session = ? AND id = ?", (key, event.id)).fetchone()
+    query = "SELECT CAST(body AS BLOB) FROM events WHERE session = ? AND id = ?"
+    found = db.execute(query, (key, event.id)).fetchone()
     if found is None:
         return False
-    if found[0] != event.body and json.loads(found[0]) != json.loads(event.body):
-        raise EventConflict(f"Event {event.id} is in session {session_id} already, with other content")
+    check_same(session_id, event, found[0])
     return True
 
 
@@ -448,6 +448,7 @@ def _create(
     if _find(sandbox, session.id, db):
         return False
     parent = _find(sandbox, session.parent_id, db) if session.parent_id else None
+    parent_fields = None if parent is None else parent.read_header()  # damaged, it refuses before all writing
     if parent is not None and is_segment_after(session, session.parent_id):
         conversation, segment = parent.conversation, parent.segment + 1
     else:
@@ -473,8 +474,8 @@ def _create(
     key = db.execute(insert, list(columns.values())).lastrowid
     assert key is not None  # noqa: S101  (an INSERT has one; tells mypy)
     _insert(db, key, 0, change.events)
-    if parent is not None:
-        _enter_child(db, parent, session.id)
+    if parent is not None and parent_fields is not None:
+        _enter_child(db, parent, parent_fields, session.id)
         _renew(db, parent.conversation, lives)
     _adopt_children(db, sandbox, session.id, conversation)
     return True
@@ -488,8 +489,7 @@ def _new_conversation(db: sqlite3.Connection, parent: int | None, lives: int | N
     return key
 
 
-def _enter_child(db: sqlite3.Connection, parent: _Row, child_id: str) -> None:
-    fields = parent.read_header()
+def _enter_child(db: sqlite3.Connection, parent: _Row, fields: dict[str, str], child_id: str) -> None:
     children = json.loads(fields["child_ids"])
     if child_id not in children:
         fields["child_ids"] = dump([*children, child_id])
@@ -519,6 +519,7 @@ def _change(
     row = _find(sandbox, session_id, db)
     if row is None or (row.born, row.revision) != only_at:
         return False
+    fields = row.read_header() | change.fields
     count, rewritten = row.count, False
     written = None if change.counters is None else _now()
     if change.keep is not None:
@@ -526,13 +527,13 @@ def _change(
         db.execute("DELETE FROM events WHERE session = ? AND number >= ?", (row.key, change.keep))
         _insert(db, row.key, change.keep, change.events)
         count = change.keep + len(change.events)
-    fields = row.read_header() | change.fields
     db.execute(
-        "UPDATE sessions SET header = ?, counters = ?, count = ?, parent_id = ?, user_id = ?,"
-        " revision = revision + 1, rewrites = rewrites + ?, written = coalesce(?, written) WHERE key = ?",
+        "UPDATE sessions SET header = ?, counters = coalesce(?, counters), count = ?, parent_id = ?,"
+        " user_id = ?, revision = revision + 1, rewrites = rewrites + ?, written = coalesce(?, written)"
+        " WHERE key = ?",
         (
             join_header(fields),
-            row.counters if change.counters is None else dump_counters(change.counters or {}),
+            None if change.counters is None else dump_counters(change.counters),
             count,
             json.loads(fields["parent_id"]),
             user_id_in(fields["metadata"]),

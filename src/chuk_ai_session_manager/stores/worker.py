@@ -206,13 +206,15 @@ def _explained(problem: BaseException, name: str) -> BaseException:
     # Not the error's own text, which may quote what is stored.
     advice = _ADVICE.get(code, getattr(problem, "sqlite_errorname", type(problem).__name__))
     error = StorageError(f"SQLite could not use {name}: {advice}")
-    error.__cause__ = problem
+    if not isinstance(problem, UnicodeError):  # which quotes it, too
+        error.__cause__ = problem
     return error
 
 
 def _spoils(problem: BaseException | None) -> bool:
     """Whether a connection that met with this is no use any more."""
-    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in {
+    # What is no UTF-8 ends a reading in mid-statement, which keeps its old snapshot open.
+    return isinstance(problem, UnicodeError) or getattr(problem, "sqlite_errorcode", 0) & 0xFF in {
         sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_CORRUPT,
