@@ -627,7 +627,7 @@ class Proxy:
         """What is in the commands whose answers may be lost."""
         self.delay = 0.0
         """Seconds that an answer is late, up to."""
-        self._target_port = target_port
+        self.target_port = target_port
         self._once = False
 
     def lose_next(self, sign: bytes) -> None:
@@ -646,7 +646,7 @@ class Proxy:
     async def _carry(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         asked: list[bytes] = []
         with suppress(OSError, asyncio.CancelledError):  # cancelled it is only with the loop
-            server, to_server = await asyncio.open_connection(HOST, self._target_port)
+            server, to_server = await asyncio.open_connection(HOST, self.target_port)
             ends = to_server.transport, to_client.transport
             await asyncio.gather(
                 _until_either_ends(self._forth(client, to_server, asked), ends),
