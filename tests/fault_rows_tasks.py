@@ -23,14 +23,13 @@ from rig import (
     Trial,
     conversation,
     in_processes,
-    in_time,
     judging,
     name_of,
     named,
     names_in,
     row,
 )
-from servers import HOST, PATIENCE, RedisServer
+from servers import HOST, PATIENCE, RedisServer, in_time
 
 from chuk_ai_session_manager import Session, SessionManager, StorageError
 from chuk_ai_session_manager.stores import EventStore

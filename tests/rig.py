@@ -355,12 +355,6 @@ def names_in(segments: Iterable[Session[Any]]) -> list[str]:
 # -- the check ----------------------------------------------------------------------------------
 
 
-async def in_time(work: Awaitable[T]) -> T:
-    """What is awaited, which ends far sooner than this."""
-    async with asyncio.timeout(PATIENCE / 2):
-        return await work
-
-
 async def conversation(store: EventStore, session_id: str) -> list[Session[Any]]:
     """All segments of a conversation; none where it is gone."""
     segments = [await store.get(each) for each in await store.segment_ids(session_id)]
@@ -560,9 +554,10 @@ async def kill_writers(trial: Trial, place: Place, session_id: str, times: int) 
     """
     writers = [_begin_writer(trial, place, session_id) for _ in range(2)]
     for number in range(times):
-        while trial.journal.acknowledgements(writers[0].pid) < 2:
-            assert all(writer.is_alive() for writer in writers), "a writer ended"
-            await asyncio.sleep(0.002)
+        async with asyncio.timeout(PATIENCE):
+            while trial.journal.acknowledgements(writers[0].pid) < 2:
+                assert all(writer.is_alive() for writer in writers), "a writer ended"
+                await asyncio.sleep(0.002)
         await asyncio.sleep(RANDOM.uniform(0, 0.02))
         writers[0].kill()
         await asyncio.to_thread(writers.pop(0).join)
@@ -721,8 +716,8 @@ class OnRedis(Place):
 class _FreshId(str):
     """Another id each time it is sent."""
 
-    def encode(self, *_: object) -> bytes:
-        return uuid4().hex.encode()
+    def __str__(self) -> str:
+        return uuid4().hex
 
 
 class BlindStore(RedisStore):
