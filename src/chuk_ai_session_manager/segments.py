@@ -155,6 +155,19 @@ async def whole_chain_of(session: AnySession, home: HomeStore) -> list[str]:
     return [*reversed(earlier), *ids]
 
 
+async def segment_ids_of(session_id: str, home: HomeStore) -> list[str]:
+    """The same, of a session that was not read yet.
+
+    Raises:
+        SessionNotFound: there is no such session.
+        UnreadableData: it is damaged.
+    """
+    session = await home.head(session_id)
+    if session is None:
+        raise session_not_found(session_id)
+    return await whole_chain_of(session, home)
+
+
 async def segments_of(session_id: str, home: HomeStore) -> AsyncIterator[AnySession]:
     """All segments of a session's conversation, with their events, the first one first.
 
@@ -162,10 +175,7 @@ async def segments_of(session_id: str, home: HomeStore) -> AsyncIterator[AnySess
         SessionNotFound: there is no such session.
         UnreadableData: one of them is damaged.
     """
-    session = await home.head(session_id)
-    if session is None:
-        raise session_not_found(session_id)
-    async for segment in read_all(await whole_chain_of(session, home), home.get):
+    async for segment in read_all(await segment_ids_of(session_id, home), home.get):
         yield segment
 
 

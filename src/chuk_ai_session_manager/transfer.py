@@ -46,10 +46,15 @@ async def export_conversation(session_id: str, store: EventStore) -> AsyncIterat
         InvalidInput: something in a session is not JSON, which only a store in memory keeps.
     """
     async for segment in segments_of(session_id, store):
-        yield await asyncio.to_thread(_line_of, segment)
+        yield await asyncio.to_thread(line_of, segment)
 
 
-def _line_of(session: AnySession) -> str:
+def line_of(session: AnySession) -> str:
+    """A session as a line of JSON with all that is stored of it.
+
+    Raises:
+        InvalidInput: something in it is not JSON, which only a store in memory keeps.
+    """
     events = ",".join(event.body for event in encode_events(session.events))
     # As it is stored: without the noise of adding floats, which differs from reader to reader.
     summary = summary_in(counters_of(session.totals, session.token_summary, None))
@@ -94,16 +99,17 @@ def _sessions_in(lines: Iterable[str | bytes]) -> list[AnySession]:
 def _session_in(place: str, record: dict[str, Any]) -> AnySession:
     if "session" not in record and "messages" in record:
         raise InvalidInput(_OPERATION, f"{place} is a chat in OpenAI's format, not an exported session")
-    schema = record.get("schema")
+    schema, fields = record.get("schema"), record.get("session")
     if isinstance(schema, int) and schema > SCHEMA:
         raise InvalidInput(_OPERATION, f"{place} was written by a newer release (schema {schema}): upgrade")
+    is_one = schema == SCHEMA and isinstance(fields, dict) and fields.get("id")  # which it would get anew
     try:
-        session: AnySession = Session.model_validate(record.get("session"))
+        session: AnySession = Session.model_validate(fields if is_one else None)
     except ValidationError:  # whose text names what is in there
         raise InvalidInput(_OPERATION, f"{place} is no exported session") from None
     with _placed(place):
         check_session_id(session.id, _OPERATION)
-        _line_of(session)  # what no store takes is refused before another line is written
+        line_of(session)  # what no store takes is refused before another line is written
     return session
 
 
