@@ -110,7 +110,8 @@ class Transcript:
         elif event.token_usage is not None and event.token_usage.total_tokens:
             details.append(f"{event.token_usage.total_tokens:,} tokens")
         if kind == "summary":
-            details.append(f"made by {event.metadata.get('made_by', 'somebody')}, of all before")
+            made_by = event.metadata.get("made_by")
+            details.append(f"made by {made_by}, of all before" if made_by else "of all before")
         self._screen.line()
         self._screen.line((kind, _STYLES.get(kind, "bold")), ("  " + "  ".join(details), "dim"))
         text = text_in(event)
