@@ -504,7 +504,7 @@ def test_mistakes_end_in_words(
         ("memory://", 2, "sessions in memory are gone with their process"),
         ("mongodb://u:CANARY-4711@host/0", 2, "Unknown session provider 'mongodb'"),
         ("redis://u:CANARY-4711@host:notaport/0", 2, ""),
-        ("redis://u:CANARY-4711@127.0.0.1:9/0", 3, "Redis did not answer"),
+        ("redis://u:CANARY-4711@127.0.0.1:9/0", 3, "The store is redis://***@127.0.0.1:9/0"),
         ("CANARY-4711", 2, "--store takes a URL. Name a store: --store sqlite:///"),
         ("", 2, "--store takes a URL"),  # as of a variable that is not set: not the environment's store
     ],

@@ -172,11 +172,15 @@ async def segments_of(session_id: str, home: HomeStore) -> AsyncIterator[AnySess
     """All segments of a session's conversation, with their events, the first one first.
 
     Raises:
-        SessionNotFound: there is no such session.
+        SessionNotFound: there is no such session, or it expired or was deleted meanwhile.
         UnreadableData: one of them is damaged.
     """
+    is_there = False
     async for segment in read_all(await segment_ids_of(session_id, home), home.get):
+        is_there = True
         yield segment
+    if not is_there:
+        raise session_not_found(session_id)
 
 
 async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator[AnySession]:

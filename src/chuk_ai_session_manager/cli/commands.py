@@ -20,7 +20,7 @@ from ..segments import read_all, segment_ids_of, segments_of
 from ..stores import DEFAULT_TTL_HOURS, EventStore
 from ..transfer import export_chat, import_chats, import_sessions, line_of
 from .checkup import check_up
-from .figures import Tally
+from .figures import Tally, counted
 from .files import lines_in, output_to
 from .findings import show_checkup, show_stats
 from .listing import HEADINGS, MOST_LISTED, all_ids, cells_for_people, cells_for_programs, chains_of, row_of
@@ -285,7 +285,7 @@ def export_sessions(
                 for text in texts:
                     write(text)
         if output is not None:
-            words = f"Wrote {conversations:,} conversations in {lines:,} lines to {output}."
+            words = f"Wrote {counted(conversations, 'conversation')} in {counted(lines, 'line')} to {output}."
             result = {"conversations": conversations, "lines": lines, "file": str(output)}
             _say_done(result, words, as_json=as_json)
         return NOT_THERE if told else 0
@@ -331,7 +331,7 @@ def import_file(
 
     async def work(opened: EventStore) -> None:
         ids = await (import_chats if form is Format.OPENAI else import_sessions)(lines, opened)
-        _say_done({"sessions": ids}, f"Stored {len(ids):,} sessions.", as_json=as_json)
+        _say_done({"sessions": ids}, f"Stored {counted(len(ids), 'session')}.", as_json=as_json)
 
     run(where, work)
 

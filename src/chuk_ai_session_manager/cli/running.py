@@ -120,4 +120,6 @@ def exit_code_of(problem: SessionManagerError) -> int:
 def _told(problem: SessionManagerError, where: Where) -> str:
     if isinstance(problem, SessionNotFound):
         return f"{problem} in {where}. Is it another --store or --sandbox, or has it expired?"
+    if exit_code_of(problem) == OUTAGE:
+        return f"{problem}. The store is {where}"
     return (isinstance(problem, InvalidInput) and problem.reason) or str(problem)

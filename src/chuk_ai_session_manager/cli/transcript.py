@@ -7,7 +7,7 @@ from datetime import datetime
 from ..models.token_usage import CallUsage
 from ..stores.base import AnyEvent, AnySession
 from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
-from .figures import Figures, begins_turn, billed_text, cost_text
+from .figures import Figures, begins_turn, billed_text, cost_text, counted
 from .safe_text import cut
 from .screen import Screen
 
@@ -45,16 +45,15 @@ class Transcript:
 
     def begin(self, first: AnySession, segments: int) -> None:
         """Write what goes before a whole conversation."""
-        properties = first.metadata.properties
         self._screen.facts(
             [
                 ("Conversation", first.id),
-                ("User", str(properties.get("user_id") or "")),
+                ("User", first.user_id or ""),
                 ("Created", moment(first.metadata.created_at)),
                 ("Segments", str(segments) if segments > 1 else ""),
             ]
         )
-        prompt = properties.get("system_prompt")
+        prompt = first.metadata.properties.get("system_prompt")
         if isinstance(prompt, str) and prompt:
             self._screen.line()
             self._screen.line(("system prompt", "bold yellow"))
@@ -94,7 +93,7 @@ class Transcript:
         self._turns += 1
         totals = self._turn.totals
         if totals.llm_calls:
-            calls = f"{totals.llm_calls} model call{'s' * (totals.llm_calls > 1)}"
+            calls = counted(totals.llm_calls, "model call")
             about = f"{calls}, {billed_text(totals)}, {cost_text(self._turn)}"
             self._screen.line()
             self._screen.line((f"── turn {self._turns}: {about}", "dim"))
