@@ -138,6 +138,7 @@ def test_show_is_a_transcript(place: Place, cli: Callable[..., Ended]) -> None:
         assert fact in alone.out
     assert not set(alone.out) & set("\x1b\x07\x9b\u202e\r")
     assert "␛[31mred" in alone.out
+    assert '→ calculator  { "a": 1 }\n  ← calculator' in alone.out
     unfolded = cli("show", "alone", "--tools", at=place).out
     assert f'    {{\n      "sum": "{CANARY}"\n    }}\n' in unfolded
     assert '      "a": 1\n' in unfolded
@@ -504,7 +505,7 @@ def test_mistakes_end_in_words(
         ("memory://", 2, "sessions in memory are gone with their process"),
         ("mongodb://u:CANARY-4711@host/0", 2, "Unknown session provider 'mongodb'"),
         ("redis://u:CANARY-4711@host:notaport/0", 2, ""),
-        ("redis://u:CANARY-4711@127.0.0.1:9/0", 3, "The store is redis://***@127.0.0.1:9/0"),
+        ("redis://u:CANARY-4711@127.0.0.1:9/0", 3, "redis://***@127.0.0.1:9/0: Redis did not answer"),
         ("CANARY-4711", 2, "--store takes a URL. Name a store: --store sqlite:///"),
         ("", 2, "--store takes a URL"),  # as of a variable that is not set: not the environment's store
     ],

@@ -309,6 +309,14 @@ def test_nothing_is_lost_where_columns_do_not_fit(place: Place, columns: int) ->
         assert [word for word in words if not any(word in line for line in lines)] == []
 
 
+def test_a_very_long_text_is_shown_whole(place: Place) -> None:
+    run(say, place, "s", ["\x1b[2Jword " * 30_000 + "\nEND"])
+    code, got = at_a_terminal("show", "s", *at(place))
+    assert code == 0
+    assert got.count("␛[2Jword") == 30_000
+    assert "\n  END\n" in got
+
+
 def test_no_colours_where_none_are_wanted(place: Place) -> None:
     run(seed, place)
     code, got = at_a_terminal("show", "plain", *at(place), NO_COLOR="1", TERM="dumb")

@@ -121,5 +121,5 @@ def _told(problem: SessionManagerError, where: Where) -> str:
     if isinstance(problem, SessionNotFound):
         return f"{problem} in {where}. Is it another --store or --sandbox, or has it expired?"
     if exit_code_of(problem) == OUTAGE:
-        return f"{problem}. The store is {where}"
+        return f"{where}: {problem}"
     return (isinstance(problem, InvalidInput) and problem.reason) or str(problem)

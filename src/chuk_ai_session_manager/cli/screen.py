@@ -23,6 +23,9 @@ _NO_WIDTH = 100_000
 # Characters: of what is folded in a column, and between columns.
 _LEAST_FOLDED, _BETWEEN = 8, 2
 
+# Characters: rich folds some 300,000 a second, and nothing is seen until it has done.
+_MOST_FOLDED = 100_000
+
 NUMBER = ">"
 """Before a column's heading: its values stand at the right."""
 
@@ -53,11 +56,11 @@ class Screen:
         self._print(Text.assemble(*((shown_in_line(text), style) for text, style in pieces)), fold=fold)
 
     def text(self, text: str, *, style: str = "", indent: int = 2) -> None:
-        """Write a text of any number of lines, indented."""
-        if self.is_terminal:
+        """Write a text of any number of lines, indented; a very long one is the terminal's to fold."""
+        if self.is_terminal and len(text) <= _MOST_FOLDED:
             self._console.print(Padding(Text(shown(text).expandtabs(4), style), (0, 0, 0, indent)))
-        else:
-            self._print(Text("\n".join(" " * indent + line for line in shown(text).split("\n"))))
+        else:  # as it is: rich would turn tabs into spaces
+            sys.stdout.writelines(f"{' ' * indent}{line}\n" for line in shown(text).split("\n"))
 
     def rows(self, rows: Iterable[Sequence[str]]) -> None:
         """Write rows for programs: tabs between values, no headings."""

@@ -127,6 +127,7 @@ class Transcript:
         return time if is_same else f"{day} {time}"
 
     def _write_call(self, call: ToolUse) -> None:
+        """Write what a tool was called with."""
         if not self._unfold_tools:
             self._folded(f"→ {call.name}", call.arguments or "")
             return
@@ -134,6 +135,8 @@ class Transcript:
         self._screen.text(call.arguments or "", style="dim", indent=4)
 
     def _write_outcome(self, event: AnyEvent, outcome: ToolUse) -> None:
+        if outcome.arguments is not None:
+            self._write_call(outcome)
         took = "" if outcome.seconds is None else f" in {outcome.seconds:.2f} s"
         mark = "✗" if outcome.failed else "←"
         if not self._unfold_tools:
@@ -143,8 +146,6 @@ class Transcript:
         self._screen.line(
             (f"  {mark} {outcome.name}", f"{style} bold"), (f"{took}  {self._time_of(event)}", "dim")
         )
-        if outcome.arguments is not None:
-            self._screen.text(outcome.arguments, style="dim", indent=4)
         self._screen.text(outcome.result or "", style="dim", indent=4)
 
     def _folded(self, head: str, body: str, *, failed: bool = False) -> None:
