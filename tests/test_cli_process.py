@@ -143,6 +143,9 @@ def test_what_a_pipe_cannot_take_is_written_out(place: Place) -> None:
     ended = program("show", "s", *at(place), env={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})
     assert ended.returncode == 0
     assert "\\u6f22\\u5b57 \\U0001f642" in ended.stdout
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        ended = program("tail", "s", "--json", *at(place), env={"PYTHONIOENCODING": encoding})
+        assert json.loads(ended.stdout)["message"] == "漢字 🙂"
 
 
 def test_an_outage_has_an_exit_code_of_its_own() -> None:

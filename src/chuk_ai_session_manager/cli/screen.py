@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
@@ -112,8 +113,9 @@ class Screen:
         self._console.print(grid)
 
     def json(self, value: Any, *, indent: int | None = 2) -> None:
-        """Write a value as JSON; for a terminal with escapes, which are harmless."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=self.is_terminal, indent=indent) + "\n")
+        """Write a value as JSON; with escapes where they are harmless (a terminal) or needed (no UTF-8)."""
+        with_escapes = self.is_terminal or codecs.lookup(sys.stdout.encoding).name != "utf-8"
+        sys.stdout.write(json.dumps(value, ensure_ascii=with_escapes, indent=indent) + "\n")
         sys.stdout.flush()
 
     def flush(self) -> None:
