@@ -23,7 +23,7 @@ from .checkup import check_up
 from .figures import Tally, counted
 from .files import lines_in, output_to
 from .findings import show_checkup, show_stats
-from .listing import HEADINGS, MOST_LISTED, all_ids, cells_for_people, cells_for_programs, chains_of, row_of
+from .listing import HEADINGS, MOST_LISTED, all_ids, cells_for_people, cells_for_programs, chains_of, rows_of
 from .options import AsJson, Format, FormatOption, Output, Sandbox, SessionId, StoreUrl
 from .report import report_of
 from .running import NOT_THERE, Where, result_of, run
@@ -81,6 +81,9 @@ def list_sessions(
     cursor: Annotated[
         str | None, typer.Option(metavar="CURSOR", help="Go on where a page ended.", show_default=False)
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="No closed segments: each conversation once, where it is now.")
+    ] = False,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
@@ -91,18 +94,19 @@ def list_sessions(
     """
 
     async def work(opened: EventStore) -> None:
-        page = await opened.list_sessions(prefix, user_id=user, limit=limit, cursor=cursor)
-        rows = await asyncio.gather(*(row_of(each, opened) for each in page))
+        rows, next_cursor = await rows_of(
+            opened, prefix, user_id=user, limit=limit, cursor=cursor, only_live=live
+        )
         screen = Screen()
         if as_json:
-            screen.json({"sessions": rows, "next_cursor": page.next_cursor})
+            screen.json({"sessions": rows, "next_cursor": next_cursor})
             return
         if screen.is_terminal:
             screen.table(HEADINGS, map(cells_for_people, rows))
         else:
             screen.rows(map(cells_for_programs, rows))
-        if page.next_cursor:
-            tell(f"There are more: --cursor {page.next_cursor}")
+        if next_cursor:
+            tell(f"There are more: --cursor {next_cursor}")
         elif not rows:
             tell("There are no such sessions.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ _POSITIONS = {
     (True, True): "middle",
     (True, False): "last",
 }
+_CLOSED = {"first", "middle"}
 _UNKNOWN: dict[str, Any] = dict.fromkeys(
     (
         "id",
@@ -78,6 +80,26 @@ async def chains_of(
     return [chain for chain in chains if chain[-1] not in followed]
 
 
+async def rows_of(
+    store: EventStore,
+    prefix: str,
+    *,
+    user_id: str | None,
+    limit: int,
+    cursor: str | None,
+    only_live: bool,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A page of the listing, and the cursor that leads on; with `only_live`, no closed segments."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        page = await store.list_sessions(prefix, user_id=user_id, limit=limit - len(rows), cursor=cursor)
+        found = await asyncio.gather(*(row_of(each, store) for each in page))
+        rows += [row for row in found if not (only_live and row["segment"] in _CLOSED)]
+        cursor = page.next_cursor
+        if cursor is None or len(rows) == limit:
+            return rows, cursor
+
+
 async def row_of(session_id: str, store: EventStore) -> dict[str, Any]:
     """What a listing says of a session: where it is "damaged", or "gone" meanwhile, only that."""
     try:
@@ -87,7 +109,8 @@ async def row_of(session_id: str, store: EventStore) -> dict[str, Any]:
     if session is None:
         return _UNKNOWN | {"id": session_id, "segment": "gone"}
     follows = is_segment_after(session, session.parent_id)
-    goes_on = next_segment_id(session.id) in session.child_ids
+    next_id = next_segment_id(session.id)
+    goes_on = next_id in session.child_ids and await store.time_to_live(next_id) is not None
     return {
         "id": session.id,
         "user_id": session.user_id,
