@@ -58,8 +58,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def rows_for_people(told: Sequence[dict[str, Any]]) -> str:
     """The outcomes as rows of a table in Markdown."""
     return "".join(
-        f"| {each['row']}{' **BROKEN**' if each['broken'] else ''} "
-        f"| {each['tried']:,} | {each['acknowledged']:,} | {each['lost']:,} | {each['doubled']:,} | {each['worst_delay']:.2f} "
+        f"| {each['row']}{' **BROKEN**' if each['broken'] else ''} | {each['tried']:,} "
+        f"| {each['acknowledged']:,} | {each['lost']:,} | {each['doubled']:,} | {each['worst_delay']:.2f} "
         f"| {each['window'] or each['note']} |\n"
         for each in told
     )
