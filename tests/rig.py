@@ -721,8 +721,11 @@ class OnRedis(Place):
 class _FreshId(str):
     """Another id each time it is sent."""
 
+    def __str__(self) -> str:
+        return uuid4().hex
+
     def encode(self, *_: object) -> bytes:
-        return uuid4().hex.encode()
+        return str(self).encode()
 
 
 class BlindStore(RedisStore):
