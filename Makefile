@@ -26,7 +26,7 @@ test: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@$(PY) -m pytest
 
 faults: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
-	@$(PY) tests/faults.py $(FAULTS)
+	@$(PY) tests/faults.py $(or $(FAULTS),--page docs/faults.md)
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
 import unicodedata
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from places import Place, everywhere, on_each, run
+from servers import PATIENCE
 
-from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager import Session, SessionEvent, SessionManager
 from chuk_ai_session_manager.cli.commands import run_command
 from chuk_ai_session_manager.cli.safe_text import shown, shown_in_line
 from chuk_ai_session_manager.cli.screen import bar
+from chuk_ai_session_manager.models import EventSource, EventType
 from chuk_ai_session_manager.stores import open_store
 from chuk_ai_session_manager.transfer import export_conversation
 
@@ -89,6 +93,8 @@ async def lines_of(place: Place, session_id: str) -> list[str]:
 @on_each
 def test_list_is_paged_and_filtered(place: Place, cli: Callable[..., Ended]) -> None:
     chain = run(seed, place)
+    each_once = cli("list", "--live", at=place).out.splitlines()
+    assert {line.split("\t")[0] for line in each_once} == {"alone", chain[-1]}
     listed = cli("list", at=place)
     assert (listed.code, listed.err) == (0, "")
     rows = [line.split("\t") for line in listed.out.splitlines()]
@@ -105,18 +111,19 @@ def test_list_is_paged_and_filtered(place: Place, cli: Callable[..., Ended]) -> 
 
     seen, cursor = [], None
     while True:
-        page = cli("list", "-n", 1, "--json", *(["--cursor", cursor] if cursor else []), at=place).json
+        on: list[str] = ["--cursor", cursor] if cursor else []
+        page = cli("list", "-n", 1, "--json", *on, at=place).json
         seen += [row["id"] for row in page["sessions"]]
         cursor = page["next_cursor"]
         if cursor is None:
             break
     assert seen == [row[0] for row in rows]
-    first = cli("list", "-n", 1, at=place)
-    assert first.err.startswith("There are more: --cursor ")
-    assert (
-        cli("list", "--cursor", first.err.split()[-1], at=place).out.splitlines()
-        == listed.out.splitlines()[1:]
-    )
+    for options, lines in (([], listed.out.splitlines()), (["--live"], each_once)):
+        first = cli("list", "-n", 1, *options, at=place)
+        assert first.out.splitlines() == lines[:1]
+        assert first.err.startswith("There are more: --cursor ")
+        after = cli("list", "--cursor", first.err.split()[-1], *options, at=place)
+        assert after.out.splitlines() == lines[1:]
 
 
 @on_each
@@ -134,6 +141,7 @@ def test_show_is_a_transcript(place: Place, cli: Callable[..., Ended]) -> None:
         assert fact in alone.out
     assert not set(alone.out) & set("\x1b\x07\x9b\u202e\r")
     assert "␛[31mred" in alone.out
+    assert '→ calculator  { "a": 1 }\n  ← calculator' in alone.out
     unfolded = cli("show", "alone", "--tools", at=place).out
     assert f'    {{\n      "sum": "{CANARY}"\n    }}\n' in unfolded
     assert '      "a": 1\n' in unfolded
@@ -253,10 +261,10 @@ def test_export_and_import_are_lossless(place: Place, cli: Callable[..., Ended],
     assert cli("import", file, at=there).err == "Stored 3 sessions.\n"
     for each in ("alone", "long"):
         assert run(lines_of, there, each) == run(lines_of, place, each)
-    assert cli("list", at=there).out.split("\t")[0] in {"long", chain[1]}  # in the order of last use
+    assert cli("list", "--live", at=there).out.split("\t")[0] == chain[1]  # in the order of last use
     again = cli("import", file, at=there)
     assert again.code == 2
-    assert again.err.startswith("error: Session already exists: ")
+    assert again.err.startswith("Error: Session already exists: ")
 
 
 def test_chats_go_in_and_come_out_equal(
@@ -305,8 +313,60 @@ def test_a_file_is_whole_or_not_there(cli: Callable[..., Ended], tmp_path: Path)
     assert file.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir() if "part" in each.name] == []
     nowhere = cli("export", "alone", "-o", tmp_path / "no" / "where", at=place)
-    assert (nowhere.code, nowhere.out) == (2, "")
+    assert (nowhere.code, nowhere.out) == (3, "")
     assert "cannot be written: No such file or directory" in nowhere.err
+
+
+def test_what_a_file_name_stands_for_stays(cli: Callable[..., Ended], tmp_path: Path) -> None:
+    place = Place(f"sqlite:///{tmp_path / 'a.db'}")
+    run(seed, place)
+    expected = run(lines_of, place, "alone")
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    target.write_text("before")
+    link.symlink_to(target)
+    assert cli("export", "alone", "-o", link, at=place).code == 0
+    assert link.is_symlink()
+    assert target.read_text(encoding="utf-8").splitlines() == expected
+
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text, encoding="utf-8")
+        assert cli("export", "alone", "-o", pipe, at=place).code == 0
+        assert read.result(PATIENCE).splitlines() == expected
+    assert pipe.is_fifo()
+
+
+@everywhere
+def test_segments_with_ids_of_their_own_are_all_exported(
+    place: Place, cli: Callable[..., Ended], tmp_path: Path
+) -> None:
+    async def fill() -> None:
+        """A session that was summed up, and two that go on with it."""
+        async with place.store() as store:
+            first = await Session.create("one", store=store)
+            await first.add_event_and_save(SessionEvent(message="Hi", source=EventSource.USER))
+            await first.add_event_and_save(SessionEvent(message="They met.", type=EventType.SUMMARY))
+            for each in ("two", "three"):
+                following = await Session.create(each, parent_id="one", store=store)
+                await following.add_event_and_save(SessionEvent(message=each, source=EventSource.USER))
+
+    run(fill)
+    file = tmp_path / "out.jsonl"
+    done = cli("export", "--all", "-o", file, "--json", at=place).json
+    assert (done["conversations"], done["lines"]) == (2, 3)
+    there = Place(f"sqlite:///{tmp_path / 'new.db'}")
+    assert sorted(cli("import", file, "--json", at=there).json["sessions"]) == ["one", "three", "two"]
+    for each in ("two", "three"):
+        assert run(lines_of, there, each) == run(lines_of, place, each)
+    named = [json.loads(line) for line in cli("export", "one", "two", at=place).out.splitlines()]
+    assert [line["session"]["id"] for line in named] == ["one", "two"]
+
+    chats = cli("export", "--all", "--format", "openai", at=place).out
+    said = {
+        chat["id"]: [row["content"] for row in chat["messages"]]
+        for chat in map(json.loads, chats.splitlines())
+    }
+    assert said == {"one": ["Hi", "two"], "three": ["Hi", "three"]}
 
 
 @on_each
@@ -369,6 +429,9 @@ def test_doctor_names_what_is_damaged_and_goes_on(cli: Callable[..., Ended], tmp
     listed = cli("list", at=place)
     assert listed.code == 0
     assert f"{chain[1]}\t\tdamaged" in listed.out
+    rows = {row["id"]: row for row in cli("list", "--json", at=place).json["sessions"]}
+    assert (rows[chain[1]]["segment"], rows[chain[1]]["events"]) == ("damaged", None)
+    assert len({tuple(row) for row in rows.values()}) == 1  # the same names, in the same order
     for command in ("show", "stats", "export", "tail"):
         refused = cli(command, "alone", at=place)
         assert refused.code == 1, command
@@ -376,7 +439,9 @@ def test_doctor_names_what_is_damaged_and_goes_on(cli: Callable[..., Ended], tmp
     everything = cli("export", "--all", at=place)
     assert everything.code == 1
     assert everything.out == ""
-    assert "left out: Session alone is damaged" in everything.err
+    told = everything.err.splitlines()
+    assert len(told) == 2
+    assert any(line.startswith("left out: Session alone is damaged") for line in told)
     assert cli("delete", "alone", "--yes", at=place).code == 0
 
 
@@ -405,16 +470,18 @@ async def test_doctor_goes_on_past_a_key_of_another_kind(redis_server: Any) -> N
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["show", "nobody"], 1, "error: Session nobody not found in sqlite:///"),
+        (["show", "nobody"], 1, "Error: Session nobody not found in sqlite:///"),
         (["stats", "nobody"], 1, "Is it another --store or --sandbox"),
         (["tail", "nobody"], 1, "not found"),
         (["tail", "nobody", "-f"], 1, "not found"),
         (["export", "nobody"], 1, "not found"),
         (["report", "nobody"], 1, "not found"),
-        (["show", "\x1b[31mnobody"], 1, "error: Session ␛[31mnobody not found"),
+        (["show", "\x1b[31mnobody"], 1, "Error: Session ␛[31mnobody not found"),
         (["export"], 2, "name sessions, or say --all"),
         (["export", "--all", "one"], 2, "name sessions, or say --all"),
         (["list", "-n", "0"], 2, "--limit"),
+        (["list", "-n", "99999999999999999999"], 2, "--limit"),
+        (["show", "two\nlines"], 1, "Session two␊lines not found"),
         (["list", "--cursor", "x"], 2, "the cursor is none"),
         (["import", "/nowhere"], 2, "/nowhere cannot be read: No such file or directory"),
         (["import", "/nowhere", "--format", "xml"], 2, "--format"),
@@ -441,8 +508,9 @@ def test_mistakes_end_in_words(
         ("memory://", 2, "sessions in memory are gone with their process"),
         ("mongodb://u:CANARY-4711@host/0", 2, "Unknown session provider 'mongodb'"),
         ("redis://u:CANARY-4711@host:notaport/0", 2, ""),
-        ("redis://u:CANARY-4711@127.0.0.1:9/0", 3, "Redis did not answer"),
-        ("nonsense", 2, "Unknown session provider"),
+        ("redis://u:CANARY-4711@127.0.0.1:9/0", 3, "redis://***@127.0.0.1:9/0: Redis did not answer"),
+        ("CANARY-4711", 2, "--store takes a URL. Name a store: --store sqlite:///"),
+        ("", 2, "--store takes a URL"),  # as of a variable that is not set: not the environment's store
     ],
 )
 def test_stores_that_cannot_be_used_are_told_of(
@@ -478,6 +546,14 @@ def test_the_environment_names_the_store(
     assert cli("list").out == ""
     monkeypatch.setenv("CHUK_SANDBOX_ID", place.sandbox)
     assert len(cli("list").out.splitlines()) == 3
+
+
+def test_no_sandbox_is_not_the_usual_one(cli: Callable[..., Ended], tmp_path: Path) -> None:
+    place = Place(f"sqlite:///{tmp_path / 'a.db'}")
+    run(seed, place)
+    ended = cli("list", "--store", place.url, "--sandbox", "")
+    assert (ended.code, ended.out) == (2, "")
+    assert "sandbox_id" in ended.err
 
 
 def test_another_sandboxs_session_is_not_there(cli: Callable[..., Ended], tmp_path: Path) -> None:

@@ -120,11 +120,32 @@ def test_a_reader_that_leaves_is_no_error(place: Place) -> None:
         assert (writer.wait(PATIENCE), errors) == (141, b""), command
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+def test_a_full_disk_ends_in_words(place: Place) -> None:
+    run(say, place, "s", ["Hi"])
+    for command in (["list"], ["list", "--json"], ["show", "s"], ["export", "s"], ["report", "s"]):
+        with Path("/dev/full").open("wb") as full:
+            ended = subprocess.run(
+                [*PROGRAM, *command, *at(place)],
+                env=ENVIRONMENT,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                timeout=PATIENCE,
+                check=False,
+            )
+        assert ended.stderr == "Error: the output cannot be written: No space left on device\n", command
+        assert ended.returncode == 3
+
+
 def test_what_a_pipe_cannot_take_is_written_out(place: Place) -> None:
     run(say, place, "s", ["漢字 🙂"])
     ended = program("show", "s", *at(place), env={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})
     assert ended.returncode == 0
     assert "\\u6f22\\u5b57 \\U0001f642" in ended.stdout
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        ended = program("tail", "s", "--json", *at(place), env={"PYTHONIOENCODING": encoding})
+        assert json.loads(ended.stdout)["message"] == "漢字 🙂"
 
 
 def test_an_outage_has_an_exit_code_of_its_own() -> None:
@@ -137,7 +158,7 @@ def test_an_outage_has_an_exit_code_of_its_own() -> None:
         with ThreadPoolExecutor() as pool:  # each tries for some seconds
             for ended in pool.map(lambda command: program(*command, *at(place)), commands):
                 assert (ended.returncode, ended.stdout) == (3, ""), ended.args
-                assert ended.stderr.startswith("error: ")
+                assert ended.stderr.startswith("Error: ")
                 assert "Traceback" not in ended.stderr
 
 
@@ -275,6 +296,28 @@ def test_a_terminal_gets_colours_and_aligned_columns_and_no_strangers_escapes(pl
         assert "[2J" not in got.replace("␛[2J", "").replace("\\u001b[2J", "")
     code, got = at_a_terminal("export", "hostile", *at(place))
     assert "\x1b" not in got
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60])
+def test_nothing_is_lost_where_columns_do_not_fit(place: Place, columns: int) -> None:
+    run(seed, place)
+    for command, words in {
+        ("list",): ("plain", "ada", "only", "Events", "Ago", "now", "$"),
+        ("stats", "plain"): ("Model", "gpt-4o", "Output", "7", "Cost"),
+    }.items():
+        code, got = at_a_terminal(*command, *at(place), columns=columns)
+        lines = ESCAPE.sub("", got).splitlines()
+        assert code == 0
+        assert all(cell_len(line) <= columns for line in lines)
+        assert [word for word in words if not any(word in line for line in lines)] == []
+
+
+def test_a_very_long_text_is_shown_whole(place: Place) -> None:
+    run(say, place, "s", ["\x1b[2Jword " * 30_000 + "\nEND"])
+    code, got = at_a_terminal("show", "s", *at(place))
+    assert code == 0
+    assert got.count("␛[2Jword") == 30_000
+    assert "\n  END\n" in got
 
 
 def test_no_colours_where_none_are_wanted(place: Place) -> None:

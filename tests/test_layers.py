@@ -35,7 +35,16 @@ LEVELS = (
     ("",),  # the package itself
     ("testing",),  # for authors of stores: nothing here imports it
     # The command line: nothing else imports it either.
-    ("cli.safe_text", "cli.figures", "cli.contents", "cli.charts", "cli.screen", "cli.transcript"),
+    (
+        "cli.safe_text",
+        "cli.options",
+        "cli.files",
+        "cli.figures",
+        "cli.contents",
+        "cli.charts",
+        "cli.screen",
+        "cli.transcript",
+    ),
     ("cli.listing", "cli.checkup", "cli.findings", "cli.report", "cli.running"),
     ("cli.commands", "cli", "__main__"),
 )

@@ -888,7 +888,10 @@ class TestSqliteOutages:
         async with SqliteStore(path) as store:
             sm = SessionManager("s", store=store)
             await each_refused(
-                [str(path)], lambda: sm.user_says(CANARY), lambda: store.get("s"), store.list_sessions
+                [str(path), "Does its folder exist"],
+                lambda: sm.user_says(CANARY),
+                lambda: store.get("s"),
+                store.list_sessions,
             )
             tmp_path.joinpath("folder").mkdir()  # so it was not made, nor anything in its place
             await sm.user_says("hello")

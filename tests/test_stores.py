@@ -600,6 +600,8 @@ def test_open_store() -> None:
     assert isinstance(open_store("memory://"), MemoryStore)
     with pytest.raises(StorageError, match="known are"):
         open_store("carrier-pigeon://coop")
+    with pytest.raises(InvalidInput, match="sandbox_id"):  # nobody's sessions are not the usual sandbox's
+        open_store("sqlite:///sessions.db", sandbox_id="")
 
 
 async def test_a_copied_session_keeps_its_store_and_copies_it_not() -> None:

@@ -250,6 +250,19 @@ async def read_intact(place: Place) -> list[SessionEvent[Any]]:
         return await intact(store, "s")
 
 
+@on_each
+async def test_what_comes_while_a_session_is_first_stored_is_not_counted_as_stored(place: Place) -> None:
+    session: Session[Any] = Session(id="s", events=[SessionEvent(message="hello") for _ in range(3_000)])
+    async with place.store() as store:
+        creating = asyncio.create_task(store.create(session))
+        await asyncio.sleep(0.001)
+        session.events.append(SessionEvent(message="late"))
+        await creating
+        assert len(await read_intact(place)) in {3_000, 3_001}
+        await store.save(session)
+        assert len(await read_intact(place)) == 3_001
+
+
 def test_a_fork_takes_nothing_out_of_memory() -> None:
     assert in_another_process(_write_and_fork) == ["hello"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -172,6 +173,20 @@ async def test_taken_ids_are_refused_before_anything_is_written(place: Place) ->
         assert await exported(store, "two") == before
 
 
+async def test_what_expires_while_it_is_read_is_not_there() -> None:
+    class Expiring(MemoryStore):
+        """In which all expires between a look at a header and one at the events."""
+
+        async def get(self, session_id: str) -> Session[Any] | None:
+            await self.delete(session_id)
+            return await super().get(session_id)
+
+    store = Expiring()
+    await SessionManager("s", store=store).user_says("Hi")
+    with pytest.raises(SessionNotFound):
+        await export_chat("s", store)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -180,6 +195,10 @@ async def test_taken_ids_are_refused_before_anything_is_written(place: Place) ->
         (lambda line: "[]", "line 2 is no JSON object"),
         (lambda line: "{}", "line 2 is no exported session"),
         (lambda line: line.replace('"schema":1', '"schema":2'), "newer release"),
+        (lambda line: line.replace('"schema":1,', ""), "line 2 is no exported session"),
+        (lambda line: line.replace('"schema":1', '"schema":"1"'), "line 2 is no exported session"),
+        (lambda line: '{"schema":1,"session":{}}', "line 2 is no exported session"),
+        (lambda line: '{"schema":1,"session":[]}', "line 2 is no exported session"),
         (lambda line: line.replace('"source":"user"', '"source":"SECRET"'), "line 2 is no exported session"),
         (lambda line: line.replace('"id":"two"', '"id":"a\\nb"'), "line 2: a session id holds no control"),
         (lambda line: line.replace('"state":{}', '"state":{"x":NaN}'), "line 2: the session's state must be"),
@@ -236,6 +255,57 @@ async def test_what_fails_halfway_leaves_nothing() -> None:
     with pytest.raises(StorageError, match="full"):
         await import_sessions([await a_line("one"), await a_line("two")], store)
     assert not await store.list_sessions()
+
+
+async def test_a_store_that_went_down_is_not_asked_for_each_session() -> None:
+    class Down(MemoryStore):
+        asked = 0
+
+        async def create(self, session: Session[Any]) -> None:
+            if session.id == "three":
+                raise StorageError("gone")
+            await super().create(session)
+
+        async def delete(self, session_id: str) -> None:
+            self.asked += 1
+            raise StorageError("gone")
+
+    store = Down()
+    with pytest.raises(StorageError, match="The first 3 of them may stay stored"):
+        await import_sessions([await a_line(each) for each in ("one", "two", "three", "four")], store)
+    assert store.asked == 1
+
+
+async def test_what_is_cancelled_leaves_nothing() -> None:
+    class Slow(MemoryStore):
+        created = asyncio.Event()
+
+        async def create(self, session: Session[Any]) -> None:
+            await super().create(session)
+            if session.id == "two":  # its answer does not come
+                self.created.set()
+                await asyncio.Event().wait()
+
+    store = Slow()
+    importing = asyncio.create_task(import_sessions([await a_line("one"), await a_line("two")], store))
+    await store.created.wait()
+    importing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await importing
+    assert not await store.list_sessions()
+
+
+async def test_another_writers_session_stays() -> None:
+    class Raced(MemoryStore):
+        async def create(self, session: Session[Any]) -> None:
+            if session.id == "two":
+                await super().create(Session(id="two"))
+            await super().create(session)
+
+    store = Raced()
+    with pytest.raises(SessionAlreadyExists, match="two"):
+        await import_sessions([await a_line("one"), await a_line("two")], store)
+    assert list(await store.list_sessions()) == ["two"]
 
 
 async def test_who_is_not_there_cannot_be_exported() -> None:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from .exceptions import StorageError, UnreadableData, session_not_found
 from .models.session import HomeStore, next_segment_id
-from .segments import latest, whole_chain_of
+from .segments import latest, segment_ids_of
 from .stores.base import AnyEvent, AnySession
 from .summaries import closing_summary
 
@@ -26,11 +26,8 @@ async def last_events(session_id: str, home: HomeStore, count: int) -> list[Plac
         SessionNotFound: there is no such session.
         UnreadableData: one of those segments is damaged.
     """
-    session = await home.head(session_id)
-    if session is None:
-        raise session_not_found(session_id)
     found: list[Placed] = []
-    for each in reversed(await whole_chain_of(session, home)):
+    for each in reversed(await segment_ids_of(session_id, home)):
         if len(found) >= count:
             break
         segment = await home.get(each)
@@ -86,8 +83,7 @@ async def follow(
 
 
 async def _live_segment(session_id: str, home: HomeStore) -> AnySession:
-    session = await home.head(session_id)
-    live = None if session is None else await home.get((await whole_chain_of(session, home))[-1])
+    live = await home.get((await segment_ids_of(session_id, home))[-1])
     if live is None:
         raise session_not_found(session_id)
     return live

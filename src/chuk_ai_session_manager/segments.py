@@ -165,18 +165,32 @@ async def whole_chain_of(session: AnySession, home: HomeStore) -> list[str]:
     return [*reversed(earlier), *ids]
 
 
-async def segments_of(session_id: str, home: HomeStore) -> AsyncIterator[AnySession]:
-    """All segments of a session's conversation, with their events, the first one first.
+async def segment_ids_of(session_id: str, home: HomeStore) -> list[str]:
+    """The same, of a session that was not read yet.
 
     Raises:
         SessionNotFound: there is no such session.
-        UnreadableData: one of them is damaged.
+        UnreadableData: it is damaged.
     """
     session = await home.head(session_id)
     if session is None:
         raise session_not_found(session_id)
-    async for segment in read_all(await whole_chain_of(session, home), home.get):
+    return await whole_chain_of(session, home)
+
+
+async def segments_of(session_id: str, home: HomeStore) -> AsyncIterator[AnySession]:
+    """All segments of a session's conversation, with their events, the first one first.
+
+    Raises:
+        SessionNotFound: there is no such session, or it expired or was deleted meanwhile.
+        UnreadableData: one of them is damaged.
+    """
+    is_there = False
+    async for segment in read_all(await segment_ids_of(session_id, home), home.get):
+        is_there = True
         yield segment
+    if not is_there:
+        raise session_not_found(session_id)
 
 
 async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator[AnySession]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from .exceptions import InvalidInput, SessionAlreadyExists, StorageError
 from .messages import ChatMessage, check_chat_messages, full_messages
 from .models import Session
+from .models.record import new_id
 from .segments import read_all, segments_of
 from .session_manager import SessionManager
 from .stores import EventStore
@@ -28,6 +29,8 @@ SCHEMA = 1
 """The version of the lossless lines; a newer one is refused."""
 
 _OPERATION = "import"
+
+T = TypeVar("T")
 
 
 # -- lossless -------------------------------------------------------------------------------------
@@ -46,10 +49,15 @@ async def export_conversation(session_id: str, store: EventStore) -> AsyncIterat
         InvalidInput: something in a session is not JSON, which only a store in memory keeps.
     """
     async for segment in segments_of(session_id, store):
-        yield await asyncio.to_thread(_line_of, segment)
+        yield await asyncio.to_thread(line_of, segment)
 
 
-def _line_of(session: AnySession) -> str:
+def line_of(session: AnySession) -> str:
+    """A session as a line of JSON with all that is stored of it.
+
+    Raises:
+        InvalidInput: something in it is not JSON, which only a store in memory keeps.
+    """
     events = ",".join(event.body for event in encode_events(session.events))
     # As it is stored: without the noise of adding floats, which differs from reader to reader.
     summary = summary_in(counters_of(session.totals, session.token_summary, None))
@@ -69,19 +77,14 @@ async def import_sessions(lines: Iterable[str | bytes], store: EventStore) -> li
     Raises:
         InvalidInput: a line is no exported session, or one is there twice; it says which.
         SessionAlreadyExists: one of the ids is taken.
-        StorageError: the store could not do it. As in all these cases, nothing of it stays stored.
+        StorageError: the store could not do it. As in all these cases, nothing of it stays stored; or, where
+            the store is not there even for that, the first of them may, and the error says how many.
     """
     sessions = await asyncio.to_thread(_sessions_in, lines)
-    await _refuse_taken([session.id for session in sessions], store)
-
-    async def create(session: AnySession) -> str:
-        await store.create(session)
-        return session.id
-
-    return await _all_or_none(sessions, create, store.delete)
+    return await _all_or_none(sessions, store.create, store)
 
 
-def _sessions_in(lines: Iterable[str | bytes]) -> list[AnySession]:
+def _sessions_in(lines: Iterable[str | bytes]) -> dict[str, AnySession]:
     sessions: dict[str, AnySession] = {}
     for place, record in _records_in(lines):
         session = _session_in(place, record)
@@ -94,20 +97,21 @@ def _sessions_in(lines: Iterable[str | bytes]) -> list[AnySession]:
 def _session_in(place: str, record: dict[str, Any]) -> AnySession:
     if "session" not in record and "messages" in record:
         raise InvalidInput(_OPERATION, f"{place} is a chat in OpenAI's format, not an exported session")
-    schema = record.get("schema")
+    schema, fields = record.get("schema"), record.get("session")
     if isinstance(schema, int) and schema > SCHEMA:
         raise InvalidInput(_OPERATION, f"{place} was written by a newer release (schema {schema}): upgrade")
+    is_one = schema == SCHEMA and isinstance(fields, dict) and fields.get("id")  # which it would get anew
     try:
-        session: AnySession = Session.model_validate(record.get("session"))
+        session: AnySession = Session.model_validate(fields if is_one else None)
     except ValidationError:  # whose text names what is in there
         raise InvalidInput(_OPERATION, f"{place} is no exported session") from None
     with _placed(place):
         check_session_id(session.id, _OPERATION)
-        _line_of(session)  # what no store takes is refused before another line is written
+        line_of(session)  # what no store takes is refused before another line is written
     return session
 
 
-def _parents_first(sessions: dict[str, AnySession]) -> list[AnySession]:
+def _parents_first(sessions: dict[str, AnySession]) -> dict[str, AnySession]:
     """In their order, but each after its parent."""
     ordered: dict[str, AnySession] = {}
     for session in sessions.values():
@@ -117,7 +121,7 @@ def _parents_first(sessions: dict[str, AnySession]) -> list[AnySession]:
                 break
             line.append(parent)
         ordered |= {each.id: each for each in reversed(line)}
-    return list(ordered.values())
+    return ordered
 
 
 # -- chats ----------------------------------------------------------------------------------------
@@ -157,20 +161,20 @@ async def import_chats(lines: Iterable[str | bytes], store: EventStore) -> list[
     Raises:
         InvalidInput: a line is no such chat, or an id is there twice; it says which.
         SessionAlreadyExists: one of the ids is taken.
-        StorageError: the store could not do it. As in all these cases, nothing of it stays stored.
+        StorageError: the store could not do it. As in all these cases, nothing of it stays stored; or, where
+            the store is not there even for that, the first of them may, and the error says how many.
     """
     chats = await asyncio.to_thread(_chats_in, lines)
-    await _refuse_taken([chat["id"] for chat in chats if chat["id"] is not None], store)
 
-    async def record(chat: dict[str, Any]) -> str:
+    async def record(chat: dict[str, Any]) -> None:
         manager = SessionManager(chat["id"], store=store)
-        return await manager.add_messages(chat["messages"], model=chat["model"])
+        await manager.add_messages(chat["messages"], model=chat["model"])
 
-    return await _all_or_none(chats, record, store.delete)
+    return await _all_or_none(chats, record, store)
 
 
-def _chats_in(lines: Iterable[str | bytes]) -> list[dict[str, Any]]:
-    chats, ids = [], set()
+def _chats_in(lines: Iterable[str | bytes]) -> dict[str, dict[str, Any]]:
+    chats: dict[str, dict[str, Any]] = {}
     for place, record in _records_in(lines):
         chat_id, model = record.get("id"), record.get("model", "unknown")
         if "messages" not in record:
@@ -178,12 +182,12 @@ def _chats_in(lines: Iterable[str | bytes]) -> list[dict[str, Any]]:
         with _placed(place):
             rows = check_chat_messages(record["messages"], _OPERATION)
             check_name(model, "model", _OPERATION)
-            if chat_id is not None:
-                check_session_id(chat_id, _OPERATION)
-        if chat_id is not None and chat_id in ids:
+            if chat_id is None:
+                chat_id = new_id()
+            check_session_id(chat_id, _OPERATION)
+        if chat_id in chats:
             raise InvalidInput(_OPERATION, f"{place}: session {chat_id} is there twice")
-        ids.add(chat_id)
-        chats.append({"id": chat_id, "model": model, "messages": rows})
+        chats[chat_id] = {"id": chat_id, "model": model, "messages": rows}
     return chats
 
 
@@ -213,24 +217,25 @@ def _records_in(lines: Iterable[str | bytes]) -> Iterable[tuple[str, dict[str, A
         yield f"line {number}", record
 
 
-async def _refuse_taken(ids: Sequence[str], store: EventStore) -> None:
-    async for session in read_all(ids, store.head):
-        raise SessionAlreadyExists(session.id)
-
-
 async def _all_or_none(
-    items: Sequence[Any],
-    write: Callable[[Any], Awaitable[str]],
-    delete: Callable[[str], Awaitable[None]],
+    items: Mapping[str, T], write: Callable[[T], Awaitable[object]], store: EventStore
 ) -> list[str]:
-    """Write one after the other; where one fails, those before it are deleted again."""
+    """Write one after the other, by id; where one fails, they are deleted again, the last one first."""
+    async for session in read_all(list(items), store.head):
+        raise SessionAlreadyExists(session.id)
     written: list[str] = []
     try:
-        for item in items:
-            written.append(await write(item))  # noqa: PERF401  (what was written before a failure counts)
-    except BaseException:
-        for session_id in written:
-            with suppress(StorageError):  # where the store is down, they stay
-                await delete(session_id)
+        for session_id, item in items.items():
+            written.append(session_id)  # before: a write that is cancelled may have been done
+            await write(item)
+    except BaseException as problem:
+        if isinstance(problem, SessionAlreadyExists):
+            written.pop()  # somebody else's, made meanwhile
+        with suppress(StorageError):  # of a store that is down, which each of them would wait for
+            while written:
+                await store.delete(written[-1])
+                written.pop()
+        if written and isinstance(problem, StorageError):
+            raise StorageError(f"{problem}. The first {len(written):,} of them may stay stored") from problem
         raise
     return written

@@ -15,7 +15,7 @@ def main() -> int:
         if (problem.name or "").partition(".")[0] not in _NEEDED:
             raise
         sys.stderr.write(
-            f"error: the command line needs {problem.name}: pip install chuk-ai-session-manager[cli]\n"
+            f"Error: the command line needs {problem.name}: pip install chuk-ai-session-manager[cli]\n"
         )
         return 2
     return run_command(sys.argv[1:])

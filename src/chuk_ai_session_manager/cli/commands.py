@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
-from enum import Enum
+from collections.abc import Sequence
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,18 +14,20 @@ from typing import Annotated, Any
 import typer
 
 from ..about import get_version
-from ..exceptions import InvalidInput, SessionNotFound, StorageError, UnreadableData, session_not_found
+from ..exceptions import SessionManagerError, SessionNotFound, StorageError, UnreadableData
 from ..following import Placed, follow, last_events
-from ..segments import read_all, segments_of, whole_chain_of
+from ..segments import read_all, segment_ids_of, segments_of
 from ..stores import DEFAULT_TTL_HOURS, EventStore
-from ..transfer import export_chat, export_conversation, import_chats, import_sessions
+from ..transfer import export_chat, import_chats, import_sessions, line_of
 from .checkup import check_up
-from .figures import Tally
+from .figures import Tally, counted
+from .files import lines_in, output_to
 from .findings import show_checkup, show_stats
-from .listing import HEADINGS, cells_for_people, cells_for_programs, live_ids, row_of
+from .listing import HEADINGS, MOST_LISTED, all_ids, cells_for_people, cells_for_programs, chains_of, rows_of
+from .options import AsJson, Format, FormatOption, Output, Sandbox, SessionId, StoreUrl
 from .report import report_of
 from .running import NOT_THERE, Where, result_of, run
-from .safe_text import shown
+from .safe_text import shown_in_line
 from .screen import Screen, tell
 from .transcript import Transcript, moment
 
@@ -39,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # help is plain text, in a pipe too
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done; 1 not there, damaged, or declined; 2 the call cannot be right, nothing was "
-    "done; 3 the store cannot be used; 130 interrupted.",
+    "done; 3 the store, or the output, cannot be used; 130 interrupted.",
 )
 
 
@@ -52,55 +52,6 @@ def run_command(arguments: list[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else bool(end.code)
     return 0
-
-
-# -- what commands have in common -----------------------------------------------------------------
-
-StoreUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        metavar="URL",
-        help="Where the sessions are: sqlite:///file.db, redis://host:6379/0. By default as "
-        "SESSION_PROVIDER, SESSION_SQLITE_PATH and SESSION_REDIS_URL say; keep passwords there, where no "
-        "process list shows them.",
-        show_default=False,
-    ),
-]
-Sandbox = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", help="Whose sessions: by default as CHUK_SANDBOX_ID says.", show_default=False
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Results as JSON, for programs.")]
-SessionId = Annotated[
-    str,
-    typer.Argument(metavar="SESSION", help="The id of any segment of the conversation.", show_default=False),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE", help="Write there, not to the standard output.", show_default=False
-    ),
-]
-
-
-class Format(str, Enum):
-    """How conversations are written down."""
-
-    NATIVE = "native"
-    OPENAI = "openai"
-
-
-FormatOption = Annotated[
-    Format,
-    typer.Option(
-        "--format",
-        help="native: everything, a session a line. openai: a conversation a line, "
-        '{"id", "model", "messages"}, the messages as OpenAI\'s chat format has them.',
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -118,10 +69,21 @@ def _main(
 
 @app.command("list")
 def list_sessions(
-    user: Annotated[str | None, typer.Option(help="Only this user's.", show_default=False)] = None,
-    prefix: Annotated[str, typer.Option(help="Only ids that begin so.", show_default=False)] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
-    cursor: Annotated[str | None, typer.Option(help="Go on where a page ended.", show_default=False)] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this user's.", show_default=False)
+    ] = None,
+    prefix: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only ids that begin so.", show_default=False)
+    ] = "",
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=MOST_LISTED, metavar="NUMBER", help="At most so many.")
+    ] = 20,
+    cursor: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="Go on where a page ended.", show_default=False)
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="No closed segments: each conversation once, where it is now.")
+    ] = False,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
@@ -132,18 +94,19 @@ def list_sessions(
     """
 
     async def work(opened: EventStore) -> None:
-        page = await opened.list_sessions(prefix, user_id=user, limit=limit, cursor=cursor)
-        rows = await asyncio.gather(*(row_of(each, opened) for each in page))
+        rows, next_cursor = await rows_of(
+            opened, prefix, user_id=user, limit=limit, cursor=cursor, only_live=live
+        )
         screen = Screen()
         if as_json:
-            screen.json({"sessions": rows, "next_cursor": page.next_cursor})
+            screen.json({"sessions": rows, "next_cursor": next_cursor})
             return
         if screen.is_terminal:
             screen.table(HEADINGS, map(cells_for_people, rows))
         else:
             screen.rows(map(cells_for_programs, rows))
-        if page.next_cursor:
-            tell(f"There are more: --cursor {page.next_cursor}")
+        if next_cursor:
+            tell(f"There are more: --cursor {next_cursor}")
         elif not rows:
             tell("There are no such sessions.")
 
@@ -170,7 +133,7 @@ def show(
             segments = [each async for each in segments_of(session, opened)]
             screen.json({"segments": [each.model_dump(mode="json", warnings=False) for each in segments]})
             return
-        ids = await _chain(session, opened)
+        ids = await segment_ids_of(session, opened)
         transcript = Transcript(screen, unfold_tools=tools, unfold_system=system)
         number = 0
         async for segment in read_all(ids, opened.get):
@@ -185,20 +148,15 @@ def show(
     run(Where(store, sandbox), work)
 
 
-async def _chain(session_id: str, store: EventStore) -> list[str]:
-    session = await store.head(session_id)
-    if session is None:
-        raise session_not_found(session_id)
-    return await whole_chain_of(session, store)
-
-
 @app.command()
 def tail(
     session: SessionId,
     follow_on: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what is added, by any process.")
     ] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="So many of the last events.")] = 10,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, metavar="NUMBER", help="So many of the last events.")
+    ] = 10,
     tools: Annotated[bool, typer.Option("--tools", help="Show tool calls and results in full.")] = False,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
@@ -282,32 +240,12 @@ def stats(
 # -- moving ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _output(path: Path | None) -> Iterator[Callable[[str], object]]:
-    """What writes lines: to the file, which is there whole or not at all, or to the standard output."""
-    if path is None:
-        is_terminal = sys.stdout.isatty()
-        # Not sys.stdout itself: unbuffered (PYTHONUNBUFFERED), it may write a part and say nothing.
-        with open(sys.stdout.fileno(), "wb", closefd=False) as file:
-            yield lambda line: file.write((shown(line) if is_terminal else line).encode() + b"\n")
-        return
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            yield lambda line: file.write(line.encode() + b"\n")
-        beside.replace(path)
-    except OSError as problem:
-        raise InvalidInput("write", f"{path} cannot be written: {problem.strerror}") from None
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 @app.command("export")
 def export_sessions(
     sessions: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SESSION]...", help="The id of any segment of each conversation.", show_default=False
+            metavar="SESSION", help="The id of any segment of each conversation.", show_default=False
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All conversations of the sandbox.")] = False,
@@ -325,41 +263,49 @@ def export_sessions(
         raise typer.BadParameter("name sessions, or say --all")
 
     async def work(opened: EventStore) -> int:
-        code, count, done = 0, 0, set[str]()
-        with _output(output) as write:
-            for each in await live_ids(opened) if everything else sessions or []:
+        told: set[str] = set()
+
+        def leave_out(problem: SessionManagerError) -> None:
+            if not everything:
+                raise problem
+            if str(problem) not in told:
+                told.add(str(problem))
+                tell(f"left out: {problem}")
+
+        newest_first = [each async for each in all_ids(opened)] if everything else sessions or []
+        chains = await chains_of(newest_first, opened, leave_out)
+        written: set[str] = set()
+        conversations = lines = 0
+        with output_to(output) as write:
+            for chain in reversed(chains) if everything else chains:
                 try:
-                    first, lines = await _exported(each, form, opened, done)
-                except (UnreadableData, SessionNotFound) as problem:
-                    if not everything:
-                        raise
-                    tell(f"left out: {problem}")
-                    code = NOT_THERE
+                    texts = await _exported(chain, form, opened, written)
+                except (SessionNotFound, UnreadableData) as problem:
+                    leave_out(problem)
                     continue
-                done.add(first)
-                count += len(lines)
-                for line in lines:
-                    write(line)
+                written.update(chain)
+                conversations += 1
+                lines += len(texts)
+                for text in texts:
+                    write(text)
         if output is not None:
-            words = f"Wrote {len(done):,} conversations in {count:,} lines to {output}."
-            _say_done(
-                {"conversations": len(done), "lines": count, "file": str(output)}, words, as_json=as_json
-            )
-        return code
+            words = f"Wrote {counted(conversations, 'conversation')} in {counted(lines, 'line')} to {output}."
+            result = {"conversations": conversations, "lines": lines, "file": str(output)}
+            _say_done(result, words, as_json=as_json)
+        return NOT_THERE if told else 0
 
     run(Where(store, sandbox), work)
 
 
-async def _exported(
-    session_id: str, form: Format, store: EventStore, done: set[str]
-) -> tuple[str, list[str]]:
-    """A conversation's first id and its lines; no lines if it is done already, by another segment."""
-    first = (await _chain(session_id, store))[0]
-    if first in done:
-        return first, []
+async def _exported(chain: Sequence[str], form: Format, store: EventStore, written: set[str]) -> list[str]:
+    """A conversation's lines, but those of segments that it shares with another one and that were written."""
     if form is Format.OPENAI:
-        return first, [json.dumps(await export_chat(session_id, store), ensure_ascii=False)]
-    return first, [line async for line in export_conversation(session_id, store)]
+        chat = await export_chat(chain[-1], store)
+        if chat["id"] in written:  # two conversations began as one
+            chat["id"] = chain[-1]
+        return [json.dumps(chat, ensure_ascii=False)]
+    segments = read_all([each for each in chain if each not in written], store.get)
+    return [await asyncio.to_thread(line_of, segment) async for segment in segments]
 
 
 @app.command("import")
@@ -373,7 +319,7 @@ def import_file(
         typer.Option(
             min=0,
             metavar="HOURS",
-            help="So long they live: by default 24 hours in Redis, for ever in a file.",
+            help="So long they live, above 0: by default 24 hours in Redis, for ever in a file.",
         ),
     ] = None,
     store: StoreUrl = None,
@@ -385,20 +331,13 @@ def import_file(
     Under their own ids: all of them, or, where an id is taken, none.
     """
     where = Where(store, sandbox, DEFAULT_TTL_HOURS if ttl_hours is None else ttl_hours, may_be_new=True)
-    lines = _lines_in(file)
+    lines = lines_in(file)
 
     async def work(opened: EventStore) -> None:
         ids = await (import_chats if form is Format.OPENAI else import_sessions)(lines, opened)
-        _say_done({"sessions": ids}, f"Stored {len(ids):,} sessions.", as_json=as_json)
+        _say_done({"sessions": ids}, f"Stored {counted(len(ids), 'session')}.", as_json=as_json)
 
     run(where, work)
-
-
-def _lines_in(path: Path) -> list[bytes]:
-    try:
-        return (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).split(b"\n")
-    except OSError as problem:
-        raise typer.BadParameter(f"{path} cannot be read: {problem.strerror}") from None
 
 
 @app.command()
@@ -420,7 +359,7 @@ def delete(
     ids = result_of(where, partial(_to_delete, session, only_this=only_this))
     what = f"session {session}" if len(ids) == 1 else f"the conversation of {session}, {len(ids)} segments"
     # Asked between two uses of the store: while one waits, Ctrl-C would not end it.
-    if not yes and not typer.confirm(shown(f"Delete {what}?"), err=True):
+    if not yes and not typer.confirm(shown_in_line(f"Delete {what}?"), err=True):
         tell("Nothing was deleted.")
         raise typer.Exit(NOT_THERE)
 
@@ -437,7 +376,7 @@ def delete(
 async def _to_delete(session_id: str, store: EventStore, *, only_this: bool) -> list[str]:
     """The segments to be deleted, as far as they can be made out where one is damaged."""
     try:
-        ids = await _chain(session_id, store)
+        ids = await segment_ids_of(session_id, store)
     except UnreadableData:
         ids = await store.segment_ids(session_id) or [session_id]
     return [session_id] if only_this else ids
@@ -491,7 +430,7 @@ def report(
 
     async def work(opened: EventStore) -> None:
         page = await asyncio.to_thread(report_of, [each async for each in segments_of(session, opened)])
-        with _output(output) as write:
+        with output_to(output) as write:
             write(page)
         if output is not None:
             _say_done({"file": str(output), "bytes": len(page.encode())}, f"Wrote {output}.", as_json=as_json)

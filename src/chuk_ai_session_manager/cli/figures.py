@@ -98,6 +98,11 @@ class Tally:
         return sorted(rows, key=lambda row: (-row[1].cost, -row[1].billed, row[0]))
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of something, in words."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 # USD.
 _SMALL, _BIG = 0.001, 100
 
@@ -121,4 +126,4 @@ def cost_text(figures: Figures) -> str:
         return dollars(figures.cost)
     if unpriced == figures.totals.llm_calls and not figures.cost:
         return "no known price"
-    return f"{dollars(figures.cost)} and {unpriced:,} call{'s' * (unpriced > 1)} without a known price"
+    return f"{dollars(figures.cost)} and {counted(unpriced, 'call')} without a known price"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .checkup import Checkup
-from .figures import Tally, billed_text, cost_text, dollars
+from .figures import Tally, billed_text, cost_text, counted, dollars
 from .screen import NUMBER, Screen, bar
 
 # Characters: of the longest bar, of the shortest "longest" one worth drawing, and of what stands before it.
@@ -22,7 +22,10 @@ def show_stats(screen: Screen, ids: tuple[str, ...], user: str, time: str, tally
             ("Messages", f"{totals.messages:,} ({totals.user_messages:,} user, {totals.ai_messages:,} AI)"),
             ("Tool calls", f"{totals.tool_calls:,}"),
             ("Content", f"{tally.all.tokens:,} tokens"),
-            ("Billed", f"{billed_text(totals)}, by {totals.llm_calls:,} calls ({totals.usage_source})"),
+            (
+                "Billed",
+                f"{billed_text(totals)}, by {counted(totals.llm_calls, 'call')} ({totals.usage_source})",
+            ),
             ("Cost", cost_text(tally.all)),
         ]
     )
@@ -63,7 +66,7 @@ def show_checkup(screen: Screen, where: str, sandbox: str, found: Checkup) -> No
             ("May lose", durability.loss_window),
             *(("Warning", warning) for warning in durability.warnings),
             ("Schema", f"{found.schema}, the newest that this release reads"),
-            ("Sessions", f"{found.sessions:,} with {found.events:,} events"),
+            ("Sessions", f"{found.sessions:,} with {counted(found.events, 'event')}"),
             ("Damaged", f"{len(found.damaged):,}" if found.damaged else "none"),
         ]
     )

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..exceptions import UnreadableData
+from ..exceptions import SessionManagerError, SessionNotFound, UnreadableData
 from ..models.record import utc_now
 from ..models.session import next_segment_id
+from ..segments import segment_ids_of
 from ..stores import EventStore
 from ..stores.base import is_segment_after
 from .figures import dollars
 from .screen import NUMBER
 
 _LISTED_AT_ONCE = 500
+MOST_LISTED = 100_000
+"""Of one page: more are several."""
 _POSITIONS = {
     (False, False): "only",
     (False, True): "first",
     (True, True): "middle",
     (True, False): "last",
 }
+_CLOSED = {"first", "middle"}
+_UNKNOWN: dict[str, Any] = dict.fromkeys(
+    (
+        "id",
+        "user_id",
+        "segment",
+        "parent_id",
+        "events",
+        "content_tokens",
+        "cost_usd",
+        "created_at",
+        "last_update",
+    )
+)
 
 
 async def all_ids(store: EventStore) -> AsyncIterator[str]:
@@ -34,31 +52,65 @@ async def all_ids(store: EventStore) -> AsyncIterator[str]:
         page = await store.list_sessions(limit=_LISTED_AT_ONCE, cursor=page.next_cursor)
 
 
-async def live_ids(store: EventStore) -> list[str]:
-    """The last segments of all conversations, the one written to longest ago first."""
-    return [each async for each in all_ids(store) if await _is_live(each, store)][::-1]
+async def chains_of(
+    ids: Iterable[str], store: EventStore, on_problem: Callable[[SessionManagerError], object]
+) -> list[list[str]]:
+    """The conversations that these sessions are in, each once, as the ids of their segments.
+
+    Segments that have ids of their own know what goes before them, not what follows: a conversation that
+    another one goes on with is left out, being in there.
+
+    Args:
+        ids: any of their segments, any number of times.
+        store: where they are.
+        on_problem: told of what is damaged or not there; the others follow.
+    """
+    chains: list[list[str]] = []
+    seen: set[str] = set()
+    for each in ids:
+        if each in seen:
+            continue
+        try:
+            chains.append(await segment_ids_of(each, store))
+        except (SessionNotFound, UnreadableData) as problem:
+            on_problem(problem)
+        else:
+            seen.update(chains[-1])
+    followed = {each for chain in chains for each in chain[:-1]}
+    return [chain for chain in chains if chain[-1] not in followed]
 
 
-async def _is_live(session_id: str, store: EventStore) -> bool:
-    following = next_segment_id(session_id)
-    try:
-        session = await store.head(session_id)
-        goes_on = session is not None and following in session.child_ids
-        return not goes_on or await store.head(following) is None
-    except UnreadableData:
-        return True  # for who reads it to tell of
+async def rows_of(
+    store: EventStore,
+    prefix: str,
+    *,
+    user_id: str | None,
+    limit: int,
+    cursor: str | None,
+    only_live: bool,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A page of the listing, and the cursor that leads on; with `only_live`, no closed segments."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        page = await store.list_sessions(prefix, user_id=user_id, limit=limit - len(rows), cursor=cursor)
+        found = await asyncio.gather(*(row_of(each, store) for each in page))
+        rows += [row for row in found if not (only_live and row["segment"] in _CLOSED)]
+        cursor = page.next_cursor
+        if cursor is None or len(rows) == limit:
+            return rows, cursor
 
 
 async def row_of(session_id: str, store: EventStore) -> dict[str, Any]:
-    """What a listing says of a session."""
+    """What a listing says of a session: where it is "damaged", or "gone" meanwhile, only that."""
     try:
         session = await store.head(session_id)
     except UnreadableData:
-        return {"id": session_id, "damaged": True}
-    if session is None:  # it expired meanwhile
-        return {"id": session_id, "gone": True}
+        return _UNKNOWN | {"id": session_id, "segment": "damaged"}
+    if session is None:
+        return _UNKNOWN | {"id": session_id, "segment": "gone"}
     follows = is_segment_after(session, session.parent_id)
-    goes_on = next_segment_id(session.id) in session.child_ids
+    next_id = next_segment_id(session.id)
+    goes_on = next_id in session.child_ids and await store.time_to_live(next_id) is not None
     return {
         "id": session.id,
         "user_id": session.user_id,
@@ -77,8 +129,8 @@ HEADINGS = ("Session", "User", "Segment", f"{NUMBER}Events", f"{NUMBER}Cost", "A
 
 def cells_for_people(row: dict[str, Any]) -> list[str]:
     """The same under `HEADINGS`."""
-    if "last_update" not in row:
-        return [row["id"], "", "damaged" if row.get("damaged") else "gone", "", "", ""]
+    if row["last_update"] is None:
+        return [row["id"], "", row["segment"], "", "", ""]
     age = ago(utc_now() - datetime.fromisoformat(row["last_update"]))
     figures = [f"{row['events']:,}", dollars(row["cost_usd"])]
     return [row["id"], row["user_id"] or "", row["segment"], *figures, age]
@@ -86,8 +138,8 @@ def cells_for_people(row: dict[str, Any]) -> list[str]:
 
 def cells_for_programs(row: dict[str, Any]) -> list[str]:
     """The same as values: id, user, segment, events, content tokens, USD, time of the last event."""
-    if "last_update" not in row:
-        return [row["id"], "", "damaged" if row.get("damaged") else "gone", "", "", "", ""]
+    if row["last_update"] is None:
+        return [row["id"], "", row["segment"], "", "", "", ""]
     figures = [str(row["events"]), str(row["content_tokens"]), f"{row['cost_usd']:.6f}"]
     return [row["id"], row["user_id"] or "", row["segment"], *figures, row["last_update"]]
 

@@ -15,7 +15,7 @@ from ..stores.base import AnyEvent, AnySession
 from . import charts
 from .charts import chart_of, short, spans_of
 from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
-from .figures import Figures, Tally, Turn, begins_turn, billed_text, cost_text, dollars, turns_of
+from .figures import Figures, Tally, Turn, begins_turn, billed_text, cost_text, counted, dollars, turns_of
 from .safe_text import shown
 from .transcript import moment
 
@@ -64,13 +64,12 @@ def report_of(segments: Sequence[AnySession]) -> str:
     events = sum(len(segment.events) for segment in segments)
     room = max(_LEAST_OF_A_TEXT, min(_MOST_OF_A_TEXT, _MOST_OF_ALL // max(events, 1)))
     spans = spans_of(turns)
-    properties = segments[-1].metadata.properties
     return _template().render(
         charts=charts,
         clip=lambda text: _clipped(text, room),
         first=segments[0],
-        user=properties.get("user_id"),
-        system_prompt=properties.get("system_prompt"),
+        user=segments[-1].user_id,
+        system_prompt=segments[-1].metadata.properties.get("system_prompt"),
         segments=segments,
         sections=list(_sections(segments, turns)),
         is_long=events > _MOST_OPEN,
@@ -141,6 +140,6 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Any] = {"moment": moment, "dollars": dollars, "billed": billed_text, "cost": cost_text}
-    environment.filters |= filters
+    filters: dict[str, Any] = {"moment": moment, "counted": counted}
+    environment.filters |= filters | {"dollars": dollars, "billed": billed_text, "cost": cost_text}
     return environment.get_template("report.html")

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import typer
 
-from ..exceptions import SessionManagerError, SessionNotFound, StorageError, UnreadableData
+from ..exceptions import InvalidInput, SessionManagerError, SessionNotFound, StorageError, UnreadableData
 from ..session_storage import named_url
 from ..stores import DEFAULT_TTL_HOURS, EventStore, MemoryStore, SqliteStore, open_store, without_password
-from .screen import leave_pipe, tell
+from .screen import leave_output, tell
 
 T = TypeVar("T")
 
@@ -23,10 +23,13 @@ NOT_THERE = 1
 REFUSED = 2
 """The exit code of a call that cannot be right; nothing was done."""
 OUTAGE = 3
-"""The exit code where the store cannot be used."""
+"""The exit code where the store, or where the results go, cannot be used."""
 INTERRUPTED = 130
 NO_READER = 141
 """As the shell has it of a program whose reader left."""
+
+_OPERATION = "open a store"
+_SUCH_AS = "Name a store: --store sqlite:///sessions.db or redis://localhost:6379/0"
 
 
 @dataclass(frozen=True)
@@ -44,26 +47,31 @@ class Where:
         """The store; not connected yet.
 
         Raises:
-            typer.BadParameter: no store can be meant by that.
+            InvalidInput: no store can be meant by that.
             UnreadableData: the file is not there.
         """
+        if self.url is not None and "://" not in self.url:
+            raise InvalidInput(_OPERATION, f"--store takes a URL. {_SUCH_AS}")
         try:
-            store = open_store(self.url or named_url(), sandbox_id=self.sandbox, ttl_hours=self.ttl_hours)
-        except (StorageError, ValueError) as problem:
-            raise typer.BadParameter(str(problem)) from None
+            store = open_store(self._url, sandbox_id=self.sandbox, ttl_hours=self.ttl_hours)
+        except StorageError as problem:  # it is not connected yet: only the URL can be wrong
+            raise InvalidInput(_OPERATION, str(problem)) from None
         if isinstance(store, MemoryStore):
-            raise typer.BadParameter(
-                "sessions in memory are gone with their process. Name a store that lasts: --store "
-                "sqlite:///sessions.db or redis://localhost:6379/0, or set SESSION_PROVIDER"
+            raise InvalidInput(
+                _OPERATION,
+                f"sessions in memory are gone with their process. {_SUCH_AS}, or set SESSION_PROVIDER",
             )
         path = store.get_stats()["path"] if isinstance(store, SqliteStore) else None
         if path is not None and not self.may_be_new and not Path(path).exists():
             raise UnreadableData(f"There is no file {path}")
         return store
 
+    @property
+    def _url(self) -> str:
+        return named_url() if self.url is None else self.url
+
     def __str__(self) -> str:
-        url = self.url or named_url()
-        return url if url.startswith("sqlite:") else without_password(url)
+        return self._url if self._url.startswith("sqlite:") else without_password(self._url)
 
 
 def run(where: Where, work: Callable[[EventStore], Awaitable[int | None]]) -> None:
@@ -83,10 +91,14 @@ def result_of(where: Where, work: Callable[[EventStore], Awaitable[T]]) -> T:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        leave_pipe()
+        leave_output()
         code = NO_READER
+    except OSError as problem:  # the store's own are StorageErrors
+        leave_output()
+        tell(f"Error: {problem.filename or 'the output'} cannot be written: {problem.strerror}")
+        code = OUTAGE
     except SessionManagerError as problem:
-        tell(f"error: {problem}{_hint(problem, where)}")
+        tell(f"Error: {_told(problem, where)}")
         code = exit_code_of(problem)
     else:
         return result
@@ -105,7 +117,9 @@ def exit_code_of(problem: SessionManagerError) -> int:
     return OUTAGE if isinstance(problem, StorageError) else REFUSED
 
 
-def _hint(problem: SessionManagerError, where: Where) -> str:
-    if not isinstance(problem, SessionNotFound):
-        return ""
-    return f" in {where}. Is it another --store or --sandbox, or has it expired?"
+def _told(problem: SessionManagerError, where: Where) -> str:
+    if isinstance(problem, SessionNotFound):
+        return f"{problem} in {where}. Is it another --store or --sandbox, or has it expired?"
+    if exit_code_of(problem) == OUTAGE:
+        return f"{where}: {problem}"
+    return (isinstance(problem, InvalidInput) and problem.reason) or str(problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
@@ -19,6 +20,12 @@ from .safe_text import shown, shown_in_line
 
 # Of what is not a terminal nobody knows how wide it is: lines are left whole there.
 _NO_WIDTH = 100_000
+
+# Characters: of what is folded in a column, and between columns.
+_LEAST_FOLDED, _BETWEEN = 8, 2
+
+# Characters: rich folds some 300,000 a second, and nothing is seen until it has done.
+_MOST_FOLDED = 100_000
 
 NUMBER = ">"
 """Before a column's heading: its values stand at the right."""
@@ -50,11 +57,11 @@ class Screen:
         self._print(Text.assemble(*((shown_in_line(text), style) for text, style in pieces)), fold=fold)
 
     def text(self, text: str, *, style: str = "", indent: int = 2) -> None:
-        """Write a text of any number of lines, indented."""
-        if self.is_terminal:
+        """Write a text of any number of lines, indented; a very long one is the terminal's to fold."""
+        if self.is_terminal and len(text) <= _MOST_FOLDED:
             self._console.print(Padding(Text(shown(text).expandtabs(4), style), (0, 0, 0, indent)))
-        else:
-            self._print(Text("\n".join(" " * indent + line for line in shown(text).split("\n"))))
+        else:  # as it is: rich would turn tabs into spaces
+            sys.stdout.writelines(f"{' ' * indent}{line}\n" for line in shown(text).split("\n"))
 
     def rows(self, rows: Iterable[Sequence[str]]) -> None:
         """Write rows for programs: tabs between values, no headings."""
@@ -62,10 +69,20 @@ class Screen:
             sys.stdout.write("\t".join(map(shown_in_line, row)) + "\n")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Write rows in columns under their headings."""
+        """Write rows in columns under their headings; one value a line where the terminal is too narrow."""
         texts = [[shown_in_line(cell) for cell in row] for row in rows]
+        widths = [max(map(cell_len, column)) for column in zip(columns, *texts, strict=True)]
         # What a row is about stays in one piece, to be copied, as long as the others have half of the line.
-        longest = max((cell_len(row[0]) for row in texts), default=0)
+        first = min(widths[0], self.width // 2)
+        folded = (
+            width if heading.startswith(NUMBER) else min(width, _LEAST_FOLDED)
+            for heading, width in zip(columns[1:], widths[1:], strict=True)
+        )
+        if first + sum(folded) + _BETWEEN * (len(columns) - 1) > self.width:
+            for row in texts:
+                self.line()
+                self.facts(zip((heading.removeprefix(NUMBER) for heading in columns), row, strict=True))
+            return
         box = SIMPLE_HEAD if self.is_terminal else None
         table = Table(box=box, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         for at, heading in enumerate(columns):
@@ -75,7 +92,7 @@ class Screen:
                 justify="right" if is_number else "left",
                 no_wrap=is_number,
                 overflow="fold",
-                min_width=None if at else min(longest, self.width // 2),
+                min_width=None if at else first,
             )
         for row in texts:
             table.add_row(*map(Text, row))
@@ -96,8 +113,9 @@ class Screen:
         self._console.print(grid)
 
     def json(self, value: Any, *, indent: int | None = 2) -> None:
-        """Write a value as JSON; for a terminal with escapes, which are harmless."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=self.is_terminal, indent=indent) + "\n")
+        """Write a value as JSON; with escapes where they are harmless (a terminal) or needed (no UTF-8)."""
+        with_escapes = self.is_terminal or codecs.lookup(sys.stdout.encoding).name != "utf-8"
+        sys.stdout.write(json.dumps(value, ensure_ascii=with_escapes, indent=indent) + "\n")
         sys.stdout.flush()
 
     def flush(self) -> None:
@@ -120,11 +138,11 @@ def bar(share: float, width: int) -> str:
 
 
 def tell(text: str) -> None:
-    """Say something that is no result, on standard error."""
-    sys.stderr.write(f"{shown(text)}\n")
+    """Say something that is no result, in one line, on standard error."""
+    sys.stderr.write(f"{shown_in_line(text)}\n")
     sys.stderr.flush()
 
 
-def leave_pipe() -> None:
-    """Write nothing more to a pipe that nobody reads, at the end of the process either."""
+def leave_output() -> None:
+    """Write nothing more to an output that takes nothing, at the end of the process either."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ from datetime import datetime
 from ..models.token_usage import CallUsage
 from ..stores.base import AnyEvent, AnySession
 from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
-from .figures import Figures, begins_turn, billed_text, cost_text
+from .figures import Figures, begins_turn, billed_text, cost_text, counted
 from .safe_text import cut
 from .screen import Screen
 
@@ -45,16 +45,15 @@ class Transcript:
 
     def begin(self, first: AnySession, segments: int) -> None:
         """Write what goes before a whole conversation."""
-        properties = first.metadata.properties
         self._screen.facts(
             [
                 ("Conversation", first.id),
-                ("User", str(properties.get("user_id") or "")),
+                ("User", first.user_id or ""),
                 ("Created", moment(first.metadata.created_at)),
                 ("Segments", str(segments) if segments > 1 else ""),
             ]
         )
-        prompt = properties.get("system_prompt")
+        prompt = first.metadata.properties.get("system_prompt")
         if isinstance(prompt, str) and prompt:
             self._screen.line()
             self._screen.line(("system prompt", "bold yellow"))
@@ -94,7 +93,7 @@ class Transcript:
         self._turns += 1
         totals = self._turn.totals
         if totals.llm_calls:
-            calls = f"{totals.llm_calls} model call{'s' * (totals.llm_calls > 1)}"
+            calls = counted(totals.llm_calls, "model call")
             about = f"{calls}, {billed_text(totals)}, {cost_text(self._turn)}"
             self._screen.line()
             self._screen.line((f"── turn {self._turns}: {about}", "dim"))
@@ -110,7 +109,8 @@ class Transcript:
         elif event.token_usage is not None and event.token_usage.total_tokens:
             details.append(f"{event.token_usage.total_tokens:,} tokens")
         if kind == "summary":
-            details.append(f"made by {event.metadata.get('made_by', 'somebody')}, of all before")
+            made_by = event.metadata.get("made_by")
+            details.append(f"made by {made_by}, of all before" if made_by else "of all before")
         self._screen.line()
         self._screen.line((kind, _STYLES.get(kind, "bold")), ("  " + "  ".join(details), "dim"))
         text = text_in(event)
@@ -127,6 +127,7 @@ class Transcript:
         return time if is_same else f"{day} {time}"
 
     def _write_call(self, call: ToolUse) -> None:
+        """Write what a tool was called with."""
         if not self._unfold_tools:
             self._folded(f"→ {call.name}", call.arguments or "")
             return
@@ -134,6 +135,8 @@ class Transcript:
         self._screen.text(call.arguments or "", style="dim", indent=4)
 
     def _write_outcome(self, event: AnyEvent, outcome: ToolUse) -> None:
+        if outcome.arguments is not None:
+            self._write_call(outcome)
         took = "" if outcome.seconds is None else f" in {outcome.seconds:.2f} s"
         mark = "✗" if outcome.failed else "←"
         if not self._unfold_tools:
@@ -143,8 +146,6 @@ class Transcript:
         self._screen.line(
             (f"  {mark} {outcome.name}", f"{style} bold"), (f"{took}  {self._time_of(event)}", "dim")
         )
-        if outcome.arguments is not None:
-            self._screen.text(outcome.arguments, style="dim", indent=4)
         self._screen.text(outcome.result or "", style="dim", indent=4)
 
     def _folded(self, head: str, body: str, *, failed: bool = False) -> None:

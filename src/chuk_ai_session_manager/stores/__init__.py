@@ -102,7 +102,8 @@ def open_store(
     provider = PROVIDERS.get(_SCHEMES.get(scheme, scheme))
     if provider is None:
         raise StorageError(f"Unknown session provider {scheme!r}: known are {', '.join(sorted(PROVIDERS))}")
-    sandbox_id = sandbox_id or os.environ.get("CHUK_SANDBOX_ID") or DEFAULT_SANDBOX_ID
+    if sandbox_id is None:
+        sandbox_id = os.environ.get("CHUK_SANDBOX_ID") or DEFAULT_SANDBOX_ID
     return provider(url, sandbox_id, ttl_hours)
 
 

@@ -38,6 +38,9 @@ _MOST = 10**12
 _MOST_AT_ONCE = 200_000_000
 # More characters than this take some milliseconds to decode: not in the event loop.
 _MOST_DECODED_AT_ONCE = 100_000
+# To encode them takes a tenth of that; so do some hundred events.
+_LONG_MESSAGE = 1_000_000
+_MANY_EVENTS = 500
 
 # Made once: `json.dumps` makes one for every call.
 _write_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -330,6 +333,23 @@ def _microseconds(moment: datetime) -> int:
 
 
 # -- events -------------------------------------------------------------------------------------
+
+
+async def encoded(events: Sequence[AnyEvent]) -> list[EncodedEvent]:
+    """Events as they are written, each once; long ones, and many, are encoded off the event loop.
+
+    Raises:
+        InvalidInput: as for `encode_events`.
+    """
+    if len(events) > _MANY_EVENTS or any(_is_long(event.message) for event in events):
+        return await asyncio.to_thread(encode_events, events)
+    return encode_events(events)
+
+
+def _is_long(message: Any) -> bool:
+    """Whether a message is a long text, or holds one, as rows and tools' results do."""
+    texts = message.values() if isinstance(message, dict) else (message,)
+    return any(isinstance(text, str) and len(text) > _LONG_MESSAGE for text in texts)
 
 
 def encode_events(events: Iterable[AnyEvent]) -> list[EncodedEvent]:

@@ -35,8 +35,8 @@ from .codec import (
     counters_after,
     counters_of,
     decode_session,
-    encode_events,
     encode_header,
+    encoded,
     header_value,
     totals_of,
 )
@@ -239,16 +239,16 @@ class DurableStore(EventStore):
         mark = self._mark(session)
         if mark is not None:
             events = [*session.events[mark.count - mark.first :], *events]
-        encoded = encode_events(events)
-        if not encoded:
+        written = await encoded(events)
+        if not written:
             return True
         only_at = None
         if only_if_current:
             only_at = _NO_REVISION if mark is None else mark.revision
-        appended = await self._add(session.id, encoded, mark.born if mark else "", only_at)
+        appended = await self._add(session.id, written, mark.born if mark else "", only_at)
         if appended is None:
             return False
-        await self._take_over(session, events, len(encoded), appended)
+        await self._take_over(session, events, len(written), appended)
         return True
 
     async def _take_over(
@@ -289,10 +289,11 @@ class DurableStore(EventStore):
                 await self.latest(parent, with_events=False)
 
     async def _store_new(self, session: AnySession) -> bool:
-        events = encode_events(session.events or [])
-        totals, newest = totals_of(session.events or [])
+        log = list(session.events or [])  # as it is now: the object may get more of them meanwhile
+        totals, newest = totals_of(log)
         counters = counters_of(totals, session.token_summary, newest)
         fields = encode_header(session)
+        events = await encoded(log)
         born = uuid4().hex
         if not await self._create(session, Change(fields, counters, events=events, born=born)):
             return False
@@ -322,8 +323,8 @@ class DurableStore(EventStore):
         changed = {name: text for name, text in header.items() if mark is None or text != mark.fields[name]}
         totals, newest = totals_of(log)
         counters = counters_of(totals, session.token_summary, newest)
-        counters = counters_after(counters, [_usage_only(each) for each in encode_events(others)])
-        change = _change_of_log(there, log, changed, counters)
+        counters = counters_after(counters, [_usage_only(each) for each in await encoded(others)])
+        change = await _change_of_log(there, log, changed, counters)
         if not await self._change(session.id, change, stored.born, stored.revision):
             return False
         now = self._mark(session)
@@ -527,7 +528,7 @@ def _merged(
     return log, [event for event in since if event.id not in held]
 
 
-def _change_of_log(
+async def _change_of_log(
     there: Sequence[AnyEvent], log: Sequence[AnyEvent], fields: dict[str, str], counters: dict[str, float]
 ) -> Change:
     """How a stored log becomes another one: what differs and all after it is written anew."""
@@ -537,7 +538,7 @@ def _change_of_log(
     if same == len(there) == len(log):
         return Change(fields, counters)
     gone = [event.id for event in there[same:]]
-    return Change(fields, counters, keep=same, gone=gone, events=encode_events(log[same:]))
+    return Change(fields, counters, keep=same, gone=gone, events=await encoded(log[same:]))
 
 
 def _usage_only(event: EncodedEvent) -> EncodedEvent:

@@ -203,7 +203,8 @@ def _explained(problem: BaseException, name: str) -> BaseException:
     """An error as ours, saying what to do."""
     if isinstance(problem, SessionManagerError):
         return problem
-    code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
+    # An OSError comes from making the file.
+    code = sqlite3.SQLITE_CANTOPEN if isinstance(problem, OSError) else _code_of(problem)
     # Not the error's own text, which may quote what is stored.
     advice = _ADVICE.get(code, getattr(problem, "sqlite_errorname", type(problem).__name__))
     is_spoiled = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -213,10 +214,14 @@ def _explained(problem: BaseException, name: str) -> BaseException:
     return error
 
 
+def _code_of(problem: BaseException | None) -> int:
+    return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
+
+
 def _spoils(problem: BaseException | None) -> bool:
     """Whether a connection that met with this is no use any more."""
     # What is no UTF-8 ends a reading in mid-statement, which keeps its old snapshot open.
-    return isinstance(problem, UnicodeError) or getattr(problem, "sqlite_errorcode", 0) & 0xFF in {
+    return isinstance(problem, UnicodeError) or _code_of(problem) in {
         sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_CORRUPT,

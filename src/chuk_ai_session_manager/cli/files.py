@@ -1,0 +1,55 @@
+"""Files that commands write and read; or the standard output and input in their place."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from .safe_text import shown
+
+
+@contextmanager
+def output_to(path: Path | None) -> Iterator[Callable[[str], object]]:
+    """What writes lines: to the file, which is there whole or not at all, or to the standard output.
+
+    Raises:
+        OSError: it cannot be written; it names the file.
+    """
+    if path is None:
+        is_terminal = sys.stdout.isatty()
+        # Not sys.stdout itself: unbuffered (PYTHONUNBUFFERED), it may write a part and say nothing.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as file:
+            yield lambda line: file.write((shown(line) if is_terminal else line).encode() + b"\n")
+        return
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe (/dev/stdout): it stays what it is
+            with path.open("wb") as file:
+                yield lambda line: file.write(line.encode() + b"\n")
+            return
+        target = path.resolve()  # a link stays one
+        beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with beside.open("wb") as file:
+                yield lambda line: file.write(line.encode() + b"\n")
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as problem:
+        raise OSError(problem.errno, problem.strerror, str(path)) from None
+
+
+def lines_in(path: Path) -> list[bytes]:
+    """The lines of a file, or of the standard input for "-".
+
+    Raises:
+        typer.BadParameter: it cannot be read.
+    """
+    try:
+        return (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).split(b"\n")
+    except OSError as problem:
+        raise typer.BadParameter(f"{path} cannot be read: {problem.strerror}") from None
