@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
 
 import pytest
-from servers import PATIENCE
+from servers import in_time
 
 from chuk_ai_session_manager import SessionNotFound, StorageError
 from chuk_ai_session_manager.exceptions import UnreadableData
-
-T = TypeVar("T")
 
 # It has to be percent-encoded in a URL. No text may show as much as its middle.
 PASSWORD = "p@:s3cr3t/%?#&+"
@@ -59,12 +55,6 @@ async def each_refused(words: Sequence[str], *uses: Callable[[], Awaitable[objec
     for use in uses:
         with refused(*words):
             await in_time(use())
-
-
-async def in_time(work: Awaitable[T]) -> T:
-    """What is awaited, which ends far sooner than this."""
-    async with asyncio.timeout(PATIENCE / 2):
-        return await work
 
 
 @pytest.fixture(autouse=True)

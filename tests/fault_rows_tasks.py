@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import types
@@ -22,14 +23,13 @@ from rig import (
     Trial,
     conversation,
     in_processes,
-    in_time,
     judging,
     name_of,
     named,
     names_in,
     row,
 )
-from servers import HOST, PATIENCE, RedisServer
+from servers import HOST, PATIENCE, RedisServer, in_time
 
 from chuk_ai_session_manager import Session, SessionManager, StorageError
 from chuk_ai_session_manager.stores import EventStore
@@ -238,7 +238,7 @@ async def fork_and_use(place: Place, journal: Journal, run: str) -> list[str]:
     child = os.fork()
     if child == 0:
         try:
-            os.write(answer, asyncio.run(use(store, journal, f"child-{run}")).encode())
+            os.write(answer, asyncio.run(use_and_let_go(store, journal, f"child-{run}")).encode())
         finally:
             os._exit(0)
     os.close(answer)
@@ -248,6 +248,13 @@ async def fork_and_use(place: Place, journal: Journal, run: str) -> list[str]:
     os.waitpid(child, 0)  # noqa: ASYNC222  (it has ended)
     outcomes.append(await use(store, journal, f"parent-later-{run}"))
     return [*outcomes, await use(store, journal, f"parent-last-{run}")]
+
+
+async def use_and_let_go(store: EventStore, journal: Journal, name: str) -> str:
+    """The same, and then nothing is left of what is not in use any more, such as a parent's connections."""
+    told = await use(store, journal, name)
+    gc.collect()
+    return told
 
 
 async def use_in_loops(place: Place, journal: Journal, run: str) -> list[str]:
@@ -260,10 +267,6 @@ async def use_in_loops(place: Place, journal: Journal, run: str) -> list[str]:
     return [*outcomes, *await asyncio.gather(*at_once)]
 
 
-def is_clear(outcome: str) -> bool:
-    return outcome == "ok" or "event loop" in outcome or "deadline" in outcome
-
-
 @row("fork; a second event loop")
 async def stores_are_forked(trial: Trial) -> None:
     with RedisServer() as server:
@@ -272,10 +275,9 @@ async def stores_are_forked(trial: Trial) -> None:
             for run in range(trial.size(1, 20)):
                 name = f"{place.url[:5]}-{run}"
                 arguments = [(place, trial.journal, name)]
-                ((before, *others, last),) = await in_processes(fork_and_use, arguments)
-                (in_loops,) = await in_processes(use_in_loops, arguments)
-                assert (before, last) == ("ok", "ok")
-                assert all(map(is_clear, [*others, *in_loops])), (others, in_loops)
+                for work in (fork_and_use, use_in_loops):
+                    (outcomes,) = await in_processes(work, arguments)
+                    assert set(outcomes) == {"ok"}, outcomes
             async with place.store() as store:
                 there = set(await store.list_sessions())
             told = {each for each in trial.journal.read().acknowledged if place.url[:5] in each}

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from places import InMemory, Place
 from rig import OnRedis, Trial, judging, row
-from servers import RedisServer
+from servers import PATIENCE, RedisServer
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager
 from chuk_ai_session_manager.exceptions import InvalidInput
@@ -359,8 +359,9 @@ async def talk(
     trial: Trial, store: EventStore, session_id: str, callback: Callable[[Any], Any] | None
 ) -> None:
     """Say something over several segments; without a callback, one that says something there itself."""
+    patience = 0.2 if callback in {None, blocks, hangs} else PATIENCE  # the others are to be waited for
     sm = SessionManager(
-        session_id, store=store, infinite_context=True, max_turns_per_segment=2, summary_timeout=0.2
+        session_id, store=store, infinite_context=True, max_turns_per_segment=2, summary_timeout=patience
     )
     told = iter(range(1_000_000))
 

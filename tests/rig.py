@@ -355,12 +355,6 @@ def names_in(segments: Iterable[Session[Any]]) -> list[str]:
 # -- the check ----------------------------------------------------------------------------------
 
 
-async def in_time(work: Awaitable[T]) -> T:
-    """What is awaited, which ends far sooner than this."""
-    async with asyncio.timeout(PATIENCE / 2):
-        return await work
-
-
 async def conversation(store: EventStore, session_id: str) -> list[Session[Any]]:
     """All segments of a conversation; none where it is gone."""
     segments = [await store.get(each) for each in await store.segment_ids(session_id)]
@@ -560,9 +554,10 @@ async def kill_writers(trial: Trial, place: Place, session_id: str, times: int) 
     """
     writers = [_begin_writer(trial, place, session_id) for _ in range(2)]
     for number in range(times):
-        while trial.journal.acknowledgements(writers[0].pid) < 2:
-            assert all(writer.is_alive() for writer in writers), "a writer ended"
-            await asyncio.sleep(0.002)
+        async with asyncio.timeout(PATIENCE):
+            while trial.journal.acknowledgements(writers[0].pid) < 2:
+                assert all(writer.is_alive() for writer in writers), "a writer ended"
+                await asyncio.sleep(0.002)
         await asyncio.sleep(RANDOM.uniform(0, 0.02))
         writers[0].kill()
         await asyncio.to_thread(writers.pop(0).join)
@@ -627,7 +622,7 @@ class Proxy:
         """What is in the commands whose answers may be lost."""
         self.delay = 0.0
         """Seconds that an answer is late, up to."""
-        self._target_port = target_port
+        self.target_port = target_port
         self._once = False
 
     def lose_next(self, sign: bytes) -> None:
@@ -646,7 +641,7 @@ class Proxy:
     async def _carry(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         asked: list[bytes] = []
         with suppress(OSError, asyncio.CancelledError):  # cancelled it is only with the loop
-            server, to_server = await asyncio.open_connection(HOST, self._target_port)
+            server, to_server = await asyncio.open_connection(HOST, self.target_port)
             ends = to_server.transport, to_client.transport
             await asyncio.gather(
                 _until_either_ends(self._forth(client, to_server, asked), ends),
@@ -723,9 +718,6 @@ class _FreshId(str):
 
     def __str__(self) -> str:
         return uuid4().hex
-
-    def encode(self, *_: object) -> bytes:
-        return str(self).encode()
 
 
 class BlindStore(RedisStore):

@@ -20,17 +20,19 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import redis
 import trustme
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+T = TypeVar("T")
 
 HOST = "127.0.0.1"
 SLOTS = 16384
@@ -55,6 +57,12 @@ def redis_server_path() -> str:
             " or name one in the environment variable REDIS_SERVER"
         )
     return str(Path(found).absolute())
+
+
+async def in_time(work: Awaitable[T]) -> T:
+    """What is awaited, which ends far sooner than this."""
+    async with asyncio.timeout(PATIENCE / 2):
+        return await work
 
 
 def wait_until(happened: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:

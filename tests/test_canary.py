@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import pytest
 from chuk_tool_processor import ToolProcessor, create_registry
-from discretion import CANARY, PASSWORD, check_error, in_time, logs_without_secrets, shows_no_secret
+from discretion import CANARY, PASSWORD, check_error, logs_without_secrets, shows_no_secret
 from pydantic import ValidationError
-from servers import HOST, RedisServer, free_port
+from servers import HOST, RedisServer, free_port, in_time
 
 import chuk_ai_session_manager as public
 from chuk_ai_session_manager import (

@@ -24,9 +24,9 @@ import pytest
 import redis
 import servers
 import trustme
-from discretion import CANARY, PASSWORD, each_refused, in_time, logs_without_secrets, refused, shows_no_secret
-from rig import Proxy
-from servers import HOST, PATIENCE, RedisCluster, RedisSentinel, RedisServer, TlsFront, wait_until
+from discretion import CANARY, PASSWORD, each_refused, logs_without_secrets, refused, shows_no_secret
+from rig import Proxy, small_disk
+from servers import HOST, PATIENCE, RedisCluster, RedisSentinel, RedisServer, TlsFront, in_time, wait_until
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, SessionNotFound, StorageError
 from chuk_ai_session_manager import get_storage_info as storage_info
@@ -748,18 +748,6 @@ def files_beside(path: Path) -> list[str]:
     return sorted(each.name for each in path.parent.iterdir())
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounting = ["/bin/mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mounting, check=False, capture_output=True).returncode:
-        pytest.skip("only who may mount a small file system can fill one up")
-    yield disk
-    subprocess.run(["/bin/umount", "--lazy", str(disk)], check=True)
-
-
 class TestDamageInSqlite:
     @pytest.mark.parametrize(
         "statement",
@@ -953,17 +941,18 @@ class TestSqliteOutages:
             lambda: file._worker.read(lambda db: db.execute("PRAGMA max_page_count = 100000").fetchone()),
         )
 
-    async def test_a_full_disk_is_told_of_and_keeps_what_it_has(self, small_disk: Path) -> None:
-        ballast = small_disk / "ballast"
-        replace_content(ballast, b"\0" * 500_000)
+    async def test_a_full_disk_is_told_of_and_keeps_what_it_has(self, tmp_path: Path) -> None:
+        with small_disk(tmp_path) as disk:
+            ballast = disk / "ballast"
+            replace_content(ballast, b"\0" * 500_000)
 
-        async def free() -> None:
-            replace_content(ballast, b"")
+            async def free() -> None:
+                replace_content(ballast, b"")
 
-        async with SqliteStore(small_disk / "sessions.db") as store:
-            await self._fill_up(store, await begin(store), free)
-        with closing(sqlite3.connect(small_disk / "sessions.db")) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            async with SqliteStore(disk / "sessions.db") as store:
+                await self._fill_up(store, await begin(store), free)
+            with closing(sqlite3.connect(disk / "sessions.db")) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
     async def _fill_up(
         self, store: SqliteStore, session: Session[Any], free: Callable[[], Awaitable[object]]

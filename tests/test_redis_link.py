@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from chuk_ai_session_manager import StorageError
 from chuk_ai_session_manager.stores import open_store
 from chuk_ai_session_manager.stores.redis import RedisStore
-from chuk_ai_session_manager.stores.redis_link import make_client
+from chuk_ai_session_manager.stores.redis_link import explained, make_client
 
 
 def address_of(client: Any) -> dict[str, Any]:
@@ -124,3 +125,27 @@ def test_without_the_extra_the_error_says_what_to_install() -> None:
     lines = said.splitlines()
     assert len(lines) == 2
     assert all("pip install chuk-ai-session-manager[redis]" in line for line in lines)
+
+
+SCRIPT = "Error running script (call to f_6e81): @user_script:1: @user_script: 1: "
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (ReadOnlyError("You can't write against a read only replica."), "within the deadline"),
+        (
+            ResponseError(f"{SCRIPT}-READONLY You can't write against a read only replica."),
+            "within the deadline",
+        ),
+        (ResponseError("BUSY Redis is busy running a script."), "within the deadline"),
+        (ResponseError(f"{SCRIPT}-OOM command not allowed when used memory > 'maxmemory'."), "is full"),
+        (
+            ResponseError(f"{SCRIPT}Lua redis() command arguments must be strings or integers"),
+            "refused a command",
+        ),
+        (ResponseError("BUSYGROUP Consumer Group name already exists"), "refused a command"),
+    ],
+)
+def test_errors_of_scripts_are_understood_as_each_release_words_them(answer: Exception, said: str) -> None:
+    assert said in str(explained(answer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import threading
 import time
@@ -35,6 +36,7 @@ from chuk_ai_session_manager import (
 )
 from chuk_ai_session_manager.models import EventSource, EventType
 from chuk_ai_session_manager.session_storage import get_backend
+from chuk_ai_session_manager.stores import SqliteStore
 from chuk_ai_session_manager.stores.redis import RedisStore
 
 
@@ -246,6 +248,23 @@ async def test_a_client_of_another_event_loop_is_refused_in_words(
 async def read_intact(place: Place) -> list[SessionEvent[Any]]:
     async with place.store() as store:
         return await intact(store, "s")
+
+
+def test_a_fork_takes_nothing_out_of_memory() -> None:
+    assert in_another_process(_write_and_fork) == ["hello"]
+
+
+async def _write_and_fork() -> list[object]:
+    """What a database in memory holds after a fork."""
+    async with SqliteStore(":memory:") as store:
+        await Session.create("s", store=store)
+        await store.append(Session(id="s"), [SessionEvent(message="hello")])
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)  # noqa: ASYNC222  (nobody else waits here)
+        read = await store.get("s")
+        return [event.message for event in read.events] if read else []
 
 
 class Cancelling:

@@ -109,19 +109,6 @@ class Outcome(asyncio.Future[T]):
         super().cancel()
 
 
-async def decided(write: asyncio.Future[Any]) -> None:
-    """Wait until a write has an outcome, whatever it is."""
-    write.add_done_callback(_look_at)
-    if not write.done():
-        await asyncio.wait({write})
-
-
-def _look_at(write: asyncio.Future[Any]) -> None:
-    """Take note of an outcome that nobody waits for any more; else asyncio logs that nobody did."""
-    if not write.cancelled():
-        write.exception()
-
-
 class DurableStore(EventStore):
     """A store whose sessions outlive the process.
 

@@ -114,7 +114,7 @@ class RedisStore(DurableStore):
         return f"RedisStore(sandbox_id={self.sandbox_id!r})"
 
     async def close(self) -> None:
-        """Close the connections of this event loop, unless they are the application's own."""
+        """Finish what waits, and close the connections of this event loop but the application's own."""
         loop = asyncio.get_running_loop()
         pending = [task for task in self._beside if task.get_loop() is loop]
         if pending:
@@ -245,8 +245,6 @@ class RedisStore(DurableStore):
                 if is_newer
                 else damaged_header(session_id)
             )
-        if self._link.is_cluster:
-            await self._link.call_together(_TOUCH([self._index], session_id))
         if int(answer[4]) and session_id not in self._renewing:
             self._renewing.add(session_id)
             self._do_beside(self._renew(session_id), f"what lies beside session {session_id} was not renewed")
@@ -264,10 +262,13 @@ class RedisStore(DurableStore):
             return _ADD(self._keys(key), *arguments)
 
         try:
-            return await self._at_place(session_id, command, self._link.call_together)
+            answer = await self._at_place(session_id, command, self._link.call_together)
+            if self._link.is_cluster and answer is not None and _text(answer[0]) == "added":
+                await self._link.call_together(_TOUCH([self._index], session_id))
         except StorageError as problem:
             ids = ", ".join(event.id for event in events[:_IDS_NAMED])
             raise type(problem)(f"{problem} (event {ids})") from problem.__cause__
+        return answer
 
     @staticmethod
     def _but(

@@ -9,11 +9,12 @@ import random
 import re
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
@@ -37,13 +38,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import StorageError, UnreadableData
-from .durable import Outcome, decided
+from .durable import Outcome
 
 Client: TypeAlias = "Redis | RedisCluster"
 Command: TypeAlias = "tuple[Any, ...]"
 
 # Answers of a server that starts, fails over, moves slots or runs a long script: soon it will do better.
-_PASSING = (
+_PASSING = {
     "LOADING",
     "READONLY",
     "CLUSTERDOWN",
@@ -53,7 +54,9 @@ _PASSING = (
     "ASK",
     "NOREPLICAS",
     "BUSY",
-)
+}
+# An error's code is its first word; of what a script met with, Redis 6 tells it in mid-text, after a hyphen.
+_CODE = re.compile(r"(?:^|[ -])([A-Z]+)\b")
 _PASSING_ERRORS = (
     NoScriptError,
     ReadOnlyError,
@@ -70,6 +73,8 @@ _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
 # Commands in one pipeline: beyond some hundred, sharing a round trip saves little more.
 _MOST_AT_ONCE = 500
+# Characters in one: packing more would hold up the event loop, and who waits for a small answer.
+_LONGEST_AT_ONCE = 1_000_000
 
 
 class Script:
@@ -95,6 +100,8 @@ class _Waiting(NamedTuple):
     """A command that waits to be sent with others, until when, in the event loop's time."""
 
     command: Command
+    length: int
+    """The characters of its texts."""
     answer: Outcome[Any]
     deadline: float
 
@@ -111,6 +118,19 @@ class _Here:
     sender: asyncio.Task[None] | None = None
     crowd: int = 0
     """How many commands went together the last time."""
+    under_way: set[asyncio.Future[None]] = field(default_factory=set)
+    """One for each exchange that goes on beside those of what waits, done when that is."""
+
+    @contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Have what is done in the block be under way."""
+        over = asyncio.get_running_loop().create_future()
+        self.under_way.add(over)
+        try:
+            yield
+        finally:
+            self.under_way.remove(over)
+            over.set_result(None)
 
 
 class Link:
@@ -123,11 +143,11 @@ class Link:
     def __init__(self, address: str | Client, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
-        self._process = os.getpid()
         self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, _Here] = WeakKeyDictionary()
         self.is_cluster = (
             checked_url(address).is_cluster if isinstance(address, str) else isinstance(address, RedisCluster)
         )
+        _links.add(self)
 
     async def call(self, command: Command) -> Any:
         """The answer to one command.
@@ -146,7 +166,9 @@ class Link:
         """
         answers: list[Any] = [None] * len(commands)
         if commands:
-            await self._send(commands, self._deadline(), answers.__setitem__)
+            here = self._here()
+            with here.exchange():
+                await self._send(here, commands, self._deadline(), answers.__setitem__)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise explained(answer) from answer
@@ -159,7 +181,8 @@ class Link:
         """
         here = self._here()
         answer: Outcome[Any] = Outcome(loop=asyncio.get_running_loop())
-        here.waiting.append(_Waiting(command, answer, self._deadline()))
+        length = sum(len(word) for word in command if isinstance(word, str))
+        here.waiting.append(_Waiting(command, length, answer, self._deadline()))
         if not here.is_sending:
             here.is_sending = True
             try:
@@ -168,7 +191,8 @@ class Link:
                 await self._send_batch(here)
             except BaseException:  # cancelled
                 self._hand_on(here)
-                await decided(answer)
+                with suppress(StorageError, asyncio.CancelledError):  # however often
+                    await answer
                 raise
             self._hand_on(here)
         return await answer
@@ -191,39 +215,52 @@ class Link:
 
     async def _send_batch(self, here: _Here) -> None:
         """Send what waits; each is told its answer as it comes, while those of the others are under way."""
-        batch = here.waiting[:_MOST_AT_ONCE]
-        clock = asyncio.get_running_loop().time
+        batch = _first_of(here.waiting)
+        deadline = batch[0].deadline
 
         def told(at: int, answer: Any) -> None:
             if not isinstance(answer, BaseException):
                 batch[at].answer.set_result(answer)
-            elif not (_may_pass(answer) and batch[at].deadline > clock()):
+            elif not (_may_pass(answer) and batch[at].deadline > deadline + _FIRST_PAUSE):
                 error = explained(answer)
                 error.__cause__ = answer
                 batch[at].answer.set_exception(error)
             # Else it goes with the next ones: it is the oldest one's deadline that is over, not its own.
 
         try:
-            await self._send([waiting.command for waiting in batch], batch[0].deadline, told, here.lane)
+            await self._send(here, [waiting.command for waiting in batch], deadline, told, here.lane)
         finally:
             here.waiting[: len(batch)] = [waiting for waiting in batch if not waiting.answer.done()]
             here.crowd = len(batch)
 
     async def close(self) -> None:
-        """Close this loop's connections, unless they are somebody else's; the next use makes new ones."""
-        here = self._places.pop(asyncio.get_running_loop(), None)
-        if here is not None and here.client is not self._address:
-            if here.lane is not None:
-                await here.lane.disconnect()
-            await here.client.aclose()
-            pool = getattr(here.client, "connection_pool", None)  # a Cluster's client has none
-            if isinstance(pool, SentinelConnectionPool):
-                for sentinel in pool.sentinel_manager.sentinels:  # which the client does not close
-                    await sentinel.aclose()
+        """Let what is under way end and close this loop's connections, unless they are somebody else's.
+
+        The next use makes new ones.
+        """
+        loop = asyncio.get_running_loop()
+        here = self._places.get(loop)
+        if here is None:
+            return
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout):  # others may go on and on
+                    # Cut off, it would connect again, and leave that behind.
+                    while pending := [*here.under_way, *(waiting.answer for waiting in here.waiting)]:
+                        await asyncio.wait(pending)
+        finally:
+            if self._places.get(loop) is here:
+                del self._places[loop]
+            if here.client is not self._address:
+                await _close_all(here)
+
+    def leave_to_parent(self) -> None:
+        """After a fork, in the child: have nothing to do with the parent's connections."""
+        if isinstance(self._address, str):  # else the parent's use of the client is what forbids the child's
+            _of_parents.extend(self._places.items())
+            self._places = WeakKeyDictionary()
 
     def _here(self) -> _Here:
-        if self._process != os.getpid():  # a fork must not share sockets with its parent
-            self._process, self._places = os.getpid(), WeakKeyDictionary()
         loop = asyncio.get_running_loop()
         here = self._places.get(loop)
         if here is None:
@@ -247,6 +284,7 @@ class Link:
 
     async def _send(
         self,
+        here: _Here,
         commands: Sequence[Command],
         deadline: float,
         told: Callable[[int, Any], None],
@@ -256,11 +294,11 @@ class Link:
 
         What may pass is sent again until the deadline.
         """
-        client = self._here().client
+        client = here.client
         clock = asyncio.get_running_loop().time
         open_ones = deque(range(len(commands)))
         again: dict[int, BaseException] = {}
-        in_full, has_moved, pause = False, False, _FIRST_PAUSE
+        in_full, is_lost, pause = False, False, _FIRST_PAUSE
 
         def take(answer: Any) -> None:
             at = open_ones.popleft()
@@ -273,9 +311,8 @@ class Link:
             batch = [_as_sent(commands[at], in_full=in_full) for at in open_ones]
             try:
                 async with asyncio.timeout_at(deadline):
-                    if has_moved and isinstance(client, RedisCluster):
-                        # Its pipelines go on asking a node that is gone, however often they fail.
-                        await client.nodes_manager.initialize()
+                    if is_lost:
+                        await _look_around(client, lane)
                     await (_attempt(client, batch, take) if lane is None else _exchange(lane, batch, take))
             except Exception as problem:  # noqa: BLE001  (whatever the driver raises, those who wait are told)
                 while open_ones:
@@ -288,11 +325,63 @@ class Link:
             if any(isinstance(error, NoScriptError) for error in again.values()):
                 in_full = True
             else:
-                has_moved = True
+                # A Cluster's pipelines go on asking a node that is gone, however often they fail; a
+                # connection to what was a master stays there, whoever has its name by now.
+                is_lost = isinstance(client, RedisCluster) or any(map(_is_read_only, again.values()))
                 await asyncio.sleep(rest)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             open_ones.extend(again)
             again.clear()
+
+
+def _first_of(waiting: Sequence[_Waiting]) -> list[_Waiting]:
+    """As many as go well together, one at least."""
+    length = 0
+    for at, each in enumerate(waiting[:_MOST_AT_ONCE]):
+        length += each.length
+        if at and length > _LONGEST_AT_ONCE:
+            return list(waiting[:at])
+    return list(waiting[:_MOST_AT_ONCE])
+
+
+async def _look_around(client: Client, lane: AbstractConnection | None) -> None:
+    """Find out anew where the servers are."""
+    if isinstance(client, RedisCluster):
+        await client.initialize()  # where the driver closed it, which else it would still take it for
+        await client.nodes_manager.initialize()
+        return
+    if lane is not None:
+        await lane.disconnect(nowait=True)
+    await client.connection_pool.disconnect(inuse_connections=False)
+
+
+async def _close_all(here: _Here) -> None:
+    if here.lane is not None:
+        await here.lane.disconnect()
+    await here.client.aclose()
+    # What the client does not close: nodes that it was about to look for anew, and sentinels.
+    if isinstance(here.client, RedisCluster):
+        manager = here.client.nodes_manager
+        for node in (*manager.nodes_cache.values(), *manager.startup_nodes.values()):
+            await node.disconnect()
+    elif isinstance(here.client.connection_pool, SentinelConnectionPool):
+        for sentinel in here.client.connection_pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+# What a child has of its parent is never let go: to close a connection there would take it out of the
+# selector, which both share, and the parent would wait for its answers in vain.
+_of_parents: list[Any] = []
+_links: WeakSet[Link] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for link in list(_links):
+        link.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 async def _attempt(client: Client, commands: Sequence[Command], take: Callable[[Any], None]) -> None:
@@ -368,10 +457,14 @@ def _may_pass(answer: Any) -> bool:
     if isinstance(answer, _PASSING_ERRORS):
         return True
     if isinstance(answer, ResponseError):
-        return any(word in str(answer).partition(" ")[0] or f" {word} " in str(answer) for word in _PASSING)
+        return not _PASSING.isdisjoint(_CODE.findall(str(answer)))
     if isinstance(answer, AttributeError):  # the driver's, of a connection closed while another task made it
         return "'NoneType'" in str(answer)
     return False
+
+
+def _is_read_only(answer: BaseException) -> bool:
+    return isinstance(answer, ReadOnlyError) or "READONLY" in _CODE.findall(str(answer))
 
 
 def _is_distrust(answer: BaseException) -> bool:

@@ -43,7 +43,8 @@ class Worker:
         self._jobs: _Queue | None = None
         self._process = 0
         self._thread: Thread | None = None
-        _workers.add(self)
+        if name != ":memory:":  # which no fork shares, and which would be gone
+            _workers.add(self)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` reads."""
