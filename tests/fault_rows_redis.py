@@ -323,21 +323,21 @@ async def talk_until_evicted(trial: Trial, store: EventStore, session_id: str) -
 
 
 async def is_kept_whole(trial: Trial, store: EventStore, session_id: str) -> bool:
-    """Whether a conversation is there: then it is whole; else all of it is gone."""
+    """Whether a conversation is there: then it is whole; else all of it is gone, if only while it is read."""
     written = trial.journal.read().acknowledged[session_id]
-    ids = await store.segment_ids(session_id)
-    if not ids:
+    manager = SessionManager(session_id, store=store, infinite_context=True, create=False)
+    try:
+        names = [row["content"].partition(" ")[0] for row in await manager.get_conversation()]
+        total = (await manager.get_stats())["total_messages"]
+    except SessionNotFound:
         trial.outcome.lost += len(written)
         assert (await store.get(session_id), await store.head(session_id)) == (None, None)
-        with trial.refused("not found", error=SessionNotFound):
-            await SessionManager(session_id, store=store, create=False).get_stats()
+        assert await store.segment_ids(session_id) == []
         assert session_id not in await store.list_sessions()
         return False
     with judging():
-        manager = SessionManager(session_id, store=store, infinite_context=True, create=False)
-        names = [row["content"].partition(" ")[0] for row in await manager.get_conversation()]
-        assert names == list(written), f"{session_id} is shortened"
-        assert (await manager.get_stats())["total_messages"] == len(written)
+        assert names == list(written), f"{session_id} is not what was written: {names}, not {list(written)}"
+        assert total == len(written)
     return True
 
 

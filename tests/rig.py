@@ -743,9 +743,6 @@ class _FreshId(str):
     def __str__(self) -> str:
         return uuid4().hex
 
-    def encode(self, *_: object) -> bytes:
-        return str(self).encode()
-
 
 class BlindStore(RedisStore):
     """Known to be bad: its appends are not idempotent, and are sent again when the reply is lost."""

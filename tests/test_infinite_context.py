@@ -24,6 +24,7 @@ from chuk_ai_session_manager import (
     Session,
     SessionEvent,
     SessionManager,
+    SessionNotFound,
     StorageError,
     TokenUsage,
     get_conversation_history,
@@ -1036,3 +1037,33 @@ async def test_segments_of_the_original_are_told_and_counted() -> None:
     assert await sm.get_session_chain() == ["old-0", "old-1", "old-2", next_segment_id("old-2")]
     context = await InfiniteConversationManager().build_context_for_llm("old-2")
     assert context[0]["content"] == "Previous conversation context: Summary 0. Summary 1."
+
+
+# -- a conversation that goes away while it is read ----------------------------------------------
+
+
+@in_memory_too
+@pytest.mark.parametrize("all_of_it", [True, False], ids=["the whole", "a segment"])
+async def test_half_of_a_conversation_is_never_read_as_all_of_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch, *, all_of_it: bool
+) -> None:
+    async with place.store() as store, place.store() as other:
+        sm = SessionManager("talk", store=store, infinite_context=True, max_turns_per_segment=2)
+        for number in range(6):
+            await sm.user_says(f"{number}")
+        chain = await sm.get_session_chain()
+        get = store.get
+
+        async def get_late(session_id: str) -> Session[Any] | None:
+            if session_id == chain[1]:
+                await (other.delete_conversation if all_of_it else other.delete)(chain[1])
+            return await get(session_id)
+
+        monkeypatch.setattr(store, "get", get_late)
+        reader = SessionManager("talk", store=store, infinite_context=True, create=False)
+        if all_of_it:
+            with pytest.raises(SessionNotFound):
+                await reader.get_conversation()
+        else:
+            said = [row["content"] for row in await reader.get_conversation()]
+            assert said == ["0", "1", "4", "5"]

@@ -309,7 +309,7 @@ async def test_the_anthropic_form(processor: SessionAwareToolProcessor, session:
         ("[1]", "not a JSON object"),
         ("null", "not a JSON object"),
         ('{"value": NaN}', "no number for"),
-        ({"value": {1, 2}}, "holds a set"),
+        ({"value": {1, 2}}, "holds something of type set"),
         (7, "not a JSON object"),
     ],
 )

@@ -13,7 +13,7 @@ from .messages import ChatMessage, plain_messages
 from .models import EventSource, EventType, Session, SessionEvent
 from .models.session_event import content_of
 from .notes import Notes
-from .segments import append_to_live, chain_of, has_reached, open_next_segment, read_all
+from .segments import append_to_live, chain_of, has_reached, open_next_segment, segments_in
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import EventStore, WholeSessionStore
 from .summaries import Summarizer, context_row
@@ -173,7 +173,7 @@ class InfiniteConversationManager:
             SessionNotFound: there is no such session.
         """
         home, session = await self._load(session_id)
-        return [segment async for segment in read_all(await chain_of(session, home), home.get)]
+        return [segment async for segment in segments_in(await chain_of(session, home), home)]
 
     async def get_full_conversation_history(self, session_id: str) -> list[tuple[str, EventSource, Any]]:
         """What was said in all segments up to this one: role, source and content.

@@ -185,12 +185,23 @@ async def segments_of(session_id: str, home: HomeStore) -> AsyncIterator[AnySess
         SessionNotFound: there is no such session, or it expired or was deleted meanwhile.
         UnreadableData: one of them is damaged.
     """
-    is_there = False
-    async for segment in read_all(await segment_ids_of(session_id, home), home.get):
-        is_there = True
+    async for segment in segments_in(await segment_ids_of(session_id, home), home):
         yield segment
-    if not is_there:
-        raise session_not_found(session_id)
+
+
+async def segments_in(chain: Sequence[str], home: HomeStore) -> AsyncIterator[AnySession]:
+    """The segments of a chain, with their events; one that was deleted since is left out.
+
+    Raises:
+        SessionNotFound: the conversation expired or was deleted meanwhile: half of it is not all of it.
+        UnreadableData: one of them is damaged.
+    """
+    found: list[str] = []
+    async for segment in read_all(chain, home.get):
+        found.append(segment.id)
+        yield segment
+    if len(found) < len(chain) and (not found or await home.head(found[0]) is None):
+        raise session_not_found(chain[0])
 
 
 async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator[AnySession]:

@@ -33,7 +33,7 @@ from .models.token_usage import usd
 from .notes import Notes
 from .segments import (
     chain_of,
-    read_all,
+    segments_in,
 )
 from .session_prompt_builder import truncate_prompt_to_token_limit
 from .session_storage import ChukSessionsStore, get_backend
@@ -374,7 +374,7 @@ class SessionManager(Conversation):
             return [_said(event) for event in session.events if event.type == EventType.MESSAGE]
         return [
             _said(event) | {"session_id": segment.id} | _answerer(event)
-            async for segment in read_all(await chain_of(session, home), home.get)
+            async for segment in segments_in(await chain_of(session, home), home)
             for event in segment.events
             if event.type == EventType.MESSAGE
         ]
