@@ -13,7 +13,8 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from chuk_ai_session_manager import StorageError
 from chuk_ai_session_manager.stores import open_store
 from chuk_ai_session_manager.stores.redis import RedisStore
-from chuk_ai_session_manager.stores.redis_link import explained, make_client
+from chuk_ai_session_manager.stores.redis_clients import make_client
+from chuk_ai_session_manager.stores.redis_errors import explained
 
 
 def address_of(client: Any) -> dict[str, Any]:

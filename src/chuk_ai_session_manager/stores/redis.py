@@ -46,7 +46,8 @@ from .codec import (
 from .durability import DurabilityReport, redis_report
 from .durable import Appended, Change, DurableStore, is_session_id, newer_schema
 from .lifecycle import Lifecycle
-from .redis_link import Client, Command, Link, Script
+from .redis_clients import Client
+from .redis_link import Command, Link, Script
 
 logger = logging.getLogger(__name__)
 

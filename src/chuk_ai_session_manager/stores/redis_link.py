@@ -1,4 +1,4 @@
-"""The way to a Redis: clients from URLs, one deadline with retries, and errors that say what to do."""
+"""The way to a Redis: what waits leaves together, within a deadline, and again if it may have been lost."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import hashlib
 import os
 import random
-import re
-import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,59 +14,18 @@ from importlib.resources import files
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
-from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import AbstractConnection, parse_url
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    ClusterDownError,
-    MasterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    ResponseError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.asyncio import RedisCluster
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import NoScriptError, ResponseError
 
-from ..exceptions import StorageError, UnreadableData
+from ..exceptions import StorageError
 from .durable import Outcome
+from .redis_clients import Client, checked_url, make_client
+from .redis_errors import explained, is_read_only, may_pass
 
-Client: TypeAlias = "Redis | RedisCluster"
 Command: TypeAlias = "tuple[Any, ...]"
 
-# Answers of a server that starts, fails over, moves slots or runs a long script: soon it will do better.
-_PASSING = {
-    "LOADING",
-    "READONLY",
-    "CLUSTERDOWN",
-    "MASTERDOWN",
-    "TRYAGAIN",
-    "MOVED",
-    "ASK",
-    "NOREPLICAS",
-    "BUSY",
-}
-# An error's code is its first word; of what a script met with, Redis 6 tells it in mid-text, after a hyphen.
-_CODE = re.compile(r"(?:^|[ -])([A-Z]+)\b")
-_PASSING_ERRORS = (
-    NoScriptError,
-    ReadOnlyError,
-    TryAgainError,
-    MasterDownError,
-    ClusterDownError,
-    RedisConnectionError,
-    RedisTimeoutError,
-    RedisClusterException,
-    OSError,
-    asyncio.IncompleteReadError,
-)
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
 # Commands in one pipeline: beyond some hundred, sharing a round trip saves little more.
@@ -218,7 +175,7 @@ class Link:
         def told(at: int, answer: Any) -> None:
             if not isinstance(answer, BaseException):
                 batch[at].answer.set_result(answer)
-            elif not (_may_pass(answer) and batch[at].deadline > deadline + _FIRST_PAUSE):
+            elif not (may_pass(answer) and batch[at].deadline > deadline + _FIRST_PAUSE):
                 error = explained(answer)
                 error.__cause__ = answer
                 batch[at].answer.set_exception(error)
@@ -299,7 +256,7 @@ class Link:
 
         def take(answer: Any) -> None:
             at = open_ones.popleft()
-            if _may_pass(answer):
+            if may_pass(answer):
                 again[at] = answer
             else:
                 told(at, answer)
@@ -324,7 +281,7 @@ class Link:
             else:
                 # A Cluster's pipelines go on asking a node that is gone, however often they fail; a
                 # connection to what was a master stays there, whoever has its name by now.
-                is_lost = isinstance(client, RedisCluster) or any(map(_is_read_only, again.values()))
+                is_lost = isinstance(client, RedisCluster) or any(map(is_read_only, again.values()))
                 await asyncio.sleep(rest)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             open_ones.extend(again)
@@ -437,157 +394,3 @@ async def _reply(lane: AbstractConnection) -> Any:
         return await lane.read_response()
     except ResponseError as refusal:
         return refusal
-
-
-# -- errors -------------------------------------------------------------------------------------
-
-
-def _may_pass(answer: Any) -> bool:
-    """Whether sending the same again may be answered otherwise."""
-    if not isinstance(answer, BaseException) or _is_distrust(answer):
-        return False
-    if isinstance(answer, AuthenticationError | NoPermissionError):
-        return False
-    if isinstance(answer, _PASSING_ERRORS):
-        return True
-    if isinstance(answer, ResponseError):
-        return not _PASSING.isdisjoint(_CODE.findall(str(answer)))
-    if isinstance(answer, AttributeError):  # the driver's, of a connection closed while another task made it
-        return "'NoneType'" in str(answer)
-    return False
-
-
-def _is_read_only(answer: BaseException) -> bool:
-    return isinstance(answer, ReadOnlyError) or "READONLY" in _CODE.findall(str(answer))
-
-
-def _is_distrust(answer: BaseException) -> bool:
-    """Whether the server's certificate was refused, which the driver takes for a lost connection."""
-    problem: BaseException | None = answer
-    while problem is not None and not isinstance(problem, ssl.SSLCertVerificationError):
-        problem = problem.__cause__ or problem.__context__
-    return problem is not None
-
-
-def explained(problem: BaseException) -> StorageError:  # noqa: PLR0911  (one for each fault)
-    """A driver's error as ours, saying what to do; never with a password or what was to be stored."""
-    text = str(problem)
-    if (
-        isinstance(problem, AuthenticationError | NoPermissionError)
-        or "NOAUTH" in text
-        or "WRONGPASS" in text
-    ):
-        return StorageError("Redis refused the user or the password: check the URL's credentials")
-    if _is_distrust(problem):
-        return StorageError(
-            "Redis shows a certificate that is not trusted, or is another server's: name its authority in "
-            "the URL (ssl_ca_certs=), and the host as the certificate does"
-        )
-    if isinstance(problem, OutOfMemoryError) or "OOM" in text:
-        return StorageError("Redis is full (maxmemory): nothing was stored; free memory or raise the limit")
-    if "WRONGTYPE" in text:
-        return UnreadableData(
-            "Redis holds something else under the session's key (wrong type); it was left as it is"
-        )
-    if isinstance(problem, ResponseError) and not _may_pass(problem):
-        return StorageError(f"Redis refused a command: {text.partition(':')[0][:200]}")
-    if not _may_pass(problem):
-        return StorageError(f"The Redis client failed ({type(problem).__name__}); the cause says how")
-    return StorageError(
-        "Redis did not answer within the deadline. What was being stored may have been stored or not: "
-        f"doing it again does it once ({type(problem).__name__})"
-    )
-
-
-# -- clients ------------------------------------------------------------------------------------
-
-_URL = re.compile(
-    r"(?P<scheme>rediss?)(?P<sentinel>\+sentinel)?://(?:(?P<user>.*)@)?"
-    r"(?P<hosts>[^@/?#]+)(?P<path>(?:/[^/?#]*){0,2})(?P<query>\?.*)?"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    options: dict[str, Any]
-    hosts: list[tuple[str, int]]
-    tls: bool
-    service: str | None
-
-    @property
-    def is_cluster(self) -> bool:
-        """Whether it names several servers that are one Cluster."""
-        return self.service is None and len(self.hosts) > 1
-
-
-def checked_url(url: str) -> _Parsed:
-    """What a Redis URL says; what is none is refused without repeating it: there may be a password in it.
-
-    Raises:
-        StorageError: saying what such a URL looks like.
-    """
-    try:
-        return _parsed(url)
-    except ValueError:
-        raise StorageError(
-            "The Redis URL is none. It looks like redis://user:password@host:6379/0, with more hosts after "
-            "commas for a Cluster, rediss:// for TLS, or redis+sentinel://host:26379,host:26379/service/0"
-        ) from None
-
-
-def _parsed(url: str) -> _Parsed:
-    # Several URLs after commas count as several hosts.
-    found = _URL.fullmatch(re.sub(r",rediss?://(?:[^,@/]*@)?", ",", url))
-    if found is None:
-        raise ValueError("not a Redis URL")
-    path = found["path"].strip("/").split("/")
-    database, service = path[-1], None
-    if found["sentinel"]:
-        service, database = path[0], path[1] if len(path) > 1 else ""
-        if not service:
-            raise ValueError("a Sentinel URL names the service")
-    user = f"{found['user']}@" if found["user"] else ""
-    hosts = found["hosts"].split(",")
-    options: dict[str, Any] = dict(parse_url(f"{found['scheme']}://{user}{hosts[0]}{found['query'] or ''}"))
-    tls = options.pop("connection_class", None) is not None
-    port = 26379 if service else 6379
-    places = [parse_url(f"redis://{host}") for host in hosts]
-    for name in ("host", "port", "db"):
-        options.pop(name, None)
-    if database:
-        options["db"] = int(database)
-    return _Parsed(
-        options,
-        [(place.get("host") or "localhost", place.get("port") or port) for place in places],
-        tls,
-        service,
-    )
-
-
-def make_client(url: str, timeout: float) -> Client:
-    """A pooled client for a URL: of one server, of a Cluster, or of the master that Sentinel names."""
-    parsed = checked_url(url)
-    # Retrying is the link's task, within its deadline: the driver would only stretch it.
-    options: dict[str, Any] = {
-        "socket_timeout": None,  # the link's deadline holds for all; a second one costs time
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
-        **parsed.options,
-    }
-    if parsed.tls:
-        options["ssl"] = True
-    if parsed.service:
-        watching = {name: value for name, value in options.items() if name.startswith("ssl")}
-        # Asked in turn: one that hangs must leave time for the others.
-        each = timeout / (len(parsed.hosts) + 1)
-        watching |= {"socket_timeout": each, "socket_connect_timeout": each, "retry": Retry(NoBackoff(), 0)}
-        sentinel = Sentinel(parsed.hosts, sentinel_kwargs=watching, **options)  # type: ignore[no-untyped-call]
-        master: Redis = sentinel.master_for(parsed.service)
-        return master
-    if parsed.is_cluster:
-        options.pop("db", None)  # a Cluster has only one
-        # Only by its own timeout does the client learn that a node hangs, and look for another master.
-        options["socket_timeout"] = timeout / 2
-        return RedisCluster(startup_nodes=[ClusterNode(*host) for host in parsed.hosts], **options)
-    host, port = parsed.hosts[0]
-    return Redis(host=host, port=port, **options)
