@@ -6,13 +6,14 @@ PY := $(VENV)/bin/python
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test faults lint types docs bench clean
+.PHONY: help demo test coverage faults lint types docs bench clean
 
 help:
 	@echo "make demo               replay the example conversations and show the dashboard"
 	@echo "make demo CHATS=file    replay your own: JSONL, {\"id\", \"model\", \"messages\"} a line"
 	@echo "make test               run all tests; brings a Redis server for them if there is none"
 	@echo "make faults             what becomes of acknowledged events under 30 kinds of harm (some minutes)"
+	@echo "make coverage           the same, with branch coverage"
 	@echo "make lint, make types   ruff, mypy --strict"
 	@echo "make docs               the API reference, from the docstrings, in build/api"
 	@echo "make bench              measure everything beside its peers, into benchmarks/README.md (15 minutes)"
@@ -24,6 +25,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@$(PY) -m pytest
+
+coverage: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
+	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 faults: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@$(PY) tests/faults.py $(or $(FAULTS),--page docs/faults.md)
