@@ -4,6 +4,7 @@ import asyncio
 import copy
 import logging
 import os
+from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -612,3 +613,12 @@ async def test_a_copied_session_keeps_its_store_and_copies_it_not() -> None:
     await asyncio.gather(*(one.add_event_and_save(event()) for one in (session, copied)))
     assert len(session.events) == 2
     assert len(store.sessions) == 1
+
+
+async def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """Whoever sees another's tables half made would take them for somebody else's."""
+    for number in range(20):
+        stores = [open_store(f"sqlite:///{tmp_path / f'{number}.db'}") for _ in range(6)]
+        assert await asyncio.gather(*(store.list_sessions() for store in stores)) == [[]] * 6
+        for store in stores:
+            await store.close()

@@ -282,9 +282,13 @@ def _make_writable_alike(path: str) -> None:
 
 
 def _set_up(connection: sqlite3.Connection, path: str, busy_timeout: float) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    is_empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+    connection.execute("BEGIN")  # all at one moment: another process may just be making its tables
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        is_empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+    finally:
+        connection.rollback()
     if application != _APPLICATION_ID and not (is_empty and version == 0):
         raise StorageError(f"{path} is another application's database: name a file of its own")
     if version > SCHEMA:
