@@ -30,7 +30,7 @@ coverage: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 faults: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
-	@$(PY) tests/faults.py $(or $(FAULTS),--page docs/faults.md)
+	@PYTHONPATH=tests/support $(PY) tests/faults/faults.py $(or $(FAULTS),--page docs/faults.md)
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check

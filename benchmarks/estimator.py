@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import tiktoken
 
-from chuk_ai_session_manager.tokens import count_tokens, estimate_tokens
+from chuk_ai_session_manager.accounts.tokens import count_tokens, estimate_tokens
 
 sys.path.insert(0, str(Path(__file__).parent / "drivers"))
 from driver import stalled

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 from environments import FOLDER, ROOT, python_of, variables
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 from servers import RedisServer
 
 Key = TypeVar("Key")

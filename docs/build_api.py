@@ -15,15 +15,15 @@ import chuk_ai_session_manager
 # What applications import from; the first one has most of it.
 MODULES = (
     "chuk_ai_session_manager",
-    "chuk_ai_session_manager.anthropic_messages",
+    "chuk_ai_session_manager.providers.anthropic_messages",
     "chuk_ai_session_manager.exceptions",
     "chuk_ai_session_manager.models",
-    "chuk_ai_session_manager.pricing",
+    "chuk_ai_session_manager.accounts.pricing",
     "chuk_ai_session_manager.sample_tools",
     "chuk_ai_session_manager.session_storage",
     "chuk_ai_session_manager.stores",
     "chuk_ai_session_manager.stores.durability",
-    "chuk_ai_session_manager.stores.redis",
+    "chuk_ai_session_manager.stores.redis.store",
     "chuk_ai_session_manager.testing",
 )
 

@@ -15,7 +15,7 @@ import local_llm
 from anthropic import AsyncAnthropic
 
 from chuk_ai_session_manager import SessionManager, stream_llm_call, track_llm_call
-from chuk_ai_session_manager.anthropic_messages import for_anthropic
+from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic
 
 MODEL = "claude-sonnet-4-6"
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
-from chuk_ai_session_manager import SessionManager, TokenLimitExceeded, TokenUsage, pricing
+from chuk_ai_session_manager import SessionManager, TokenLimitExceeded, TokenUsage
+from chuk_ai_session_manager.accounts import pricing
 from chuk_ai_session_manager.session_storage import get_backend
 
 

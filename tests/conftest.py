@@ -12,7 +12,8 @@ import pytest
 from places import Place, place_on
 from servers import RedisCluster, RedisServer
 
-from chuk_ai_session_manager import pricing, session_storage
+from chuk_ai_session_manager import session_storage
+from chuk_ai_session_manager.accounts import pricing
 
 # tiktoken's file names of cl100k_base and o200k_base.
 VOCABULARIES = ("9b5ad71b2ce5302211f9c61530b329a4922fc6a4", "fb374d419588a4632f3f557e76b4b70aebbca790")

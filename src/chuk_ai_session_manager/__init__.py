@@ -14,9 +14,12 @@ Importing it does no I/O and configures nothing; the default store opens on firs
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .about import get_version, is_available
+from .api import simple_api
+from .api.installed import get_version, is_available
 from .api.simple_api import (
     get_conversation_history,
     get_session_stats,
@@ -104,17 +107,29 @@ __all__ = [
 ]
 
 
+# The one-liners under the shorter path that the original's examples print.
+sys.modules[f"{__name__}.simple_api"] = simple_api
+
+_LAZY_MODULES = {
+    "following": "conversation.following",
+    "pricing": "accounts.pricing",
+    "transfer": "api.transfer",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """The two names that cost something: the tool processor's library (0.3 s), and the version's look-up."""
+    """Names that are looked up at first use: the tool processor (its library takes 0.3 s), the version."""
     if name == "SessionAwareToolProcessor":
         from .session_aware_tool_processor import SessionAwareToolProcessor  # noqa: PLC0415  (see above)
 
         return SessionAwareToolProcessor
     if name == "__version__":
         return get_version()
+    if name in _LAZY_MODULES:
+        return import_module(f"{__name__}.{_LAZY_MODULES[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """All public names, the lazy ones too."""
-    return sorted(set(globals()) | set(__all__))
+    return sorted(set(globals()) | set(__all__) | set(_LAZY_MODULES))

@@ -6,18 +6,18 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any
 
-from .background import background_of, told_by_ancestors
-from .closing import Closing
+from .conversation.background import background_of, told_by_ancestors
+from .conversation.closing import Closing
+from .conversation.notes import Notes
+from .conversation.segments import append_to_live, chain_of, has_reached, open_next_segment, segments_in
+from .conversation.summaries import Summarizer, context_row
 from .exceptions import InvalidInput, InvalidSessionOperation, session_not_found
-from .messages import ChatMessage, plain_messages
+from .exceptions.validation import check_count, check_name, check_session_id, check_text
 from .models import EventSource, EventType, Session, SessionEvent
 from .models.session_event import content_of
-from .notes import Notes
-from .segments import append_to_live, chain_of, has_reached, open_next_segment, segments_in
+from .providers.messages import ChatMessage, plain_messages
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import EventStore, WholeSessionStore
-from .summaries import Summarizer, context_row
-from .validation import check_count, check_name, check_session_id, check_text
 
 __all__ = [
     "ChukSessionsStore",

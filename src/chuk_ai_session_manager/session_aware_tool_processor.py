@@ -20,17 +20,17 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from uuid import uuid4
 
-from .answers import model_of, usage_of
+from .accounts.tokens import DEFAULT_MODEL
+from .conversation.billing import bill
+from .conversation.segments import live_segment
 from .exceptions import ToolProcessingError, session_not_found
-from .messages import calls_of, readable_json, tool_message, tool_text
-from .metering import bill
+from .exceptions.validation import check_at_least, check_count, check_json_object, json_misfit
 from .models import EventSource, EventType, Session, SessionEvent, TokenUsage
-from .segments import live_segment
+from .providers.answers import model_of, usage_of
+from .providers.messages import calls_of, readable_json, tool_message, tool_text
+from .providers.usage import read_usage
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
-from .tokens import DEFAULT_MODEL
-from .usage import read_usage
-from .validation import check_at_least, check_count, check_json_object, json_misfit
 
 
 @contextmanager

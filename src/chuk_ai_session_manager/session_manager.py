@@ -6,42 +6,16 @@ import logging
 from collections.abc import Awaitable, Generator, Sequence
 from typing import Any
 
-from .answers import Answer, read_answer
-from .background import Sums
-from .callbacks import call
-from .conversation import Conversation
-from .messages import (
-    ChatMessage,
-    check_chat_messages,
-    full_messages,
-    plain_messages,
-    readable_json,
-    readable_text,
-    speaker,
-    tool_message,
-)
-from .metering import (
-    Draft,
-    Limits,
-    draft_answer,
-    draft_question,
-    draft_rows,
-)
-from .models import EventSource, EventType, SessionEvent
-from .models.session_event import check_event_length, content_of
-from .models.token_usage import usd
-from .notes import Notes
-from .segments import (
-    chain_of,
-    segments_in,
-)
-from .session_prompt_builder import truncate_prompt_to_token_limit
-from .session_storage import ChukSessionsStore, get_backend
-from .stores import SessionStore
-from .summaries import Summarizer, SummaryCallback, noted
-from .tokens import DEFAULT_MODEL
-from .usage import read_usage
-from .validation import (
+from .accounts.tokens import DEFAULT_MODEL
+from .conversation.background import Sums
+from .conversation.billing import Draft, Limits, draft_answer, draft_question, draft_rows
+from .conversation.callbacks import call
+from .conversation.context.windows import truncate_prompt_to_token_limit
+from .conversation.notes import Notes
+from .conversation.segments import chain_of, segments_in
+from .conversation.summaries import Summarizer, SummaryCallback, noted
+from .conversation.writing import Conversation
+from .exceptions.validation import (
     check_answer,
     check_at_least,
     check_count,
@@ -51,6 +25,23 @@ from .validation import (
     check_text,
     copied,
 )
+from .models import EventSource, EventType, SessionEvent
+from .models.session_event import check_event_length, content_of
+from .models.token_usage import usd
+from .providers.answers import Answer, read_answer
+from .providers.messages import (
+    ChatMessage,
+    check_chat_messages,
+    full_messages,
+    plain_messages,
+    readable_json,
+    readable_text,
+    speaker,
+    tool_message,
+)
+from .providers.usage import read_usage
+from .session_storage import ChukSessionsStore, get_backend
+from .stores import SessionStore
 
 __all__ = ["ChukSessionsStore", "SessionManager", "get_backend"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .exceptions import StorageError
+from .exceptions.validation import check_name, check_ttl_hours
 from .models.session import set_default_store
 from .stores import (
     DEFAULT_SANDBOX_ID,
@@ -24,7 +25,6 @@ from .stores import (
 )
 from .stores.base import AnySession
 from .stores.lifecycle import Lifecycle, SessionRecords
-from .validation import check_name, check_ttl_hours
 
 if TYPE_CHECKING:
     from chuk_sessions import SessionManager as ChukSessionManager

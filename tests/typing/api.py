@@ -27,7 +27,6 @@ from chuk_ai_session_manager import (
     get_session_stats,
     get_storage_info,
     is_available,
-    pricing,
     quick_conversation,
     stream_llm_call,
     track_client,
@@ -37,8 +36,9 @@ from chuk_ai_session_manager import (
     track_tool_use,
     truncate_prompt_to_token_limit,
 )
-from chuk_ai_session_manager.anthropic_messages import for_anthropic
+from chuk_ai_session_manager.accounts import pricing
 from chuk_ai_session_manager.models import CallUsage
+from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic
 from chuk_ai_session_manager.session_storage import get_backend
 from chuk_ai_session_manager.stores import EventStore, MemoryStore, SessionPage, SqliteStore, open_store
 from chuk_ai_session_manager.stores.durability import DurabilityReport

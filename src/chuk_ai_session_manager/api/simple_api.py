@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..exceptions.validation import check_answer
 from ..session_manager import SessionManager
-from ..tracking import Exchange, LLMStream, complete, track_client
-from ..validation import check_answer
+from .tracking import Exchange, LLMStream, complete, track_client
 
 __all__ = [
     "SessionManager",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ..about import get_version
+from ..api.installed import get_version
 from ..exceptions import StorageError
 from ..stores import EventStore
 from ..stores.codec import SCHEMA

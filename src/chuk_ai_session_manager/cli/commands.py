@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ..about import get_version
+from ..api.installed import get_version
+from ..api.transfer import export_chat, import_chats, import_sessions, line_of
+from ..conversation.following import Placed, follow, last_events
+from ..conversation.segments import read_all, segment_ids_of, segments_of
 from ..exceptions import SessionManagerError, SessionNotFound, StorageError, UnreadableData
-from ..following import Placed, follow, last_events
-from ..segments import read_all, segment_ids_of, segments_of
 from ..stores import DEFAULT_TTL_HOURS, EventStore
-from ..transfer import export_chat, import_chats, import_sessions, line_of
 from .checkup import check_up
 from .figures import Tally, counted
 from .files import lines_in, output_to

@@ -7,11 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ..messages import calls_of
+from ..conversation.summaries import summary_text
 from ..models import EventSource, EventType
 from ..models.session_event import content_of
+from ..providers.messages import calls_of
 from ..stores.base import AnyEvent
-from ..summaries import summary_text
 
 _SPEAKERS = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SYSTEM: "system"}
 # Blocks of a message's content that are shown as the calls that they are.

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..conversation.segments import segment_ids_of
 from ..exceptions import SessionManagerError, SessionNotFound, UnreadableData
 from ..models.record import utc_now
 from ..models.session import next_segment_id
-from ..segments import segment_ids_of
 from ..stores import EventStore
 from ..stores.base import is_segment_after
 from .figures import dollars

@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from ..about import get_version
+from ..api.installed import get_version
 from ..models.record import utc_now
 from ..stores.base import AnyEvent, AnySession
 from . import charts

@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 from pydantic import Field, PrivateAttr
 
 from ..exceptions import EventConflict, StorageError
-from ..validation import check_session_id
+from ..exceptions.validation import check_session_id
 from .event_source import EventSource
 from .record import Record, new_id
 from .session_event import MessageT, SessionEvent, content_of

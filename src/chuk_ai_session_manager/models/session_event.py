@@ -8,8 +8,8 @@ from typing import Any, Generic, Self
 from pydantic import Field
 from typing_extensions import TypeVar
 
-from ..pricing import load_prices
-from ..validation import check_length
+from ..accounts.pricing import load_prices
+from ..exceptions.validation import check_length
 from .event_source import EventSource
 from .event_type import EventType
 from .record import MetadataVerbs, Record, new_id, utc_now

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pydantic import Field
 
 from .record import MetadataVerbs, Record, new_id, utc_now
+from .session_event import SessionEvent
 
-if TYPE_CHECKING:
-    from .session import Session
-    from .session_event import SessionEvent
+
+class HasEvents(Protocol):
+    """A session, as far as its runs look at it."""
+
+    @property
+    def events(self) -> list[SessionEvent[Any]]:
+        """The log, oldest first."""
 
 
 class RunStatus(str, Enum):
@@ -84,7 +89,7 @@ class SessionRun(MetadataVerbs, Record):
         if tool_call_id not in self.tool_calls:
             self.tool_calls.append(tool_call_id)
 
-    async def get_tool_calls(self, session: Session[Any]) -> list[SessionEvent[Any]]:
+    async def get_tool_calls(self, session: HasEvents) -> list[SessionEvent[Any]]:
         """The session's events that are this run's tool calls, in the session's order."""
         wanted = set(self.tool_calls)
         return [event for event in session.events if event.id in wanted]

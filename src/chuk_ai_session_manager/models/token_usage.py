@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from .. import tokens
+from ..accounts import tokens
+from ..accounts.pricing import call_cost, load_prices
 from ..exceptions import InvalidSessionOperation
-from ..pricing import call_cost, load_prices
 from .record import Record
 
 TIKTOKEN_AVAILABLE = find_spec("tiktoken") is not None

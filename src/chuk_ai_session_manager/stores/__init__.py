@@ -20,7 +20,7 @@ from .base import (
 from .memory import MemoryStore
 
 if TYPE_CHECKING:
-    from .sqlite import SqliteStore
+    from .sqlite.store import SqliteStore
 
 __all__ = [
     "DEFAULT_SANDBOX_ID",
@@ -52,14 +52,14 @@ def _sqlite(url: str, sandbox_id: str, ttl_hours: float | None) -> EventStore:
 
 
 def _sqlite_store() -> type[SqliteStore]:
-    from .sqlite import SqliteStore  # noqa: PLC0415  (with what it needs, a tenth of the package's import)
+    from .sqlite.store import SqliteStore  # noqa: PLC0415  (with what it needs, a tenth of the package's import)
 
     return SqliteStore
 
 
 def _redis(url: str, sandbox_id: str, ttl_hours: float | None) -> EventStore:
     try:
-        from .redis import RedisStore  # noqa: PLC0415  (the client is an extra, and slow to import)
+        from .redis.store import RedisStore  # noqa: PLC0415  (the client is an extra, and slow to import)
     except ImportError as problem:
         raise StorageError(
             "The Redis store needs the redis client: pip install chuk-ai-session-manager[redis]"

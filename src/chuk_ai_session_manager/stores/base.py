@@ -22,9 +22,9 @@ from ..exceptions import (
     StorageError,
     session_not_found,
 )
+from ..exceptions.validation import check_count
 from ..models import Session, SessionEvent
 from ..models.session import enter_with_parent, next_segment_id
-from ..validation import check_count
 from .durability import DurabilityReport
 
 AnySession: TypeAlias = "Session[Any]"

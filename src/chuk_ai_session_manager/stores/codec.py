@@ -15,12 +15,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from ..exceptions import EventConflict, InvalidInput, InvalidSessionOperation, UnreadableData
+from ..exceptions.validation import MAX_LENGTH, check_length, json_misfit
 from ..models import Session, SessionEvent, SessionMetadata, SessionRun, TokenUsage
 from ..models.record import Record
 from ..models.session_event import check_event_length
 from ..models.session_totals import EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
-from ..validation import MAX_LENGTH, check_length, json_misfit
 from .base import AnyEvent, AnySession
 
 SCHEMA = 1

@@ -18,14 +18,14 @@ from ..exceptions import (
     UnreadableData,
     session_not_found,
 )
-from ..models.session_totals import SessionTotals
-from ..validation import (
+from ..exceptions.validation import (
     MAX_ID_LENGTH,
     check_hours,
     check_session_id,
     check_ttl_hours,
     json_misfit,
 )
+from ..models.session_totals import SessionTotals
 from .base import AnyEvent, AnySession, EventStore, SessionPage, check_page, page_of
 from .codec import (
     HEADER_FIELDS,

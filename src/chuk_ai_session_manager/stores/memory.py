@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..exceptions import SessionAlreadyExists, session_not_found
-from ..validation import check_count, check_hours, check_session_id, check_ttl_hours
+from ..exceptions.validation import check_count, check_hours, check_session_id, check_ttl_hours
 from .base import (
     DEFAULT_TTL_HOURS,
     AnyEvent,

@@ -1,0 +1,374 @@
+"""Model calls tracked as they are made: whole, streaming, or through an SDK's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any, Self, TypeVar, cast
+
+from ..conversation.billing import Draft, draft_answer, draft_question
+from ..conversation.callbacks import call
+from ..exceptions import InvalidInput, SessionManagerError
+from ..exceptions.validation import check_answer, check_text
+from ..models import EventSource, EventType, SessionEvent
+from ..providers.answers import Answer, not_understood, read_answer
+from ..providers.messages import ChatMessage, readable_json, readable_text
+from ..providers.requests import asked_rows
+from ..providers.streamed_answers import AnswerInPieces
+from ..session_manager import SessionManager
+
+__all__ = ["Exchange", "LLMStream", "track_client"]
+
+logger = logging.getLogger(__name__)
+
+Client = TypeVar("Client")
+
+# Recordings that go on while who asked for them is cancelled; asyncio itself holds no task.
+_recordings: set[asyncio.Task[str]] = set()
+
+
+class Exchange:
+    """A question, and what becomes of it: an answer, part of one, or a failure.
+
+    Args:
+        sm: the conversation.
+        model: who answers, where the response does not say it.
+        provider: who runs the model.
+
+    Raises:
+        InvalidInput: a model or provider without a name.
+    """
+
+    def __init__(self, sm: SessionManager, model: str = "unknown", provider: str = "unknown") -> None:
+        check_answer("", model, provider, "track a model call")
+        self.sm = sm
+        self._model = model
+        self._provider = provider
+        self.question_id: str | None = None
+        """The id of the question's event, to which the answer is linked."""
+
+    async def ask(self, question: str) -> None:
+        """Record the question."""
+        check_text(question, "user_input", "track a model call")
+        draft = draft_question(question, self.sm.model)
+        self.question_id = draft.event.id
+        self.sm.is_asked.add(draft.event.id)
+        try:
+            await self.sm.record([draft])
+        except BaseException:
+            self._is_over()
+            raise
+
+    async def ask_for(self, rows: list[ChatMessage]) -> None:
+        """Record what of a request's rows is new to the session."""
+        self.question_id = await self.sm.add_new_messages(rows)
+
+    @asynccontextmanager
+    async def calling(self) -> AsyncIterator[None]:
+        """What is raised in here is recorded as the call's failure, and raised on."""
+        try:
+            yield
+        except BaseException as problem:
+            await self.fail(problem)
+            raise
+
+    async def answer(self, answer: Answer, **metadata: Any) -> str:
+        """Record the answer, also where who waits for it is cancelled; the session's id."""
+        answer.text = readable_text(answer.text)  # a model may write what no store takes
+        names = self.sm.names_of(answer, self._model, self._provider)
+        draft = draft_answer(answer, *names, metadata, parent_event_id=self.question_id)
+        self._is_over()
+        return await _to_the_end(self.sm.record([draft]))
+
+    async def fail(self, problem: BaseException) -> None:
+        """Record that the call failed, and how: the kind of error, not what it says.
+
+        Where that cannot be recorded, it is only logged: the caller is to have the model's own error.
+        """
+        event: SessionEvent[Any] = SessionEvent(
+            message={"error": type(problem).__name__},
+            source=EventSource.SYSTEM,
+            type=EventType.REFERENCE,
+            metadata={"failed": True},
+            parent_event_id=self.question_id,
+        )
+        self._is_over()
+        await self._try(self.sm.record([Draft(event, None, "")]))
+
+    async def interrupt(self, pieces: AnswerInPieces, problem: BaseException) -> None:
+        """Record as much of an answer as came before its stream broke, or its reader went away."""
+        answer = pieces.end()
+        if answer.text or answer.tool_calls:
+            how = {} if pieces.is_complete else {"interrupted": True}
+            await self._try(self.answer(answer, **how))
+        if isinstance(problem, GeneratorExit):
+            self._is_over()
+        else:
+            await self.fail(problem)
+
+    def _is_over(self) -> None:
+        self.sm.is_asked.discard(self.question_id or "")
+
+    async def _try(self, recording: Coroutine[Any, Any, str]) -> None:
+        try:
+            await _to_the_end(recording)
+        except SessionManagerError as problem:
+            logger.warning(
+                "What became of a call in session %s was not stored: %s",
+                self.sm.session_id,
+                type(problem).__name__,
+            )
+
+
+async def _to_the_end(work: Coroutine[Any, Any, str]) -> str:
+    """Do what is not to be left half done, also where this is cancelled (again)."""
+    task = asyncio.create_task(work)
+    _recordings.add(task)
+    task.add_done_callback(_recordings.discard)
+    return await asyncio.shield(task)
+
+
+async def complete(exchange: Exchange, question: str, llm_function: Callable[[str], Any]) -> tuple[str, str]:
+    """Ask, call the model, record its answer; the answer's text and the session's id."""
+    await exchange.ask(question)
+    async with exchange.calling():
+        answer = read_answer(await call(llm_function, question))
+    return answer.text, await exchange.answer(answer)
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+
+class LLMStream:
+    """A model's answer as it streams: `async for` gives the pieces as they come.
+
+    The whole answer is recorded at its end; if the stream breaks, or whoever reads it goes away, the text
+    so far is, with the metadata `interrupted`.
+    """
+
+    def __init__(self, exchange: Exchange, question: str, llm_function: Callable[[str], Any]) -> None:
+        self._exchange = exchange
+        self._pieces = AnswerInPieces()
+        # It holds nothing of this object, so that it ends when nobody reads it any more.
+        self._reading = _streamed(exchange, question, llm_function, self._pieces)
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self._exchange.sm.session_id
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._pieces.text
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._reading
+
+    async def aclose(self) -> None:
+        """Stop reading, and record what there is so far."""
+        await self._reading.aclose()
+
+
+async def _streamed(
+    exchange: Exchange, question: str, llm_function: Callable[[str], Any], pieces: AnswerInPieces
+) -> AsyncGenerator[Any, None]:
+    await exchange.ask(question)
+    async with exchange.calling():
+        source = await call(llm_function, question)
+    async with aclosing(_recorded(exchange, source, pieces)) as recorded:
+        async for piece in recorded:
+            yield piece
+
+
+async def _recorded(exchange: Exchange, source: Any, pieces: AnswerInPieces) -> AsyncGenerator[Any, None]:
+    """The pieces of a stream as they come; what they come to is recorded at the end, however it ends."""
+    if not isinstance(source, list | tuple) and not any(hasattr(source, name) for name in _STREAMS):
+        async with exchange.calling():
+            answer = read_answer(source)
+        await exchange.answer(answer)
+        yield answer.text
+        return
+    try:
+        async with _opened(source) as stream:
+            async for piece in stream:
+                pieces.add(piece)
+                yield piece
+    except BaseException as problem:
+        await exchange.interrupt(pieces, problem)
+        raise
+    if pieces.unknown is not None:
+        async with exchange.calling():
+            raise not_understood(pieces.unknown)
+    if pieces.is_cut:  # the connection was closed as if that were the end
+        await exchange.interrupt(pieces, ConnectionResetError())
+    else:
+        await exchange.answer(pieces.end())
+
+
+# What a stream has: it is read with one of these.
+_STREAMS = ("__aiter__", "__aenter__", "__next__", "__enter__")
+
+
+@asynccontextmanager
+async def _opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
+    """A stream, in whichever form an SDK gives it, for one reading."""
+    if hasattr(source, "__aenter__") and not hasattr(source, "__aiter__"):  # as of Anthropic's `stream(...)`
+        async with source as opened:
+            yield opened
+        return
+    if hasattr(source, "__enter__") and not hasattr(source, "__aiter__") and not hasattr(source, "__next__"):
+        source = await call(lambda each: each.__enter__(), source)  # its twin that blocks
+    try:
+        if isinstance(source, list | tuple):
+            yield _at_hand(source)
+        else:
+            yield aiter(source) if hasattr(source, "__aiter__") else _in_threads(iter(source))
+    finally:
+        await _closed(source)
+
+
+async def _closed(stream: Any) -> None:
+    """Let go of the connection that a stream comes over."""
+    close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
+    closing = close() if callable(close) else None
+    if inspect.isawaitable(closing):
+        await closing
+
+
+async def _in_threads(pieces: Iterator[Any]) -> AsyncIterator[Any]:
+    """The pieces of a stream that blocks until the next one is there."""
+    end = object()
+    while (piece := await call(lambda each: next(each, end), pieces)) is not end:
+        yield piece
+
+
+async def _at_hand(pieces: Sequence[Any]) -> AsyncIterator[Any]:
+    for piece in pieces:
+        yield piece
+
+
+# -- an SDK's own client --------------------------------------------------------------------------
+
+_TRACKED = {
+    "chat.completions.create",
+    "chat.completions.parse",
+    "messages.create",
+    "responses.create",
+    "responses.parse",
+}
+_PARTS = {"", "chat", "chat.completions", "messages", "responses"}
+
+
+def track_client(client: Client, session_manager: SessionManager, *, provider: str = "unknown") -> Client:
+    """An OpenAI or Anthropic client whose calls are recorded in a session.
+
+    What it gives is used as the client itself: `chat.completions.create`, `responses.create` and
+    `messages.create`, streaming too, record what is new in their messages, and the answer with its usage.
+    What the session holds already, because it was recorded before the call, is not recorded again; of what
+    a request says before the model's last answer, nothing is.
+    Everything else of the client is as it was, and not tracked (`beta`, `with_raw_response`, embeddings);
+    so is the client given, for other sessions. The SDKs' `stream(...)` helpers are refused, not missed:
+    use `create(stream=True)`.
+
+    Args:
+        client: `AsyncOpenAI`, `AsyncAnthropic`, or one of their kind.
+        session_manager: the conversation that all its calls belong to.
+        provider: who runs the model, where the response does not say it.
+
+    Raises:
+        InvalidInput: a client that is not async: use `track_llm_call` with that.
+    """
+    if not hasattr(client, "__aenter__"):
+        reason = f"{type(client).__name__} is no async client; give a call of it to track_llm_call instead"
+        raise InvalidInput("track a client", reason)
+    tracked: Any = _Tracked(client, session_manager, provider, "")
+    return cast("Client", tracked)
+
+
+class _Tracked:
+    """A client, or a part of one, with its calls tracked."""
+
+    def __init__(self, target: Any, sm: SessionManager, provider: str, path: str) -> None:
+        self._target = target
+        self._sm = sm
+        self._provider = provider
+        self._path = path
+
+    def __repr__(self) -> str:
+        return f"tracked({type(self._target).__name__}, {self._sm!r})"
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        path = f"{self._path}.{name}".strip(".")
+        if path in _TRACKED:
+            return partial(self._call, value)
+        if name == "stream" and self._path in _PARTS - {""}:
+            reason = f"{path}() is not tracked: use {self._path}.create(stream=True), or stream_llm_call"
+            raise InvalidInput("track a client's call", reason)
+        if path in _PARTS:
+            return _Tracked(value, self._sm, self._provider, path)
+        if path in {"copy", "with_options"}:  # another client, of the same session
+            return lambda **options: track_client(value(**options), self._sm, provider=self._provider)
+        return value
+
+    async def __aenter__(self) -> Self:
+        await self._target.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: object) -> Any:
+        return await self._target.__aexit__(*exception)
+
+    async def _call(self, create: Callable[..., Any], **arguments: Any) -> Any:
+        for name in ("messages", "input"):
+            if isinstance(arguments.get(name), Iterator):  # it can be read only once
+                arguments[name] = list(arguments[name])
+        exchange = Exchange(self._sm, str(arguments.get("model") or "unknown"), self._provider)
+        await exchange.ask_for(readable_json(asked_rows(arguments)))
+        streams = bool(arguments.get("stream"))
+        async with exchange.calling():
+            response = await create(**arguments)
+            answer = None if streams else read_answer(response)
+        if answer is None:
+            return _RecordedStream(response, exchange)
+        await exchange.answer(answer)
+        return response
+
+
+class _RecordedStream:
+    """A stream of an SDK's, which is recorded as it is read."""
+
+    def __init__(self, source: Any, exchange: Exchange) -> None:
+        self._source = source
+        self._reading = _recorded(exchange, source, AnswerInPieces())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._reading
+
+    async def __anext__(self) -> Any:
+        return await anext(self._reading)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop reading, and record what there is so far."""
+        await self._reading.aclose()
+        await _closed(self._source)

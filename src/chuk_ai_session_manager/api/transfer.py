@@ -1,0 +1,248 @@
+"""Conversations out of a store and into another one: lossless, or as chats in OpenAI's format.
+
+Both forms are JSONL. A lossless line is a session with all that is stored of it; a chat's is a whole
+conversation: `{"id": ..., "model": ..., "messages": [...]}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from ..conversation.segments import read_all, segments_of
+from ..exceptions import InvalidInput, SessionAlreadyExists, StorageError
+from ..exceptions.validation import check_name, check_session_id
+from ..models import Session
+from ..models.record import new_id
+from ..providers.messages import ChatMessage, check_chat_messages, full_messages
+from ..session_manager import SessionManager
+from ..stores import EventStore
+from ..stores.base import AnySession
+from ..stores.codec import (
+    counters_of,
+    dump,
+    encode_events,
+    encode_header,
+    join_header,
+    summary_in,
+)
+
+SCHEMA = 1
+"""The version of the lossless lines; a newer one is refused."""
+
+_OPERATION = "import"
+
+T = TypeVar("T")
+
+
+# -- lossless -------------------------------------------------------------------------------------
+
+
+async def export_conversation(session_id: str, store: EventStore) -> AsyncIterator[str]:
+    """A conversation's segments, the first one first, each as a line of JSON with all that is stored of it.
+
+    Args:
+        session_id: any of its segments.
+        store: where it is.
+
+    Raises:
+        SessionNotFound: there is no such session.
+        UnreadableData: one of the segments is damaged.
+        InvalidInput: something in a session is not JSON, which only a store in memory keeps.
+    """
+    async for segment in segments_of(session_id, store):
+        yield await asyncio.to_thread(line_of, segment)
+
+
+def line_of(session: AnySession) -> str:
+    """A session as a line of JSON with all that is stored of it.
+
+    Raises:
+        InvalidInput: something in it is not JSON, which only a store in memory keeps.
+    """
+    events = ",".join(event.body for event in encode_events(session.events))
+    # As it is stored: without the noise of adding floats, which differs from reader to reader.
+    summary = summary_in(counters_of(session.totals, session.token_summary, None))
+    fields = encode_header(session) | {
+        "token_summary": summary.model_dump_json(),
+        "events": f"[{events}]",
+    }
+    return f'{{"schema":{SCHEMA},"session":{join_header({"id": dump(session.id)} | fields)}}}'
+
+
+async def import_sessions(lines: Iterable[str | bytes], store: EventStore) -> list[str]:
+    """Store sessions that were exported, under their own ids: equal to what they were.
+
+    Returns:
+        Their ids, in the order that they were stored in: that of the lines, but a parent first.
+
+    Raises:
+        InvalidInput: a line is no exported session, or one is there twice; it says which.
+        SessionAlreadyExists: one of the ids is taken.
+        StorageError: the store could not do it. As in all these cases, nothing of it stays stored; or, where
+            the store is not there even for that, the first of them may, and the error says how many.
+    """
+    sessions = await asyncio.to_thread(_sessions_in, lines)
+    return await _all_or_none(sessions, store.create, store)
+
+
+def _sessions_in(lines: Iterable[str | bytes]) -> dict[str, AnySession]:
+    sessions: dict[str, AnySession] = {}
+    for place, record in _records_in(lines):
+        session = _session_in(place, record)
+        if session.id in sessions:
+            raise InvalidInput(_OPERATION, f"{place}: session {session.id} is there twice")
+        sessions[session.id] = session
+    return _parents_first(sessions)
+
+
+def _session_in(place: str, record: dict[str, Any]) -> AnySession:
+    if "session" not in record and "messages" in record:
+        raise InvalidInput(_OPERATION, f"{place} is a chat in OpenAI's format, not an exported session")
+    schema, fields = record.get("schema"), record.get("session")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InvalidInput(_OPERATION, f"{place} was written by a newer release (schema {schema}): upgrade")
+    is_one = schema == SCHEMA and isinstance(fields, dict) and fields.get("id")  # which it would get anew
+    try:
+        session: AnySession = Session.model_validate(fields if is_one else None)
+    except ValidationError:  # whose text names what is in there
+        raise InvalidInput(_OPERATION, f"{place} is no exported session") from None
+    with _placed(place):
+        check_session_id(session.id, _OPERATION)
+        line_of(session)  # what no store takes is refused before another line is written
+    return session
+
+
+def _parents_first(sessions: dict[str, AnySession]) -> dict[str, AnySession]:
+    """In their order, but each after its parent."""
+    ordered: dict[str, AnySession] = {}
+    for session in sessions.values():
+        line = [session]
+        while (parent := sessions.get(line[-1].parent_id or "")) and parent.id not in ordered:
+            if any(each is parent for each in line):  # a circle, which only a hand can have made
+                break
+            line.append(parent)
+        ordered |= {each.id: each for each in reversed(line)}
+    return ordered
+
+
+# -- chats ----------------------------------------------------------------------------------------
+
+
+async def export_chat(session_id: str, store: EventStore) -> dict[str, Any]:
+    """A whole conversation as one chat in OpenAI's format: its first id, last model and all messages.
+
+    Summaries, timestamps, usage and state are left out.
+
+    Raises:
+        SessionNotFound: there is no such session.
+        UnreadableData: one of the segments is damaged.
+    """
+    segments = [segment async for segment in segments_of(session_id, store)]
+    events = [event for segment in segments for event in segment.events]
+    prompt = segments[-1].metadata.properties.get("system_prompt")
+    rows: list[ChatMessage] = []
+    if isinstance(prompt, str) and prompt.strip():
+        rows.append({"role": "system", "content": prompt})
+    models = [event.usage.model for event in events if event.usage is not None]
+    return {
+        "id": segments[0].id,
+        "model": models[-1] if models else "unknown",
+        "messages": rows + full_messages(events),
+    }
+
+
+async def import_chats(lines: Iterable[str | bytes], store: EventStore) -> list[str]:
+    """Record chats in OpenAI's format, each as a new session, as `SessionManager.add_messages` does.
+
+    A line without an "id" gets one. What the calls were billed is estimated, at the price of "model".
+
+    Returns:
+        The sessions' ids, in the order of the lines.
+
+    Raises:
+        InvalidInput: a line is no such chat, or an id is there twice; it says which.
+        SessionAlreadyExists: one of the ids is taken.
+        StorageError: the store could not do it. As in all these cases, nothing of it stays stored; or, where
+            the store is not there even for that, the first of them may, and the error says how many.
+    """
+    chats = await asyncio.to_thread(_chats_in, lines)
+
+    async def record(chat: dict[str, Any]) -> None:
+        manager = SessionManager(chat["id"], store=store)
+        await manager.add_messages(chat["messages"], model=chat["model"])
+
+    return await _all_or_none(chats, record, store)
+
+
+def _chats_in(lines: Iterable[str | bytes]) -> dict[str, dict[str, Any]]:
+    chats: dict[str, dict[str, Any]] = {}
+    for place, record in _records_in(lines):
+        chat_id, model = record.get("id"), record.get("model", "unknown")
+        if "messages" not in record:
+            raise InvalidInput(_OPERATION, f'{place}: not a JSON object with a list of "messages"')
+        with _placed(place):
+            rows = check_chat_messages(record["messages"], _OPERATION)
+            check_name(model, "model", _OPERATION)
+            if chat_id is None:
+                chat_id = new_id()
+            check_session_id(chat_id, _OPERATION)
+        if chat_id in chats:
+            raise InvalidInput(_OPERATION, f"{place}: session {chat_id} is there twice")
+        chats[chat_id] = {"id": chat_id, "model": model, "messages": rows}
+    return chats
+
+
+# -- both -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
+    """Say which line a refusal is about."""
+    try:
+        yield
+    except InvalidInput as problem:
+        raise InvalidInput(_OPERATION, f"{place}: {problem.reason}") from None
+
+
+def _records_in(lines: Iterable[str | bytes]) -> Iterable[tuple[str, dict[str, Any]]]:
+    """The lines' JSON objects, each with what to call its line; blank lines are skipped."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise InvalidInput(_OPERATION, f"line {number} is no JSON object")
+        yield f"line {number}", record
+
+
+async def _all_or_none(
+    items: Mapping[str, T], write: Callable[[T], Awaitable[object]], store: EventStore
+) -> list[str]:
+    """Write one after the other, by id; where one fails, they are deleted again, the last one first."""
+    async for session in read_all(list(items), store.head):
+        raise SessionAlreadyExists(session.id)
+    written: list[str] = []
+    try:
+        for session_id, item in items.items():
+            written.append(session_id)  # before: a write that is cancelled may have been done
+            await write(item)
+    except BaseException as problem:
+        if isinstance(problem, SessionAlreadyExists):
+            written.pop()  # somebody else's, made meanwhile
+        with suppress(StorageError):  # of a store that is down, which each of them would wait for
+            while written:
+                await store.delete(written[-1])
+                written.pop()
+        if written and isinstance(problem, StorageError):
+            raise StorageError(f"{problem}. The first {len(written):,} of them may stay stored") from problem
+        raise
+    return written

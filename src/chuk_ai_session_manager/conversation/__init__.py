@@ -1,0 +1,1 @@
+"""What a conversation is: writing, segments, summaries."""

@@ -1,0 +1,198 @@
+"""What a segment goes on from: what is told of the conversation before it, and the exchange it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from ..models import EventSource, EventType, SessionEvent
+from ..models.session import HomeStore, ancestors_of
+from ..models.session_totals import SessionTotals
+from ..providers.messages import calls_of
+from ..stores.base import AnyEvent, AnySession
+from .notes import NO_NOTES, Notes
+from .segments import segments_before
+from .summaries import closing_summary, covers_all, notes_of, notes_with
+
+# A session's id, and an event's in it.
+_Place: TypeAlias = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What segments come to, together."""
+
+    tokens: int = 0
+    """Content tokens."""
+    cost: float = 0.0
+    """USD."""
+    totals: SessionTotals = field(default_factory=SessionTotals)
+    created_at: datetime | None = None
+    last_update: datetime | None = None
+
+    def __add__(self, other: Sums) -> Sums:
+        """With what comes later."""
+        updates = [each.last_update for each in (self, other) if each.last_update is not None]
+        return Sums(
+            self.tokens + other.tokens,
+            self.cost + other.cost,
+            self.totals + other.totals,
+            self.created_at or other.created_at,
+            max(updates, default=None),
+        )
+
+    @classmethod
+    def of(cls, segment: AnySession) -> Sums:
+        """What one segment comes to."""
+        # A first event may be a moment older than its session.
+        last_update = max(segment.last_update_time, segment.metadata.created_at)
+        return cls(
+            segment.total_tokens, segment.total_cost, segment.totals, segment.metadata.created_at, last_update
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The sums as JSON."""
+        dates = {"created_at": self.created_at, "last_update": self.last_update}
+        return {
+            "tokens": self.tokens,
+            "cost": self.cost,
+            "totals": self.totals.as_dict(),
+            **{name: date.isoformat() for name, date in dates.items() if date is not None},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Sums:
+        """Sums as `as_json` gave them."""
+        dates = [datetime.fromisoformat(value[name]) if name in value else None for name in _DATES]
+        return cls(value["tokens"], value["cost"], SessionTotals(**value["totals"]), *dates)
+
+
+_DATES = ("created_at", "last_update")
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What a segment goes on from: for a model, it stands before the segment's own messages."""
+
+    notes: Notes = NO_NOTES
+    """What is known of the conversation before it."""
+    start: Sequence[AnyEvent] = ()
+    """The start of its first exchange, where it begins with an answer or a tool's result: the user's
+    message, and the calls whose results they are. Not what lies between: in an agent's long run that may
+    be any number of segments, which are summarised."""
+    sums: Sums = field(default_factory=Sums)
+    """What all segments before it come to."""
+    question: _Place | None = None
+    """Where the user's last message before it is."""
+    summary: AnyEvent | None = None
+    """What the segment before it ends in, once it does: from then on, this is final."""
+
+
+NO_BACKGROUND = Background()
+"""Of a segment that nothing is before."""
+
+
+async def background_of(session: AnySession, home: HomeStore) -> Background:
+    """What a segment, read with its events, goes on from; reads the one before it, and seldom more."""
+    earlier: list[AnySession] = []  # the nearest first
+    async for segment in segments_before(session, home):
+        earlier.append(segment)
+        if covers_all(closing_summary(segment)):
+            break
+    if not earlier:
+        return NO_BACKGROUND
+    notes, sums = NO_NOTES, _covered(closing_summary(earlier[-1]))
+    for segment in reversed(earlier):
+        notes = await notes_with(notes, segment)
+        sums += Sums.of(segment)
+    question = _question_in(earlier)
+    start = await _start_of_exchange(session, earlier, question, home)
+    return Background(notes, start, sums, question, closing_summary(earlier[0]))
+
+
+async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:
+    """The latest summary of each ancestor, whatever kind of parent it is, oldest first, as one text."""
+    told: list[str] = []
+    async for ancestor in ancestors_of(session, home):
+        summary = next((each for each in reversed(ancestor.events) if each.type == EventType.SUMMARY), None)
+        if summary is not None:
+            told.append(str(notes_of(summary)))
+        if covers_all(summary):
+            break
+    return " ".join(reversed(told))
+
+
+def carry_over(background: Background, segment: AnySession, summary: SessionEvent[Any]) -> None:
+    """Write into the summary that a segment ends in what the next ones need to know of all before it."""
+    summary.metadata["covered"] = background.sums.as_json()
+    if background.question is not None and _question_in([segment]) is None:
+        summary.metadata["question"] = list(background.question)
+
+
+def _covered(summary: AnyEvent | None) -> Sums:
+    """What the segments come to that are before the one that a summary ends."""
+    covered = summary.metadata.get("covered") if summary is not None and covers_all(summary) else None
+    return Sums.from_json(covered) if isinstance(covered, dict) else Sums()
+
+
+def _question_in(earlier: Sequence[AnySession]) -> _Place | None:
+    """Where the user's last message is, in these segments or before them, as a summary says."""
+    for segment in earlier:
+        question = _last_question(segment.events)
+        if question is not None:
+            return segment.id, question.id
+        summary = closing_summary(segment)
+        match summary.metadata.get("question") if summary else None:
+            case [str(session_id), str(event_id)]:
+                return session_id, event_id
+    return None
+
+
+async def _start_of_exchange(
+    session: AnySession, earlier: Sequence[AnySession], question: _Place | None, home: HomeStore
+) -> list[AnyEvent]:
+    first = next((event for event in session.events if not _is_said_by_nobody(event)), None)
+    if first is None or _is_question(first):
+        return []
+    before: list[AnyEvent] = []
+    calls: list[AnyEvent] = []
+    if first.type == EventType.TOOL_CALL:
+        before, calls = _around_calls(earlier)
+    asked = _last_question(before)
+    if asked is None and question is not None:
+        asked = await _event_at(question, earlier, home)
+    return calls if asked is None or asked in calls else [asked, *calls]
+
+
+def _around_calls(earlier: Sequence[AnySession]) -> tuple[list[AnyEvent], list[AnyEvent]]:
+    """Of the nearest segment that calls tools: what is before the last message that does, and the rest."""
+    for segment in earlier:
+        calling = [at for at, event in enumerate(segment.events) if calls_of(event.message)]
+        if calling:
+            rest = [event for event in segment.events[calling[-1] :] if event.type != EventType.SUMMARY]
+            return segment.events[: calling[-1]], rest
+    return [], []
+
+
+async def _event_at(place: _Place, earlier: Sequence[AnySession], home: HomeStore) -> AnyEvent | None:
+    session_id, event_id = place
+    known = next((segment for segment in earlier if segment.id == session_id), None)
+    segment = known or await home.get(session_id)
+    events = segment.events if segment is not None else []
+    return next((event for event in events if event.id == event_id), None)
+
+
+def _last_question(events: Sequence[AnyEvent]) -> AnyEvent | None:
+    return next((event for event in reversed(events) if _is_question(event)), None)
+
+
+def _is_question(event: AnyEvent) -> bool:
+    return event.type == EventType.MESSAGE and event.source == EventSource.USER
+
+
+def _is_said_by_nobody(event: AnyEvent) -> bool:
+    """Whether an event is no part of an exchange: a summary, an instruction."""
+    is_instruction = event.type == EventType.MESSAGE and event.source == EventSource.SYSTEM
+    return is_instruction or event.type == EventType.SUMMARY

@@ -1,0 +1,204 @@
+"""What is counted and billed of an event on its way into a session."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ..accounts.pricing import call_cost, load_prices
+from ..accounts.tokens import DEFAULT_MODEL
+from ..exceptions import TokenLimitExceeded
+from ..models import CallUsage, EventSource, EventType, SessionEvent, TokenUsage
+from ..providers.answers import Answer
+from ..providers.messages import ChatMessage, calls_of, event_of, text_of
+
+# System prompts and summaries of a manager's, each in a model or two.
+_PREFACES_KEPT = 16
+
+
+@dataclass(slots=True)
+class Draft:
+    """An event on its way in: what is counted of it, and the model call that made it, if one did."""
+
+    event: SessionEvent[Any]
+    text: str | None
+    """What its tokens are counted of; `None` where none are."""
+    model: str
+    provider: str = "unknown"
+    is_call: bool = False
+    reported: dict[str, int] | None = None
+    """The provider's own counts of the call."""
+
+    @property
+    def is_to_be_estimated(self) -> bool:
+        """Whether a model call made it whose tokens nobody reported."""
+        return self.is_call and self.reported is None
+
+    @property
+    def tokens(self) -> int:
+        """Content tokens, once they are counted."""
+        return self.event.token_usage.total_tokens if self.event.token_usage else 0
+
+    @property
+    def cost(self) -> float:
+        """What its model call costs in USD, as far as that is known."""
+        return (self.event.usage.cost_usd or 0.0) if self.event.usage else 0.0
+
+
+def draft_question(message: str, model: str, metadata: dict[str, Any] | None = None) -> Draft:
+    """What the user said, made ready."""
+    event: SessionEvent[Any] = SessionEvent(
+        message=message, source=EventSource.USER, type=EventType.MESSAGE, metadata=metadata or {}
+    )
+    return Draft(event, message, model)
+
+
+def draft_answer(
+    answer: Answer,
+    model: str,
+    provider: str,
+    metadata: dict[str, Any] | None = None,
+    *,
+    parent_event_id: str | None = None,
+) -> Draft:
+    """What a model answered, made ready; the bill is the answer's usage, else it is estimated."""
+    said = described(model, provider) | (metadata or {})
+    if answer.finish_reason is not None:
+        said.setdefault("finish_reason", answer.finish_reason)
+    message = answer.message
+    event: SessionEvent[Any] = SessionEvent(
+        message=message,
+        source=EventSource.LLM,
+        type=EventType.MESSAGE,
+        metadata=said,
+        parent_event_id=parent_event_id,
+    )
+    text = message if isinstance(message, str) else text_of(message)
+    return Draft(event, text, model, provider, is_call=True, reported=answer.usage)
+
+
+def draft_rows(rows: Sequence[ChatMessage], model: str, provider: str = "unknown") -> list[Draft]:
+    """Chat messages made ready; each assistant's is the answer of one call of `model`."""
+    calls: dict[str, ChatMessage] = {}
+    drafts = []
+    for row in rows:
+        event = event_of(row, calls)
+        is_answer = row["role"] == "assistant"
+        if is_answer:
+            event.metadata |= described(model, provider)
+            calls |= {call["id"]: call for call in calls_of(row)}
+        counting_model = DEFAULT_MODEL if model == "unknown" and not is_answer else model
+        drafts.append(Draft(event, text_of(row), counting_model, provider, is_call=is_answer))
+    return drafts
+
+
+def described(model: str, provider: str) -> dict[str, Any]:
+    """What an answer's metadata says of it, in local time as applications know it."""
+    return {"model": model, "provider": provider, "timestamp": datetime.now().isoformat()}
+
+
+async def count(drafts: Sequence[Draft]) -> None:
+    """Put content tokens on each draft's event, and the bill on each call that its provider reported."""
+    for draft in drafts:
+        if draft.text is None:
+            continue
+        tokens = await TokenUsage.count_tokens(draft.text, draft.model)
+        draft.event.token_usage = TokenUsage(
+            prompt_tokens=0 if draft.is_call else tokens,
+            completion_tokens=tokens if draft.is_call else 0,
+            total_tokens=tokens,
+            model=draft.model,
+            estimated_cost_usd=None,
+            estimated=TokenUsage.is_estimated(draft.model),
+        )
+        if draft.reported is not None:
+            await _bill(draft, draft.reported)
+
+
+async def bill_estimated(
+    drafts: Sequence[Draft], length: int, preface_length: Callable[[str], Awaitable[int]]
+) -> None:
+    """Put a bill on each call whose provider reported none: for what it would have been sent.
+
+    Args:
+        drafts: the events, in order, counted.
+        length: content tokens of the session before them.
+        preface_length: tokens, in a model's count, of what it is sent before the session's messages.
+    """
+    for draft in drafts:
+        if draft.is_to_be_estimated:
+            sent = length + await preface_length(draft.model)
+            await _bill(draft, {"input_tokens": sent, "output_tokens": draft.tokens})
+        length += draft.tokens
+
+
+async def _bill(draft: Draft, counts: dict[str, int]) -> None:
+    estimated = draft.reported is None
+    await bill(draft.event, draft.model, draft.provider, counts, estimated=estimated)
+
+
+async def bill(
+    event: SessionEvent[Any], model: str, provider: str, counts: dict[str, int], *, estimated: bool = False
+) -> None:
+    """Put the bill of a model call on the event that came of it."""
+    await load_prices()
+    priced = {name: tokens for name, tokens in counts.items() if name != "reasoning_tokens"}
+    cost = call_cost(model, provider, **priced)
+    event.usage = CallUsage(model=model, provider=provider, cost_usd=cost, estimated=estimated, **counts)
+    # The call's cost, so that a session's costs are the sum of its events'; a question costs nothing yet.
+    if event.token_usage is None:
+        event.token_usage = TokenUsage(model=model, total_tokens=0)
+    event.token_usage.estimated_cost_usd = cost
+
+
+@dataclass(slots=True, frozen=True)
+class Limits:
+    """The most that a conversation may be, in content tokens, and may cost, in USD."""
+
+    tokens: int | None
+    cost: float | None
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self.tokens is not None or self.cost is not None
+
+    def check(self, length: int, spent: float, drafts: Sequence[Draft]) -> None:
+        """Refuse drafts that would exceed a limit, or ask on when all the money is spent.
+
+        Args:
+            length: content tokens of the conversation before them.
+            spent: what it cost before them, in USD.
+            drafts: what is to be added, counted.
+
+        Raises:
+            TokenLimitExceeded: with the limit, and what it would have come to.
+        """
+        added = sum(draft.tokens for draft in drafts)
+        if self.tokens is not None and added and length + added > self.tokens:
+            raise TokenLimitExceeded(self.tokens, length + added)
+        if self.cost is None:
+            return
+        cost = spent + sum(draft.cost for draft in drafts)
+        # A question is refused once the money is spent, so that no further call is made for it.
+        asks_on = added and not any(draft.is_call for draft in drafts) and cost >= self.cost > 0
+        if cost > self.cost or asks_on:
+            text = f"Cost limit exceeded: {cost:.6f} USD of {self.cost} USD"
+            raise TokenLimitExceeded(self.cost, cost, text)
+
+
+@dataclass(slots=True)
+class LengthCache:
+    """Lengths in tokens of the few texts that go before the messages, call after call."""
+
+    _lengths: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    async def length(self, text: str, model: str) -> int:
+        """How long a text is for a model, counted once."""
+        key = (text, model)
+        if key not in self._lengths:
+            if len(self._lengths) >= _PREFACES_KEPT:
+                self._lengths.clear()
+            self._lengths[key] = await TokenUsage.count_tokens(text, model)
+        return self._lengths[key]

@@ -1,0 +1,108 @@
+"""Closed segments get their summaries beside the conversation: a slow one holds nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ..models.session import HomeStore
+from ..stores.base import AnySession
+from .background import background_of, carry_over
+from .segments import latest
+from .summaries import TIMED_OUT, Reply, Summarizer
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 2.0
+"""Seconds that a message which opens a new segment waits for the summary of the one before.
+
+A model has mostly answered by then; one that takes longer goes on beside the conversation.
+"""
+
+# What is under way in this process, by store and segment: the next segment's summary is made from this
+# one's. It also keeps the tasks, of which asyncio itself holds none.
+_under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
+
+
+class Closing:
+    """Has the segments that were closed through one manager summarised."""
+
+    def __init__(self, summarizer: Summarizer) -> None:
+        self.summarizer = summarizer
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, segment: AnySession, home: HomeStore) -> asyncio.Task[None]:
+        """Begin to summarise a segment, which goes on also where who closed it is cancelled."""
+        place = id(home), segment.id
+        previous = _under_way.get((id(home), segment.parent_id or ""))
+        # What a callback closes itself is not summarised by it: it might close another one, without end.
+        may_ask = not self.summarizer.is_calling
+        task = asyncio.create_task(self._close(segment, home, previous, may_ask=may_ask))
+        _under_way[place] = task
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._done(place, task))
+        return task
+
+    def _done(self, place: tuple[int, str], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if _under_way.get(place) is task:
+            del _under_way[place]
+
+    async def _close(
+        self, segment: AnySession, home: HomeStore, previous: asyncio.Task[None] | None, *, may_ask: bool
+    ) -> None:
+        waits = previous is not None and previous.get_loop() is asyncio.get_running_loop()
+        if previous is not None and waits:
+            await asyncio.wait([previous])
+        try:
+            await close_segment(segment, home, self.summarizer, after_waiting=waits, may_ask=may_ask)
+        except Exception as problem:  # noqa: BLE001  (the message is stored: to raise now would say it is not)
+            logger.warning("The summary of session %s was not stored: %s", segment.id, type(problem).__name__)
+
+    async def wait(self, tasks: list[asyncio.Task[None]], until: float) -> None:
+        """Wait for summaries until a time of the loop's clock; not in the callback that makes them."""
+        pending = [task for task in tasks if not task.done()]
+        left = until - asyncio.get_running_loop().time()
+        if pending and left > 0 and not self.summarizer.is_calling:
+            await asyncio.wait(pending, timeout=left)
+
+    async def finish(self) -> None:
+        """Wait for all summaries that are under way in this event loop."""
+        loop = asyncio.get_running_loop()
+        while not self.summarizer.is_calling:
+            pending = [task for task in self._tasks if task.get_loop() is loop]
+            if not pending:
+                return
+            await asyncio.wait(pending)
+
+
+async def close_segment(
+    segment: AnySession,
+    home: HomeStore,
+    summarizer: Summarizer,
+    *,
+    after_waiting: bool = False,
+    may_ask: bool = True,
+) -> None:
+    """Let a segment that another one follows end in a summary of it, and of all before it.
+
+    Args:
+        segment: the one that is closed.
+        home: where.
+        summarizer: who makes the summary.
+        after_waiting: whether the segment before it was still being summarised: if that took too long,
+            the callback is not tried again at once. One wait is enough.
+        may_ask: whether the callback may be called at all.
+
+    Raises:
+        SessionNotFound: it expired or was deleted.
+        StorageError: the store could not do it; until the next summary, readers do without this one.
+    """
+    stored = await latest(segment, home)
+    background = await background_of(stored, home)
+    before = background.summary
+    hung = after_waiting and before is not None and before.metadata.get("callback_failure") == TIMED_OUT
+    reply = Reply(failure=TIMED_OUT) if hung else None if may_ask else Reply()
+    summary = await summarizer.summarise(background.notes, stored, reply)
+    carry_over(background, stored, summary)
+    await home.append(stored, [summary])

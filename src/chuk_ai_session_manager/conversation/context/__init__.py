@@ -1,0 +1,1 @@
+"""What the next model call sees of a conversation."""

@@ -1,0 +1,126 @@
+"""How messages are made to fit: which of them go where there are too many tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, takewhile
+from typing import NamedTuple
+
+from ...exceptions import TokenLimitExceeded
+from ...exceptions.validation import check_count
+from ...models import TokenUsage
+from ...providers.messages import SYSTEM_ROLES, ChatMessage, calls_of, text_of
+
+
+class _Row(NamedTuple):
+    """A message of a prompt, and how many tokens it is."""
+
+    message: ChatMessage
+    tokens: int
+
+
+async def truncate_prompt_to_token_limit(
+    prompt: list[ChatMessage], max_tokens: int, model: str = "gpt-3.5-turbo"
+) -> list[ChatMessage]:
+    """Cut a prompt to at most so many tokens; one that fits is given back as it is.
+
+    Kept in any case: the system rows in front, the last user row, and what came last after it. The
+    oldest goes first: exchange by exchange (a user row up to the next), then, inside the newest one,
+    answer by answer. A call and its results stay or go together; only results behind an
+    assistant's row without calls (those of the original's strategies) go one by one.
+
+    Args:
+        prompt: chat messages, each call directly followed by its results; it is not changed.
+        max_tokens: what the tokens of the rows' texts may add up to.
+        model: whose tokens those are.
+
+    Raises:
+        InvalidInput: `max_tokens` below 1.
+        TokenLimitExceeded: what is kept in any case is more; `actual` is how many tokens it has.
+    """
+    check_count(max_tokens, 1, "max_tokens", "truncate a prompt")
+    front = len(list(takewhile(is_system, prompt)))
+    system = [await _counted(row, model) for row in prompt[:front]]
+    rows = await _counted_from_the_end(prompt[front:], max_tokens - _tokens(system), model)
+    if _tokens(system) + _tokens(rows) <= max_tokens:
+        return prompt
+    exchanges = _blocks(rows, lambda _first, row: not is_user(row))
+    room = max_tokens - _tokens(system)
+    kept = system + (_newest(exchanges, room) or _shortened(exchanges, room))
+    if _tokens(kept) > max_tokens:
+        raise TokenLimitExceeded(max_tokens, _tokens(kept))
+    return [row.message for row in kept]
+
+
+async def _counted(row: ChatMessage, model: str) -> _Row:
+    return _Row(row, await TokenUsage.count_tokens(text_of(row), model))
+
+
+async def _counted_from_the_end(prompt: list[ChatMessage], room: int, model: str) -> list[_Row]:
+    """As many of the last rows as matter: until they are too long, and the newest question is there."""
+    rows: list[_Row] = []
+    has_question = False
+    for message in reversed(prompt):
+        rows.append(await _counted(message, model))
+        room -= rows[-1].tokens
+        has_question = has_question or is_user(message)
+        if room < 0 and has_question:
+            break
+    return rows[::-1]
+
+
+def _shortened(exchanges: list[list[_Row]], room: int) -> list[_Row]:
+    """The newest exchange without its oldest answers: as much as fits, or the least there can be."""
+    newest = [row for exchange in exchanges[-1:] for row in exchange]
+    question = list(takewhile(lambda row: is_user(row.message), newest))
+    room -= _tokens(question)
+    answers = _blocks(newest[len(question) :], _is_result_of)
+    return question + (_newest(answers, room) or _without_loose_results(answers, room))
+
+
+def _without_loose_results(answers: list[list[_Row]], room: int) -> list[_Row]:
+    """The last answer; without its oldest results, where they answer no call."""
+    last = [row for answer in answers[-1:] for row in answer]
+    if not last or calls_of(last[0].message):
+        return last
+    return last[:1] + _newest([[result] for result in last[1:]], room - last[0].tokens)
+
+
+def _blocks(rows: Iterable[_Row], belongs: Callable[[ChatMessage, ChatMessage], bool]) -> list[list[_Row]]:
+    """Cut rows into blocks: a row that does not belong to the block's first one begins another."""
+    blocks: list[list[_Row]] = []
+    for row in rows:
+        if blocks and belongs(blocks[-1][0].message, row.message):
+            blocks[-1].append(row)
+        else:
+            blocks.append([row])
+    return blocks
+
+
+def _newest(blocks: Sequence[list[_Row]], room: int) -> list[_Row]:
+    """The rows of as many blocks, from the last one back, as there is room for."""
+    fitting = 0
+    for block in reversed(blocks):
+        room -= _tokens(block)
+        if room < 0:
+            break
+        fitting += 1
+    return list(chain.from_iterable(blocks[len(blocks) - fitting :]))
+
+
+def _tokens(rows: Iterable[_Row]) -> int:
+    return sum(row.tokens for row in rows)
+
+
+def _is_result_of(call: ChatMessage, row: ChatMessage) -> bool:
+    return call.get("role") == "assistant" and row.get("role") == "tool"
+
+
+def is_user(row: ChatMessage) -> bool:
+    """Whether the user said it."""
+    return row.get("role") == "user"
+
+
+def is_system(row: ChatMessage) -> bool:
+    """Whether the application tells it to the model."""
+    return row.get("role") in SYSTEM_ROLES

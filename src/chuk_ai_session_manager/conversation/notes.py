@@ -1,0 +1,345 @@
+"""What a conversation was about, noted without a model: the built-in summary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+from ..providers.messages import ChatMessage, text_of
+
+# The original's wording and measures, which applications match on.
+_SHORTEST_TOPIC = 10
+_LONGEST_TOPIC = 80
+_TOPICS = 3
+
+# Of each segment, so that a talkative one does not push out all that was noted before it.
+_DETAILS = 24
+_DECISIONS = 6
+_FACTS = 8
+_INSTRUCTIONS = 3
+_LONGEST_DETAIL = 60
+_LONGEST_SENTENCE = 160
+_LONGEST_REQUEST = 240
+_SHORT_ANSWER = 3
+_ENDS = ",;:，；："
+_AROUND = ".,;:!?…'’-–—。，！？、；：/\\"
+
+# Of a message: a bound to what reading it costs. What matters in a longer one is seldom in its middle.
+_BEGINNING, _END = 6_000, 2_000
+
+_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?。！？]+(?!\s|$)[^.!?。！？\n]+)*[.!?。！？]*")
+_WORD = re.compile(r"[^\s\"“”«»()\[\]{}<>|`*，、；：]+")
+_LIST_MARK = re.compile(r"^\s*(?:[-*•#]+|\d{1,2}[.)])\s+")
+_NAMED = re.compile(r"\b[Nn]ame(?:'s| is)\s+(\w[\w'-]{0,30}(?:\s+[A-Z][\w'-]{0,30}){0,2})")
+_THANKS = re.compile(r"\bthank", re.IGNORECASE)
+_ASKING = re.compile(r"\bplease\b|\b(?:once|if|would|do|could|can) you\b|\?$|？$", re.IGNORECASE)
+_FACT = re.compile(
+    r"\b(?:my|our) (?:\w+[ -]){1,4}(?:is|are|was)\b|\bcall me\b|\bI live\b"
+    r"|\bI(?:'m| am) (?!not\b|sorry|afraid|here|glad|happy|sure)\w",
+    re.IGNORECASE,
+)
+_DECISION = re.compile(
+    r"\b(?:decided|decision|agreed"
+    r"|let'?s (?:book|choose|do|go|keep|make|move|pick|plan|stick|switch|take|use)\b"
+    r"|we(?:'ll| will) (?!need|see|have to)|(?:i'll|we'll|i will|we will|going to|let's) go with\b"
+    r"|chose\b|chosen|settled on|confirmed\b|i confirm\b|approved\b|has been|have been|instead of\b"
+    r"|rather than\b|prefers?\b|deadline|entschieden|einverstanden|décidé|d'accord|decidido|de acuerdo)"
+    r"|决定|同意|确认|就这样|決め",
+    re.IGNORECASE,
+)
+# Words that begin sentences, and others that are capitalised without naming anything; none of them says
+# what a number beside it is of.
+_COMMON_WORDS = """
+    a about above after all also am an and any are as at be because been before but by can could dear
+    did do does done either else every for from further good got great had has have he hello her here
+    hey hi his how however i i'd i'll i'm i've if in into is it it's its just let let's like maybe me
+    might more most mr mrs ms must my need next no not nothing now of oh ok okay on once one only or our
+    please perhaps put regarding same see she should since so some sorry such sure than thank thanks
+    that that's the their them then there there's these they they're this those to today tomorrow too
+    unfortunately unless until up upon us very want was we we'll we're we've well were what what's when
+    where whether which while who whom whose why will with within without would yes yesterday yet you
+    you're your yours
+"""
+_COMMON = frozenset(_COMMON_WORDS.split())
+_IS_DOING = frozenset({"is", "was", "has", "will", "and", "said", "says", "wants", "needs", "works", "lives"})
+
+# What is taken from where a summary is too long, and how much each weighs: what the user says of himself,
+# and instructions, stay longest.
+_WEIGHTS = {
+    "earlier": 1.0,
+    "topics": 1.0,
+    "names": 1.0,
+    "figures": 1.0,
+    "decisions": 0.7,
+    "request": 0.5,
+    "goal": 0.5,
+    "facts": 0.3,
+    "instructions": 0.3,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What is known of a conversation up to some point; `str` of it is the summary.
+
+    Notes go on from notes: `after` adds what was said next, so that they cover a conversation of any
+    length. What they hold is JSON.
+    """
+
+    earlier: str = ""
+    """A summary by somebody else, of all before what is noted here."""
+    instructions: tuple[str, ...] = ()
+    """What the application told the model in the middle of the conversation."""
+    goal: str = ""
+    """What the user asked for first."""
+    topics: tuple[str, ...] = ()
+    other_topics: int = 0
+    asked: int = 0
+    answered: int = 0
+    facts: tuple[str, ...] = ()
+    """What the user said of himself."""
+    names: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
+    request: str = ""
+    is_open: bool = False
+    """Whether nobody answered the request."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Notes as `as_json` gave them; what is none of it is left out."""
+        known: dict[str, Any] = {}
+        for field in fields(cls):
+            part = value.get(field.name)
+            if isinstance(field.default, tuple):
+                known[field.name] = tuple(map(str, part)) if isinstance(part, list) else ()
+            elif isinstance(part, type(field.default)):
+                known[field.name] = part
+        return cls(**known)
+
+    def as_json(self) -> dict[str, Any]:
+        """The notes as JSON, without what is empty."""
+        values = {name: value for name, value in asdict(self).items() if value}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def followed_by(self, summary: str) -> Self:
+        """These notes, and a summary by somebody else of what was next."""
+        return type(self)(earlier=f"{self} {summary}" if self else summary)
+
+    def after(self, messages: Sequence[ChatMessage]) -> Self:
+        """Note what was said next, by user and assistant."""
+        said = [(row["role"], _readable(row)) for row in messages]
+        by_user, by_model, instructions = (
+            [text for role, text in said if role == wanted] for wanted in ("user", "assistant", "system")
+        )
+        questions = [topic for text in by_user if (topic := _topic(text))]
+        request, is_open = _request(said)
+        goal = self.goal or ("" if self.asked else _goal(by_user))
+        texts = [*by_model, *by_user]  # the user's own words are noted last, as the newest: they stay longer
+        spoken = [text for role, text in said if role != "system"]
+        return replace(
+            self,
+            instructions=_newest_of(self.instructions, map(_short, instructions))[-_INSTRUCTIONS:],
+            goal=goal,
+            topics=self.topics + tuple(questions[:_TOPICS]),
+            other_topics=self.other_topics + len(questions[_TOPICS:]),
+            asked=self.asked + len(by_user),
+            answered=self.answered + len(by_model),
+            facts=_newest_of(self.facts, _all(_facts, by_user))[-_FACTS:],
+            names=_newest_of(self.names, _all(_names, texts)[-_DETAILS:]),
+            figures=_newest_of(self.figures, _all(_figures, texts)[-_DETAILS:], _number_in),
+            decisions=_newest_of(self.decisions, _all(_decisions, spoken)[-_DECISIONS:]),
+            request=request or self.request,
+            is_open=is_open if request else self.is_open,
+        )
+
+    def shorter(self) -> Self:
+        """With less in it: the longest part loses its oldest, down to nothing at all."""
+        longest = max(_WEIGHTS, key=lambda name: _WEIGHTS[name] * len("".join(getattr(self, name))))
+        part = getattr(self, longest)
+        if isinstance(part, str):
+            changes: dict[str, Any] = {longest: _tail(part, len(part) * 3 // 4)}
+        else:
+            gone = max(1, len(part) // 4)
+            changes = {longest: part[gone:]}
+            if longest == "topics":
+                changes["other_topics"] = self.other_topics + len(part[:gone])
+        return replace(self, **changes)
+
+    def __bool__(self) -> bool:
+        """Whether anything is noted."""
+        return self is not NO_NOTES and self != NO_NOTES
+
+    def __str__(self) -> str:
+        """The summary, a few lines of text: what one of them says, those below need not."""
+        lines = [self.earlier, self._discussed()]
+        goal = "" if self.goal == self.request else self.goal
+        requests = {"First request": goal, f"{'Open' if self.is_open else 'Last'} request": self.request}
+        for title, text in requests.items():
+            if text and not any(text.startswith(topic.removesuffix("…")) for topic in self.topics):
+                lines.append(f"{title}: {text}")
+        details = {
+            "Instructions": self.instructions,
+            "About the user": self.facts,
+            "Decided": self.decisions,
+            "Names": self.names,
+            "Figures": self.figures,
+        }
+        for title, part in details.items():
+            told = "\n".join(lines).casefold()
+            if untold := [text for text in part if not _is_told(text.casefold(), told)]:
+                lines.append(f"{title}: {'; '.join(untold)}")
+        return "\n".join(filter(None, lines))
+
+    def _discussed(self) -> str:
+        if self.topics:
+            more = f" and {self.other_topics} other topics" if self.other_topics else ""
+            return f"User discussed: {'; '.join(self.topics)}{more}"
+        if self.asked or self.answered or not self.earlier:
+            return f"Conversation with {self.asked} user messages and {self.answered} responses"
+        return ""
+
+
+NO_NOTES = Notes()
+"""What is known of nothing."""
+
+
+def _all(find: Callable[[str], list[str]], texts: Iterable[str]) -> list[str]:
+    return [found for text in texts for found in find(text)]
+
+
+def _readable(row: ChatMessage) -> str:
+    text = text_of(row)
+    return text if len(text) <= _BEGINNING + _END else f"{text[:_BEGINNING]}\n{text[-_END:]}"
+
+
+def _topic(text: str) -> str | None:
+    question, mark, _ = text.partition("?")
+    question = question.strip()
+    return _cut(question, _LONGEST_TOPIC) if mark and len(question) > _SHORTEST_TOPIC else None
+
+
+def _goal(by_user: Sequence[str]) -> str:
+    return next((_short(text) for text in by_user if _asks_for_something(text)), "")
+
+
+def _request(said: Sequence[tuple[str, str]]) -> tuple[str, bool]:
+    """What the user asked for last, and whether nobody answered it; not a mere "yes" or a number."""
+    for at in range(len(said) - 1, -1, -1):
+        role, text = said[at]
+        if role == "user" and _asks_for_something(text):
+            return _short(text), not any(role == "assistant" for role, _ in said[at:])
+    return "", False
+
+
+def _asks_for_something(text: str) -> bool:
+    if "?" in text:
+        return True
+    return not _THANKS.search(text) and (len(text.split()) > _SHORT_ANSWER or len(text) > _LONGEST_TOPIC)
+
+
+def _facts(text: str) -> list[str]:
+    return [sentence for sentence in _statements(text) if _FACT.search(sentence)]
+
+
+def _decisions(text: str) -> list[str]:
+    return [sentence for sentence in _statements(text) if _DECISION.search(sentence)]
+
+
+def _statements(text: str) -> list[str]:
+    """The sentences that ask for nothing."""
+    sentences = (_LIST_MARK.sub("", sentence) for sentence in _SENTENCE.findall(text))
+    stated = [sentence for sentence in sentences if not _ASKING.search(sentence)]
+    return [_cut(sentence, _LONGEST_SENTENCE).rstrip(" .。") for sentence in stated]
+
+
+def _figures(text: str) -> list[str]:
+    """Numbers, dates, prices and codes, each with the words beside it that say what it is of."""
+    found = []
+    for line in text.splitlines():
+        words = [word.strip(_AROUND) for word in _WORD.findall(_LIST_MARK.sub("", line))]
+        for at, word in enumerate(words):
+            if any(map(str.isdigit, word)):
+                before = words[at - 1] if at and _tells(words[at - 1]) else ""
+                after = words[at + 1] if at + 1 < len(words) and _tells(words[at + 1]) else ""
+                found.append(" ".join(filter(None, [before, word[:_LONGEST_DETAIL], after])))
+    return [figure for figure in found if len(figure) > 1]
+
+
+def _tells(word: str) -> bool:
+    """Whether a word says what the number beside it is of."""
+    return word.isalpha() and word.lower() not in _COMMON and len(word) < _LONGEST_DETAIL // 3
+
+
+def _names(text: str) -> list[str]:
+    """Runs of capitalised words, where a capital is not only how a sentence, or a label, begins."""
+    found = [" ".join(match.split()) for match in _NAMED.findall(text)]
+    for sentence in _SENTENCE.findall(text):
+        raw = _WORD.findall(sentence)
+        words = [word.strip(_AROUND) for word in raw]
+        at = 0
+        while at < len(words):
+            end = at
+            while (
+                end < len(words)
+                and _is_capitalised(words[end])
+                and (end == at or raw[end - 1][-1] not in _ENDS)
+            ):
+                end += 1
+            following = words[end] if end < len(words) else ""
+            is_name = at > 0 or end - at > 1 or following in _IS_DOING or words[at].isupper()
+            if end > at and is_name and not raw[end - 1].endswith((":", "：")):
+                found.append(" ".join(words[at:end])[:_LONGEST_DETAIL])
+            at = max(end, at + 1)
+    return found
+
+
+def _is_capitalised(word: str) -> bool:
+    if len(word) < 2 or not word[0].isupper() or any(map(str.isdigit, word)):  # noqa: PLR2004  (not "I")
+        return False
+    return word.lower() not in _COMMON
+
+
+def _newest_of(
+    known: tuple[str, ...], new: Iterable[str], key: Callable[[str], str] = str.casefold
+) -> tuple[str, ...]:
+    """Each once, where it was said last, and as it was said at most length."""
+    by_key = {key(text): text for text in known}
+    for text in new:
+        before = by_key.pop(key(text), "")
+        by_key[key(text)] = max(before, text, key=len)
+    return tuple(by_key.values())
+
+
+def _number_in(figure: str) -> str:
+    return next((word for word in figure.split() if any(map(str.isdigit, word))), figure).casefold()
+
+
+def _is_told(text: str, told: str) -> bool:
+    """Whether a text stands in another one, not merely within a longer word or number."""
+    at = told.find(text)
+    while at >= 0:
+        before, after = told[max(at - 1, 0) : at], told[at + len(text) : at + len(text) + 1]
+        if not (before.isalnum() or after.isalnum() or before in {",", "."}):
+            return True
+        at = told.find(text, at + 1)
+    return False
+
+
+def _short(text: str) -> str:
+    return _cut(text, _LONGEST_REQUEST)
+
+
+def _cut(text: str, length: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def _tail(text: str, length: int) -> str:
+    """The last characters of a text, from the beginning of a word."""
+    if not length:
+        return ""
+    tail = text[-length:]
+    return re.sub(r"^\S*\s+", "", tail, count=1) or tail

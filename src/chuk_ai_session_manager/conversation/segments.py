@@ -1,0 +1,238 @@
+"""Conversations longer than any context window: a chain of segments, each the parent of the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+from ..exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
+from ..exceptions.validation import copied
+from ..models import EventType, Session, SessionMetadata
+from ..models.session import HomeStore, enter_with_parent, next_segment_id
+from ..stores.base import AnyEvent, AnySession, EventStore, is_segment_after
+
+# Segments that are read together: one after the other, most of the time would be waiting.
+_READ_TOGETHER = 50
+
+
+def has_reached(session: AnySession, token_threshold: int, max_turns: int) -> bool:
+    """Whether the next message opens a new segment: so many content tokens, or messages, are there."""
+    return session.total_tokens >= token_threshold or session.totals.messages >= max_turns
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+async def create_session(home: HomeStore, **fields: Any) -> AnySession:
+    """Make a session through `Session.create`, looked up now: an application may have replaced it."""
+    session: AnySession = await Session.create(store=home, **fields)
+    if not session.is_bound:  # a replacement may not have stored it
+        await home.save(session)
+    return session
+
+
+async def append_to_live(
+    session: AnySession,
+    events: Sequence[AnyEvent],
+    home: HomeStore,
+    *,
+    is_full: Callable[[AnySession], Awaitable[bool]],
+    on_closed: Callable[[AnySession], object],
+    prepare: Callable[[AnySession], Awaitable[None]] | None = None,
+) -> AnySession:
+    """Store events at the end of a conversation; the segment that they are in.
+
+    Args:
+        session: any segment of the conversation.
+        events: what to store, all in one segment.
+        home: where.
+        is_full: whether these events go into a new segment after this one.
+        on_closed: told of a segment after which a new one was opened here.
+        prepare: what is to be done for the segment that is live before a new one is opened.
+
+    Raises:
+        SessionNotFound: the conversation expired or was deleted.
+    """
+    while True:
+        session = await live_segment(session, home)
+        if prepare is not None:
+            await prepare(session)
+            session = await live_segment(session, home)  # others may have gone on meanwhile
+        if await is_full(session):
+            following, was_made_here = await open_next_segment(session, home)
+            if was_made_here:
+                on_closed(session)
+            elif following.id != session.id:  # a stand-in for a store may answer anything
+                session = following  # which may be full, or have one after it, by now
+                continue
+            session = following
+        was_stored, session = await append(session, events, home, only_if_current=True)
+        if was_stored:
+            return session
+
+
+async def append(
+    session: AnySession, events: Sequence[AnyEvent], home: HomeStore, *, only_if_current: bool
+) -> tuple[bool, AnySession]:
+    """Store events in a session, unless others wrote to it and that matters; whether, and what it is now.
+
+    Raises:
+        SessionNotFound: it expired or was deleted, and nobody made it anew.
+    """
+    try:
+        if await home.append(session, events, only_if_current=only_if_current):
+            return True, session
+        return False, await latest(session, home, with_events=False)
+    except SessionNotFound:
+        another = await home.latest(session, with_events=False)  # made anew under its id, by somebody
+        if another is None or another is session:
+            raise
+        return False, another
+
+
+async def latest(session: AnySession, home: HomeStore, *, with_events: bool = True) -> AnySession:
+    """A session as it is stored now.
+
+    Raises:
+        SessionNotFound: it expired or was deleted.
+    """
+    stored = await home.latest(session, with_events=with_events)
+    if stored is None:
+        raise session_not_found(session.id)
+    return stored
+
+
+async def open_next_segment(session: AnySession, home: HomeStore) -> tuple[AnySession, bool]:
+    """The segment after a full one, and whether it was made here, not by another writer meanwhile.
+
+    Its properties (system prompt, user, the application's own) are those of the segment before.
+
+    Raises:
+        SessionNotFound: the full one expired or was deleted: nothing goes on from it.
+    """
+    stored = await latest(session, home, with_events=False)
+    child_id = next_segment_id(session.id)
+    metadata = SessionMetadata(properties=copied(stored.metadata.properties))
+    try:
+        child = await create_session(home, session_id=child_id, parent_id=session.id, metadata=metadata)
+    except SessionAlreadyExists:
+        made_by_another = await home.head(child_id)
+        if made_by_another is None:
+            raise session_not_found(child_id) from None
+        await enter_with_parent(made_by_another, home)  # whoever made it may have been cut off before that
+        return made_by_another, False
+    # A store with only `get` and `save` cannot tell.
+    if isinstance(home, EventStore) and await home.latest(session, with_events=False) is None:
+        await _drop_stray(child, home)
+        raise session_not_found(session.id)
+    return child, True
+
+
+async def _drop_stray(child: AnySession, home: EventStore) -> None:
+    """Delete a segment that was made while its conversation was deleted: with it, that would come back."""
+    if (await home.segment_ids(child.id))[:1] == [child.id]:
+        await home.delete_conversation(child.id)
+
+
+# -- the chain ------------------------------------------------------------------------------------
+
+
+async def live_segment(session: AnySession, home: HomeStore) -> AnySession:
+    """The last segment of a session's conversation, the one written to, as far as the session knows."""
+    if next_segment_id(session.id) not in session.child_ids:
+        return session
+    last_id = await home.last_segment_id(session.id)
+    last = None if last_id in {None, session.id} else await home.head(last_id or "")
+    # Deleted meanwhile; or a stand-in for a store answers anything.
+    return last if last is not None and last.id == last_id else session
+
+
+async def chain_of(session: AnySession, home: HomeStore) -> list[str]:
+    """The ids of the segments up to a session, the first one first."""
+    ids = await whole_chain_of(session, home)
+    return ids[: ids.index(session.id) + 1]
+
+
+async def whole_chain_of(session: AnySession, home: HomeStore) -> list[str]:
+    """The ids of all segments of a session's conversation, the first one first."""
+    ids = await home.segment_ids(session.id)
+    ids = ids if session.id in ids else [session.id]
+    first = session if ids[0] == session.id else await home.head(ids[0])
+    if first is None:
+        return ids
+    earlier = [segment.id async for segment in segments_before(first, home)]
+    return [*reversed(earlier), *ids]
+
+
+async def segment_ids_of(session_id: str, home: HomeStore) -> list[str]:
+    """The same, of a session that was not read yet.
+
+    Raises:
+        SessionNotFound: there is no such session.
+        UnreadableData: it is damaged.
+    """
+    session = await home.head(session_id)
+    if session is None:
+        raise session_not_found(session_id)
+    return await whole_chain_of(session, home)
+
+
+async def segments_of(session_id: str, home: HomeStore) -> AsyncIterator[AnySession]:
+    """All segments of a session's conversation, with their events, the first one first.
+
+    Raises:
+        SessionNotFound: there is no such session, or it expired or was deleted meanwhile.
+        UnreadableData: one of them is damaged.
+    """
+    async for segment in segments_in(await segment_ids_of(session_id, home), home):
+        yield segment
+
+
+async def segments_in(chain: Sequence[str], home: HomeStore) -> AsyncIterator[AnySession]:
+    """The segments of a chain, with their events; one that was deleted since is left out.
+
+    Raises:
+        SessionNotFound: the conversation expired or was deleted meanwhile: half of it is not all of it.
+        UnreadableData: one of them is damaged.
+    """
+    found: list[str] = []
+    async for segment in read_all(chain, home.get):
+        found.append(segment.id)
+        yield segment
+    if len(found) < len(chain) and (not found or await home.head(found[0]) is None):
+        raise session_not_found(chain[0])
+
+
+async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator[AnySession]:
+    """The segments before one, with their events, the nearest first."""
+    seen = {session.id}
+    while session.parent_id and session.parent_id not in seen:
+        seen.add(session.parent_id)
+        parent = await home.get(session.parent_id)
+        if parent is None or not _continues(session, parent):
+            return
+        yield parent
+        session = parent
+
+
+def _continues(session: AnySession, parent: AnySession) -> bool:
+    """Whether a session goes on with its parent's conversation, being not merely its child.
+
+    Of those that have ids of their own, the original's and some applications' segments, it is the last
+    event that says it: a segment ends in its summary.
+    """
+    if is_segment_after(session, parent.id):
+        return True
+    ends_in_summary = bool(parent.events) and parent.events[-1].type == EventType.SUMMARY
+    return ends_in_summary and next_segment_id(parent.id) not in parent.child_ids
+
+
+async def read_all(
+    ids: Sequence[str], read: Callable[[str], Awaitable[AnySession | None]]
+) -> AsyncIterator[AnySession]:
+    """Sessions, in order, those that are there; some at a time, however many there are."""
+    for start in range(0, len(ids), _READ_TOGETHER):
+        for session in await asyncio.gather(*map(read, ids[start : start + _READ_TOGETHER])):
+            if session is not None:
+                yield session

@@ -1,0 +1,214 @@
+"""What is refused before anything is written, and in which words.
+
+Each check names the operation and the argument, never the value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from . import InvalidInput
+
+MAX_ID_LENGTH = 255
+# Deeper JSON than this no application means, and some parsers refuse it when it is read back.
+MAX_JSON_DEPTH = 100
+# Characters in one event, or in one field of a session: many times what the largest models read at once, and
+# also in JSON (mostly up to 4 bytes each) below what stores take of one text: Redis 512 MB, SQLite 1 GB.
+MAX_LENGTH = 50_000_000
+# Python itself reads back no more than 4,300 digits.
+MAX_INTEGER_BITS = 13_000
+# A hundred years: what every store and clock can count.
+MAX_HOURS = 876_000
+
+
+def check_session_id(session_id: object, operation: str = "use a session") -> str:
+    """Refuse what cannot be a session's id, else give it back.
+
+    An id goes into keys, listings and logs: 1 to 255 characters, all printable.
+
+    Raises:
+        InvalidInput: it is no such text.
+    """
+    if not isinstance(session_id, str) or not session_id:
+        raise InvalidInput(operation, "a session id is a text that is not empty")
+    if len(session_id) > MAX_ID_LENGTH:
+        raise InvalidInput(
+            operation, f"a session id has at most {MAX_ID_LENGTH} characters, not {len(session_id)}"
+        )
+    if not session_id.isprintable():
+        raise InvalidInput(operation, "a session id holds no control or other unprintable characters")
+    return session_id
+
+
+def check_text(value: object, name: str, operation: str) -> None:
+    """Refuse what is not text, or holds half of a surrogate pair, which no store can keep.
+
+    Raises:
+        InvalidInput: naming the type that came instead; or it has more than 50 million characters.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(operation, f"{name} must be text (str), not {type(value).__name__}")
+    if len(value) > MAX_LENGTH:
+        raise _too_long(name, operation, len(value))
+    if not _is_whole(value):
+        raise InvalidInput(operation, f"{name} {_HALF_A_PAIR}")
+
+
+def check_length(name: str, operation: str, *values: Any) -> None:
+    """Refuse values whose texts have more than `MAX_LENGTH` characters together.
+
+    Raises:
+        InvalidInput: naming both lengths.
+    """
+    length = sum(map(_length, values))
+    if length > MAX_LENGTH:
+        raise _too_long(name, operation, length)
+
+
+def _too_long(name: str, operation: str, length: int) -> InvalidInput:
+    return InvalidInput(operation, f"{name} may have {MAX_LENGTH:,} characters, not {length:,}")
+
+
+def _length(value: Any) -> int:
+    """The characters of a value's texts; anything else counts as one, or as long as it may be written."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_length, value)) + sum(map(_length, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_length, value)) + len(value)
+    return value.bit_length() // 3 if isinstance(value, int) else 1
+
+
+def check_name(value: object, name: str, operation: str) -> None:
+    """Refuse what is not text, and empty text.
+
+    Raises:
+        InvalidInput: saying which of the two.
+    """
+    check_text(value, name, operation)
+    if not value:
+        raise InvalidInput(operation, f"{name} must not be empty")
+
+
+def check_at_least(value: float, least: float, name: str, operation: str) -> None:
+    """Refuse a number below `least`, or what is no number.
+
+    Raises:
+        InvalidInput: naming the bound.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise InvalidInput(operation, f"{name} must be a number, at least {least}")
+
+
+def check_count(value: int, least: int, name: str, operation: str) -> None:
+    """Refuse a count below `least`, or what is no whole number.
+
+    Raises:
+        InvalidInput: naming the bound.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidInput(operation, f"{name} must be a whole number, at least {least}")
+
+
+def check_hours(value: float, name: str, operation: str) -> None:
+    """Refuse hours below 0 or above a hundred years.
+
+    Raises:
+        InvalidInput: naming the bound.
+    """
+    check_at_least(value, 0, name, operation)
+    if value > MAX_HOURS:
+        raise InvalidInput(operation, f"{name} must be at most {MAX_HOURS} (a hundred years)")
+
+
+def check_ttl_hours(value: float | None, operation: str) -> None:
+    """Refuse a lifetime that is not above 0 hours; `None`, for ever, passes.
+
+    Raises:
+        InvalidInput: saying so.
+    """
+    if value is None:
+        return
+    check_hours(value, "a lifetime in hours", operation)
+    if value == 0:
+        raise InvalidInput(operation, "a lifetime in hours must be above 0, or None for ever")
+
+
+def check_answer(response: object, model: object, provider: object, operation: str) -> None:
+    """Refuse an answer that is not text, or whose model has no name.
+
+    Raises:
+        InvalidInput: saying which.
+    """
+    check_text(response, "response", operation)
+    check_name(model, "model", operation)
+    check_text(provider, "provider", operation)
+
+
+def check_json_object(value: object, name: str, operation: str) -> dict[str, Any]:
+    """Refuse what is no dict, or holds what JSON cannot; give back a copy that nobody else holds.
+
+    Raises:
+        InvalidInput: naming the type that does not fit.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidInput(operation, f"{name} must be a dict, not {type(value).__name__}")
+    if not value:
+        return {}
+    misfit = json_misfit(value)
+    if misfit:
+        raise InvalidInput(operation, f"{name} must be JSON: {misfit}")
+    check_length(name, operation, value)
+    return {key: copied(item) for key, item in value.items()}
+
+
+def copied(value: Any) -> Any:
+    """A copy of a JSON value, so that what an application does to its own does not reach what is stored."""
+    if isinstance(value, Mapping):
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def json_misfit(value: Any, depth: int = 0) -> str | None:
+    """Why JSON cannot hold a value, or `None` if it can; a tuple it holds as a list."""
+    if isinstance(value, str):
+        return None if _is_whole(value) else f"a text in it {_HALF_A_PAIR}"
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return None if value.bit_length() <= MAX_INTEGER_BITS else "it holds a number of too many digits"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"it holds {value}, which JSON has no number for"
+    return _container_misfit(value, depth)
+
+
+def _container_misfit(value: Any, depth: int) -> str | None:
+    if depth >= MAX_JSON_DEPTH:
+        return f"it is nested deeper than {MAX_JSON_DEPTH} levels"
+    if isinstance(value, Mapping):
+        if any(not isinstance(key, str) for key in value):
+            return "its keys must be text"
+        value = [*value, *value.values()]
+    elif not isinstance(value, list | tuple):
+        return f"it holds something of type {type(value).__name__}"
+    for item in value:
+        misfit = json_misfit(item, depth + 1)
+        if misfit:
+            return misfit
+    return None
+
+
+_HALF_A_PAIR = "holds half of a surrogate pair: it is not valid Unicode"
+
+
+def _is_whole(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,139 @@
+"""OpenAI's chat messages in the form that Anthropic's Messages API takes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+from zlib import crc32
+
+from .messages import (
+    INTERRUPTED,
+    SYSTEM_ROLES,
+    ChatMessage,
+    asked_of,
+    calls_of,
+    check_chat_messages,
+    text_of,
+)
+
+_OWN_BLOCKS = {"document", "image", "search_result", "text"}
+_CONTINUED = "[The conversation goes on from here.]"
+_NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
+_DATA_URL = re.compile(r"data:(?P<media_type>[\w.+/-]+);base64,(?P<data>.*)", re.DOTALL)
+
+Block = dict[str, Any]
+
+
+def for_anthropic(messages: Sequence[ChatMessage]) -> dict[str, Any]:
+    """Chat messages as the arguments `messages` and `system` of Anthropic's `messages.create`.
+
+    Takes what `get_messages_for_llm(include_tools=True)` gives, or any list in OpenAI's format whose
+    calls are each followed by their results. All system messages go into `system`, which is left out
+    where there are none; messages that follow each other in one role become one, as the API itself
+    would do; blank texts, which it refuses, are left out.
+
+    Raises:
+        InvalidInput: a message that is no chat message; it says which.
+    """
+    system: list[str] = []
+    turns: list[dict[str, Any]] = []
+    for row in check_chat_messages(messages, "make messages for Anthropic"):
+        if row["role"] in SYSTEM_ROLES:
+            system.append(text_of(row))
+            continue
+        role = "assistant" if row["role"] == "assistant" else "user"
+        blocks = _blocks_of(row)
+        if blocks and turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += blocks
+        elif blocks:
+            turns.append({"role": role, "content": blocks})
+    if turns and turns[0]["role"] == "assistant":
+        turns.insert(0, {"role": "user", "content": [_text(_CONTINUED)]})
+    request = {"messages": [_finished(turn, is_last=turn is turns[-1]) for turn in turns]}
+    return request | ({"system": "\n\n".join(system)} if any(map(str.strip, system)) else {})
+
+
+def _finished(turn: dict[str, Any], *, is_last: bool) -> dict[str, Any]:
+    """A turn with its results in front, as the API wants them; a single text as just that."""
+    blocks = sorted(turn["content"], key=lambda block: block["type"] != "tool_result")
+    if is_last and turn["role"] == "assistant" and blocks[-1]["type"] == "text":
+        blocks[-1] = blocks[-1] | {"text": blocks[-1]["text"].rstrip()}  # the API refuses it otherwise
+    is_plain = len(blocks) == 1 and blocks[0].keys() == {"type", "text"}
+    return turn | {"content": blocks[0]["text"] if is_plain else blocks}
+
+
+def _blocks_of(row: ChatMessage) -> list[Block]:
+    content = row.get("content")
+    if row["role"] == "tool":
+        return [_result(row, content)]
+    parts = content if isinstance(content, list) else [_text(content or "")]
+    blocks = [block for part in parts if (block := _block_of(part))]
+    calls = [
+        {"type": "tool_use", "id": _id(call["id"]), "name": name, "input": arguments}
+        for call in calls_of(row)
+        for name, arguments in [_named(call)]
+    ]
+    return [*row.get("thinking_blocks", []), *blocks, *calls]
+
+
+def _named(call: ChatMessage) -> tuple[str, Block]:
+    asked = asked_of(call)
+    arguments = asked.get("arguments")
+    if not isinstance(arguments, dict):  # the API takes an object only
+        arguments = {} if arguments in (None, "") else {"arguments": arguments}
+    return asked["tool"], arguments
+
+
+def _result(row: ChatMessage, content: Any) -> Block:
+    block: Block = {"type": "tool_result", "tool_use_id": _id(row["tool_call_id"])}
+    if isinstance(content, list):
+        content = [part for each in content if (part := _block_of(each))]
+    if content:
+        block["content"] = content
+    return block | ({"is_error": True} if _is_error(content) else {})
+
+
+def _is_error(content: Any) -> bool:
+    """Whether a result says that its call failed, as results of this library's tool calls say it."""
+    if content == INTERRUPTED:
+        return True
+    if not isinstance(content, str) or not content.startswith('{"error"'):
+        return False
+    try:
+        outcome = json.loads(content)
+    except ValueError:
+        return False
+    return outcome["error"] is not None and outcome.keys() <= {"error", "result"}
+
+
+def _block_of(part: Any) -> Block | None:
+    """A part of a message's content as a block, or nothing where it is blank."""
+    if not isinstance(part, dict):
+        part = _text(str(part))
+    kind = part.get("type")
+    if kind in {"text", "refusal"}:
+        text = part.get(kind)
+        block = part if kind == "text" else _text(text)
+        return block if isinstance(text, str) and text.strip() else None
+    if kind == "image_url":
+        return _image(part.get("image_url"))
+    return part if kind in _OWN_BLOCKS else _text(f"[{kind}: a part that cannot be sent here]")
+
+
+def _image(image: Any) -> Block:
+    url = str(image.get("url") if isinstance(image, dict) else image)
+    data = _DATA_URL.fullmatch(url)
+    source = {"type": "base64", **data.groupdict()} if data else {"type": "url", "url": url}
+    return {"type": "image", "source": source}
+
+
+def _text(text: Any) -> Block:
+    return {"type": "text", "text": text}
+
+
+def _id(call_id: str) -> str:
+    """A call's id with the characters that the API takes; no two become one."""
+    clean = _NOT_IN_AN_ID.sub("_", call_id)
+    return clean if clean == call_id and clean else f"{clean}_{crc32(call_id.encode()):08x}"

@@ -1,0 +1,347 @@
+"""Events as chat messages and back: the only place that knows both.
+
+A chat message is a row of the OpenAI chat format. A plain row (`role`, and a text as `content`) is
+an event whose message is that text; a row with more in it (tool calls, content parts, a name) is an
+event whose message is the row itself; a `tool` row is a tool-call event. So what goes in comes out
+equal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic_core import to_json
+
+from ..exceptions import InvalidInput
+from ..exceptions.validation import check_json_object, check_name, copied, json_misfit
+from ..models import EventSource, EventType, SessionEvent
+from ..models.session_event import content_of
+from .common import texts_in
+
+ChatMessage = dict[str, Any]
+
+INTERRUPTED = "[interrupted: no result of this tool call was recorded]"
+"""The result of a call that has none (a crash, a cancellation): providers refuse a call without one."""
+
+_SOURCES = {
+    "user": EventSource.USER,
+    "assistant": EventSource.LLM,
+    "system": EventSource.SYSTEM,
+    "developer": EventSource.SYSTEM,
+}
+SYSTEM_ROLES = {"system", "developer"}
+"""The roles of what an application tells a model; newer OpenAI models know the latter."""
+_ROLES = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SYSTEM: "system"}
+_TOOL_ROW_FIELDS = {"role", "tool_call_id", "content"}
+
+
+# -- in ------------------------------------------------------------------------------------------
+
+
+def check_chat_messages(rows: object, operation: str) -> list[ChatMessage]:
+    """Refuse what is not a list of chat messages, before any of them is used.
+
+    Raises:
+        InvalidInput: naming the row by its position, and what is wrong with it.
+    """
+    if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
+        raise InvalidInput(operation, f"messages must be a list of dicts, not {type(rows).__name__}")
+    copies = [check_json_object(row, f"messages[{position}]", operation) for position, row in enumerate(rows)]
+    for position, row in enumerate(copies):
+        _check_row(row, f"messages[{position}]", operation)
+    return copies
+
+
+def _check_row(row: Mapping[str, Any], name: str, operation: str) -> None:
+    role, content = row.get("role"), row.get("content")
+    if not isinstance(role, str) or (role != "tool" and role not in _SOURCES):
+        raise InvalidInput(operation, f"{name} needs a role: {', '.join(_SOURCES)} or tool")
+    may_be_empty = role == "assistant"
+    if not isinstance(content, str | list) and not (content is None and may_be_empty):
+        raise InvalidInput(operation, f"{name} needs a content that is text or a list of parts")
+    if role == "tool":
+        check_name(row.get("tool_call_id"), f"{name}['tool_call_id']", operation)
+    calls = row.get("tool_calls")
+    if calls is not None and (not isinstance(calls, list) or not all(map(_is_call, calls))):
+        raise InvalidInput(operation, f"{name}['tool_calls'] must be calls with an id and a function's name")
+
+
+def _is_call(call: object) -> bool:
+    if not isinstance(call, Mapping) or not isinstance(call.get("id"), str):
+        return False
+    return isinstance(_function_of(call).get("name"), str)
+
+
+def event_of(row: ChatMessage, calls: Mapping[str, ChatMessage]) -> SessionEvent[Any]:
+    """Make the event of one chat message.
+
+    Args:
+        row: a message that `check_chat_messages` let pass.
+        calls: the tool calls made so far, by id: a `tool` row does not say what it answers.
+    """
+    if row["role"] == "tool":
+        return _tool_event(row, calls.get(row["tool_call_id"], {}))
+    plain = row.keys() == {"role", "content"} and isinstance(row["content"], str)
+    message = row["content"] if plain and row["role"] != "developer" else row
+    return SessionEvent(message=message, source=_SOURCES[row["role"]], type=EventType.MESSAGE)
+
+
+def _tool_event(row: ChatMessage, call: ChatMessage) -> SessionEvent[Any]:
+    content = row["content"]
+    extra = {key: value for key, value in row.items() if key not in _TOOL_ROW_FIELDS}
+    metadata = {"tool_call_id": row["tool_call_id"]}
+    if not isinstance(content, str):
+        extra["content"] = content
+    if extra:
+        metadata["row"] = extra
+    message = tool_message(row.get("name", "unknown"), None, content) | asked_of(call)
+    return SessionEvent(
+        message=message, source=EventSource.SYSTEM, type=EventType.TOOL_CALL, metadata=metadata
+    )
+
+
+def asked_of(call: ChatMessage) -> ChatMessage:
+    """What a call asks of which tool, as a tool-call event's message has it; nothing of no call."""
+    function = _function_of(call)
+    if not function:
+        return {}
+    arguments = _decoded(function.get("arguments", function.get("input")))
+    return {"tool": function["name"], "arguments": copied(arguments)}
+
+
+def tool_message(tool_name: str, arguments: Any, result: Any, error: str | None = None) -> ChatMessage:
+    """Say what a tool was asked and what came of it, as a tool-call event holds it."""
+    return {
+        "tool": tool_name,
+        "arguments": arguments,
+        "result": result,
+        "error": error,
+        "success": error is None,
+    }
+
+
+def readable_json(value: Any) -> Any:
+    """A value as JSON: a copy if it is, else the nearest thing that can be read."""
+    if json_misfit(value) is None:
+        return copied(value)
+    try:
+        readable = json.loads(to_json(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64"))
+    except Exception:  # noqa: BLE001  (it contains itself, is nested too deeply, or fails to say what it is)
+        return readable_text(value)
+    return readable if json_misfit(readable) is None else readable_text(value)
+
+
+def readable_text(value: Any) -> str:
+    """A value as text that can be stored: half of a surrogate pair is written out."""
+    try:
+        return str(value).encode(errors="backslashreplace").decode()
+    except Exception:  # noqa: BLE001  (a value of an application's own, whatever its `__str__` does)
+        return f"<{type(value).__name__}>"
+
+
+def _decoded(arguments: Any) -> Any:
+    try:
+        return json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return arguments
+
+
+# -- what counts ---------------------------------------------------------------------------------
+
+
+def calls_of(message: Any) -> list[ChatMessage]:
+    """The tool calls that an assistant's message asks for: OpenAI's, or Anthropic's "tool_use" blocks."""
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    found = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    return found or [_call_of(block) for block in _blocks_of(message, "tool_use")]
+
+
+def _blocks_of(message: Any, *kinds: str) -> list[ChatMessage]:
+    """The blocks of some kinds in a message's content."""
+    content = message.get("content") if isinstance(message, dict) else None
+    blocks = content if isinstance(content, list) else []
+    return [block for block in blocks if isinstance(block, dict) and block.get("type") in kinds]
+
+
+def _call_of(block: ChatMessage) -> ChatMessage:
+    """Anthropic's call in OpenAI's form."""
+    arguments = block.get("input")
+    function = {
+        "name": block.get("name"),
+        "arguments": arguments if isinstance(arguments, str) else _json(arguments or {}),
+    }
+    return {key: block[key] for key in ("id",) if key in block} | {"type": "function", "function": function}
+
+
+def _function_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The name and arguments of a call, in whichever form it comes."""
+    kind = call.get("type", "function")
+    function = call.get(kind) if isinstance(kind, str) else None
+    return function if isinstance(function, Mapping) else {}
+
+
+def text_of(row: ChatMessage) -> str:
+    """The text of a chat message that its tokens are counted of.
+
+    Its content, or the texts of its parts; of each tool call the name and the arguments.
+    """
+    content = row.get("content")
+    is_listed = content is None or isinstance(content, list)
+    texts = texts_in(content) if is_listed else [str(content)]
+    for call in calls_of(row):
+        function = _function_of(call)
+        arguments = function.get("arguments", function.get("input", ""))
+        texts += [function.get("name", ""), arguments if isinstance(arguments, str) else _json(arguments)]
+    return "\n".join(filter(None, texts))
+
+
+# -- out -----------------------------------------------------------------------------------------
+
+
+def speaker(event: SessionEvent[Any]) -> str:
+    """Who said it: the user, or else the assistant, as the original's listings have only these two."""
+    return "user" if event.source == EventSource.USER else "assistant"
+
+
+def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
+    """What the user and the model said, as `role` and `content`; what has no words is left out."""
+    rows = []
+    for event in events:
+        if event.type != EventType.MESSAGE or event.source == EventSource.SYSTEM:
+            continue
+        content = _said(event.message)
+        if content is None or (not content and calls_of(event.message)):
+            continue
+        rows.append({"role": speaker(event), "content": _shown(content)})
+    return rows
+
+
+def told_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
+    """What a summary is made of: what was said, and what the application told the model in between."""
+    return [
+        row
+        for event in events
+        for row in ([_message_row(event)] if _is_instruction(event) else plain_messages([event]))
+    ]
+
+
+def _is_instruction(event: SessionEvent[Any]) -> bool:
+    return event.type == EventType.MESSAGE and event.source == EventSource.SYSTEM
+
+
+def _said(message: Any) -> Any:
+    if isinstance(message, dict) and _is_anthropic(message):
+        return _from_anthropic(message)["content"]
+    return content_of(message)
+
+
+def full_messages(events: Sequence[SessionEvent[Any]], *, include_system: bool = True) -> list[ChatMessage]:
+    """All messages and tool calls as rows that a provider accepts.
+
+    Each call is followed by its result, wherever that was recorded; a call without one gets
+    `INTERRUPTED`; a result without its call gets the call put before it.
+    """
+    results, paired = _pair_calls(events)
+    rows: list[ChatMessage] = []
+    for position, event in enumerate(events):
+        if event.type == EventType.TOOL_CALL and position not in paired:
+            rows += _lone_result(event)
+        elif event.type == EventType.MESSAGE and (include_system or event.source != EventSource.SYSTEM):
+            rows.append(_message_row(event))
+            rows += results.get(position, [])
+    return rows
+
+
+def _pair_calls(events: Sequence[SessionEvent[Any]]) -> tuple[dict[int, list[ChatMessage]], set[int]]:
+    """The result rows of each message that makes calls, by its position; and the results' positions."""
+    results: dict[int, list[ChatMessage]] = {}
+    waiting: dict[str, int] = {}
+    paired: set[int] = set()
+    for position, event in enumerate(events):
+        if event.type == EventType.TOOL_CALL:
+            call_id = _call_id(event)
+            caller = waiting.pop(call_id, None) if call_id else None
+            if call_id and caller is not None:
+                results[caller].append(_tool_row(event, call_id))
+                paired.add(position)
+        elif event.type == EventType.MESSAGE and (calls := calls_of(event.message)):
+            results[position] = []
+            for call_id in [call["id"] for call in calls if "id" in call]:
+                if call_id in waiting:  # used again before it was answered
+                    results[waiting[call_id]].append(_interrupted(call_id))
+                waiting[call_id] = position
+    for call_id, caller in waiting.items():
+        results[caller].append(_interrupted(call_id))
+    return results, paired
+
+
+def _interrupted(call_id: str) -> ChatMessage:
+    return {"role": "tool", "tool_call_id": call_id, "content": INTERRUPTED}
+
+
+def _message_row(event: SessionEvent[Any]) -> ChatMessage:
+    message = event.message
+    if isinstance(message, dict) and "role" in message:
+        row: ChatMessage = copied(message)
+        return _from_anthropic(row) if _is_anthropic(row) else row
+    return {"role": _ROLES[EventSource(event.source)], "content": _shown(content_of(message))}
+
+
+def _is_anthropic(row: ChatMessage) -> bool:
+    """Whether a row is an answer of Anthropic's, as its SDK or API gives it."""
+    if row.get("role", "assistant") != "assistant" or not isinstance(row.get("content"), list):
+        return False
+    return row.get("type") == "message" or bool(_blocks_of(row, "tool_use", "thinking", "redacted_thinking"))
+
+
+def _from_anthropic(row: ChatMessage) -> ChatMessage:
+    """An answer of Anthropic's in OpenAI's form; its thinking goes along for `for_anthropic`."""
+    text = "".join(texts_in(_blocks_of(row, "text"))) or None
+    converted: ChatMessage = {"role": row.get("role", "assistant"), "content": text}
+    thinking = _blocks_of(row, "thinking", "redacted_thinking")
+    for name, value in {"tool_calls": calls_of(row), "thinking_blocks": thinking}.items():
+        if value:
+            converted[name] = value
+    return converted
+
+
+def _shown(content: Any) -> Any:
+    """A message's content as a chat message has it: a text, or a list of parts that is nobody else's."""
+    return copied(content) if isinstance(content, str | list) else str(content)
+
+
+def _call_id(event: SessionEvent[Any]) -> str | None:
+    return event.metadata.get("tool_call_id") or event.metadata.get("call_id")
+
+
+def _tool_row(event: SessionEvent[Any], call_id: str) -> ChatMessage:
+    row: ChatMessage = {"role": "tool", "tool_call_id": call_id, "content": tool_text(event.message)}
+    row.update(copied(event.metadata.get("row", {})))
+    return row
+
+
+def _lone_result(event: SessionEvent[Any]) -> list[ChatMessage]:
+    message = event.message if isinstance(event.message, dict) else {}
+    call_id = _call_id(event) or f"call_{event.id.replace('-', '')}"  # OpenAI takes 40 characters
+    function = {
+        "name": str(message.get("tool", "unknown")),
+        "arguments": _json(message.get("arguments") or {}),
+    }
+    call = {"id": call_id, "type": "function", "function": function}
+    return [{"role": "assistant", "content": None, "tool_calls": [call]}, _tool_row(event, call_id)]
+
+
+def tool_text(message: Any) -> str:
+    """What a model is told of a tool call's outcome: the result, or the error, as text."""
+    if not isinstance(message, dict):
+        return message if isinstance(message, str) else _json(message)
+    result, error = message.get("result"), message.get("error")
+    if error is not None:
+        return _json({"error": error} | ({} if result in (None, "null") else {"result": result}))
+    return result if isinstance(result, str) else _json(result)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

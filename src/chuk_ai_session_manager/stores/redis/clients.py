@@ -1,0 +1,109 @@
+"""Redis clients from URLs: of one server, of a Cluster, or of the master that Sentinel names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from ...exceptions import StorageError
+
+Client: TypeAlias = "Redis | RedisCluster"
+
+_URL = re.compile(
+    r"(?P<scheme>rediss?)(?P<sentinel>\+sentinel)?://(?:(?P<user>.*)@)?"
+    r"(?P<hosts>[^@/?#]+)(?P<path>(?:/[^/?#]*){0,2})(?P<query>\?.*)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    options: dict[str, Any]
+    hosts: list[tuple[str, int]]
+    tls: bool
+    service: str | None
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether it names several servers that are one Cluster."""
+        return self.service is None and len(self.hosts) > 1
+
+
+def checked_url(url: str) -> _Parsed:
+    """What a Redis URL says; what is none is refused without repeating it: there may be a password in it.
+
+    Raises:
+        StorageError: saying what such a URL looks like.
+    """
+    try:
+        return _parsed(url)
+    except ValueError:
+        raise StorageError(
+            "The Redis URL is none. It looks like redis://user:password@host:6379/0, with more hosts after "
+            "commas for a Cluster, rediss:// for TLS, or redis+sentinel://host:26379,host:26379/service/0"
+        ) from None
+
+
+def _parsed(url: str) -> _Parsed:
+    # Several URLs after commas count as several hosts.
+    found = _URL.fullmatch(re.sub(r",rediss?://(?:[^,@/]*@)?", ",", url))
+    if found is None:
+        raise ValueError("not a Redis URL")
+    path = found["path"].strip("/").split("/")
+    database, service = path[-1], None
+    if found["sentinel"]:
+        service, database = path[0], path[1] if len(path) > 1 else ""
+        if not service:
+            raise ValueError("a Sentinel URL names the service")
+    user = f"{found['user']}@" if found["user"] else ""
+    hosts = found["hosts"].split(",")
+    options: dict[str, Any] = dict(parse_url(f"{found['scheme']}://{user}{hosts[0]}{found['query'] or ''}"))
+    tls = options.pop("connection_class", None) is not None
+    port = 26379 if service else 6379
+    places = [parse_url(f"redis://{host}") for host in hosts]
+    for name in ("host", "port", "db"):
+        options.pop(name, None)
+    if database:
+        options["db"] = int(database)
+    return _Parsed(
+        options,
+        [(place.get("host") or "localhost", place.get("port") or port) for place in places],
+        tls,
+        service,
+    )
+
+
+def make_client(url: str, timeout: float) -> Client:
+    """A pooled client for a URL: of one server, of a Cluster, or of the master that Sentinel names."""
+    parsed = checked_url(url)
+    # Retrying is the link's task, within its deadline: the driver would only stretch it.
+    options: dict[str, Any] = {
+        "socket_timeout": None,  # the link's deadline holds for all; a second one costs time
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        **parsed.options,
+    }
+    if parsed.tls:
+        options["ssl"] = True
+    if parsed.service:
+        watching = {name: value for name, value in options.items() if name.startswith("ssl")}
+        # Asked in turn: one that hangs must leave time for the others.
+        each = timeout / (len(parsed.hosts) + 1)
+        watching |= {"socket_timeout": each, "socket_connect_timeout": each, "retry": Retry(NoBackoff(), 0)}
+        sentinel = Sentinel(parsed.hosts, sentinel_kwargs=watching, **options)  # type: ignore[no-untyped-call]
+        master: Redis = sentinel.master_for(parsed.service)
+        return master
+    if parsed.is_cluster:
+        options.pop("db", None)  # a Cluster has only one
+        # Only by its own timeout does the client learn that a node hangs, and look for another master.
+        options["socket_timeout"] = timeout / 2
+        return RedisCluster(startup_nodes=[ClusterNode(*host) for host in parsed.hosts], **options)
+    host, port = parsed.hosts[0]
+    return Redis(host=host, port=port, **options)

@@ -1,0 +1,396 @@
+"""The way to a Redis: what waits leaves together, within a deadline, and again if it may have been lost."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet
+
+from redis.asyncio import RedisCluster
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import NoScriptError, ResponseError
+
+from ...exceptions import StorageError
+from ..durable import Outcome
+from .clients import Client, checked_url, make_client
+from .errors import explained, is_read_only, may_pass
+
+Command: TypeAlias = "tuple[Any, ...]"
+
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.5
+# Commands in one pipeline: beyond some hundred, sharing a round trip saves little more.
+_MOST_AT_ONCE = 500
+# Bytes that are packed and sent at a time: more would hold up the event loop, and take as much memory again.
+_ENOUGH_BYTES = 1_000_000
+
+
+class Script:
+    """A Lua script of this package, sent by its hash, in full where the server does not know it yet."""
+
+    def __init__(self, name: str) -> None:
+        self.text = files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+        self.hash = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, keys: Sequence[str], *arguments: Any) -> Command:
+        """The command that runs it."""
+        return ("EVALSHA", self, len(keys), *keys, *arguments)
+
+
+def _as_sent(command: Command, *, in_full: bool) -> Command:
+    if command[0] != "EVALSHA":
+        return command
+    script = command[1]
+    return ("EVAL", script.text, *command[2:]) if in_full else ("EVALSHA", script.hash, *command[2:])
+
+
+class _Waiting(NamedTuple):
+    """A command that waits to be sent with others, until when, in the event loop's time."""
+
+    command: Command
+    answer: Outcome[Any]
+    deadline: float
+
+
+@dataclass(slots=True, eq=False)
+class _Here:
+    """What belongs to one event loop: its client, and the commands that wait to be sent together."""
+
+    client: Client
+    lane: AbstractConnection | None
+    """A connection for what is sent together alone; without one, the client's are used."""
+    waiting: list[_Waiting] = field(default_factory=list)
+    is_sending: bool = False
+    sender: asyncio.Task[None] | None = None
+    crowd: int = 0
+    """How many commands went together the last time."""
+    under_way: set[asyncio.Future[None]] = field(default_factory=set)
+    """One for each exchange that goes on beside those of what waits, done when that is."""
+
+    @contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Have what is done in the block be under way."""
+        over = asyncio.get_running_loop().create_future()
+        self.under_way.add(over)
+        try:
+            yield
+        finally:
+            self.under_way.remove(over)
+            over.set_result(None)
+
+
+class Link:
+    """Sends commands, within a deadline, again where the connection or the server failed.
+
+    So all commands must be such that doing them twice does no harm. There is one pooled client for each
+    event loop; a client that was handed over is used as it is, and never closed.
+    """
+
+    def __init__(self, address: str | Client, timeout: float) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, _Here] = WeakKeyDictionary()
+        self.is_cluster = (
+            checked_url(address).is_cluster if isinstance(address, str) else isinstance(address, RedisCluster)
+        )
+        _links.add(self)
+
+    async def call(self, command: Command) -> Any:
+        """The answer to one command.
+
+        Raises:
+            StorageError: there is none within the deadline, or it is an error; it says what to do.
+        """
+        (answer,) = await self.call_all([command])
+        return answer
+
+    async def call_all(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to several commands in one round trip, in their order.
+
+        Raises:
+            StorageError: as for `call`, if any of them is an error.
+        """
+        answers: list[Any] = [None] * len(commands)
+        if commands:
+            here = self._here()
+            with here.exchange():
+                await self._send(here, commands, self._deadline(), answers.__setitem__)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise explained(answer) from answer
+        return answers
+
+    async def call_together(self, command: Command) -> Any:
+        """The answer to a command that goes with all others that wait now; decided before it is cancelled.
+
+        Who comes while nothing is under way sends what waits; who comes meanwhile waits for that.
+        """
+        here = self._here()
+        answer: Outcome[Any] = Outcome(loop=asyncio.get_running_loop())
+        here.waiting.append(_Waiting(command, answer, self._deadline()))
+        if not here.is_sending:
+            here.is_sending = True
+            try:
+                if here.crowd > 1:
+                    await asyncio.sleep(0)  # others of this moment come too, as they did the last time
+                await self._send_batch(here)
+            except BaseException:  # cancelled
+                self._hand_on(here)
+                with suppress(StorageError, asyncio.CancelledError):  # however often
+                    await answer
+                raise
+            self._hand_on(here)
+        return await answer
+
+    def _hand_on(self, here: _Here) -> None:
+        """Let a task send what waits: what came meanwhile, or all, where the sending task was cancelled."""
+        here.is_sending = bool(here.waiting)
+        if here.waiting:
+            here.sender = asyncio.create_task(self._send_waiting(here))
+
+    async def _send_waiting(self, here: _Here) -> None:
+        try:
+            while here.waiting:
+                await self._send_batch(here)
+        finally:  # also where the event loop ends
+            here.is_sending, here.sender = False, None
+            abandoned, here.waiting = here.waiting, []
+            for waiting in abandoned:
+                waiting.answer.abandon()
+
+    async def _send_batch(self, here: _Here) -> None:
+        """Send what waits; each is told its answer as it comes, while those of the others are under way."""
+        batch = here.waiting[:_MOST_AT_ONCE]
+        deadline = batch[0].deadline
+
+        def told(at: int, answer: Any) -> None:
+            if not isinstance(answer, BaseException):
+                batch[at].answer.set_result(answer)
+            elif not (may_pass(answer) and batch[at].deadline > deadline + _FIRST_PAUSE):
+                error = explained(answer)
+                error.__cause__ = answer
+                batch[at].answer.set_exception(error)
+            # Else it goes with the next ones: it is the oldest one's deadline that is over, not its own.
+
+        try:
+            await self._send(here, [waiting.command for waiting in batch], deadline, told, here.lane)
+        finally:
+            here.waiting[: len(batch)] = [waiting for waiting in batch if not waiting.answer.done()]
+            here.crowd = len(batch)
+
+    async def close(self) -> None:
+        """Let what is under way end and close this loop's connections, unless they are somebody else's.
+
+        The next use makes new ones.
+        """
+        loop = asyncio.get_running_loop()
+        here = self._places.get(loop)
+        if here is None:
+            return
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout):  # others may go on and on
+                    # Cut off, it would connect again, and leave that behind.
+                    while pending := [*here.under_way, *(waiting.answer for waiting in here.waiting)]:
+                        await asyncio.wait(pending)
+        finally:
+            if self._places.get(loop) is here:
+                del self._places[loop]
+            if here.client is not self._address:
+                await _close_all(here)
+
+    def leave_to_parent(self) -> None:
+        """After a fork, in the child: have nothing to do with the parent's connections."""
+        if isinstance(self._address, str):  # else the parent's use of the client is what forbids the child's
+            _of_parents.extend(self._places.items())
+            self._places = WeakKeyDictionary()
+
+    def _here(self) -> _Here:
+        loop = asyncio.get_running_loop()
+        here = self._places.get(loop)
+        if here is None:
+            for other in [each for each in self._places if each.is_closed()]:
+                del self._places[other]  # its client holds the loop, which would hold its place for ever
+            client = self._client()
+            here = self._places[loop] = _Here(client, None if client is self._address else _lane(client))
+        return here
+
+    def _client(self) -> Client:
+        if isinstance(self._address, str):
+            return make_client(self._address, self._timeout)
+        if any(not loop.is_closed() for loop in self._places):
+            raise StorageError(
+                "This Redis client is in use in another event loop: give the store a URL, or its own client"
+            )
+        return self._address
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout
+
+    async def _send(
+        self,
+        here: _Here,
+        commands: Sequence[Command],
+        deadline: float,
+        told: Callable[[int, Any], None],
+        lane: AbstractConnection | None = None,
+    ) -> None:
+        """Have commands answered; `told` gets each one's number and its answer or error, as it comes.
+
+        What may pass is sent again until the deadline.
+        """
+        client = here.client
+        clock = asyncio.get_running_loop().time
+        open_ones = deque(range(len(commands)))
+        again: dict[int, BaseException] = {}
+        in_full, is_lost, pause = False, False, _FIRST_PAUSE
+
+        def take(answer: Any) -> None:
+            at = open_ones.popleft()
+            if may_pass(answer):
+                again[at] = answer
+            else:
+                told(at, answer)
+
+        while True:
+            batch = [_as_sent(commands[at], in_full=in_full) for at in open_ones]
+            try:
+                async with asyncio.timeout_at(deadline):
+                    if is_lost:
+                        await _look_around(client, lane)
+                    await (_attempt(client, batch, take) if lane is None else _exchange(lane, batch, take))
+            except Exception as problem:  # noqa: BLE001  (whatever the driver raises, those who wait are told)
+                while open_ones:
+                    take(problem)
+            rest = pause * random.uniform(0.5, 1.5)  # noqa: S311  (to spread the load)
+            if not again or clock() + rest >= deadline:
+                for at, error in again.items():
+                    told(at, error)
+                return
+            if any(isinstance(error, NoScriptError) for error in again.values()):
+                in_full = True
+            else:
+                # A Cluster's pipelines go on asking a node that is gone, however often they fail; a
+                # connection to what was a master stays there, whoever has its name by now.
+                is_lost = isinstance(client, RedisCluster) or any(map(is_read_only, again.values()))
+                await asyncio.sleep(rest)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            open_ones.extend(again)
+            again.clear()
+
+
+async def _look_around(client: Client, lane: AbstractConnection | None) -> None:
+    """Find out anew where the servers are."""
+    if isinstance(client, RedisCluster):
+        await client.initialize()  # where the driver closed it, which else it would still take it for
+        await client.nodes_manager.initialize()
+        return
+    if lane is not None:
+        await lane.disconnect(nowait=True)
+    await client.connection_pool.disconnect(inuse_connections=False)
+
+
+async def _close_all(here: _Here) -> None:
+    if here.lane is not None:
+        await here.lane.disconnect()
+    await here.client.aclose()
+    # What the client does not close: nodes that it was about to look for anew, and sentinels.
+    if isinstance(here.client, RedisCluster):
+        manager = here.client.nodes_manager
+        for node in (*manager.nodes_cache.values(), *manager.startup_nodes.values()):
+            await node.disconnect()
+    elif isinstance(here.client.connection_pool, SentinelConnectionPool):
+        for sentinel in here.client.connection_pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+# What a child has of its parent is never let go: to close a connection there would take it out of the
+# selector, which both share, and the parent would wait for its answers in vain.
+_of_parents: list[Any] = []
+_links: WeakSet[Link] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for link in list(_links):
+        link.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+async def _attempt(client: Client, commands: Sequence[Command], take: Callable[[Any], None]) -> None:
+    if len(commands) == 1:
+        try:
+            take(await client.execute_command(*commands[0]))
+        except ResponseError as refusal:
+            take(refusal)
+        return
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    for answer in await pipeline.execute(raise_on_error=False):
+        take(answer)
+
+
+def _lane(client: Client) -> AbstractConnection | None:
+    """A connection beside the client's pool, which is spared the way through it: a third of a round trip.
+
+    It is of no use to a Cluster, where each command has its own server.
+    """
+    if isinstance(client, RedisCluster):
+        return None
+    pool = client.connection_pool
+    lane: AbstractConnection = pool.connection_class(**pool.connection_kwargs)
+    return lane
+
+
+async def _exchange(
+    lane: AbstractConnection, commands: Sequence[Command], take: Callable[[Any], None]
+) -> None:
+    try:
+        if not lane.is_connected:
+            await lane.connect()  # type: ignore[no-untyped-call]
+        for packed, count in _packed(commands):
+            await lane.send_packed_command(packed)
+            for _ in range(count):
+                take(await _reply(lane))
+    except BaseException:  # cancelled, too: replies that are still to come must be nobody's
+        await lane.disconnect(nowait=True)
+        raise
+
+
+def _packed(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
+    """Commands as the protocol has them, many together, and how many; the driver's way takes thrice as long.
+
+    https://redis.io/docs/latest/develop/reference/protocol-spec/#sending-commands-to-a-redis-server
+    """
+    parts: list[bytes] = []
+    count = sent = length = 0
+    for count, command in enumerate(commands, start=1):
+        parts.append(b"*%d\r\n" % len(command))
+        for word in command:
+            data = word if isinstance(word, bytes) else str(word).encode()
+            length += len(data)
+            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+        if length > _ENOUGH_BYTES:
+            yield b"".join(parts), count - sent
+            parts, sent, length = [], count, 0
+    if parts:
+        yield b"".join(parts), count - sent
+
+
+async def _reply(lane: AbstractConnection) -> Any:
+    try:
+        return await lane.read_response()
+    except ResponseError as refusal:
+        return refusal

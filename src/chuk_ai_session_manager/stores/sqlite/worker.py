@@ -1,0 +1,239 @@
+"""One thread with one SQLite connection: what waits together is committed together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar, cast
+from weakref import WeakSet, finalize
+
+from ...exceptions import SessionManagerError, StorageError, UnreadableData
+from ..durable import Outcome
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+_Outcome = tuple["_Job", Any, BaseException | None]
+
+# Jobs in one transaction: beyond some hundred, sharing a commit saves little more.
+_MOST_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    work: Work
+    writes: bool
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+_Queue = SimpleQueue["_Job | None"]
+
+
+class Worker:
+    """Runs work on a connection that it opens with the first job, in the order in which it was asked."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], name: str) -> None:
+        self._connect = connect
+        self._name = name
+        self._jobs: _Queue | None = None
+        self._process = 0
+        self._thread: Thread | None = None
+        if name != ":memory:":  # which no fork shares, and which would be gone
+            _workers.add(self)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` reads."""
+        return cast("T", await self._submit(work, writes=False))
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` gives, once it is committed. Cancelled meanwhile, it is decided first."""
+        return cast("T", await self._submit(work, writes=True))
+
+    def _submit(self, work: Work, *, writes: bool) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = Outcome(loop=loop) if writes else loop.create_future()
+        if self._jobs is None or self._process != os.getpid():  # a fork has the object, but not the thread
+            self._start()
+        assert self._jobs is not None  # noqa: S101  (set by `_start`; tells mypy)
+        self._jobs.put(_Job(work, writes, loop, future))
+        return future
+
+    def _start(self) -> None:
+        self._jobs, self._process = SimpleQueue(), os.getpid()
+        self._thread = Thread(
+            target=_serve, args=(self._jobs, self._connect, self._name), name="chuk-sqlite", daemon=True
+        )
+        self._thread.start()
+        finalize(self, self._jobs.put, None)
+
+    async def close(self) -> None:
+        """Do what was asked, and close the connection."""
+        thread = self._stop()
+        if thread is not None:
+            await asyncio.to_thread(thread.join)
+
+    def _stop(self) -> Thread | None:
+        """Tell the thread to end after what was asked; the next use starts another one."""
+        jobs, thread = self._jobs, self._thread
+        self._jobs = self._thread = None
+        if jobs is None or thread is None or self._process != os.getpid():
+            return None
+        jobs.put(None)
+        return thread
+
+    def close_before_fork(self) -> None:
+        """Wait until the connection is closed, which a fork must not inherit."""
+        thread = self._stop()
+        if thread is not None:
+            thread.join()
+
+
+# A child that inherits an open SQLite file believes to hold its parent's locks, and takes none of its own.
+_workers: WeakSet[Worker] = WeakSet()
+
+
+def _close_all() -> None:
+    for worker in list(_workers):
+        worker.close_before_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(before=_close_all)
+
+
+# -- in the thread ------------------------------------------------------------------------------
+
+
+def _serve(jobs: _Queue, connect: Callable[[], sqlite3.Connection], name: str) -> None:
+    """Work until the queue gives `None`; must not hold the worker, which closes it when nobody else does."""
+    connection: sqlite3.Connection | None = None
+    is_open = True
+    while is_open:
+        batch, is_open = _waiting(jobs)
+        try:
+            connection = connection or connect()
+            outcomes = _run(connection, batch)
+        except Exception as problem:  # noqa: BLE001  (whatever it is, those who wait are told)
+            outcomes = [(job, None, _explained(problem, name)) for job in batch]
+        _hand_over(outcomes, name)
+        if connection is not None and any(_spoils(problem) for _, _, problem in outcomes):
+            connection.close()
+            connection = None  # it would go on so when the cause is gone
+        del batch, outcomes
+    if connection is not None:
+        connection.close()
+
+
+def _waiting(jobs: _Queue) -> tuple[list[_Job], bool]:
+    """All jobs that wait, at least one, and whether there will be more."""
+    batch = []
+    try:
+        job = jobs.get()
+        while job is not None:
+            batch.append(job)
+            if len(batch) >= _MOST_AT_ONCE:
+                return batch, True
+            job = jobs.get_nowait()
+    except Empty:
+        return batch, True
+    return batch, False
+
+
+def _run(connection: sqlite3.Connection, batch: list[_Job]) -> list[_Outcome]:
+    """Do what reads, which waits for nobody, and then all that writes in one transaction."""
+    reads, writes = ([job for job in batch if job.writes is kind] for kind in (False, True))
+    return [*_together(connection, reads, "BEGIN"), *_together(connection, writes, "BEGIN IMMEDIATE")]
+
+
+def _together(connection: sqlite3.Connection, batch: list[_Job], begin: str) -> list[_Outcome]:
+    """Do jobs in one transaction; where one of them makes it fail, each in one of its own."""
+    if not batch:
+        return []
+    try:
+        connection.execute(begin)
+    except sqlite3.Error as problem:
+        return [(job, None, problem) for job in batch]
+    try:
+        outcomes = [_outcome(connection, job) for job in batch]
+        connection.execute("COMMIT")
+    except Exception as problem:  # noqa: BLE001  (those who wait are told; the connection must be clean)
+        if connection.in_transaction:
+            connection.rollback()
+        if len(batch) == 1:
+            return [(batch[0], None, problem)]
+        return [outcome for job in batch for outcome in _together(connection, [job], begin)]
+    return outcomes
+
+
+def _outcome(connection: sqlite3.Connection, job: _Job) -> _Outcome:
+    try:
+        return job, job.work(connection), None
+    except SessionManagerError as refusal:  # work refuses before it writes
+        return job, None, refusal
+
+
+def _hand_over(outcomes: Iterable[_Outcome], name: str) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
+    for job, result, problem in outcomes:
+        explained = problem if problem is None else _explained(problem, name)
+        by_loop.setdefault(job.loop, []).append((job, result, explained))
+    for loop, its_own in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, its_own)
+        except RuntimeError:  # the loop was closed: nobody waits any more
+            continue
+
+
+def _settle(outcomes: Iterable[_Outcome]) -> None:
+    for job, result, problem in outcomes:
+        if job.future.done():
+            continue
+        if problem is None:
+            job.future.set_result(result)
+        else:
+            job.future.set_exception(problem)
+
+
+def _explained(problem: BaseException, name: str) -> BaseException:
+    """An error as ours, saying what to do."""
+    if isinstance(problem, SessionManagerError):
+        return problem
+    # An OSError comes from making the file.
+    code = sqlite3.SQLITE_CANTOPEN if isinstance(problem, OSError) else _code_of(problem)
+    # Not the error's own text, which may quote what is stored.
+    advice = _ADVICE.get(code, getattr(problem, "sqlite_errorname", type(problem).__name__))
+    is_spoiled = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    error = (UnreadableData if is_spoiled else StorageError)(f"SQLite could not use {name}: {advice}")
+    if not isinstance(problem, UnicodeError):  # which quotes it, too
+        error.__cause__ = problem
+    return error
+
+
+def _code_of(problem: BaseException | None) -> int:
+    return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _spoils(problem: BaseException | None) -> bool:
+    """Whether a connection that met with this is no use any more."""
+    # What is no UTF-8 ends a reading in mid-statement, which keeps its old snapshot open.
+    return isinstance(problem, UnicodeError) or _code_of(problem) in {
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+
+
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "the disk, or the file's allowance, is full. Nothing was written; free some space",
+    sqlite3.SQLITE_READONLY: "the file is read-only. Nothing was written; allow writing to it and its folder",
+    sqlite3.SQLITE_BUSY: "other processes kept it locked for longer than busy_timeout. Nothing was written",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Does its folder exist, and may this process write there?",
+    sqlite3.SQLITE_NOTADB: "it is no SQLite database. It was left as it is",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged. It was left as it is; restore it from a backup",
+}

@@ -1,0 +1,159 @@
+"""Imports run one way: a module imports only from lower levels, and inside a function only what is slow."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import chuk_ai_session_manager
+
+ROOT = Path(chuk_ai_session_manager.__file__).parent
+
+# From the ground up, room by room; in each, the modules in the order in which they build on each other.
+LEVELS = (
+    ("exceptions", "exceptions.validation"),
+    ("accounts", "accounts.tokens", "accounts.pricing"),
+    (
+        "models.event_source",
+        "models.event_type",
+        "models.record",
+        "models.session_metadata",
+        "models.token_usage",
+        "models.session_event",
+        "models.session_run",
+        "models.session_totals",
+        "models.session",
+        "models",
+    ),
+    (
+        "providers",
+        "providers.common",
+        "providers.messages",
+        "providers.anthropic_messages",
+        "providers.requests",
+        "providers.usage",
+        "providers.answers",
+        "providers.streamed_answers",
+    ),
+    (
+        "stores.durability",
+        "stores.base",
+        "stores.memory",
+        "stores.lifecycle",
+        "stores.codec",
+        "stores.durable",
+        "stores.sqlite.worker",
+        "stores.sqlite.store",
+        "stores.sqlite",
+        "stores.redis.errors",
+        "stores.redis.clients",
+        "stores.redis.link",
+        "stores.redis.store",
+        "stores.redis",
+        "stores",
+    ),
+    ("anthropic_messages", "session_storage"),
+    (
+        "conversation",
+        "conversation.callbacks",
+        "conversation.notes",
+        "conversation.billing",
+        "conversation.segments",
+        "conversation.summaries",
+        "conversation.background",
+        "conversation.closing",
+        "conversation.following",
+        "conversation.context",
+        "conversation.context.windows",
+        "conversation.writing",
+    ),
+    (
+        "session_prompt_builder",
+        "infinite_conversation",
+        "session_manager",
+        "session_aware_tool_processor",
+        "sample_tools",
+    ),
+    ("api.installed", "api.tracking", "api.transfer", "api.simple_api", "api"),
+    ("",),  # the package itself
+    ("testing",),  # for authors of stores: nothing here imports it
+    # The command line: nothing else imports it either.
+    (
+        "cli.safe_text",
+        "cli.options",
+        "cli.files",
+        "cli.figures",
+        "cli.contents",
+        "cli.charts",
+        "cli.screen",
+        "cli.transcript",
+        "cli.listing",
+        "cli.checkup",
+        "cli.findings",
+        "cli.report",
+        "cli.running",
+        "cli.commands",
+        "cli",
+        "__main__",
+    ),
+)
+ORDER = [module for level in LEVELS for module in level]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(path): path for path in ROOT.rglob("*.py")}
+
+
+def is_for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports_of(module: str, path: Path) -> Iterator[str]:
+    """The modules of this package that one imports as it is loaded."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_for_types_only(node):
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = package.split(".") if package else []
+            base = ".".join(parts[: len(parts) - node.level + 1] + ([node.module] if node.module else []))
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".strip(".")
+                yield inner if inner in FILES else base
+        waiting.extend(ast.iter_child_nodes(node))
+
+
+def test_every_module_has_its_place() -> None:
+    assert sorted(ORDER) == sorted(FILES)
+
+
+def test_imports_go_down_only() -> None:
+    upward = [
+        f"{module or 'the package'} imports {imported}"
+        for module, path in FILES.items()
+        for imported in imports_of(module, path)
+        if ORDER.index(imported) >= ORDER.index(module)
+    ]
+    assert not upward
+    assert sum(1 for module, path in FILES.items() for _ in imports_of(module, path)) > 50
+
+
+def test_nothing_is_imported_inside_a_function_to_avoid_a_cycle() -> None:
+    late = [
+        f"{module}:{node.lineno}"
+        for module, path in FILES.items()
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    # What is slow to import, or an extra: the tool processor's library, the SQLite store,
+    # the Redis client, the command line.
+    assert sorted(name.partition(":")[0] for name in late) == ["", "cli", "stores", "stores"]
