@@ -113,6 +113,7 @@ sys.modules[f"{__name__}.simple_api"] = simple_api
 _LAZY_MODULES = {
     "following": "conversation.following",
     "pricing": "accounts.pricing",
+    "tokens": "accounts.tokens",
     "transfer": "api.transfer",
 }
 

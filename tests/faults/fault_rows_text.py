@@ -227,7 +227,7 @@ COUNT = """
 import asyncio, json, sys, time
 sys.path[:0] = {path!r}
 from chuk_ai_session_manager import SessionManager
-from chuk_ai_session_manager import tokens
+from chuk_ai_session_manager.accounts import tokens
 tokens.VOCABULARY_WAIT_SECONDS = 1.5
 
 async def main():
