@@ -10,11 +10,14 @@ from .accounts.tokens import DEFAULT_MODEL
 from .conversation.background import Sums
 from .conversation.billing import Draft, Limits, draft_answer, draft_question, draft_rows
 from .conversation.callbacks import call
+from .conversation.context.beginning import Beginning
 from .conversation.context.windows import truncate_prompt_to_token_limit
 from .conversation.notes import Notes
+from .conversation.opening import Conversation
+from .conversation.reading import answerer_of, figures_of, said_row
 from .conversation.segments import chain_of, segments_in
 from .conversation.summaries import Summarizer, SummaryCallback, noted
-from .conversation.writing import Conversation
+from .conversation.writing import Writer
 from .exceptions.validation import (
     check_answer,
     check_at_least,
@@ -23,11 +26,9 @@ from .exceptions.validation import (
     check_name,
     check_session_id,
     check_text,
-    copied,
 )
-from .models import EventSource, EventType, SessionEvent
-from .models.session_event import check_event_length, content_of
-from .models.token_usage import usd
+from .models import EventSource, EventType, Session, SessionEvent
+from .models.session_event import check_event_length
 from .providers.answers import Answer, read_answer
 from .providers.messages import (
     ChatMessage,
@@ -36,7 +37,6 @@ from .providers.messages import (
     plain_messages,
     readable_json,
     readable_text,
-    speaker,
     tool_message,
 )
 from .providers.usage import read_usage
@@ -47,19 +47,6 @@ __all__ = ["ChukSessionsStore", "SessionManager", "get_backend"]
 
 logger = logging.getLogger(__name__)
 
-_STATS_TOTALS = (
-    "user_messages",
-    "ai_messages",
-    "tool_calls",
-    "llm_calls",
-    "unpriced_calls",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-)
-
 
 class _Done:
     """What a method hands back that did all its work at once, but may be awaited."""
@@ -68,7 +55,7 @@ class _Done:
         yield from ()
 
 
-class SessionManager(Conversation):
+class SessionManager:
     """One conversation: what is said goes in, messages for the model and statistics come out.
 
     Making one does no I/O; the session is opened, or made, by the first call that needs it. A manager
@@ -141,28 +128,53 @@ class SessionManager(Conversation):
         if cost_limit is not None:
             check_at_least(cost_limit, 0, "cost_limit", operation)
 
-        super().__init__(
+        self._model = model
+        self._summarizer = Summarizer(summary_callback, summary_timeout, summary_max_tokens)
+        self._conversation = Conversation(
+            # By name and when it is used, so that an application can swap it.
+            lambda: ChukSessionsStore(get_backend()) if store is None else store,
             session_id=session_id,
             system_prompt=system_prompt,
             parent_id=parent_id,
             properties=properties | ({} if user_id is None else {"user_id": user_id}),
-            store=store,
-            model=model,
             create=create,
-            limits=Limits(token_limit, cost_limit),
             infinite_context=infinite_context,
+        )
+        self._beginning = Beginning(self._conversation, self._summarizer)
+        self.writer = Writer(
+            self._conversation,
+            self._beginning,
+            model=self.model,
+            limits=Limits(token_limit, cost_limit),
             token_threshold=token_threshold,
             max_turns_per_segment=max_turns_per_segment,
-            summarizer=Summarizer(summary_callback, summary_timeout, summary_max_tokens),
+            summarizer=self._summarizer,
         )
+        """What stores all that this manager is told; `api.tracking` uses it too."""
 
-    def _default_store(self) -> SessionStore:
-        # By name and now, so that an application can swap it.
-        return ChukSessionsStore(get_backend())
+    @property
+    def session_id(self) -> str:
+        """The session's id; with infinite context, that of the segment now written to."""
+        return self._conversation.session_id
+
+    @property
+    def system_prompt(self) -> str | None:
+        """The system prompt, if there is one."""
+        return self._conversation.system_prompt
+
+    @property
+    def model(self) -> str:
+        """The model whose tokens are counted where a call names none."""
+        return self._model or DEFAULT_MODEL
+
+    @property
+    def is_infinite(self) -> bool:
+        """Whether the conversation continues in new segments."""
+        return self._conversation.is_infinite
 
     def __repr__(self) -> str:
         """Say which session it is, and nothing of what was said in it."""
-        return f"SessionManager(session_id={self._session_id!r}, infinite_context={self._infinite_context})"
+        return f"SessionManager(session_id={self.session_id!r}, infinite_context={self.is_infinite})"
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -180,7 +192,7 @@ class SessionManager(Conversation):
         """
         check_text(message, "message", "user_says")
         metadata = check_json_object(metadata, "metadata", "user_says")
-        return await self.record([draft_question(message, self.model, metadata)])
+        return await self.writer.record([draft_question(message, self.model, metadata)])
 
     async def ai_responds(
         self,
@@ -214,7 +226,9 @@ class SessionManager(Conversation):
         metadata = check_json_object(metadata, "metadata", "ai_responds")
         if usage is not None:
             answer.usage = read_usage(usage)
-        return await self.record([draft_answer(answer, *self.names_of(answer, model, provider), metadata)])
+        return await self.writer.record(
+            [draft_answer(answer, *self.names_of(answer, model, provider), metadata)]
+        )
 
     async def tool_used(
         self,
@@ -258,7 +272,7 @@ class SessionManager(Conversation):
             metadata=metadata,
         )
         check_event_length(event)
-        return await self.record([Draft(event, None, "")])
+        return await self.writer.record([Draft(event, None, "")])
 
     async def add_messages(
         self, messages: Sequence[ChatMessage], *, model: str = "unknown", provider: str = "unknown"
@@ -279,7 +293,7 @@ class SessionManager(Conversation):
         """
         check_answer("", model, provider, "add_messages")
         rows = check_chat_messages(messages, "add_messages")
-        return await self.record(draft_rows(rows, self._model_of(model), provider))
+        return await self.writer.record(draft_rows(rows, self._model_of(model), provider))
 
     def names_of(self, answer: Answer, model: str, provider: str) -> tuple[str, str]:
         """Which model gave an answer, and who ran it: the model as it says itself, the provider as named."""
@@ -298,13 +312,7 @@ class SessionManager(Conversation):
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_text(prompt, "prompt", "update_system_prompt")
-        self._system_prompt, self._prompt_is_own = prompt, True
-        if not self._initialized:
-            self._prompt_is_unsaved = True  # stored when the session is opened
-            return
-        async with self._writing:
-            home, session = await self._current()
-            await self._save_prompt(home, session, prompt)
+        await self.writer.set_prompt(prompt)
 
     def set_summary_callback(self, callback: SummaryCallback) -> Awaitable[None]:
         """Say who summarises the segments that fill up from now on; may be awaited, or not."""
@@ -313,7 +321,7 @@ class SessionManager(Conversation):
 
     async def wait_for_summaries(self) -> None:
         """Wait for the summaries that this manager is still making; worth it before a program ends."""
-        await self._closing.finish()
+        await self.writer.closing.finish()
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -339,10 +347,10 @@ class SessionManager(Conversation):
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        home, session = await self._current()
-        background = await self._background_of(home, session)
+        home, session = await self._conversation.current()
+        background = await self._beginning.background_of(home, session)
         events = [*background.start, *session.events]
-        rows = self._preface(background) if include_system else []
+        rows = self._beginning.rows(background) if include_system else []
         rows += (
             full_messages(events, include_system=include_system) if include_tools else plain_messages(events)
         )
@@ -360,11 +368,11 @@ class SessionManager(Conversation):
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        home, session = await self._current()
+        home, session = await self._conversation.current()
         if not self._covers_all(include_all_segments):
-            return [_said(event) for event in session.events if event.type == EventType.MESSAGE]
+            return [said_row(event) for event in session.events if event.type == EventType.MESSAGE]
         return [
-            _said(event) | {"session_id": segment.id} | _answerer(event)
+            said_row(event) | {"session_id": segment.id} | answerer_of(event)
             async for segment in segments_in(await chain_of(session, home), home)
             for event in segment.events
             if event.type == EventType.MESSAGE
@@ -377,11 +385,11 @@ class SessionManager(Conversation):
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        if not self._infinite_context:
-            return [self._session_id]
-        if self._is_new and not self._initialized:
+        if not self.is_infinite:
+            return [self.session_id]
+        if not self._conversation.is_begun:
             return []
-        home, session = await self._current(with_events=False)
+        home, session = await self._conversation.current(with_events=False)
         return await chain_of(session, home)
 
     async def load_session_chain(self) -> None:
@@ -391,8 +399,8 @@ class SessionManager(Conversation):
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        if self._infinite_context:
-            await self._current(with_events=False)
+        if self.is_infinite:
+            await self._conversation.current(with_events=False)
 
     async def get_stats(self, include_all_segments: bool | None = None) -> dict[str, Any]:
         """The conversation in figures: messages, tool calls, tokens and USD.
@@ -407,51 +415,47 @@ class SessionManager(Conversation):
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        home, session = await self._current(with_events=False)
-        chain = await chain_of(session, home) if self._infinite_context else [session.id]
+        home, session = await self._conversation.current(with_events=False)
+        chain = await chain_of(session, home) if self.is_infinite else [session.id]
         covers_all = self._covers_all(include_all_segments)
         sums = Sums.of(session)
         if covers_all:
-            sums = (await self._background_of(home, session)).sums + sums
-        counted = sums.totals.as_dict()
-        stats: dict[str, Any] = {
+            sums = (await self._beginning.background_of(home, session)).sums + sums
+        stats = {
             "session_id": session.id,
             "session_segments": len(chain),
-            "total_messages": sums.totals.user_messages + sums.totals.ai_messages,
-            "total_events": sums.totals.events,
-            "total_tokens": sums.tokens,
-            "estimated_cost": usd(sums.cost),
-            "usage_source": sums.totals.usage_source,
-            "created_at": sums.created_at.isoformat() if sums.created_at else None,
-            "last_update": sums.last_update.isoformat() if sums.last_update else None,
-            "infinite_context": self._infinite_context,
+            "infinite_context": self.is_infinite,
+            **figures_of(sums),
         }
-        stats |= {name: counted[name] for name in _STATS_TOTALS}
         return stats | ({"session_chain": chain} if covers_all else {})
 
     def _covers_all(self, include_all_segments: bool | None) -> bool:
-        return self._infinite_context and include_all_segments is not False
+        return self.is_infinite and include_all_segments is not False
 
-    # -- segments -------------------------------------------------------------------------------
+    # -- private names that applications and their tests reach into ------------------------------
+
+    @property
+    def _session(self) -> Session[Any] | None:
+        return self._conversation.session
+
+    @_session.setter
+    def _session(self, session: Session[Any] | None) -> None:
+        self._conversation.session = session
+
+    @property
+    def _initialized(self) -> bool:
+        return self._conversation.is_open
+
+    @_initialized.setter
+    def _initialized(self, is_open: bool) -> None:
+        self._conversation.is_open = is_open
+
+    async def _ensure_initialized(self) -> None:
+        """Open the session, or make it if this manager made its id."""
+        await self._conversation.open_to_read()
 
     async def _create_summary(self, callback: SummaryCallback | None = None) -> str:
         """Summarise the live segment alone, by a callback or without a model."""
-        _, session = await self._current()
+        _, session = await self._conversation.current()
         messages = plain_messages(session.events)
         return str(await noted(Notes(), messages) if callback is None else await call(callback, messages))
-
-
-def _said(event: SessionEvent[Any]) -> dict[str, Any]:
-    content = content_of(event.message)
-    return {
-        "role": speaker(event),
-        "content": "" if content is None else copied(content),
-        "timestamp": event.timestamp.isoformat(),
-    }
-
-
-def _answerer(event: SessionEvent[Any]) -> dict[str, Any]:
-    """Who gave an answer; nothing for a message of the user's."""
-    if event.source == EventSource.USER:
-        return {}
-    return {name: event.metadata.get(name, "unknown") for name in ("model", "provider")}

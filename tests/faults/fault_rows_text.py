@@ -238,7 +238,7 @@ async def main():
         await sm.user_says(text)
         await sm.ai_responds(text, "gpt-4o", "openai")
         slowest = max(slowest, time.perf_counter() - begun)
-    events = (await sm._current())[1].events
+    events = (await sm._conversation.current())[1].events
     stats = await sm.get_stats()
     marked = all(event.token_usage.estimated for event in events)
     counts = [event.token_usage.total_tokens for event in events]

@@ -520,11 +520,11 @@ class TestRecording:
                     pass
         with pytest.raises(TypeError):
             await client.chat.completions.create(messages=said("three"))  # type: ignore[call-overload]
-        sm._limits = replace(sm._limits, tokens=1)
+        sm.writer.limits = replace(sm.writer.limits, tokens=1)
         with pytest.raises(TokenLimitExceeded):
             await track_llm_call("four or more", lambda _: "x", session_manager=sm)
-        sm._limits = replace(sm._limits, tokens=None)
-        assert sm.is_asked == set()
+        sm.writer.limits = replace(sm.writer.limits, tokens=None)
+        assert sm.writer.is_asked == set()
         failures = [event.message for event in await events_of(sm) if event.type == EventType.REFERENCE]
         assert failures == [{"error": "InvalidInput"}] * 3 + [{"error": "TypeError"}]
         await client.chat.completions.create(model=GPT, messages=said("three"))

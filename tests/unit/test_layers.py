@@ -64,9 +64,12 @@ LEVELS = (
         "conversation.background",
         "conversation.closing",
         "conversation.following",
+        "conversation.opening",
         "conversation.context",
+        "conversation.context.beginning",
         "conversation.context.windows",
         "conversation.writing",
+        "conversation.reading",
     ),
     (
         "session_prompt_builder",

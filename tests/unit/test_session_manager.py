@@ -480,7 +480,7 @@ class TestLedgers:
                 usage = {"input_tokens": sent, "output_tokens": 7} if sent % 2 else None
                 await sm.ai_responds("hi", model=model, usage=usage)
             stats = await sm.get_stats()
-            _, session = await sm._current()
+            _, session = await sm._conversation.current()
             costs = [event.usage.cost_usd for event in session.events if event.usage]
             assert stats["estimated_cost"] == session.total_cost
             assert session.total_cost == pytest.approx(sum(cost or 0 for cost in costs))

@@ -63,16 +63,16 @@ class Exchange:
         check_text(question, "user_input", "track a model call")
         draft = draft_question(question, self.sm.model)
         self.question_id = draft.event.id
-        self.sm.is_asked.add(draft.event.id)
+        self.sm.writer.is_asked.add(draft.event.id)
         try:
-            await self.sm.record([draft])
+            await self.sm.writer.record([draft])
         except BaseException:
             self._is_over()
             raise
 
     async def ask_for(self, rows: list[ChatMessage]) -> None:
         """Record what of a request's rows is new to the session."""
-        self.question_id = await self.sm.add_new_messages(rows)
+        self.question_id = await self.sm.writer.add_new_messages(rows)
 
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
@@ -89,7 +89,7 @@ class Exchange:
         names = self.sm.names_of(answer, self._model, self._provider)
         draft = draft_answer(answer, *names, metadata, parent_event_id=self.question_id)
         self._is_over()
-        return await _to_the_end(self.sm.record([draft]))
+        return await _to_the_end(self.sm.writer.record([draft]))
 
     async def fail(self, problem: BaseException) -> None:
         """Record that the call failed, and how: the kind of error, not what it says.
@@ -104,7 +104,7 @@ class Exchange:
             parent_event_id=self.question_id,
         )
         self._is_over()
-        await self._try(self.sm.record([Draft(event, None, "")]))
+        await self._try(self.sm.writer.record([Draft(event, None, "")]))
 
     async def interrupt(self, pieces: AnswerInPieces, problem: BaseException) -> None:
         """Record as much of an answer as came before its stream broke, or its reader went away."""
@@ -118,7 +118,7 @@ class Exchange:
             await self.fail(problem)
 
     def _is_over(self) -> None:
-        self.sm.is_asked.discard(self.question_id or "")
+        self.sm.writer.is_asked.discard(self.question_id or "")
 
     async def _try(self, recording: Coroutine[Any, Any, str]) -> None:
         try:

@@ -1,0 +1,59 @@
+"""What a context begins with: the system prompt, and what is told of the segments before the live one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ...models import Session
+from ...models.session import HomeStore
+from ...providers.messages import ChatMessage
+from ..background import NO_BACKGROUND, Background, background_of
+from ..billing import LengthCache
+from ..opening import Conversation
+from ..segments import latest
+from ..summaries import Summarizer, context_row
+
+
+class Beginning:
+    """What goes before a conversation's messages: made once a segment, and counted once."""
+
+    def __init__(self, conversation: Conversation, summarizer: Summarizer) -> None:
+        self._conversation = conversation
+        self._summarizer = summarizer
+        self._lengths = LengthCache()
+        # The live segment's id, and what it goes on from once that is final.
+        self._known: tuple[str, Background] | None = None
+
+    def rows(self, background: Background) -> list[ChatMessage]:
+        """What goes before the messages: the system prompt, and a summary of earlier segments."""
+        prompt = self._conversation.system_prompt
+        texts = [prompt] if prompt and prompt.strip() else []
+        rows: list[ChatMessage] = [{"role": "system", "content": text} for text in texts]
+        return rows + ([context_row(str(background.notes))] if background.notes else [])
+
+    async def length(self, home: HomeStore, session: Session[Any], model: str) -> int:
+        """How long all of it is that goes before a segment's own messages, in a model's tokens."""
+        background = await self.background_of(home, session)
+        lengths = [await self._lengths.length(row["content"], model) for row in self.rows(background)]
+        usages = [event.token_usage for event in background.start if event.token_usage]
+        return sum(lengths) + sum(usage.total_tokens for usage in usages)
+
+    async def prompt_length(self, prompt: str, model: str) -> int:
+        """How long a system prompt is, in a model's tokens."""
+        return await self._lengths.length(prompt, model)
+
+    async def background_of(self, home: HomeStore, session: Session[Any]) -> Background:
+        """What a segment goes on from; what a closed one ends in stays, and is read once."""
+        if not self._conversation.is_infinite or session.parent_id is None:
+            return NO_BACKGROUND
+        if self._known is not None and self._known[0] == session.id:
+            return self._known[1]
+        if len(session.events) < session.totals.events:  # only opened for writing so far
+            session = await latest(session, home)
+        found = await background_of(session, home)
+        background = replace(found, notes=await self._summarizer.within(found.notes))
+        # A session without events may yet begin with an answer.
+        if background.summary is not None and session.events:
+            self._known = session.id, background
+        return background
