@@ -75,7 +75,7 @@ async def act(work: Callable[..., Any], *args: Any) -> Any:
 async def move_slot(cluster: RedisCluster, place: OnRedis, session_id: str, writers: Writers) -> None:
     """Reshard: the slot of a conversation that is written to moves, with all that is in it."""
     async with place.store() as store:
-        slot = key_slot(store._key(session_id).encode())
+        slot = key_slot(store._keys.of(session_id).encode())
     masters = await act(masters_of, cluster)
     (source,) = (node for node in masters if owns(node, slot))
     target = next(node for node in masters if node is not source)

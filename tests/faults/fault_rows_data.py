@@ -59,7 +59,7 @@ async def data_is_damaged(trial: Trial) -> None:
         await trial.begin(place, "in-redis", "beside-in-redis")
         async with place.store() as store:
             await write(trial, store, "in-redis", 3)
-            key = store._key("in-redis")
+            key = store._keys.of("in-redis")
 
         def damaged(field: str, harm: Callable[[bytes], bytes]) -> Callable[[], None]:
             before = client.hget(key, field) or b""

@@ -31,6 +31,7 @@ from servers import HOST, RedisServer, in_time
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, SessionNotFound, StorageError
 from chuk_ai_session_manager.stores import EventStore
 from chuk_ai_session_manager.stores.codec import EncodedEvent
+from chuk_ai_session_manager.stores.durable import Appended
 from chuk_ai_session_manager.stores.redis.store import RedisStore
 
 # What an error says where nobody can know whether what was sent arrived.
@@ -87,13 +88,16 @@ async def answers_do_not_come(trial: Trial, proxy: Proxy, place: OnRedis, sessio
 class PiecemealStore(RedisStore):
     """Known to be bad: what is appended together goes one by one."""
 
-    async def _sent(
+    async def _add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
-    ) -> list[Any] | None:
-        answer = None
-        for event in events:
-            answer = await super()._sent(session_id, [event], born, only_at)
-        return answer
+    ) -> Appended | None:
+        appended = [
+            await super(PiecemealStore, self)._add(session_id, [each], born, only_at) for each in events
+        ]
+        first, last = appended[0], appended[-1]
+        if first is None or last is None:
+            return None
+        return Appended(first.count, last.revision, sum(each.added for each in appended if each))
 
 
 @row("writer SIGKILLed in mid-append", control="what is appended together goes one by one")
@@ -117,7 +121,7 @@ class EagerStore(RedisStore):
     async def append(
         self, session: Session[Any], events: Sequence[SessionEvent[Any]], *, only_if_current: bool = False
     ) -> bool:
-        self._do_beside(self._store_later(Session(id=session.id), events), "an event was lost")
+        self._chores.do(self._store_later(Session(id=session.id), events), "an event was lost")
         await asyncio.sleep(0.005)
         return True
 

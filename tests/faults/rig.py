@@ -38,6 +38,7 @@ from chuk_ai_session_manager import Session, SessionEvent, SessionManager, Stora
 from chuk_ai_session_manager.models import EventSource, EventType
 from chuk_ai_session_manager.stores import EventStore
 from chuk_ai_session_manager.stores.codec import EncodedEvent
+from chuk_ai_session_manager.stores.durable import Appended
 from chuk_ai_session_manager.stores.redis.store import RedisStore
 
 P = ParamSpec("P")
@@ -747,8 +748,8 @@ class _FreshId(str):
 class BlindStore(RedisStore):
     """Known to be bad: its appends are not idempotent, and are sent again when the reply is lost."""
 
-    async def _sent(
+    async def _add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
-    ) -> list[Any] | None:
+    ) -> Appended | None:
         events = [event._replace(id=_FreshId(event.id)) for event in events]
-        return await super()._sent(session_id, events, born, only_at)
+        return await super()._add(session_id, events, born, only_at)

@@ -216,7 +216,7 @@ class TestSeenByOthers:
             sm = SessionManager("short", store=store)
             for _ in range(20):
                 await sm.user_says("hello")
-                assert left("session:short") >= left(store._key("short"))  # in this order: time passes
+                assert left("session:short") >= left(store._keys.of("short"))  # in this order: time passes
                 await asyncio.sleep(0.05)
 
     async def test_a_longer_life_is_a_longer_record(self, store: RedisStore, observer: Observer) -> None:

@@ -430,7 +430,7 @@ class TestWrongType:
         self, server: RedisServer, store: RedisStore
     ) -> None:
         session = await begin(store)
-        key = store._key("s")
+        key = store._keys.of("s")
         server.command("DEL", key)
         server.command("SET", key, "somebody else's")
         sm = SessionManager("s", store=store)
@@ -530,20 +530,20 @@ class TestDamageInRedis:
         self, server: RedisServer, store: RedisStore, fresh: RedisStore, what: str
     ) -> None:
         await begin(store)
-        damage(server, store._key("s"), DAMAGED_EVENTS[what])
-        before = raw(server, store._key("s"))
+        damage(server, store._keys.of("s"), DAMAGED_EVENTS[what])
+        before = raw(server, store._keys.of("s"))
         sm = SessionManager("s", store=fresh)
         await each_refused(
             ["Session s ", "damaged"], lambda: fresh.get("s"), sm.get_conversation, sm.get_messages_for_llm
         )
-        assert raw(server, store._key("s")) == before
+        assert raw(server, store._keys.of("s")) == before
 
     @pytest.mark.parametrize("what", DAMAGED_HEADERS)
     async def test_a_damaged_header_is_told_of_and_left_as_it_is(
         self, server: RedisServer, store: RedisStore, fresh: RedisStore, what: str
     ) -> None:
         session = await begin(store)
-        damage(server, store._key("s"), DAMAGED_HEADERS[what])
+        damage(server, store._keys.of("s"), DAMAGED_HEADERS[what])
         before = contents(server)
         await is_told_damaged(fresh)
         if what in {
@@ -561,7 +561,7 @@ class TestDamageInRedis:
         self, server: RedisServer, store: RedisStore, fresh: RedisStore
     ) -> None:
         session = await begin(store)
-        damage(server, store._key("s"), ("HSET", "schema", "99"))
+        damage(server, store._keys.of("s"), ("HSET", "schema", "99"))
         before = contents(server)
         sm = SessionManager("s", store=fresh)
         await each_refused(

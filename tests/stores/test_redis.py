@@ -21,7 +21,7 @@ from servers import RedisCluster as Cluster
 from chuk_ai_session_manager import SessionManager, StorageError
 from chuk_ai_session_manager.models import Session, SessionEvent
 from chuk_ai_session_manager.models.session import next_segment_id
-from chuk_ai_session_manager.stores.redis import store as redis_module
+from chuk_ai_session_manager.stores.redis import listing
 from chuk_ai_session_manager.stores.redis.store import RedisStore
 
 SECOND = 1 / 3600
@@ -194,9 +194,9 @@ class TestConnections:
                 def node_of(key: str) -> RedisServer:
                     return cluster.nodes[key_slot(key.encode()) * 3 // SLOTS]
 
-                node = node_of(store._index)
+                node = node_of(store._keys.index)
                 elsewhere = next(
-                    each for each in map(str, range(99)) if node_of(store._key(each)) is not node
+                    each for each in map(str, range(99)) if node_of(store._keys.of(each)) is not node
                 )
                 session = await Session.create(elsewhere, store=store)
                 stored = event()
@@ -301,7 +301,7 @@ class TestBeside:
     async def test_the_index_forgets_what_expired(
         self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(redis_module, "_SWEEP_EVERY", 4)
+        monkeypatch.setattr(listing, "_SWEEP_EVERY", 4)
         sandbox = uuid4().hex
         async with RedisStore(redis_server.url, sandbox_id=sandbox, ttl_hours=SECOND / 2) as store:
             for number in range(20):

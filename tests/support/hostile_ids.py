@@ -54,4 +54,4 @@ def check_keys(many: int, kind: type[RedisStore] = RedisStore) -> None:
     stores = [kind("redis://localhost", sandbox_id=each) for each in islice(hostile_ids(random), 50)]
     uses = cycle(("", "user:", "children:"))
     for session_id, store, use in zip(islice(hostile_ids(random), many), cycle(stores), uses, strict=False):
-        assert key_read(store._key(session_id, use)) == (store.sandbox_id, use, session_id)
+        assert key_read(store._keys.of(session_id, use)) == (store.sandbox_id, use, session_id)

@@ -224,7 +224,7 @@ async def test_a_server_that_is_full(server: RedisServer) -> None:
 )
 async def test_what_is_damaged_in_redis(server: RedisServer, commands: list[tuple[str | bytes, ...]]) -> None:
     async with on(server) as (store, session):
-        key = store._key("s")
+        key = store._keys.of("s")
         with server.client() as client:
             for words in commands:
                 client.execute_command(*(key if word == "KEY" else word for word in words))

@@ -259,7 +259,7 @@ class Damaged:
     def put(self, session_id: str, part: str, value: bytes) -> None:
         if isinstance(self.store, RedisStore):
             with redis.Redis.from_url(self.place.url) as client:
-                client.hset(self.store._key(session_id), f"0:{part}", value)
+                client.hset(self.store._keys.of(session_id), f"0:{part}", value)
             return
         change = "UPDATE sessions SET counters = CAST(? AS TEXT) WHERE id = ?"
         if part.isdecimal():

@@ -3,54 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.resources import files
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from ...exceptions import StorageError
 from ..durable import Outcome
 from .clients import Client, checked_url, make_client
 from .errors import explained, is_read_only, may_pass
-
-Command: TypeAlias = "tuple[Any, ...]"
+from .exchange import attempt, close_connections, exchange, lane_of, look_around
+from .scripts import Command, as_sent
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
 # Commands in one pipeline: beyond some hundred, sharing a round trip saves little more.
 _MOST_AT_ONCE = 500
-# Bytes that are packed and sent at a time: more would hold up the event loop, and take as much memory again.
-_ENOUGH_BYTES = 1_000_000
-
-
-class Script:
-    """A Lua script of this package, sent by its hash, in full where the server does not know it yet."""
-
-    def __init__(self, name: str) -> None:
-        self.text = files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
-        self.hash = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-    def __call__(self, keys: Sequence[str], *arguments: Any) -> Command:
-        """The command that runs it."""
-        return ("EVALSHA", self, len(keys), *keys, *arguments)
-
-
-def _as_sent(command: Command, *, in_full: bool) -> Command:
-    if command[0] != "EVALSHA":
-        return command
-    script = command[1]
-    return ("EVAL", script.text, *command[2:]) if in_full else ("EVALSHA", script.hash, *command[2:])
 
 
 class _Waiting(NamedTuple):
@@ -206,7 +182,7 @@ class Link:
             if self._places.get(loop) is here:
                 del self._places[loop]
             if here.client is not self._address:
-                await _close_all(here)
+                await close_connections(here.client, here.lane)
 
     def leave_to_parent(self) -> None:
         """After a fork, in the child: have nothing to do with the parent's connections."""
@@ -221,7 +197,7 @@ class Link:
             for other in [each for each in self._places if each.is_closed()]:
                 del self._places[other]  # its client holds the loop, which would hold its place for ever
             client = self._client()
-            here = self._places[loop] = _Here(client, None if client is self._address else _lane(client))
+            here = self._places[loop] = _Here(client, None if client is self._address else lane_of(client))
         return here
 
     def _client(self) -> Client:
@@ -262,12 +238,12 @@ class Link:
                 told(at, answer)
 
         while True:
-            batch = [_as_sent(commands[at], in_full=in_full) for at in open_ones]
+            batch = [as_sent(commands[at], in_full=in_full) for at in open_ones]
             try:
                 async with asyncio.timeout_at(deadline):
                     if is_lost:
-                        await _look_around(client, lane)
-                    await (_attempt(client, batch, take) if lane is None else _exchange(lane, batch, take))
+                        await look_around(client, lane)
+                    await (attempt(client, batch, take) if lane is None else exchange(lane, batch, take))
             except Exception as problem:  # noqa: BLE001  (whatever the driver raises, those who wait are told)
                 while open_ones:
                     take(problem)
@@ -288,31 +264,6 @@ class Link:
             again.clear()
 
 
-async def _look_around(client: Client, lane: AbstractConnection | None) -> None:
-    """Find out anew where the servers are."""
-    if isinstance(client, RedisCluster):
-        await client.initialize()  # where the driver closed it, which else it would still take it for
-        await client.nodes_manager.initialize()
-        return
-    if lane is not None:
-        await lane.disconnect(nowait=True)
-    await client.connection_pool.disconnect(inuse_connections=False)
-
-
-async def _close_all(here: _Here) -> None:
-    if here.lane is not None:
-        await here.lane.disconnect()
-    await here.client.aclose()
-    # What the client does not close: nodes that it was about to look for anew, and sentinels.
-    if isinstance(here.client, RedisCluster):
-        manager = here.client.nodes_manager
-        for node in (*manager.nodes_cache.values(), *manager.startup_nodes.values()):
-            await node.disconnect()
-    elif isinstance(here.client.connection_pool, SentinelConnectionPool):
-        for sentinel in here.client.connection_pool.sentinel_manager.sentinels:
-            await sentinel.aclose()
-
-
 # What a child has of its parent is never let go: to close a connection there would take it out of the
 # selector, which both share, and the parent would wait for its answers in vain.
 _of_parents: list[Any] = []
@@ -326,71 +277,3 @@ def _leave_to_parent() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_leave_to_parent)
-
-
-async def _attempt(client: Client, commands: Sequence[Command], take: Callable[[Any], None]) -> None:
-    if len(commands) == 1:
-        try:
-            take(await client.execute_command(*commands[0]))
-        except ResponseError as refusal:
-            take(refusal)
-        return
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
-    for answer in await pipeline.execute(raise_on_error=False):
-        take(answer)
-
-
-def _lane(client: Client) -> AbstractConnection | None:
-    """A connection beside the client's pool, which is spared the way through it: a third of a round trip.
-
-    It is of no use to a Cluster, where each command has its own server.
-    """
-    if isinstance(client, RedisCluster):
-        return None
-    pool = client.connection_pool
-    lane: AbstractConnection = pool.connection_class(**pool.connection_kwargs)
-    return lane
-
-
-async def _exchange(
-    lane: AbstractConnection, commands: Sequence[Command], take: Callable[[Any], None]
-) -> None:
-    try:
-        if not lane.is_connected:
-            await lane.connect()  # type: ignore[no-untyped-call]
-        for packed, count in _packed(commands):
-            await lane.send_packed_command(packed)
-            for _ in range(count):
-                take(await _reply(lane))
-    except BaseException:  # cancelled, too: replies that are still to come must be nobody's
-        await lane.disconnect(nowait=True)
-        raise
-
-
-def _packed(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
-    """Commands as the protocol has them, many together, and how many; the driver's way takes thrice as long.
-
-    https://redis.io/docs/latest/develop/reference/protocol-spec/#sending-commands-to-a-redis-server
-    """
-    parts: list[bytes] = []
-    count = sent = length = 0
-    for count, command in enumerate(commands, start=1):
-        parts.append(b"*%d\r\n" % len(command))
-        for word in command:
-            data = word if isinstance(word, bytes) else str(word).encode()
-            length += len(data)
-            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-        if length > _ENOUGH_BYTES:
-            yield b"".join(parts), count - sent
-            parts, sent, length = [], count, 0
-    if parts:
-        yield b"".join(parts), count - sent
-
-
-async def _reply(lane: AbstractConnection) -> Any:
-    try:
-        return await lane.read_response()
-    except ResponseError as refusal:
-        return refusal

@@ -1,0 +1,93 @@
+"""Appends to sessions in Redis: one script, one round trip, together with the others that wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...exceptions import StorageError, session_not_found
+from ..codec import EncodedEvent, check_same, damaged_header, dump_counters
+from ..durable import Appended, newer_schema
+from .keys import Keys
+from .lifetimes import Lifetimes
+from .link import Link
+from .listing import touch_command
+from .places import Places
+from .replies import text_of
+from .scripts import Command, Script
+
+_ADD = Script("add")
+
+# Event ids in an error: enough to find the others by.
+_IDS_NAMED = 5
+
+
+class Appender:
+    """Appends events to sessions."""
+
+    def __init__(self, link: Link, keys: Keys, places: Places, lifetimes: Lifetimes) -> None:
+        self._link = link
+        self._keys = keys
+        self._places = places
+        self._lifetimes = lifetimes
+
+    async def add(
+        self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
+    ) -> Appended | None:
+        """Append events in one step, but for those that are stored; `None` if not at this revision.
+
+        Raises:
+            SessionNotFound: there is no such session, or another one has its id by now.
+            EventConflict: one of the events is stored with another content.
+            UnreadableData: the session is damaged, or a later release wrote it.
+            StorageError: the server gives no answer; the text names the events, for a retry.
+        """
+        answer = await self._sent(session_id, events, born, only_at)
+        if answer is None:
+            raise session_not_found(session_id)
+        kind = text_of(answer[0])
+        if kind == "moved":
+            return None
+        if kind == "conflict":
+            others = _but(session_id, events, text_of(answer[1]), answer[2])
+            return await self.add(session_id, others, born, only_at)
+        if kind != "added":
+            is_newer = kind == "newer"
+            raise (
+                newer_schema(f"Session {session_id}", int(answer[1]))
+                if is_newer
+                else damaged_header(session_id)
+            )
+        if int(answer[4]):
+            self._lifetimes.renew_soon(session_id)
+        return Appended(int(answer[1]), int(answer[2]), int(answer[3]))
+
+    async def _sent(
+        self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
+    ) -> list[Any] | None:
+        """The answer to an append; its error names the events, for a retry."""
+        lives = self._lifetimes.milliseconds or ""
+        arguments: list[Any] = [session_id, lives, born, "" if only_at is None else only_at]
+        for event in events:
+            arguments += (event.id, event.body, dump_counters(event.counters))
+
+        def command(key: str) -> Command:
+            return _ADD(self._keys.with_index(key), *arguments)
+
+        try:
+            answer = await self._places.ask(session_id, command, self._link.call_together)
+            if self._link.is_cluster and answer is not None and text_of(answer[0]) == "added":
+                await self._link.call_together(touch_command(self._keys, session_id))
+        except StorageError as problem:
+            ids = ", ".join(event.id for event in events[:_IDS_NAMED])
+            raise type(problem)(f"{problem} (event {ids})") from problem.__cause__
+        return answer
+
+
+def _but(
+    session_id: str, events: Sequence[EncodedEvent], known: str, body: str | bytes
+) -> list[EncodedEvent]:
+    """The events, one of which is stored with other bytes: a conflict, unless both say the same."""
+    (event,) = (event for event in events if event.id == known)
+    check_same(session_id, event, body)
+    return [each._replace(body=text_of(body)) if each is event else each for each in events]

@@ -1,0 +1,69 @@
+"""Sessions and conversations deleted, with what points to them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..lifecycle import Lifecycle
+from .keys import Keys
+from .link import Link
+from .places import Places
+from .replies import text_of
+from .scripts import Command, Script
+
+_DROP = Script("drop")
+
+# Fields of a conversation that are looked at in one round trip.
+_SCANNED_AT_ONCE = 1_000
+
+
+class Deleter:
+    """Deletes sessions. What the original wrote of them goes first: it must not bring them back."""
+
+    def __init__(self, link: Link, keys: Keys, places: Places, lifecycle: Lifecycle) -> None:
+        self._link = link
+        self._keys = keys
+        self._places = places
+        self._lifecycle = lifecycle
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a session; its parents and children stay."""
+        await self._lifecycle.delete(session_id)
+        dropped = await self._places.ask(session_id, partial(_drop_command, session_id))
+        place = self._places.known(session_id)
+        self._places.forget(session_id)
+        commands: list[Command] = [("ZREM", self._keys.index, session_id)]
+        if place != session_id:
+            commands.append(("UNLINK", self._keys.of(session_id)))
+        await self._link.call_all(commands)
+        if dropped is not None and text_of(dropped[1]):
+            await self._clear(self._keys.of(place), text_of(dropped[1]))
+
+    async def _clear(self, key: str, number: str) -> None:
+        """Clear away the events of a session that was deleted out of its conversation."""
+        cursor, beginnings = "0", (f"{number}:", f"{number}#")
+        while True:
+            answer = await self._link.call(("HSCAN", key, cursor, "COUNT", _SCANNED_AT_ONCE))
+            cursor = text_of(answer[0])
+            fields = answer[1] if isinstance(answer[1], dict) else answer[1][::2]
+            names = [name for field in fields if (name := text_of(field)).startswith(beginnings)]
+            if names:
+                await self._link.call(("HDEL", key, *names))
+            if cursor == "0":
+                return
+
+    async def delete_conversation(self, place: str) -> int:
+        """Delete all segments of the conversation that lives there; how many there were."""
+        ids = await self._places.segments(place)
+        there = await self._places.are_there(ids, place)
+        for each in ids:
+            await self._lifecycle.delete(each)
+            self._places.forget(each)
+        await self._link.call(("UNLINK", self._keys.of(place)))
+        commands: list[Command] = [("UNLINK", self._keys.of(each)) for each in ids if each != place]
+        await self._link.call_all([*commands, ("ZREM", self._keys.index, *ids)])
+        return len(there)
+
+
+def _drop_command(session_id: str, key: str) -> Command:
+    return _DROP([key], session_id)

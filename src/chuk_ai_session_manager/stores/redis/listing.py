@@ -1,0 +1,152 @@
+"""Which sessions there are: the sandbox's index, and the lists of users and of parents."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from ..codec import is_child_of, user_id_in
+from .chores import Chores
+from .keys import Keys
+from .link import Link
+from .places import peek_command
+from .replies import name_of, scored, text_of
+from .scripts import Command, Script
+
+_FORGET, _LIST, _TOUCH = Script("forget"), Script("list"), Script("touch")
+
+_LISTED_AT_ONCE = 1_000
+# Every so many new sessions, as many entries of the index are looked at whether they still are.
+_SWEEP_EVERY = 64
+
+
+class Listing:
+    """Enters sessions in lists, and reads pages of them.
+
+    Args:
+        link: the way to the server.
+        keys: the sandbox's.
+        chores: takes what callers need not wait for.
+        lifetime: how long lists live after the last entry, in milliseconds; `None` for ever.
+    """
+
+    def __init__(self, link: Link, keys: Keys, chores: Chores, lifetime: int | None) -> None:
+        self._link = link
+        self._keys = keys
+        self._chores = chores
+        self._created = 0
+        self._lifetime = lifetime
+
+    async def enter(self, session_id: str, user_id: str | None, parent_id: str | None) -> None:
+        """Enter a session with those who list it: its user, its parent, and in a Cluster the index."""
+        lives = "" if self._lifetime is None else self._lifetime
+        lists = [self._keys.of(user_id, "user:")] if user_id else []
+        lists += [self._keys.of(parent_id, "children:")] if parent_id else []
+        commands = [_LIST([key], session_id, lives) for key in lists]
+        if self._link.is_cluster:
+            commands.append(touch_command(self._keys, session_id))
+        await self._link.call_all(commands)
+
+    async def page(
+        self,
+        prefix: str,
+        parent_id: str | None,
+        user_id: str | None,
+        limit: int | None,
+        before: tuple[int, str] | None,
+    ) -> list[tuple[int, str]]:
+        """When sessions were written to, and their ids, newest first: more than `limit` if there are more."""
+        lists = [] if user_id is None else [self._keys.of(user_id, "user:")]
+        lists += [] if parent_id is None else [self._keys.of(parent_id, "children:")]
+        found: list[tuple[int, str]] = []
+        # Whether sessions still are is asked of those that a page can show, not of all.
+        at_once = _LISTED_AT_ONCE if limit is None or prefix else min(_LISTED_AT_ONCE, limit + 1)
+        async for entries in self._entries(lists, before, at_once):
+            rows = [row for row in entries if row[1].startswith(prefix)]
+            found += await self._still_there(rows, parent_id, user_id)
+            if limit is not None and len(found) > limit:
+                break
+        return found
+
+    def sweep_in_turn(self) -> None:
+        """After a session was made: now and then, look for entries of sessions that expired."""
+        self._created += 1
+        if self._created % _SWEEP_EVERY == 0:
+            self._chores.do(self._sweep(), "the index was not swept")
+
+    async def _sweep(self) -> None:
+        """Take some entries of sessions that expired out of the index, so that it does not grow for ever."""
+        answer = await self._link.call(("ZRANDMEMBER", self._keys.index, _SWEEP_EVERY * 2, "WITHSCORES"))
+        await self._still_there(scored(answer), None, None)
+
+    async def _entries(
+        self, lists: Sequence[str], before: tuple[int, str] | None, at_once: int
+    ) -> AsyncIterator[list[tuple[int, str]]]:
+        """Entries of the index after a place in it, newest first, so many at a time."""
+        if lists:
+            rows = await self._rows_of(lists)
+            rows = [row for row in rows if before is None or row < before]
+            for start in range(0, len(rows), at_once):
+                yield rows[start : start + at_once]
+            return
+        newest: str = "+inf" if before is None else str(before[0])
+        skip = 0
+        while True:
+            asked = (newest, "-inf", "BYSCORE", "REV", "LIMIT", skip, at_once, "WITHSCORES")
+            rows = scored(await self._link.call(("ZRANGE", self._keys.index, *asked)))
+            yield [row for row in rows if before is None or row < before]
+            if len(rows) < at_once:
+                return
+            # Go on from the last score; all that share it were not necessarily seen.
+            last = rows[-1][0]
+            skip = sum(row[0] == last for row in rows) + (skip if str(last) == newest else 0)
+            newest, before = str(last), rows[-1]
+
+    async def _rows_of(self, lists: Sequence[str]) -> list[tuple[int, str]]:
+        """Entries of the index that are in all of these lists, newest first."""
+        sets = [{name_of(each) for each in await self._link.call(("SMEMBERS", key))} for key in lists]
+        ids = list(set.intersection(*sets))
+        scores = await self._link.call(("ZMSCORE", self._keys.index, *ids)) if ids else []
+        rows = [
+            (int(float(score)), each) for score, each in zip(scores, ids, strict=True) if score is not None
+        ]
+        return sorted(rows, reverse=True)
+
+    async def _still_there(
+        self, rows: list[tuple[int, str]], parent_id: str | None, user_id: str | None
+    ) -> list[tuple[int, str]]:
+        """Those rows whose sessions are there, and whose they are; entries of others are taken out."""
+        answers = await self._peek_all([session_id for _, session_id in rows])
+        gone = [row for row in rows if row[1] not in answers]
+        if gone:
+            entries = [value for written, session_id in gone for value in (session_id, written)]
+            await self._link.call(_FORGET([self._keys.index], *entries))
+        return [
+            row
+            for row in rows
+            if row[1] in answers
+            and (parent_id is None or is_child_of(parent_id, name_of(answers[row[1]][2])))
+            and (user_id is None or user_id_in(name_of(answers[row[1]][1])) == user_id)
+        ]
+
+    async def _peek_all(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Metadata and parents of those sessions that are there, in two round trips at most."""
+        found: dict[str, Any] = {}
+        places = {each: each for each in ids}
+        for _ in range(2):
+            asked = list(places)
+            commands = [peek_command(each, self._keys.of(places[each])) for each in asked]
+            answers = await self._link.call_all(commands)
+            elsewhere = {}
+            for each, answer in zip(asked, answers, strict=True):
+                if text_of(answer[0]) == "here":
+                    found[each] = answer
+                elif answer[1]:
+                    elsewhere[each] = text_of(answer[1])
+            places = elsewhere
+        return found
+
+
+def touch_command(keys: Keys, session_id: str) -> Command:
+    """Enters a session in the index as written to just now."""
+    return _TOUCH([keys.index], session_id)

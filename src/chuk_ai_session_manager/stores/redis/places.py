@@ -1,0 +1,131 @@
+"""Where sessions live: all segments of a conversation are in the hash of its first session."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from ...exceptions import StorageError
+from ...models.session import next_segment_id
+from .keys import Keys
+from .link import Link
+from .replies import text_of
+from .scripts import Command, Script
+
+_PEEK = Script("peek")
+
+# Places of segments that are remembered: a bound to the memory it takes.
+_PLACES_KEPT = 10_000
+
+
+class Places:
+    """Asks for sessions at the conversation where they live, and remembers where that was.
+
+    Args:
+        link: the way to the server.
+        keys: the sandbox's.
+        take_over: stores a session that only the original wrote, if there is one of that id.
+    """
+
+    def __init__(self, link: Link, keys: Keys, take_over: Callable[[str], Awaitable[bool]]) -> None:
+        self._link = link
+        self._keys = keys
+        self._take_over = take_over
+        self._known: dict[str, str] = {}
+
+    async def ask(
+        self,
+        session_id: str,
+        command: Callable[[str], Command],
+        send: Callable[[Command], Awaitable[Any]] | None = None,
+    ) -> list[Any] | None:
+        """The answer from where the session's conversation lives; `None` where there is no such session.
+
+        A session that only the original wrote is taken over first.
+
+        Args:
+            session_id: the session.
+            command: the command for the key of a conversation.
+            send: how the command is sent; by default alone.
+        """
+        send = send or self._link.call
+        answer = await self._ask_stored(session_id, command, send)
+        if answer is None and await self._take_over(session_id):
+            answer = await self._ask_stored(session_id, command, send)
+        return answer
+
+    async def _ask_stored(
+        self,
+        session_id: str,
+        command: Callable[[str], Command],
+        send: Callable[[Command], Awaitable[Any]],
+    ) -> list[Any] | None:
+        place = self.known(session_id)
+        for _ in range(3):
+            answer = await naming(session_id, send(command(self._keys.of(place))))
+            if not isinstance(answer, list):
+                return text_of(answer).split()
+            if text_of(answer[0]) != "not here":
+                return answer
+            elsewhere = text_of(answer[1])
+            if elsewhere:
+                place = elsewhere
+                self.remember(session_id, place)
+            elif place == session_id:
+                return None
+            else:
+                self.forget(session_id)
+                place = session_id
+        return None
+
+    async def find(self, session_id: str) -> str | None:
+        """The id of the first session of a session's conversation; `None` where there is no such session."""
+        found = await self.ask(session_id, partial(peek_command, session_id))
+        return None if found is None else self.known(session_id)
+
+    async def is_stored(self, session_id: str) -> bool:
+        """Whether a session is there, apart from what the original wrote."""
+        peek = partial(peek_command, session_id)
+        return await self._ask_stored(session_id, peek, self._link.call) is not None
+
+    def known(self, session_id: str) -> str:
+        """The place where a session was last seen; at first, its own."""
+        return self._known.get(session_id, session_id)
+
+    def remember(self, session_id: str, place: str) -> None:
+        """Ask for a session there from now on."""
+        if len(self._known) >= _PLACES_KEPT:
+            self._known.clear()
+        self._known[session_id] = place
+
+    def forget(self, session_id: str) -> None:
+        """Ask for a session under its own key from now on."""
+        self._known.pop(session_id, None)
+
+    async def segments(self, place: str) -> list[str]:
+        """The ids of all sessions that were ever made in a conversation, whether or not they are there."""
+        made = int(await naming(place, self._link.call(("HGET", self._keys.of(place), "segments"))) or 0)
+        ids = [place]
+        while len(ids) < made:
+            ids.append(next_segment_id(ids[-1]))
+        return ids
+
+    async def are_there(self, ids: Sequence[str], place: str) -> list[str]:
+        """Those of a conversation's sessions that were not deleted."""
+        numbers = await self._link.call(("HMGET", self._keys.of(place), *(f"s:{each}" for each in ids)))
+        return [each for each, number in zip(ids, numbers, strict=True) if number is not None]
+
+
+def peek_command(session_id: str, key: str) -> Command:
+    """Asks whether a session is there, and whose it is."""
+    return _PEEK([key], session_id)
+
+
+async def naming(session_id: str, answer: Awaitable[Any]) -> Any:
+    """An answer, whose error names the session."""
+    try:
+        return await answer
+    except StorageError as problem:
+        named = f"Session {session_id} is not to be reached. {problem}"
+        raise type(problem)(named) from problem.__cause__

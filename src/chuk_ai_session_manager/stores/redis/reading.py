@@ -1,0 +1,75 @@
+"""Sessions read from Redis: the header, and the log in replies of a megabyte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from ...exceptions import UnreadableData
+from ..codec import CHUNK, HEADER_FIELDS, SCHEMA, StoredSession, damaged_header, load_counters
+from ..durable import newer_schema
+from .places import Places
+from .replies import text_of
+from .scripts import Command, Script
+
+_READ = Script("read")
+
+# One reply when reading: small enough that the server is soon free for others.
+_BYTES_AT_ONCE = 1_000_000
+
+
+async def read_session(places: Places, session_id: str, start: int | None) -> StoredSession | None:
+    """A stored session with its events from `start` on, or without any; `None` where there is none.
+
+    Raises:
+        UnreadableData: a part of the session is missing or damaged, or a later release wrote it.
+        StorageError: the server gives no answer.
+    """
+    bodies: list[str] = []
+    at, version = start, None
+    while True:
+        answer = await places.ask(session_id, partial(_read_command, session_id, "" if at is None else at))
+        if answer is None:
+            return None
+        if text_of(answer[0]) == "damaged":
+            raise UnreadableData(f"Session {session_id} is damaged: its event {int(answer[1])} is missing")
+        stored = _stored(session_id, answer[1])
+        if version not in {None, (stored.born, stored.rewrites)}:  # rewritten between two replies
+            bodies, at, version = [], start, None
+            continue
+        version = (stored.born, stored.rewrites)
+        try:
+            bodies += [text_of(chunk) for chunk in answer[2]]
+        except UnicodeDecodeError:
+            damage = f"Session {session_id} is damaged: one of its events is no text"
+            raise UnreadableData(damage) from None  # the cause quotes the event
+        at = int(answer[3])
+        if start is None or at >= stored.count:
+            stored.start = stored.count if start is None else min(start, stored.count)
+            stored.bodies = bodies
+            return stored
+
+
+def _read_command(session_id: str, start: int | str, key: str) -> Command:
+    return _READ([key], session_id, start, CHUNK, _BYTES_AT_ONCE)
+
+
+def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:
+    """A session's header as the read script gives it."""
+    try:
+        born = text_of(header[11])
+        schema, count, revision, rewrites = (int(text_of(value)) for value in header[:4])
+        fields = {
+            name: text_of(value)
+            for name, value in zip(HEADER_FIELDS, header[5:11], strict=True)
+            if value is not None
+        }
+    except ValueError:
+        raise damaged_header(session_id) from None  # the cause may quote the header
+    if schema > SCHEMA:
+        raise newer_schema(f"Session {session_id}", schema)
+    if len(fields) < len(HEADER_FIELDS):
+        raise damaged_header(session_id)
+    counters = load_counters(session_id, header[4])
+    return StoredSession(session_id, born, fields, counters, revision, rewrites, count)

@@ -1,0 +1,28 @@
+"""What a server's replies say, whichever form the client gives them in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def text_of(value: Any) -> str:
+    """A reply as text, also from a client that decodes replies itself."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def name_of(value: Any) -> str:
+    """A member of a list of sessions as text; bytes that are no text are no session's id."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def pairs_of(answer: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Members and scores, which come one after the other, or in pairs with RESP3."""
+    if answer and isinstance(answer[0], list | tuple):
+        return [(member, score) for member, score in answer]
+    return list(zip(answer[::2], answer[1::2], strict=True))
+
+
+def scored(answer: Sequence[Any]) -> list[tuple[int, str]]:
+    """Rows of the index: when each session was written to, and its id."""
+    return [(int(float(score)), name_of(member)) for member, score in pairs_of(answer)]

@@ -1,0 +1,109 @@
+"""New sessions, and changes of stored ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from ..base import AnySession, is_segment_after
+from ..codec import damaged_header, dump, dump_counters, user_id_in
+from ..durable import Change
+from .keys import Keys
+from .lifetimes import BESIDE, Lifetimes
+from .link import Link
+from .listing import Listing
+from .places import Places, naming
+from .replies import text_of
+from .scripts import Command, Script
+
+_PUT, _POINT = Script("put"), Script("point")
+
+
+class Writer:
+    """Writes headers and whole logs: each session in one atomic step."""
+
+    def __init__(
+        self, link: Link, keys: Keys, places: Places, listing: Listing, lifetimes: Lifetimes
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._places = places
+        self._listing = listing
+        self._lifetimes = lifetimes
+
+    async def create(self, session: AnySession, change: Change, parent: str | None) -> bool:
+        """Write a new session; `False` if its id is taken.
+
+        Args:
+            session: the session.
+            change: its header, counters and events.
+            parent: where its parent lives, if the parent is there.
+        """
+        if parent is not None and is_segment_after(session, session.parent_id):
+            written = await self._write_segment(session, change, parent)
+            if written is not None:
+                return written
+            parent = None  # gone meanwhile
+        command = self._put(self._keys.of(session.id), session.id, change, parent=parent or "")
+        answer = await naming(session.id, self._link.call(command))
+        if text_of(answer[0]) == "taken" and not await self._places.is_stored(session.id):
+            # By a pointer to a conversation that expired.
+            await self._link.call(("HDEL", self._keys.of(session.id), "in"))
+            answer = await self._link.call(command)
+        return text_of(answer[0]) == "put"
+
+    async def _write_segment(self, session: AnySession, change: Change, parent: str) -> bool | None:
+        """Write into its parent's conversation: `None` if that is gone, `False` if the id is taken."""
+        here = self._keys.of(session.id)
+        left = await self._lifetimes.left(parent)
+        # As long as the conversation lives, which another store may have made to live longer.
+        own = self._lifetimes.milliseconds or 0
+        lives: int | str = "" if left is None or left < 0 else max(left, own) * BESIDE
+        if text_of(await self._link.call(_POINT([here], session.id, parent, lives))) == "taken":
+            return False
+        command = self._put(self._keys.of(parent), session.id, change, follows=session.parent_id or "")
+        answer = await naming(session.id, self._link.call(command))
+        if text_of(answer[0]) == "damaged":
+            raise damaged_header(session.parent_id or "")
+        if text_of(answer[0]) == "not here":
+            await self._link.call(("UNLINK", here))
+            return None
+        self._places.remember(session.id, parent)
+        return text_of(answer[0]) == "put"
+
+    async def change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
+        """Change a stored session in one atomic step; `False` if it is not at this revision, or gone."""
+
+        def command(key: str) -> Command:
+            return self._put(key, session_id, replace(change, born=born), expected=only_at)
+
+        answer = await self._places.ask(session_id, command)
+        if answer is None or text_of(answer[0]) != "put":
+            return False
+        user_id = user_id_in(change.fields.get("metadata", "null"))
+        await self._listing.enter(session_id, user_id, json.loads(change.fields.get("parent_id", "null")))
+        return True
+
+    def _put(
+        self,
+        key: str,
+        session_id: str,
+        change: Change,
+        *,
+        expected: int | str = "",
+        follows: str = "",
+        parent: str = "",
+    ) -> Command:
+        lives = self._lifetimes.milliseconds or ""
+        counts_as_written = change.counters is not None
+        arguments: list[Any] = [session_id, lives, expected, follows, dump(session_id)]
+        arguments += [int(counts_as_written), parent, change.born, len(change.fields)]
+        for name, text in change.fields.items():
+            arguments += (name, text)
+        counters = change.counters
+        arguments.append("" if counters is None else dump_counters(counters))
+        arguments += ["" if change.keep is None else change.keep, len(change.gone), *change.gone]
+        for event in change.events:
+            arguments += (event.id, event.body)
+        return _PUT(self._keys.with_index(key), *arguments)
