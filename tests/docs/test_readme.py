@@ -116,8 +116,9 @@ def default_store() -> Iterator[None]:
 async def readers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[Path, Reader]]:
     readers = {page: Reader(page, tmp_path_factory.mktemp(page.stem)) for page in PAGES}
     yield readers
-    if "client" in readers[README].names:
-        await readers[README].names["client"].close()
+    for reader in readers.values():
+        if "client" in reader.names:
+            await reader.names["client"].close()
 
 
 @pytest.mark.asyncio(loop_scope="module")
