@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from ..exceptions import EventConflict, StorageError
 from ..exceptions.validation import check_session_id
+from .event_page import EventPage
 from .event_source import EventSource
 from .record import Record, new_id
 from .session_event import MessageT, SessionEvent, content_of
@@ -40,6 +41,16 @@ class HomeStore(Protocol):
 
     async def latest(self, session: Session[Any], *, with_events: bool = True) -> Session[Any] | None:
         """The session as it is stored now, or `None` where it is gone."""
+
+    async def newest_events(
+        self,
+        session: Session[Any],
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        tokens: int | None = None,
+    ) -> EventPage | None:
+        """The newest stored events of a session, or the newest before a number; `None` to look anew."""
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first."""

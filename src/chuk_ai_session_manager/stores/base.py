@@ -24,6 +24,7 @@ from ..exceptions import (
 )
 from ..exceptions.validation import check_count
 from ..models import Session, SessionEvent
+from ..models.event_page import EventPage
 from ..models.session import enter_with_parent, next_segment_id
 from .durability import DurabilityReport
 
@@ -149,6 +150,41 @@ class EventStore(ABC):
         `with_events=False` leaves out events that `session` does not hold yet.
         """
         return await (self.get if with_events else self.head)(session.id)
+
+    async def newest_events(
+        self,
+        session: AnySession,
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        tokens: int | None = None,
+    ) -> EventPage | None:
+        """The newest events of a session as it is stored now; `session` itself stays as it is.
+
+        Without `limit` and `tokens`, all of them. A store that holds long logs should read only what is
+        asked for: this default reads the whole session.
+
+        Args:
+            session: which one, as a store handed it out.
+            before: only events with lower numbers than this; the first event has the number 0. With the
+                `first` of one page, the next call gives the page before that.
+            limit: at most so many events.
+            tokens: no more events than it takes to have so many content tokens (`token_usage`); at
+                least one.
+
+        Returns:
+            The page; or `None` if the session is gone, or if events that `session` was read with have
+            been edited or removed since, so that their numbers may have changed: `latest` tells which.
+
+        Raises:
+            InvalidInput: a limit below 1.
+            UnreadableData: one of the events is damaged.
+        """
+        check_page_size(limit)
+        stored = await self.get(session.id)
+        if stored is None:
+            return None
+        return EventPage.at_end_of(stored.events, before=before, limit=limit, tokens=tokens)
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first.
@@ -307,6 +343,16 @@ def check_page(limit: int | None, cursor: str | None) -> tuple[int, str] | None:
     return None if cursor is None else position_of(cursor)
 
 
+def check_page_size(limit: int | None) -> None:
+    """Refuse a page of events that could hold none.
+
+    Raises:
+        InvalidInput: the limit is below 1.
+    """
+    if limit is not None:
+        check_count(limit, 1, "limit", "read events")
+
+
 def page_of(rows: Iterable[tuple[int, str]], limit: int | None) -> SessionPage:
     """The first page of rows of when they were written to and their ids, newest first."""
     found = list(islice(rows, None if limit is None else limit + 1))
@@ -350,6 +396,21 @@ class WholeSessionStore:
         stored = await self.get(session.id)
         found = isinstance(stored, Session) and stored.id == session.id  # a stand-in may answer anything
         return stored if found else session
+
+    async def newest_events(
+        self,
+        session: AnySession,
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        tokens: int | None = None,
+    ) -> EventPage | None:
+        """The newest events of the session: there is no way to read less than the whole."""
+        check_page_size(limit)
+        stored = await self.latest(session)
+        if stored is None:
+            return None
+        return EventPage.at_end_of(stored.events, before=before, limit=limit, tokens=tokens)
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of the conversation's segments, by reading them one after the other."""

@@ -89,6 +89,20 @@ class StoredSession:
     """Their JSON; each entry is up to `CHUNK` events with commas between."""
 
 
+def span_of(start: int | None, end: int | None, count: int) -> tuple[int, int]:
+    """Which of so many stored events to read: the number of the first one, and the number after the last.
+
+    Args:
+        start: the first one's number; below 0, how many to read up to `end`; `None` for none.
+        end: the number after the last one's; `None` for all that follow.
+        count: how many events are stored.
+    """
+    end = count if end is None else min(max(0, end), count)
+    if start is None:
+        return end, end
+    return (max(0, end + start) if start < 0 else min(start, end)), end
+
+
 # -- the header ---------------------------------------------------------------------------------
 
 
@@ -393,29 +407,29 @@ def _list_of_events() -> TypeAdapter[list[AnyEvent]]:
     return TypeAdapter(list[SessionEvent[Any]], config=ConfigDict(hide_input_in_errors=True))
 
 
-async def decode_events(session_id: str, bodies: Sequence[str]) -> list[AnyEvent]:
-    """Events from their JSON; many of them off the event loop.
+async def decode_events(stored: StoredSession) -> list[AnyEvent]:
+    """The events that were read of a session, from their JSON; many of them off the event loop.
 
     Raises:
-        UnreadableData: what is stored is no such JSON; it says of which session.
+        UnreadableData: what is stored is no such JSON; it says of which session and event.
     """
-    if sum(map(len, bodies)) > _MOST_DECODED_AT_ONCE:
-        return await asyncio.to_thread(_decoded, session_id, bodies)
-    return _decoded(session_id, bodies)
+    if sum(map(len, stored.bodies)) > _MOST_DECODED_AT_ONCE:
+        return await asyncio.to_thread(_decoded, stored)
+    return _decoded(stored)
 
 
-def _decoded(session_id: str, bodies: Sequence[str]) -> list[AnyEvent]:
+def _decoded(stored: StoredSession) -> list[AnyEvent]:
     decode = _list_of_events().validate_json
     events: list[AnyEvent] = []
     try:
-        for body in bodies:
+        for body in stored.bodies:
             events += decode(f"[{body}]")
     except ValidationError as problem:
         at = problem.errors(include_input=False, include_url=False)[0]["loc"][:1]
-        near = len(events) + int(at[0]) if at else len(events)
-        raise damaged_event(session_id, near) from problem
+        near = stored.start + len(events) + (int(at[0]) if at else 0)
+        raise damaged_event(stored.id, near) from problem
     except InvalidSessionOperation as problem:  # a count of tokens that is none
-        raise damaged_event(session_id, f"{len(events)} or one after it") from problem
+        raise damaged_event(stored.id, f"{stored.start + len(events)} or one after it") from problem
     return events
 
 
@@ -449,7 +463,7 @@ async def decode_session(stored: StoredSession) -> AnySession:
     Raises:
         UnreadableData: what is stored is no such JSON.
     """
-    events = await decode_events(stored.id, stored.bodies)
+    events = await decode_events(stored)
     if stored.start + len(events) != stored.count:
         raise damaged_event(stored.id, f"{stored.start} or one after it")
     try:

@@ -26,7 +26,8 @@ from ..exceptions.validation import (
     json_misfit,
 )
 from ..models.session_totals import SessionTotals
-from .base import AnyEvent, AnySession, EventStore, SessionPage, check_page, page_of
+from ..models.event_page import EventPage
+from .base import AnyEvent, AnySession, EventStore, SessionPage, check_page, check_page_size, page_of
 from .codec import (
     HEADER_FIELDS,
     SCHEMA,
@@ -34,6 +35,7 @@ from .codec import (
     StoredSession,
     counters_after,
     counters_of,
+    decode_events,
     decode_session,
     encode_header,
     encoded,
@@ -45,6 +47,8 @@ T = TypeVar("T")
 
 # What no stored session is at.
 _NO_REVISION = -1
+# Events that are read in one go where it is content tokens that are asked for.
+_LARGEST_PAGE = 500
 # How often a change is tried anew because another writer's came first.
 _TRIES = 50
 
@@ -131,8 +135,15 @@ class DurableStore(EventStore):
     # -- what a store does ----------------------------------------------------------------------
 
     @abstractmethod
-    async def _read(self, session_id: str, start: int | None) -> StoredSession | None:
-        """The stored session with its events from `start` on, or without any; `None` where there is none."""
+    async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
+        """The stored session with some of its events; `None` where there is no such session.
+
+        Args:
+            session_id: which one.
+            start: the number of the first event to read; below 0, how many to read up to `end`. `None`
+                for no events.
+            end: the number after that of the last event to read; `None` for the log's end.
+        """
 
     @abstractmethod
     async def _add(
@@ -169,6 +180,31 @@ class DurableStore(EventStore):
         if self._in_use.get(session.id) is session:
             del self._in_use[session.id]
         return await self._load(session.id, with_events=with_events)
+
+    async def newest_events(
+        self,
+        session: AnySession,
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        tokens: int | None = None,
+    ) -> EventPage | None:
+        """The newest events of the session as it is stored now, reading little more than these."""
+        check_page_size(limit)
+        mark, size, end = self._mark(session), _first_page_size(session, limit, tokens), before
+        read: list[AnyEvent] = []
+        while True:
+            stored = await self._read(session.id, 0 if size is None else -size, end)
+            if stored is None:
+                return None
+            if mark is not None and (stored.born, stored.rewrites) != (mark.born, mark.rewrites):
+                return None
+            read = [*await decode_events(stored), *read]
+            page = EventPage.at_end_of(read, limit=limit, tokens=tokens, number=stored.start)
+            if stored.start == 0 or page.first > stored.start or len(read) == limit:
+                return page
+            # All that was read is not enough yet.
+            size, end = min(2 * len(read), _LARGEST_PAGE), stored.start
 
     async def _load(self, session_id: str, *, with_events: bool) -> AnySession | None:
         if not is_session_id(session_id):
@@ -432,6 +468,16 @@ class DurableStore(EventStore):
     @abstractmethod
     async def _extend(self, session_id: str, additional_hours: float) -> bool:
         """The same, of an id that can be one."""
+
+
+def _first_page_size(session: AnySession, limit: int | None, tokens: int | None) -> int | None:
+    """How many events to read first: most often enough, and never many more than asked for."""
+    if tokens is None:
+        return limit
+    # By the session's average; a quarter more, because reading again takes longer than reading some more.
+    average = max(1.0, session.total_tokens / max(1, session.totals.events))
+    likely = min(int(tokens / average * 1.25) + 8, _LARGEST_PAGE)
+    return likely if limit is None else min(limit, likely)
 
 
 def is_session_id(value: object) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..exceptions import SessionAlreadyExists, session_not_found
 from ..exceptions.validation import check_count, check_hours, check_session_id, check_ttl_hours
+from ..models.event_page import EventPage
 from .base import (
     DEFAULT_TTL_HOURS,
     AnyEvent,
@@ -20,6 +21,7 @@ from .base import (
     EventStore,
     SessionPage,
     check_page,
+    check_page_size,
     is_segment_after,
     page_of,
 )
@@ -127,6 +129,21 @@ class MemoryStore(EventStore):
         parent = self._sessions.get(session.parent_id or "")
         if parent is not None:
             parent.enter_child(session.id)
+
+    async def newest_events(
+        self,
+        session: AnySession,
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        tokens: int | None = None,
+    ) -> EventPage | None:
+        """The newest events of the live session; the log is not copied for it."""
+        check_page_size(limit)
+        live = await self.get(session.id)
+        if live is None or session.mark_of(self) not in {None, self._born[session.id]}:
+            return None
+        return EventPage.at_end_of(live.events, before=before, limit=limit, tokens=tokens)
 
     async def append(
         self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False

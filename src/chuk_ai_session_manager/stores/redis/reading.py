@@ -19,17 +19,27 @@ _READ = Script("read")
 _BYTES_AT_ONCE = 1_000_000
 
 
-async def read_session(places: Places, session_id: str, start: int | None) -> StoredSession | None:
-    """A stored session with its events from `start` on, or without any; `None` where there is none.
+async def read_session(
+    places: Places, session_id: str, start: int | None, end: int | None
+) -> StoredSession | None:
+    """A stored session with some of its events; `None` where there is no such session.
+
+    Args:
+        places: where conversations live.
+        session_id: which session.
+        start: the number of the first event to read; below 0, how many to read up to `end`. `None` for
+            no events.
+        end: the number after that of the last event to read; `None` for the log's end.
 
     Raises:
         UnreadableData: a part of the session is missing or damaged, or a later release wrote it.
         StorageError: the server gives no answer.
     """
     bodies: list[str] = []
-    at, version = start, None
+    at, first = start, 0
+    version: tuple[str, int] | None = None
     while True:
-        answer = await places.ask(session_id, partial(_read_command, session_id, "" if at is None else at))
+        answer = await places.ask(session_id, partial(_read_command, session_id, at, end))
         if answer is None:
             return None
         if text_of(answer[0]) == "damaged":
@@ -38,21 +48,22 @@ async def read_session(places: Places, session_id: str, start: int | None) -> St
         if version not in {None, (stored.born, stored.rewrites)}:  # rewritten between two replies
             bodies, at, version = [], start, None
             continue
-        version = (stored.born, stored.rewrites)
+        if version is None:
+            version, first = (stored.born, stored.rewrites), int(answer[4])
         try:
             bodies += [text_of(chunk) for chunk in answer[2]]
         except UnicodeDecodeError:
             damage = f"Session {session_id} is damaged: one of its events is no text"
             raise UnreadableData(damage) from None  # the cause quotes the event
         at = int(answer[3])
-        if start is None or at >= stored.count:
-            stored.start = stored.count if start is None else min(start, stored.count)
-            stored.bodies = bodies
+        if at >= int(answer[5]):
+            stored.start, stored.bodies = first, bodies
             return stored
 
 
-def _read_command(session_id: str, start: int | str, key: str) -> Command:
-    return _READ([key], session_id, start, CHUNK, _BYTES_AT_ONCE)
+def _read_command(session_id: str, start: int | None, end: int | None, key: str) -> Command:
+    span = ["" if number is None else number for number in (start, end)]
+    return _READ([key], session_id, *span, CHUNK, _BYTES_AT_ONCE)
 
 
 def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:

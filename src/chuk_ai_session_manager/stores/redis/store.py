@@ -122,8 +122,8 @@ class RedisStore(DurableStore):
 
     # -- reading and writing --------------------------------------------------------------------
 
-    async def _read(self, session_id: str, start: int | None) -> StoredSession | None:
-        return await read_session(self._places, session_id, start)
+    async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
+        return await read_session(self._places, session_id, start, end)
 
     async def _add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None

@@ -35,6 +35,7 @@ from ..codec import (
     dump_counters,
     join_header,
     load_counters,
+    span_of,
     split_header,
     user_id_in,
 )
@@ -144,8 +145,8 @@ class SqliteStore(DurableStore):
 
     # -- what a durable store does --------------------------------------------------------------
 
-    async def _read(self, session_id: str, start: int | None) -> StoredSession | None:
-        return await self._worker.read(partial(_read, self.sandbox_id, session_id, start))
+    async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
+        return await self._worker.read(partial(_read, self.sandbox_id, session_id, start, end))
 
     async def _add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
@@ -382,16 +383,21 @@ def _segment_ids(sandbox: str, session_id: str, db: sqlite3.Connection, *, last:
     return [] if row is None else [each for (each,) in db.execute(query, (row.conversation,))]
 
 
-def _read(sandbox: str, session_id: str, start: int | None, db: sqlite3.Connection) -> StoredSession | None:
+def _read(
+    sandbox: str, session_id: str, start: int | None, end: int | None, db: sqlite3.Connection
+) -> StoredSession | None:
     row = _find(sandbox, session_id, db)
     if row is None:
         return None
-    start = row.count if start is None else min(start, row.count)
-    query = "SELECT CAST(body AS BLOB) FROM events WHERE session = ? AND number >= ? ORDER BY number"
+    start, end = span_of(start, end, row.count)
+    query = (
+        "SELECT CAST(body AS BLOB) FROM events WHERE session = ? AND number >= ? AND number < ?"
+        " ORDER BY number"
+    )
     # As bytes: text that is none would end the reading in mid-statement, which keeps its old snapshot open.
-    bodies = [body for (body,) in db.execute(query, (row.key, start))]
-    if len(bodies) != row.count - start:
-        missing = row.count - start - len(bodies)
+    bodies = [body for (body,) in db.execute(query, (row.key, start, end))]
+    if len(bodies) != end - start:
+        missing = end - start - len(bodies)
         raise UnreadableData(f"Session {session_id} is damaged: {missing} events are missing")
     try:
         chunks = [b",".join(bodies[at : at + CHUNK]).decode() for at in range(0, len(bodies), CHUNK)]

@@ -1,6 +1,9 @@
--- A session: its header, and as many of its events from a number on as one reply should hold.
+-- A session: its header, and as many of the events that are asked for as one reply should hold.
 -- KEYS[1] where the conversation lives, or points to where it does
--- ARGV    session id, number of the first event wanted or '', events in a chunk, bytes in a reply
+-- ARGV    session id, number of the first event wanted (below 0: how many, up to the end) or '', number
+--         after the last one's or '', events in a chunk, bytes in a reply
+-- Gives   'session', the header, chunks of events, the number after the last event in them, the number of
+--         the first event wanted, and the number after the last one wanted
 local key, id, start = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local n = redis.call('HGET', key, 's:' .. id)
 if not n then
@@ -9,11 +12,17 @@ end
 local header = redis.call('HMGET', key, 'schema', n .. ':count', n .. ':revision', n .. ':rewrites',
   n .. ':counters', n .. ':metadata', n .. ':parent_id', n .. ':child_ids', n .. ':task_ids',
   n .. ':runs', n .. ':state', n .. ':born')
-local chunks, count, next = {}, tonumber(header[2]), start
-local bytes = 0
-while next and count and next < count and bytes < tonumber(ARGV[4]) do
+local count = tonumber(header[2]) or 0  -- the caller says that a header without it is damaged
+local last = math.max(0, math.min(tonumber(ARGV[3]) or count, count))
+start = start or last
+if start < 0 then
+  start = math.max(0, last + start)
+end
+start = math.min(start, last)
+local chunks, next, bytes = {}, start, 0
+while next < last and bytes < tonumber(ARGV[5]) do
   local chunk = {}
-  while next < count and #chunk < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
+  while next < last and #chunk < tonumber(ARGV[4]) and bytes < tonumber(ARGV[5]) do
     local body = redis.call('HGET', key, n .. ':' .. next)
     if not body then
       return {'damaged', next}
@@ -24,4 +33,4 @@ while next and count and next < count and bytes < tonumber(ARGV[4]) do
   end
   chunks[#chunks + 1] = table.concat(chunk, ',')
 end
-return {'session', header, chunks, next or count}
+return {'session', header, chunks, next, start, last}
