@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 from .accounts.tokens import DEFAULT_MODEL
@@ -11,7 +12,8 @@ from .conversation.background import Sums
 from .conversation.billing import Draft, Limits, draft_answer, draft_question, draft_rows
 from .conversation.callbacks import call
 from .conversation.context.beginning import Beginning
-from .conversation.context.windows import truncate_prompt_to_token_limit
+from .conversation.context.fitting import RowsOf, fitted
+from .conversation.log_end import LogEnd
 from .conversation.notes import Notes
 from .conversation.opening import Conversation
 from .conversation.reading import answerer_of, figures_of, said_row
@@ -347,16 +349,25 @@ class SessionManager:
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        home, session = await self._conversation.current()
+        if max_tokens is not None:
+            check_count(max_tokens, 1, "max_tokens", "get_messages_for_llm")
+        home, session = await self._conversation.current(with_events=max_tokens is None)
         background = await self._beginning.background_of(home, session)
-        events = [*background.start, *session.events]
-        rows = self._beginning.rows(background) if include_system else []
-        rows += (
-            full_messages(events, include_system=include_system) if include_tools else plain_messages(events)
+        beginning = self._beginning.rows(background) if include_system else []
+        rows_of: RowsOf = (
+            partial(full_messages, include_system=include_system) if include_tools else plain_messages
         )
         if max_tokens is None:
-            return rows
-        return await truncate_prompt_to_token_limit(rows, max_tokens, model or self._model or DEFAULT_MODEL)
+            return beginning + rows_of([*background.start, *session.events])
+        return await fitted(
+            LogEnd(session, home),
+            beginning,
+            background.start,
+            rows_of,
+            may_begin_with_system=include_tools and include_system,
+            max_tokens=max_tokens,
+            model=model or self.model,
+        )
 
     async def get_conversation(self, include_all_segments: bool | None = None) -> list[dict[str, Any]]:
         """What was said, oldest first: `role`, `content` and `timestamp` of each message.

@@ -43,8 +43,8 @@ FIELDS = ("0:1", "0:counters", "0:metadata", "0:child_ids", "0:runs", "0:state")
 class SkippingStore(RedisStore):
     """Known to be bad: what it cannot read of a log, it leaves out."""
 
-    async def _read(self, session_id: str, start: int | None) -> StoredSession | None:
-        stored = await super()._read(session_id, start)
+    async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
+        stored = await super()._read(session_id, start, end)
         if stored is not None and stored.bodies:
             bodies = [body for body in stored.bodies[0].split(',{"metadata"') if body.endswith("}")]
             stored.bodies = [',{"metadata"'.join(bodies)]

@@ -277,6 +277,25 @@ def _pair_calls(events: Sequence[SessionEvent[Any]]) -> tuple[dict[int, list[Cha
     return results, paired
 
 
+def call_and_result_numbers(events: Sequence[SessionEvent[Any]]) -> list[tuple[int | None, int]]:
+    """Of each tool result: the position of the message that asked for the call, and the result's own.
+
+    `None` stands for a message that is not among these events. Results that name no call are left out, and
+    second results of a call.
+    """
+    pairs: list[tuple[int | None, int]] = []
+    asked: dict[str, int | None] = {}
+    for position, event in enumerate(events):
+        if event.type == EventType.TOOL_CALL:
+            call_id = _call_id(event)
+            if call_id and (call_id not in asked or asked[call_id] is not None):
+                pairs.append((asked.get(call_id), position))
+                asked[call_id] = None
+        elif event.type == EventType.MESSAGE:
+            asked |= {call["id"]: position for call in calls_of(event.message) if "id" in call}
+    return pairs
+
+
 def _interrupted(call_id: str) -> ChatMessage:
     return {"role": "tool", "tool_call_id": call_id, "content": INTERRUPTED}
 

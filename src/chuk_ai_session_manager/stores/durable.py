@@ -25,8 +25,8 @@ from ..exceptions.validation import (
     check_ttl_hours,
     json_misfit,
 )
-from ..models.session_totals import SessionTotals
 from ..models.event_page import EventPage
+from ..models.session_totals import SessionTotals
 from .base import AnyEvent, AnySession, EventStore, SessionPage, check_page, check_page_size, page_of
 from .codec import (
     HEADER_FIELDS,

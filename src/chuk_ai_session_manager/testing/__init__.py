@@ -53,6 +53,7 @@ from ..models import (
     SessionRun,
     TokenUsage,
 )
+from ..models.event_page import EventPage
 from ..models.session import next_segment_id
 from ..session_manager import SessionManager
 from ..stores.base import AnyEvent, AnySession, EventStore, SessionPage
@@ -513,6 +514,77 @@ class StoreContract:
         head = await _head(stores.open(), "s")
         assert head.totals == (await _read(store, "s")).totals
         assert head.total_cost == pytest.approx((await _read(store, "s")).total_cost)
+
+    # -- reading the end of a log ---------------------------------------------------------------
+
+    @_in_a_loop
+    async def test_the_newest_events_are_read_by_number_page_by_page(self, stores: Stores) -> None:
+        store, other = stores.open(), stores.open()
+        await Session.create(session_id="s", events=[_message(n) for n in range(10)], store=store)
+        head = await _head(other, "s")
+        assert await _log_pages(other, head, limit=4) == [(6, [6, 7, 8, 9]), (2, [2, 3, 4, 5]), (0, [0, 1])]
+        assert await _log_pages(other, head, limit=10) == [(0, list(range(10)))]
+        assert (
+            await _log_pages(other, head, limit=99) == await _log_pages(other, head) == [(0, list(range(10)))]
+        )
+        for before, numbers in ((0, []), (1, [0]), (3, [1, 2]), (10, [8, 9]), (99, [8, 9])):
+            page = await _newest(other, head, before=before, limit=2)
+            assert ([event.message for event in page.events], page.has_more) == (numbers, before > 2)
+
+    @_in_a_loop
+    async def test_the_newest_events_are_read_by_content_tokens(self, stores: Stores) -> None:
+        store, other = stores.open(), stores.open()
+        lengths = [500, 1, 0, 7, 3, 0, 10]
+        events = [_message(at, token_usage=_tokens(length)) for at, length in enumerate(lengths)]
+        await Session.create(session_id="s", events=events, store=store)
+        head = await _head(other, "s")
+        for tokens, first in ((0, 6), (1, 6), (10, 6), (11, 4), (13, 4), (14, 3), (21, 1), (22, 0), (999, 0)):
+            page = await _newest(other, head, tokens=tokens)
+            assert (page.first, page.tokens) == (first, sum(lengths[first:])), tokens
+            assert [event.message for event in page.events] == list(range(first, 7))
+        assert (await _newest(other, head, tokens=20, limit=2)).first == 5
+        assert (await _newest(other, head, tokens=3, limit=3)).first == 6
+        assert (await _newest(other, head, tokens=3, limit=3, before=6)).first == 4
+
+    @_in_a_loop
+    async def test_the_newest_events_of_a_log_of_many_lengths(self, stores: Stores) -> None:
+        store = stores.open()
+        lengths = [900] * 300 + [1] * 700  # the average says little of the end
+        events = [_message(at, token_usage=_tokens(length)) for at, length in enumerate(lengths)]
+        session = await Session.create(session_id="s", store=store)
+        await store.append(session, events)
+        page = await _newest(stores.open(), await _head(stores.open(), "s"), tokens=1_000)
+        assert [event.message for event in page.events] == list(range(299, 1_000))
+        assert page.tokens == 1_600
+        assert session.total_tokens - page.tokens == 299 * 900
+
+    @_in_a_loop
+    async def test_reading_the_newest_events_leaves_the_session_as_it_is(self, stores: Stores) -> None:
+        store, other = stores.open(), stores.open()
+        await Session.create(session_id="s", events=[_message(n) for n in range(5)], store=store)
+        head = await _head(other, "s")
+        held, totals = list(head.events), head.totals.as_dict()
+        assert (await _newest(other, head, limit=2)).first == 3
+        assert (head.events, head.totals.as_dict()) == (held, totals)
+        await other.append(head, [_message(5)])
+        assert [event.message for event in (await _newest(store, head, limit=2)).events] == [4, 5]
+        assert _said(await _read(stores.open(), "s")) == list(range(6))
+
+    @_in_a_loop
+    async def test_of_a_deleted_session_there_are_no_newest_events(self, stores: Stores) -> None:
+        store, other = stores.open(), stores.open()
+        await Session.create(session_id="s", events=[_message("here")], store=store)
+        head = await _head(other, "s")
+        await store.delete("s")
+        assert await other.newest_events(head, limit=1) is None
+
+    @_in_a_loop
+    async def test_a_page_of_no_events_is_refused(self, stores: Stores) -> None:
+        session = await Session.create(session_id="s", store=stores.open())
+        for limit in (0, -1):
+            with pytest.raises(InvalidInput):
+                await stores.open().newest_events(session, limit=limit)
+        assert (await _newest(stores.open(), session, limit=1)).events == []
 
     # -- saving ---------------------------------------------------------------------------------
 
@@ -1066,6 +1138,11 @@ def _message(message: Any, **fields: Any) -> AnyEvent:
     return SessionEvent(message=message, source=EventSource.USER, **fields)
 
 
+def _tokens(count: int) -> TokenUsage | None:
+    """What an event says of so many content tokens; nothing where it has none."""
+    return TokenUsage(total_tokens=count, model="m", estimated_cost_usd=None) if count else None
+
+
 def _call() -> CallUsage:
     return CallUsage(model="m", provider="p", input_tokens=7, output_tokens=3, cost_usd=0.5)
 
@@ -1218,6 +1295,20 @@ async def _latest(store: EventStore, session: AnySession) -> AnySession:
     latest = await store.latest(session)
     assert latest is not None
     return latest
+
+
+async def _newest(store: EventStore, session: AnySession, **asked_for: int) -> EventPage:
+    page = await store.newest_events(session, **asked_for)
+    assert page is not None
+    return page
+
+
+async def _log_pages(store: EventStore, session: AnySession, **asked_for: int) -> list[tuple[int, list[Any]]]:
+    """The first number and the messages of each page of a log, from its end to its beginning."""
+    pages = [await _newest(store, session, **asked_for)]
+    while pages[-1].has_more:
+        pages.append(await _newest(store, session, before=pages[-1].first, **asked_for))
+    return [(page.first, [event.message for event in page.events]) for page in pages]
 
 
 async def _read_by_another(store: EventStore, session: AnySession) -> AnySession:

@@ -38,15 +38,25 @@ async def truncate_prompt_to_token_limit(
         InvalidInput: `max_tokens` below 1.
         TokenLimitExceeded: what is kept in any case is more; `actual` is how many tokens it has.
     """
+    cut = await shortened(prompt, max_tokens, model)
+    return prompt if cut is None else cut
+
+
+async def shortened(prompt: list[ChatMessage], max_tokens: int, model: str) -> list[ChatMessage] | None:
+    """A prompt, cut to at most so many tokens; `None` where it is no longer than that.
+
+    Raises:
+        InvalidInput, TokenLimitExceeded: as for `truncate_prompt_to_token_limit`.
+    """
     check_count(max_tokens, 1, "max_tokens", "truncate a prompt")
     front = len(list(takewhile(is_system, prompt)))
     system = [await _counted(row, model) for row in prompt[:front]]
     rows = await _counted_from_the_end(prompt[front:], max_tokens - _tokens(system), model)
     if _tokens(system) + _tokens(rows) <= max_tokens:
-        return prompt
+        return None
     exchanges = _blocks(rows, lambda _first, row: not is_user(row))
     room = max_tokens - _tokens(system)
-    kept = system + (_newest(exchanges, room) or _shortened(exchanges, room))
+    kept = system + (_newest(exchanges, room) or _newest_exchange_within(exchanges, room))
     if _tokens(kept) > max_tokens:
         raise TokenLimitExceeded(max_tokens, _tokens(kept))
     return [row.message for row in kept]
@@ -69,7 +79,7 @@ async def _counted_from_the_end(prompt: list[ChatMessage], room: int, model: str
     return rows[::-1]
 
 
-def _shortened(exchanges: list[list[_Row]], room: int) -> list[_Row]:
+def _newest_exchange_within(exchanges: list[list[_Row]], room: int) -> list[_Row]:
     """The newest exchange without its oldest answers: as much as fits, or the least there can be."""
     newest = [row for exchange in exchanges[-1:] for row in exchange]
     question = list(takewhile(lambda row: is_user(row.message), newest))
