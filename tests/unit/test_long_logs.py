@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager
 from chuk_ai_session_manager.conversation.context.windows import truncate_prompt_to_token_limit
-from chuk_ai_session_manager.exceptions import InvalidInput, SessionNotFound, TokenLimitExceeded
+from chuk_ai_session_manager.exceptions import TokenLimitExceeded
 from chuk_ai_session_manager.models import EventSource, EventType, TokenUsage
-from chuk_ai_session_manager.models.session import HomeStore
 from chuk_ai_session_manager.providers.messages import ChatMessage
 from chuk_ai_session_manager.stores import EventStore, MemoryStore, open_store
 
@@ -40,7 +37,7 @@ def asked(text: str, call_ids: Sequence[str], tokens: int) -> SessionEvent[Any]:
 
 
 def result(call_id: str | None, text: str) -> SessionEvent[Any]:
-    message = {"tool": "look", "arguments": {}, "result": text, "error": None, "success": True}
+    message: ChatMessage = {"tool": "look", "arguments": {}, "result": text, "error": None, "success": True}
     metadata = {"tool_call_id": call_id} if call_id else {}
     return SessionEvent(
         message=message, source=EventSource.SYSTEM, type=EventType.TOOL_CALL, metadata=metadata
@@ -101,7 +98,7 @@ def test_a_short_context_is_what_is_left_of_the_whole_one(
             whole = await manager.get_messages_for_llm(**options)
             assert short == await outcome(truncate_prompt_to_token_limit(whole, max_tokens, MODEL))
 
-    async def outcome(rows: Any) -> list[ChatMessage] | int | float:
+    async def outcome(rows: Any) -> list[ChatMessage] | float | None:
         try:
             return list(await rows)
         except TokenLimitExceeded as refused:
