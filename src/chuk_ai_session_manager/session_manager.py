@@ -31,7 +31,7 @@ from .exceptions.validation import (
 )
 from .models import EventSource, EventType, Session, SessionEvent
 from .models.session_event import check_event_length
-from .providers.answers import Answer, read_answer
+from .providers.answers import Answer
 from .providers.messages import (
     ChatMessage,
     check_chat_messages,
@@ -41,6 +41,7 @@ from .providers.messages import (
     readable_text,
     tool_message,
 )
+from .providers.registry import read_answer
 from .providers.usage import read_usage
 from .session_storage import ChukSessionsStore, get_backend
 from .stores import SessionStore

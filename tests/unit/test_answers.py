@@ -17,7 +17,8 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from chuk_ai_session_manager.exceptions import InvalidInput
-from chuk_ai_session_manager.providers.answers import Answer, read_answer
+from chuk_ai_session_manager.providers.answers import Answer
+from chuk_ai_session_manager.providers.registry import read_answer
 from chuk_ai_session_manager.providers.streamed_answers import AnswerInPieces
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"q": "a"}'}}

@@ -22,8 +22,9 @@ from ..conversation.callbacks import call
 from ..exceptions import InvalidInput, SessionManagerError
 from ..exceptions.validation import check_answer, check_text
 from ..models import EventSource, EventType, SessionEvent
-from ..providers.answers import Answer, not_understood, read_answer
+from ..providers.answers import Answer
 from ..providers.messages import ChatMessage, readable_json, readable_text
+from ..providers.registry import not_understood, read_answer
 from ..providers.requests import asked_rows
 from ..providers.streamed_answers import AnswerInPieces
 from ..session_manager import SessionManager

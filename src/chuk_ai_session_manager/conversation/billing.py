@@ -74,6 +74,7 @@ def draft_answer(
         type=EventType.MESSAGE,
         metadata=said,
         parent_event_id=parent_event_id,
+        native=answer.native,
     )
     text = message if isinstance(message, str) else text_of(message)
     return Draft(event, text, model, provider, is_call=True, reported=answer.usage)

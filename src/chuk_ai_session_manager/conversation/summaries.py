@@ -14,8 +14,8 @@ from ..exceptions import InvalidInput
 from ..exceptions.validation import copied
 from ..models import EventSource, EventType, Session, SessionEvent, TokenUsage
 from ..models.session_event import content_of
-from ..providers.answers import read_answer
 from ..providers.messages import ChatMessage, readable_text, text_of, told_messages
+from ..providers.registry import read_answer
 from .billing import bill
 from .callbacks import call
 from .notes import Notes

@@ -62,9 +62,14 @@ def check_length(name: str, operation: str, *values: Any) -> None:
     Raises:
         InvalidInput: naming both lengths.
     """
-    length = sum(map(_length, values))
+    length = total_length(*values)
     if length > MAX_LENGTH:
         raise _too_long(name, operation, length)
+
+
+def total_length(*values: Any) -> int:
+    """How many characters the texts of JSON values have together."""
+    return sum(map(_length, values))
 
 
 def _too_long(name: str, operation: str, length: int) -> InvalidInput:

@@ -25,12 +25,12 @@ def content_of(message: Any) -> Any:
 
 
 def check_event_length(event: SessionEvent[Any]) -> None:
-    """Refuse an event whose message and metadata are longer than any store takes.
+    """Refuse an event whose message, native form and metadata are longer than any store takes.
 
     Raises:
         InvalidInput: naming the limit.
     """
-    check_length("an event", "store an event", event.message, event.metadata)
+    check_length("an event", "store an event", event.message, event.native, event.metadata)
 
 
 class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
@@ -59,6 +59,10 @@ class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
     """How long the message is: content tokens."""
     usage: CallUsage | None = None
     """What the model call that made the message was billed for."""
+    native: dict[str, Any] | None = Field(default=None, repr=False)
+    """An answer as its provider gave it: `format` names the provider's format ("openai", "anthropic" …),
+    `message` is the provider's own message, with nothing left out, `response` what the response says beside
+    the message (its id, model, usage, other choices). `message` says the same in the common form."""
 
     @classmethod
     async def create_with_tokens(
@@ -148,4 +152,6 @@ class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
             plain["task_id"] = self.task_id
         if self.token_usage:
             plain["token_usage"] = self.token_usage.model_dump(exclude={"estimated"})
+        if self.native:
+            plain["native"] = self.native
         return plain

@@ -1,1 +1,16 @@
-"""What providers send and take, in the common form and in their own."""
+"""What providers send and take, in the common form and in their own; `register_reader` enters another."""
+
+from .answers import Answer, AnswerStream, Reader, call_of, native_of, usage_in
+from .registry import read_answer, register_reader, unregister_reader
+
+__all__ = [
+    "Answer",
+    "AnswerStream",
+    "Reader",
+    "call_of",
+    "native_of",
+    "read_answer",
+    "register_reader",
+    "unregister_reader",
+    "usage_in",
+]

@@ -1,21 +1,30 @@
-"""What a model answered, read from its provider's response."""
+"""A model's answer, of whichever provider, and what a module that reads a provider's answers gives."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 from ..exceptions import InvalidInput
-from .common import field_of, is_list, list_of, name_in, plain, text_in, texts_in
-from .messages import ChatMessage
+from ..exceptions.validation import json_misfit
+from .common import dumped, field_of, json_of, name_in, package_of, parsed, text_in
+from .messages import ChatMessage, readable_json
 from .usage import read_usage
 
-THINKING = {"thinking", "redacted_thinking"}
-
 # The packages whose types say who ran the model, unless the application says it.
-_PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "google": "google"}
+_PROVIDERS = {
+    "anthropic": "anthropic",
+    "cohere": "cohere",
+    "google": "google",
+    "groq": "groq",
+    "mistralai": "mistral",
+    "ollama": "ollama",
+    "openai": "openai",
+    "together": "together",
+}
 
 
 @dataclass(slots=True)
@@ -33,137 +42,146 @@ class Answer:
     """The billed tokens, as `read_usage` gives them."""
     thinking: list[ChatMessage] = field(default_factory=list, repr=False)
     """Anthropic's blocks of it, which its API wants back with the calls that came of it."""
+    native: ChatMessage | None = field(default=None, repr=False, compare=False)
+    """The provider's own message, as `native_of` makes it."""
+    response_id: str | None = field(default=None, compare=False)
+    """The id that the provider gave the response."""
+    billed: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What the bill needs beside `usage`: `usage` as the provider wrote it, its `service_tier` and
+    `tool_usage`, and `reported_cost_usd` where a gateway says what it charged."""
+    parts: list[ChatMessage] = field(default_factory=list, repr=False, compare=False)
+    """The messages that the text consists of, where the provider tells them apart by a `phase`."""
+    before: list[Answer | ChatMessage] = field(default_factory=list, repr=False, compare=False)
+    """What an SDK did by itself before: answers that called tools, and rows with the results."""
+    is_pending: bool = field(default=False, compare=False)
+    """Whether the provider is still at work on it: the response is to be asked for again."""
 
     @property
     def message(self) -> str | ChatMessage:
-        """The answer as an event holds it: a text, or OpenAI's row where there are tool calls."""
-        if not self.tool_calls:
+        """The answer as an event holds it: a text, or OpenAI's row where there is more in it."""
+        if not self.tool_calls and not self.parts:
             return self.text
-        row = {"role": "assistant", "content": self.text or None, "tool_calls": self.tool_calls}
-        return row | ({"thinking_blocks": self.thinking} if self.thinking else {})
+        row: ChatMessage = {"role": "assistant", "content": self.parts or self.text or None}
+        if self.tool_calls:
+            row["tool_calls"] = self.tool_calls
+        return row | ({"thinking_blocks": self.thinking} if self.thinking and self.tool_calls else {})
 
 
-def read_answer(response: object) -> Answer:
-    """Read a model's response, as an object of its SDK or as the JSON in dicts.
+class AnswerStream(ABC):
+    """An answer of one provider's as its stream brings it."""
 
-    That is: a text; OpenAI's chat completion or Responses object; Anthropic's message; Google's; LiteLLM's;
-    or anything with `content` or `text`.
+    is_complete = False
+    """Whether the stream itself said that the answer ends."""
+    says_its_end = False
+    """Whether the stream is of a kind that says so."""
 
-    Raises:
-        InvalidInput: it is none of them; the text names its type.
+    @abstractmethod
+    def add(self, piece: Any) -> bool:
+        """Take in a piece; `False` where it is none of this provider's.
+
+        Args:
+            piece: JSON values in dicts; objects that are of no SDK come as they are.
+        """
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The text so far."""
+
+    @abstractmethod
+    def end(self) -> Answer:
+        """The answer, as far as it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How the answers of one provider, or of those who speak its format, are read.
+
+    What is decided, is decided by the shape of the data and by its `type`, never by a class: objects of
+    SDKs come as JSON values in dicts.
     """
-    answer = answer_in(response)
-    if answer is None:
-        raise not_understood(response)
-    return answer
+
+    format: str
+    """The format's name, as `native` says it."""
+    read: Callable[[Any], Answer | None]
+    """Read a whole response; `None` where it is no such response."""
+    stream: Callable[[], AnswerStream] | None = None
+    """Begin a stream; without it, the provider's answers do not stream."""
 
 
-def not_understood(response: object) -> InvalidInput:
-    """The error for what is no response, naming its type."""
-    return InvalidInput(
-        "read the model's answer",
-        f"{type(response).__name__} is no known response: give its text, or an object or dict of "
-        "OpenAI, Anthropic, Google or LiteLLM, or one with `content` or `text`",
-    )
+# -- what readers are made of ---------------------------------------------------------------------
 
 
-def answer_in(response: object) -> Answer | None:
-    """A model's response as an answer; `None` where it is none that is known."""
-    if isinstance(response, str):
-        return Answer(response)
-    if response is None or isinstance(response, bytes | bytearray | int | float | Sequence):
+def native_of(format_name: str, message: Any, response: Mapping[str, Any] | None = None) -> ChatMessage:
+    """The provider's own message as an event's `native` holds it.
+
+    Args:
+        format_name: "openai", "openai-responses", "anthropic" …
+        message: the message, lossless, as JSON.
+        response: what the response says beside the message: its id, model, usage, other choices.
+    """
+    native: ChatMessage = {"format": format_name, "message": message}
+    if response:
+        native["response"] = dict(response)
+    return native if json_misfit(native) is None else _readable(native)
+
+
+def _readable(native: ChatMessage) -> ChatMessage:
+    readable = readable_json(native)
+    return readable if isinstance(readable, dict) else {"format": native["format"], "message": readable}
+
+
+def call_of(call_id: object, name: object, arguments: object, *, is_json: bool = True) -> ChatMessage:
+    """A tool call in OpenAI's form; one that came without an id gets one.
+
+    Args:
+        call_id: its id.
+        name: the tool.
+        arguments: as JSON text or as an object.
+        is_json: whether no arguments at all are an empty object, not an empty text.
+    """
+    text = dumped({} if arguments is None and is_json else arguments or "")
+    return {
+        "id": str(call_id) if call_id else new_call_id(),
+        "type": "function",
+        "function": {"name": name_in(name) or "unknown", "arguments": text or ("{}" if is_json else "")},
+    }
+
+
+def arguments_of(text: str) -> Any:
+    """The arguments of a call that came in pieces as its provider's message holds them."""
+    return parsed(text)
+
+
+def new_call_id() -> str:
+    """An id for a call that came without one."""
+    return f"call_{uuid4().hex}"
+
+
+def usage_in(usage: object) -> dict[str, int] | None:
+    """A provider's usage as counts, or `None` where there is none that can be read."""
+    if not usage:
         return None
-    for read in (_chat_completion, _responses, google_answer, plain_answer):
-        answer = read(response)
-        if answer is not None:
-            answer.model = answer.model or model_of(response)
-            answer.provider = answer.provider or provider_of(response)
-            answer.usage = usage_of(response)
-            return answer
-    return None
-
-
-def _chat_completion(response: object) -> Answer | None:
-    """OpenAI's chat completion, which LiteLLM and many others give too."""
-    choices = field_of(response, "choices")
-    if not (is_list(choices) and choices):
+    try:
+        return read_usage(usage)
+    except InvalidInput:  # an answer is not lost over its bill
         return None
-    message = field_of(choices[0], "message")
-    text = (
-        "".join(texts_in(field_of(message, "content")))
-        or text_in(field_of(message, "refusal"))
-        or text_in(field_of(choices[0], "text"))
-    )
-    asked = list_of(field_of(message, "tool_calls"))
-    calls = [_call(each, field_of(each, "function") or field_of(each, "custom") or each) for each in asked]
-    legacy = field_of(message, "function_call")
-    if legacy is not None and not calls:
-        calls = [_call(legacy, legacy)]
-    return Answer(text, calls, finish_reason=name_in(field_of(choices[0], "finish_reason")))
 
 
-def _responses(response: object) -> Answer | None:
-    """OpenAI's Responses object."""
-    output = field_of(response, "output")
-    if not is_list(output):
-        return None
-    messages = [item for item in output if field_of(item, "type") == "message"]
-    calls = [
-        _call(item, item, field_of(item, "call_id"))
-        for item in output
-        if field_of(item, "type") in {"function_call", "custom_tool_call"}
-    ]
-    text = "".join("".join(texts_in(field_of(message, "content"))) for message in messages)
-    reason = field_of(field_of(response, "incomplete_details"), "reason") or field_of(response, "status")
-    return Answer(text, calls, finish_reason=name_in(reason))
-
-
-def google_answer(response: object) -> Answer | None:
-    """A response of google-genai, or of Google's REST API."""
-    candidates = field_of(response, "candidates")
-    if not is_list(candidates):
-        return None
-    first = candidates[0] if candidates else None
-    parts = list_of(field_of(field_of(first, "content"), "parts"))
-    text = "".join(text_in(field_of(part, "text")) for part in parts if not field_of(part, "thought"))
-    asked = [field_of(part, "function_call") or field_of(part, "functionCall") for part in parts]
-    calls = [_call(each, each) for each in asked if each]
-    reason = field_of(first, "finish_reason") or field_of(first, "finishReason")
-    return Answer(text, calls, provider="google", finish_reason=name_in(field_of(reason, "value") or reason))
-
-
-def plain_answer(response: object) -> Answer | None:
-    """Anthropic's message; or any object that says what it says."""
-    content = field_of(response, "content")
-    asked = list_of(field_of(response, "tool_calls"))
-    if isinstance(content, str) or is_list(content) or (content is None and asked):
-        calls = [_call(each, each) for each in list_of(content) if field_of(each, "type") == "tool_use"]
-        calls = calls or [_call(each, field_of(each, "function") or each) for each in asked]
-        provider = "anthropic" if field_of(response, "type") == "message" else None
-        reason = name_in(field_of(response, "stop_reason"))
-        thinking = [plain(each) for each in list_of(content) if field_of(each, "type") in THINKING]
-        return Answer(
-            "".join(texts_in(content)), calls, provider=provider, finish_reason=reason, thinking=thinking
-        )
-    text = next(
-        (each for name in ("output_text", "text") if isinstance(each := field_of(response, name), str)), None
-    )
-    return None if text is None else Answer(text)
-
-
-# -- what all of them have ------------------------------------------------------------------------
+def bill_of(response: Any, usage: Any) -> dict[str, Any]:
+    """What the bill of a response needs beside its token counts."""
+    tier = ("service_tier", "serviceTier")
+    found = {
+        "usage": usage,
+        "service_tier": field_of(response, *tier) or field_of(usage, *tier),
+        "tool_usage": field_of(response, "tool_usage"),
+    }
+    return {name: json_of(value) for name, value in found.items() if value}
 
 
 def usage_of(response: object) -> dict[str, int] | None:
     """The usage that a provider's response carries, or `None` where there is none that can be read."""
-    for name in ("usage", "usage_metadata", "usageMetadata"):
-        usage = field_of(response, name)
-        if usage is not None:
-            try:
-                return read_usage(usage)
-            except InvalidInput:  # an answer is not lost over its bill
-                return None
-    return None
+    return usage_in(field_of(response, "usage", "usage_metadata", "usageMetadata"))
 
 
 def model_of(response: object) -> str | None:
@@ -174,7 +192,7 @@ def model_of(response: object) -> str | None:
 
 def provider_of(response: object) -> str | None:
     """Who ran the model, as the response or its type says, or `None`."""
-    package = type(response).__module__.partition(".")[0]
+    package = package_of(response)
     if package == "litellm":
         return _litellm_provider(field_of(response, "_hidden_params"))
     kind = field_of(response, "object")
@@ -182,27 +200,14 @@ def provider_of(response: object) -> str | None:
     return _PROVIDERS.get(package) or ("openai" if is_openai else None)
 
 
+def reported_cost(response: object) -> float | None:
+    """What LiteLLM says beside a response that the call cost, in USD; `None` where it says nothing."""
+    cost = field_of(field_of(response, "_hidden_params"), "response_cost")
+    return float(cost) if isinstance(cost, int | float) and cost > 0 else None
+
+
 def _litellm_provider(hidden: object) -> str | None:
     """Who ran the model, which LiteLLM notes beside its responses."""
     provider = name_in(field_of(hidden, "custom_llm_provider"))
     prefix, slash, _ = text_in(field_of(hidden, "litellm_model_name")).partition("/")
     return provider or (prefix if slash else None)
-
-
-def _call(call: object, asked: object, call_id: object = None) -> ChatMessage:
-    """A call in OpenAI's form."""
-    arguments = next(
-        (each for name in ("arguments", "input", "args") if (each := field_of(asked, name)) is not None), None
-    )
-    text = arguments if isinstance(arguments, str) else json.dumps(plain(arguments or {}), default=str)
-    function = {"name": name_in(field_of(asked, "name")) or "unknown", "arguments": text}
-    return {
-        "id": str(call_id or field_of(call, "id") or new_call_id()),
-        "type": "function",
-        "function": function,
-    }
-
-
-def new_call_id() -> str:
-    """An id for a call that came without one."""
-    return f"call_{uuid4().hex}"

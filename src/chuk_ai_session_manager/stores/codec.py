@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from ..exceptions import EventConflict, InvalidInput, InvalidSessionOperation, UnreadableData
-from ..exceptions.validation import MAX_LENGTH, check_length, json_misfit
+from ..exceptions.validation import MAX_LENGTH, check_length, json_misfit, total_length
 from ..models import Session, SessionEvent, SessionMetadata, SessionRun, TokenUsage
 from ..models.record import Record
 from ..models.session_event import check_event_length
@@ -355,13 +355,16 @@ async def encoded(events: Sequence[AnyEvent]) -> list[EncodedEvent]:
     Raises:
         InvalidInput: as for `encode_events`.
     """
-    if len(events) > _MANY_EVENTS or any(_is_long(event.message) for event in events):
+    if len(events) > _MANY_EVENTS or any(map(_is_long, events)):
         return await asyncio.to_thread(encode_events, events)
     return encode_events(events)
 
 
-def _is_long(message: Any) -> bool:
-    """Whether a message is a long text, or holds one, as rows and tools' results do."""
+def _is_long(event: AnyEvent) -> bool:
+    """Whether an event's message is a long text, or holds one, as rows, tools' results and answers do."""
+    message = event.message
+    if event.native is not None:
+        return total_length(message, event.native) > _LONG_MESSAGE
     texts = message.values() if isinstance(message, dict) else (message,)
     return any(isinstance(text, str) and len(text) > _LONG_MESSAGE for text in texts)
 
@@ -388,10 +391,14 @@ def encode_event(event: AnyEvent) -> str:
         InvalidInput: it holds what JSON cannot, or is too long.
     """
     misfit = json_misfit(event.message) or (json_misfit(event.metadata) if event.metadata else None)
+    if event.native is not None and misfit is None:
+        misfit = json_misfit(event.native)
     if event.usage is not None and misfit is None:
         misfit = json_misfit(event.usage.cost_usd)
     if misfit:
-        raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
+        raise InvalidInput(
+            "store an event", f"message, native form, metadata and cost must be JSON: {misfit}"
+        )
     try:
         body = event.model_dump_json(warnings=False)
     except PydanticSerializationError:

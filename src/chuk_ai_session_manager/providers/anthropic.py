@@ -1,0 +1,189 @@
+"""Anthropic's Messages API: whole messages, and the events of streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .answers import (
+    Answer,
+    AnswerStream,
+    Reader,
+    arguments_of,
+    bill_of,
+    call_of,
+    model_of,
+    native_of,
+    usage_in,
+)
+from .common import field_of, is_list, known_fields, list_of, mended, merged, name_in, text_in, without
+
+FORMAT = "anthropic"
+THINKING = {"thinking", "redacted_thinking"}
+_EVENTS = {
+    "message_start", "message_delta", "message_stop",
+    "content_block_start", "content_block_delta", "content_block_stop",
+}  # fmt: skip
+# Blocks by which a content is known as Anthropic's where nothing else says so.
+_OWN = {"tool_use", "server_tool_use", "mcp_tool_use", "compaction", *THINKING}
+
+
+def read(response: Any) -> Answer | None:
+    """A whole message."""
+    content = field_of(response, "content")
+    if not is_list(content) or field_of(response, "role") not in {None, "assistant"}:
+        return None
+    kinds = {text_in(field_of(block, "type")) for block in content}
+    if field_of(response, "type") != "message" and not (
+        kinds & _OWN or any(kind.endswith("_tool_result") for kind in kinds)
+    ):
+        return None
+    return _read(response, content)
+
+
+def _read(response: Any, content: Sequence[Any]) -> Answer:
+    answer = _of_blocks(content)
+    answer.finish_reason = name_in(field_of(response, "stop_reason"))
+    answer.model, answer.provider = model_of(response), "anthropic"
+    answer.response_id = name_in(field_of(response, "id"))
+    usage = field_of(response, "usage")
+    answer.usage, answer.billed = usage_in(usage), bill_of(usage, usage)
+    if isinstance(response, dict):
+        message = {"role": "assistant", "content": list(content)}
+        answer.native = native_of(FORMAT, message, without(response, "role", "content"))
+    return answer
+
+
+def _of_blocks(content: Sequence[Any]) -> Answer:
+    texts = [
+        text_in(field_of(block, "text")) if not isinstance(block, str) else block
+        for block in content
+        if isinstance(block, str) or field_of(block, "type") in {"text", None}
+    ]
+    calls = [
+        call_of(field_of(block, "id"), field_of(block, "name"), field_of(block, "input"))
+        for block in content
+        if field_of(block, "type") == "tool_use"
+    ]
+    thinking = [block for block in content if field_of(block, "type") in THINKING and isinstance(block, dict)]
+    return Answer(mended("".join(texts)), calls, thinking=thinking)
+
+
+_COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+class AnthropicStream(AnswerStream):
+    """A message as its events bring it, block by block."""
+
+    says_its_end = True
+
+    def __init__(self) -> None:
+        self._message: Any = None
+        self._blocks: dict[object, dict[str, Any]] = {}
+        self._pieces: dict[object, dict[str, list[str]]] = {}
+        """What texts of blocks consist of: by the block's index and the field's name."""
+        self._usage: dict[str, Any] = {}
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        texts = []
+        for index, block in self._blocks.items():
+            if block.get("type") == "text":
+                texts.append(text_in(block.get("text")) + self._joined(index, "text"))
+        return mended("".join(texts))
+
+    def _joined(self, index: object, name: str) -> str:
+        pieces = self._pieces.get(index, {}).get(name, [])
+        if len(pieces) > 1:
+            pieces[:] = ["".join(pieces)]
+        return pieces[0] if pieces else ""
+
+    def add(self, piece: Any) -> bool:
+        """Take in an event; what the SDK's helper makes of events that it gives too, says nothing new."""
+        kind = field_of(piece, "type")
+        if kind not in _EVENTS:
+            return self._message is not None
+        match kind:
+            case "message_start":
+                self._message = field_of(piece, "message") or {}
+                self._count(field_of(self._message, "usage"))
+                for index, block in enumerate(list_of(field_of(self._message, "content"))):
+                    self._begin(index, block)
+            case "content_block_start":
+                self._begin(field_of(piece, "index"), field_of(piece, "content_block"))
+            case "content_block_delta":
+                self._add_to(field_of(piece, "index"), field_of(piece, "delta"))
+            case "message_delta":
+                self._end(piece)
+        self._message = self._message if self._message is not None else {}
+        return True
+
+    def _begin(self, index: object, block: Any) -> None:
+        self._blocks[index] = known_fields(block, "type", "id", "name", "text")
+
+    def _add_to(self, index: object, delta: Any) -> None:
+        block = self._blocks.setdefault(index, {})
+        fields = known_fields(delta, "type", "text", "partial_json", "thinking", "signature")
+        kind = text_in(fields.get("type")).removesuffix("_delta")
+        if "type" not in block:  # its beginning is missing
+            block["type"] = {"input_json": "tool_use", "signature": "thinking"}.get(kind, kind)
+        for name, value in fields.items():
+            if name == "citation":
+                block["citations"] = [*(block.get("citations") or []), value]
+            elif name != "type" and isinstance(value, str):
+                self._pieces.setdefault(index, {}).setdefault(name, []).append(value)
+            elif name != "type":
+                block[name] = merged(block.get(name), value)
+
+    def _end(self, piece: Any) -> None:
+        """Take in what is said of the whole message when its content is there."""
+        self._count(field_of(piece, "usage"))
+        delta = field_of(piece, "delta")
+        said = without(delta) or {"stop_reason": field_of(delta, "stop_reason")}
+        said |= without(piece, "type", "delta", "usage")
+        if not isinstance(self._message, dict):
+            self._message = {"model": model_of(self._message)} if self._message is not None else {}
+        self._message |= {name: value for name, value in said.items() if value is not None}
+        self.is_complete = self.is_complete or bool(said.get("stop_reason"))
+
+    def _count(self, usage: Any) -> None:
+        """Counts are totals so far: a later one holds, but nothing and 0 do not undo an earlier one."""
+        found = known_fields(usage, *_COUNTS)
+        self._usage = _counted(self._usage, found)
+
+    def end(self) -> Answer:
+        """The answer, as far as it came."""
+        message = self._message if isinstance(self._message, dict) else {"model": model_of(self._message)}
+        blocks = [self._block(index, block) for index, block in self._blocks.items()]
+        usage = self._usage if self.is_complete else None  # the beginning's is no count of the output
+        answer = _read(message | {"content": blocks, "usage": usage}, blocks)
+        for at, block in enumerate(each for each in blocks if each.get("type") == "tool_use"):
+            if isinstance(block.get("input"), str):  # it was cut
+                answer.tool_calls[at]["function"]["arguments"] = block["input"]
+        return answer
+
+    def _block(self, index: object, block: dict[str, Any]) -> dict[str, Any]:
+        """A block with all that came of it."""
+        whole = dict(block)
+        for name in self._pieces.get(index, {}):
+            text = self._joined(index, name)
+            if name == "partial_json":
+                whole["input"] = arguments_of(mended(text)) if text.strip() else whole.get("input") or {}
+            else:
+                whole[name] = mended(text_in(whole.get(name)) + text)
+        return whole
+
+
+def _counted(before: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    counted = dict(before)
+    for name, value in more.items():
+        known = counted.get(name)
+        if isinstance(known, dict) and isinstance(value, dict):
+            counted[name] = _counted(known, value)
+        elif value or name not in counted or known is None:
+            counted[name] = value
+    return counted
+
+
+READER = Reader(FORMAT, read, AnthropicStream)

@@ -1,0 +1,125 @@
+"""Tool calls as the streams of chat completions bring them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .common import dumped, field_of, mended, merged, text_in, without
+from .messages import ChatMessage
+
+_FIELDS = ("id", "index", "type", "function", "custom", "name", "arguments")
+_STRUCTURE = re.compile(r'[{}\[\]"\\]')
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    id: str = ""
+    kind: str = "function"
+    name: str = ""
+    pieces: list[str] = field(default_factory=list)
+    """Its arguments, or a custom tool's input."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    depth: int = 0
+    in_text: bool = False
+    is_escaped: bool = False
+    is_whole: bool = False
+    """Whether the arguments are a whole JSON object, so that nothing can follow them."""
+
+    @property
+    def arguments(self) -> str:
+        """The arguments so far."""
+        return "".join(self.pieces)
+
+    def add(self, more: str) -> None:
+        """Go on with the arguments."""
+        self.pieces.append(more)
+        if self.is_escaped and more:
+            self.is_escaped, more = False, more[1:]
+        at = 0
+        while found := _STRUCTURE.search(more, at):
+            mark, at = found.group(), found.end()
+            if mark == "\\":
+                at += 1
+                self.is_escaped = at > len(more)
+            elif mark == '"':
+                self.in_text = not self.in_text
+            elif not self.in_text:
+                self.depth += 1 if mark in "{[" else -1
+                self.is_whole = self.depth == 0
+
+
+class CallsInPieces:
+    """Tool calls, in the order in which they come.
+
+    Servers number calls by `index`, or name them by `id`, or do neither, and some repeat the name or the
+    id in each chunk. A piece begins a new call where its index or id is new; where the call under its
+    index has all its arguments already; and where a chunk has two pieces under one index.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._at: dict[tuple[str, object], _Call] = {}
+
+    def add_all(self, pieces: Sequence[Any]) -> None:
+        """Take in the pieces that one chunk brings."""
+        seen: list[_Call] = []
+        for piece in pieces:
+            if piece is not None:
+                seen.append(self._add(piece, seen))
+
+    def _add(self, piece: Any, seen: Sequence[_Call]) -> _Call:
+        kind = "custom" if field_of(piece, "custom") is not None else "function"
+        asked = field_of(piece, kind) or piece
+        given = field_of(asked, "input" if kind == "custom" else "arguments")
+        name, more = text_in(field_of(asked, "name")), "" if given is None else dumped(given)
+        call_id, index = text_in(field_of(piece, "id")), field_of(piece, "index")
+
+        call = self._known(call_id, index, name)
+        if call is not None and call_id and call.is_whole and (call.id, call.name, call.arguments) == (
+            call_id, name, more,
+        ):  # fmt: skip
+            return call  # sent again
+        if call is None or _is_another(call, call_id, name, more) or (name and call in seen):
+            call = _Call(name="" if name or call is None else call.name)
+            self._calls.append(call)
+        for key in [("index", index)] * (index is not None) + [("id", call_id)] * bool(call_id):
+            self._at[key] = call
+        call.id = call.id or call_id
+        if field_of(piece, kind) is not None:
+            call.kind = kind
+        if name != call.name and not (call.name and call.pieces):
+            call.name += name
+        if more:
+            call.add(more)
+        call.extra = merged(call.extra, without(piece, *_FIELDS))
+        return call
+
+    def _known(self, call_id: str, index: object, name: str) -> _Call | None:
+        if index is not None:
+            return self._at.get(("index", index))
+        if call_id:
+            return self._at.get(("id", call_id))
+        last = self._calls[-1] if self._calls else None
+        return None if last is None or (name and last.pieces and name != last.name) else last
+
+    def end(self) -> list[ChatMessage]:
+        """The calls in OpenAI's form; one that came without an id has an empty one."""
+        return [_finished(call) for call in self._calls]
+
+
+def _is_another(call: _Call, call_id: str, name: str, more: str) -> bool:
+    """Whether a piece is of another call than the one under its index."""
+    if call_id and call.id and call_id != call.id:
+        return True
+    return call.kind == "function" and call.is_whole and bool(more.strip() or (name and name != call.name))
+
+
+def _finished(call: _Call) -> ChatMessage:
+    given = mended(call.arguments)
+    what = {"input": given} if call.kind == "custom" else {"arguments": given or "{}"}
+    asked = {"name": mended(call.name) or "unknown"} | what
+    rest = {name: value for name, value in call.extra.items() if value is not None}
+    return {"id": call.id, "type": call.kind, call.kind: asked} | rest

@@ -1,0 +1,183 @@
+"""LangChain's messages, and their chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .answers import Answer, AnswerStream, Reader, bill_of, call_of, native_of, usage_in
+from .calls_in_pieces import CallsInPieces
+from .common import field_of, is_list, list_of, mended, merged, name_in, parsed, texts_in, without
+
+FORMAT = "langchain"
+_TYPES = {"ai", "AIMessageChunk"}
+
+
+def read(response: Any) -> Answer | None:
+    """An AI message, as an object, as its `model_dump()`, or as `message_to_dict` gives it."""
+    data = field_of(response, "data")
+    if field_of(response, "type") in _TYPES and isinstance(data, Mapping):
+        response = dict(data) | {"type": field_of(response, "type")}
+    return _read(response) if _is_message(response) else None
+
+
+def _is_message(response: Any) -> bool:
+    content = field_of(response, "content")
+    return field_of(response, "type") in _TYPES and (isinstance(content, str) or is_list(content))
+
+
+def _read(message: Any) -> Answer:
+    about = field_of(message, "response_metadata")
+    calls = [
+        call_of(field_of(call, "id"), field_of(call, "name"), field_of(call, "args"))
+        for name in ("tool_calls", "invalid_tool_calls")
+        for call in list_of(field_of(message, name))
+    ]
+    usage = field_of(message, "usage_metadata")
+    answer = Answer(
+        mended("".join(texts_in(field_of(message, "content")))),
+        calls,
+        model=name_in(field_of(about, "model_name", "model")),
+        provider=_provider(name_in(field_of(about, "model_provider"))),
+        finish_reason=name_in(field_of(about, "finish_reason", "stop_reason", "done_reason")),
+        usage=usage_in(usage),
+        response_id=name_in(field_of(about, "id")) or _own_id(field_of(message, "id")),
+        billed=bill_of(about, usage),
+    )
+    if isinstance(message, dict):
+        answer.native = native_of(FORMAT, message)
+    return answer
+
+
+def _provider(name: str | None) -> str | None:
+    return {"google_genai": "google", "google_vertexai": "google", "mistralai": "mistral"}.get(
+        name or "", name
+    )
+
+
+def _own_id(message_id: Any) -> str | None:
+    """A message's id, which is the provider's where the provider gave one."""
+    return name_in(message_id)
+
+
+class LangChainStream(AnswerStream):
+    """A message as its chunks bring it."""
+
+    def __init__(self) -> None:
+        self._message: dict[str, Any] = {}
+        self._texts: list[str] = []
+        self._blocks: list[dict[str, Any]] = []
+        self._calls = CallsInPieces()
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        self._texts = ["".join(self._texts)]
+        return mended(self._texts[0] + "".join(texts_in(self._blocks)))
+
+    def add(self, piece: Any) -> bool:
+        """Take in a chunk."""
+        if not _is_message(piece):
+            return False
+        fields = (
+            piece
+            if isinstance(piece, dict)
+            else {"type": "AIMessageChunk", "content": field_of(piece, "content")}
+        )
+        self._add_content(fields["content"])
+        in_pieces = list_of(fields.get("tool_call_chunks"))
+        self._calls.add_all(
+            [
+                without(call, "args", "type")
+                | {"function": {"name": call.get("name"), "arguments": call.get("args")}}
+                for call in in_pieces or list_of(fields.get("tool_calls"))
+                if isinstance(call, dict)
+            ]
+        )
+        usage = _summed(self._message.get("usage_metadata"), fields.get("usage_metadata"))
+        about = _later(self._message.get("response_metadata"), fields.get("response_metadata"))
+        more = merged(self._message.get("additional_kwargs"), fields.get("additional_kwargs"))
+        once = without(fields, "content", "tool_calls", "invalid_tool_calls", "tool_call_chunks")
+        self._message |= {name: value for name, value in once.items() if value is not None}
+        for name, value in (
+            ("usage_metadata", usage),
+            ("response_metadata", about),
+            ("additional_kwargs", more),
+        ):
+            if value is not None:
+                self._message[name] = value
+        self.is_complete = fields.get("chunk_position") == "last" or self.is_complete
+        return True
+
+    def _add_content(self, content: Any) -> None:
+        if isinstance(content, str):
+            self._texts.append(content)
+            return
+        for block in list_of(content):
+            last = self._blocks[-1] if self._blocks else None
+            if isinstance(block, str):
+                self._texts.append(block)
+            elif isinstance(block, dict):
+                index = block.get("index")
+                is_same = last is not None and last.get("type", block.get("type")) == block.get(
+                    "type", last.get("type")
+                )
+                if (
+                    last is not None
+                    and is_same
+                    and (index is not None or set(block) <= {"type", "text"})
+                    and last.get("index") == index
+                ):
+                    self._blocks[-1] = merged(last, without(block, "type", "index", "id", "name"))
+                else:
+                    self._blocks.append(dict(block))
+
+    def end(self) -> Answer:
+        """The answer, as far as it came."""
+        text = mended("".join(self._texts))
+        calls = [
+            {
+                "name": call["function"]["name"],
+                "args": parsed(call["function"]["arguments"]),
+                "id": call["id"],
+                "type": "tool_call",
+            }
+            for call in self._calls.end()
+        ]
+        whole = [call for call in calls if isinstance(call["args"], dict)]
+        cut = [call | {"type": "invalid_tool_call"} for call in calls if not isinstance(call["args"], dict)]
+        content: Any = (
+            [*([{"type": "text", "text": text}] if text else []), *self._blocks] if self._blocks else text
+        )
+        message = self._message | {
+            "type": "ai",
+            "content": content,
+            "tool_calls": whole,
+            "invalid_tool_calls": cut,
+        }
+        return _read(message)
+
+
+def _summed(before: Any, more: Any) -> Any:
+    """Usage as LangChain adds it up: the counts of a stream's chunks are parts of the whole."""
+    if not isinstance(before, dict) or not isinstance(more, dict):
+        return more if before is None else before
+    return before | {
+        name: _summed(before.get(name), value)
+        if isinstance(value, dict)
+        else (before.get(name) or 0) + value
+        if isinstance(value, int)
+        else value
+        for name, value in more.items()
+    }
+
+
+def _later(before: Any, more: Any) -> Any:
+    return (
+        (before or {}) | {name: value for name, value in more.items() if value}
+        if isinstance(more, dict)
+        else before
+    )
+
+
+READER = Reader(FORMAT, read, LangChainStream)

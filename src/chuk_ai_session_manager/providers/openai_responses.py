@@ -1,0 +1,188 @@
+"""OpenAI's Responses API: whole responses, background ones, and the events of streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .answers import (
+    Answer,
+    AnswerStream,
+    Reader,
+    bill_of,
+    call_of,
+    model_of,
+    native_of,
+    provider_of,
+    usage_in,
+)
+from .common import field_of, is_list, list_of, mended, name_in, text_in, texts_in, without
+from .messages import ChatMessage
+
+FORMAT = "openai-responses"
+_PENDING = {"queued", "in_progress"}
+# Of a call's item, what is no argument.
+_NO_ARGUMENTS = (
+    "type", "id", "call_id", "status", "name", "created_by", "execution", "environment",
+    "async", "namespace", "caller", "server_label", "agent", "arguments", "input",
+)  # fmt: skip
+
+
+def read(response: Any) -> Answer | None:
+    """A whole response."""
+    output = field_of(response, "output")
+    if is_list(output):
+        return _read(response, output)
+    if field_of(response, "object") == "response":  # a background response that has not begun
+        return _read(response, [])
+    return None
+
+
+def _read(response: Any, output: Sequence[Any]) -> Answer:
+    answer = _of_items(output)
+    status = field_of(response, "status")
+    reason = field_of(field_of(response, "incomplete_details"), "reason") or status
+    answer.finish_reason = name_in(reason)
+    answer.model, answer.provider = model_of(response), provider_of(response)
+    answer.response_id = name_in(field_of(response, "id"))
+    answer.is_pending = status in _PENDING
+    usage = field_of(response, "usage")
+    answer.usage, answer.billed = usage_in(usage), bill_of(response, usage)
+    if isinstance(response, dict):
+        answer.native = native_of(FORMAT, list(output), _beside(response))
+    return answer
+
+
+def _beside(response: dict[str, Any]) -> dict[str, Any]:
+    """What a response says beside its output, without what only repeats the request."""
+    return {
+        name: value
+        for name, value in without(response, "output", "output_text", "instructions", "tools").items()
+        if value is not None
+    }
+
+
+def read_item(response: Any) -> Answer | None:
+    """An output message by itself, as a response's `output` holds it."""
+    content = field_of(response, "content")
+    if field_of(response, "type") != "message" or not is_list(content):
+        return None
+    if any(field_of(part, "type") in {"output_text", "refusal"} for part in content):
+        answer = _of_items([response])
+        answer.native = native_of(FORMAT, [response]) if isinstance(response, dict) else None
+        return answer
+    return None
+
+
+def _of_items(items: Sequence[Any]) -> Answer:
+    messages = [item for item in items if field_of(item, "type") == "message"]
+    texts = ["".join(texts_in(field_of(message, "content"))) for message in messages]
+    parts: list[ChatMessage] = []
+    phases = [name_in(field_of(message, "phase")) for message in messages]
+    if len(messages) > 1 and any(phases):
+        parts = [
+            {"type": "text", "text": mended(text)} | ({"phase": phase} if phase else {})
+            for text, phase in zip(texts, phases, strict=True)
+        ]
+    done = {
+        field_of(item, "call_id") for item in items if text_in(field_of(item, "type")).endswith("_output")
+    }
+    calls = [_call(item) for item in items if _waits(item, done)]
+    text = "\n\n".join(filter(None, texts)) if parts else "".join(texts)
+    return Answer(mended(text), calls, parts=parts)
+
+
+def _waits(item: Any, done: set[Any]) -> bool:
+    """Whether an item is a call that the application is to answer: not one that the provider ran itself."""
+    kind, call_id = text_in(field_of(item, "type")), field_of(item, "call_id")
+    if kind in {"function_call", "mcp_approval_request"}:
+        return call_id not in done or call_id is None
+    is_call = kind.endswith("_call") and bool(call_id) and field_of(item, "execution") != "server"
+    return is_call and call_id not in done
+
+
+def _call(item: Any) -> ChatMessage:
+    kind = text_in(field_of(item, "type"))
+    name = field_of(item, "name") or kind.removesuffix("_call")
+    given = field_of(item, "arguments", "input")
+    if given is None:
+        given = without(item, *_NO_ARGUMENTS)
+    call_id = field_of(item, "call_id", "id")
+    return call_of(call_id, name, given, is_json=kind != "custom_tool_call")
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+
+class OpenAIResponsesStream(AnswerStream):
+    """A response as its events bring it."""
+
+    def __init__(self) -> None:
+        self._whole: Any = None
+        self._begun: Any = {}
+        self._items: dict[int, Any] = {}
+        self._texts: dict[tuple[object, object], list[str]] = {}
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        if self._whole is not None:
+            answer = read(self._whole)
+            if answer is not None and answer.text:
+                return answer.text
+        for place, pieces in self._texts.items():
+            self._texts[place] = ["".join(pieces)]
+        return mended("".join(pieces[0] for pieces in self._texts.values()))
+
+    def add(self, piece: Any) -> bool:
+        """Take in an event."""
+        kind = field_of(piece, "type")
+        if not isinstance(kind, str) or not kind.startswith("response."):
+            return bool(self._begun or self._texts)  # "error", "keepalive" and the like
+        place = (field_of(piece, "output_index"), field_of(piece, "content_index"))
+        match kind:
+            case "response.output_text.delta" | "response.refusal.delta":
+                self._texts.setdefault(place, []).append(text_in(field_of(piece, "delta")))
+            case "response.created" | "response.queued" | "response.in_progress":
+                self.says_its_end = True
+                self._begun = field_of(piece, "response") or {}
+            case "response.output_item.added" | "response.output_item.done":
+                index = field_of(piece, "output_index")
+                self._items[index if isinstance(index, int) else len(self._items)] = field_of(piece, "item")
+            case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled":
+                self._whole = field_of(piece, "response") or {}
+                self.says_its_end, self.is_complete = True, kind != "response.failed"
+        return True
+
+    def end(self) -> Answer:
+        """The answer, as far as it came."""
+        whole = self._whole if self._whole is not None else self._begun
+        output = list_of(field_of(whole, "output"))
+        if not output:  # what came before the end, or an end that does not repeat it
+            output = self._came()
+        if not isinstance(whole, dict):
+            whole = {
+                "model": model_of(whole),
+                "status": field_of(whole, "status"),
+                "usage": field_of(whole, "usage"),
+            }
+        answer = _read(whole | {"output": output}, output)
+        answer.text = answer.text or self.text
+        answer.is_pending = answer.is_pending and not answer.text and not answer.tool_calls
+        if self._whole is None:
+            answer.usage = answer.finish_reason = None
+        return answer
+
+    def _came(self) -> list[Any]:
+        """The items as they came, with the texts of those that did not end."""
+        return [self._as_far_as_it_came(index, item) for index, item in sorted(self._items.items())]
+
+    def _as_far_as_it_came(self, index: int, item: Any) -> Any:
+        if not isinstance(item, dict) or item.get("type") != "message" or item.get("content"):
+            return item
+        texts = ["".join(pieces) for (at, _), pieces in self._texts.items() if at == index]
+        return item | {"content": [{"type": "output_text", "text": mended(text)} for text in texts]}
+
+
+READER = Reader(FORMAT, read, OpenAIResponsesStream)
+ITEM_READER = Reader(FORMAT, read_item)
