@@ -9,13 +9,13 @@ from typing import Any
 from .conversation.background import background_of, told_by_ancestors
 from .conversation.closing import Closing
 from .conversation.notes import Notes
-from .conversation.segments import append_to_live, chain_of, has_reached, open_next_segment, segments_in
+from .conversation.segments import Thresholds, append_to_live, chain_of, open_next_segment, segments_in
 from .conversation.summaries import Summarizer, context_row
 from .exceptions import InvalidInput, InvalidSessionOperation, session_not_found
 from .exceptions.validation import check_count, check_name, check_session_id, check_text
 from .models import EventSource, EventType, Session, SessionEvent
 from .models.session_event import content_of
-from .providers.messages import ChatMessage, plain_messages
+from .providers.messages import ChatMessage, plain_messages, role_of
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import EventStore, WholeSessionStore
 
@@ -136,13 +136,18 @@ class InfiniteConversationManager:
             return llm_callback is not None and await self._should_create_new_segment(segment)
 
         session = await append_to_live(
-            session, [event], home, is_full=is_over, on_closed=lambda closed: closing.start(closed, home)
+            session,
+            [event],
+            home,
+            thresholds=self._thresholds,
+            is_full=is_over,
+            on_closed=lambda closed: closing.start(closed, home),
         )
         if await self._should_create_new_segment(session):
             if llm_callback is None:
                 reason = "the message is stored, but fills its segment, which no llm_callback summarises"
                 raise InvalidSessionOperation("process a message", reason)
-            full, (session, was_made_here) = session, await open_next_segment(session, home)
+            full, (session, was_made_here) = session, await open_next_segment(session, home, self._thresholds)
             if was_made_here:
                 closing.start(full, home)
         await closing.finish()
@@ -183,7 +188,7 @@ class InfiniteConversationManager:
         """
         return [
             (
-                "user" if event.source is EventSource.USER else "assistant",
+                role_of(event),
                 event.source,
                 content_of(event.message),
             )
@@ -193,7 +198,11 @@ class InfiniteConversationManager:
         ]
 
     async def _should_create_new_segment(self, session: Session[Any]) -> bool:
-        return has_reached(session, self.token_threshold, self.max_turns_per_segment)
+        return self._thresholds.are_reached(session)
+
+    @property
+    def _thresholds(self) -> Thresholds:
+        return Thresholds(self.token_threshold, self.max_turns_per_segment)
 
     async def _create_summary(self, session: Session[Any], llm_callback: SummaryModel) -> str:
         prompt = {"role": "system", "content": self._get_summarization_prompt()}

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from .accounts.tokens import DEFAULT_MODEL
 from .conversation.billing import bill
-from .conversation.segments import live_segment
+from .conversation.segments import append_unfilled, live_segment
 from .exceptions import ToolProcessingError, session_not_found
 from .exceptions.validation import check_at_least, check_count, check_json_object, json_misfit
 from .models import EventSource, EventType, Session, SessionEvent, TokenUsage
@@ -205,7 +205,7 @@ class SessionAwareToolProcessor:
         if calls:
             await self._prepare()
         parent = await _message_event(message, model, provider, counts)
-        await session.add_event_and_save(parent)
+        await _add(session, parent)
         return await self._run_and_record(session, parent.id, calls) if calls else []
 
     async def _session(self) -> Any:
@@ -371,6 +371,14 @@ def _arguments(given: Any) -> tuple[Any, str | None]:
 # -- events --------------------------------------------------------------------------------------
 
 
+async def _add(session: Any, event: SessionEvent[Any]) -> None:
+    """Store an event; in the live segment, where the conversation went on while tools ran."""
+    if isinstance(session, Session):
+        await append_unfilled(session, [event], session.home)
+    else:
+        await session.add_event_and_save(event)
+
+
 async def _record(session: Any, parent_id: str, runs: list[asyncio.Task[_Outcome]]) -> list[ToolResult]:
     """Record calls in order, each as soon as it and those before it are done; cancelled ones are left out."""
     results = []
@@ -378,7 +386,7 @@ async def _record(session: Any, parent_id: str, runs: list[asyncio.Task[_Outcome
         await asyncio.wait([run])
         if not run.cancelled():
             outcome = run.result()
-            await session.add_event_and_save(await _call_event(parent_id, outcome))
+            await _add(session, await _call_event(parent_id, outcome))
             results.append(outcome.result)
     return results
 

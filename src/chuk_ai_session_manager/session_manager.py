@@ -15,9 +15,9 @@ from .conversation.context.beginning import Beginning
 from .conversation.context.fitting import RowsOf, fitted
 from .conversation.log_end import LogEnd
 from .conversation.notes import Notes
-from .conversation.opening import Conversation
-from .conversation.reading import answerer_of, figures_of, said_row
-from .conversation.segments import chain_of, segments_in
+from .conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD, Conversation, HeldBy
+from .conversation.reading import answerer_of, figures_of, row_of
+from .conversation.segments import Thresholds, chain_of, segments_in
 from .conversation.summaries import Summarizer, SummaryCallback, noted
 from .conversation.writing import Writer
 from .exceptions.validation import (
@@ -29,7 +29,7 @@ from .exceptions.validation import (
     check_session_id,
     check_text,
 )
-from .models import EventSource, EventType, Session, SessionEvent
+from .models import EventSource, EventType, SessionEvent
 from .models.session_event import check_event_length
 from .providers.answers import Answer
 from .providers.messages import (
@@ -72,10 +72,15 @@ class SessionManager:
         parent_id: a session that the new one is entered with as a child.
         metadata: JSON values, kept as the new session's `metadata.properties`.
         store: where the session lives; the default store without one. Anything with `get` and `save`.
-        infinite_context: continue in a new segment when one is full, its summary going along.
-        token_threshold: content tokens at which a segment is full.
-        max_turns_per_segment: messages at which a segment is full.
-        user_id: whose session it is, kept as the property "user_id".
+        infinite_context: continue in a new segment when one is full, its summary going along. This and
+            the two thresholds are stored with the conversation: it goes on so for whoever opens it by any
+            segment's id, whether they say it again or not.
+        token_threshold: content tokens at which a segment is full: by default what the conversation was
+            made with, else 4,000.
+        max_turns_per_segment: messages at which a segment is full: by default what the conversation was
+            made with, else 20.
+        user_id: whose session it is, kept as the property "user_id". A session that is stored with
+            another user, or without one, is `SessionNotFound` then, in reading and writing.
         model: the model whose tokens are counted and whose prices hold where a call names none.
         create: `False` lets writing to an unknown `session_id` be `SessionNotFound` too.
         token_limit: the most content tokens the conversation may have; what would exceed it is refused.
@@ -100,8 +105,8 @@ class SessionManager:
         metadata: dict[str, Any] | None = None,
         store: SessionStore | None = None,
         infinite_context: bool = False,
-        token_threshold: int = 4000,
-        max_turns_per_segment: int = 20,
+        token_threshold: int = DEFAULT_TOKEN_THRESHOLD,
+        max_turns_per_segment: int = DEFAULT_MAX_TURNS,
         *,
         user_id: str | None = None,
         model: str | None = None,
@@ -139,9 +144,11 @@ class SessionManager:
             session_id=session_id,
             system_prompt=system_prompt,
             parent_id=parent_id,
-            properties=properties | ({} if user_id is None else {"user_id": user_id}),
+            properties=properties,
+            user_id=user_id,
             create=create,
             infinite_context=infinite_context,
+            thresholds=Thresholds(token_threshold, max_turns_per_segment),
         )
         self._beginning = Beginning(self._conversation, self._summarizer)
         self.writer = Writer(
@@ -149,8 +156,6 @@ class SessionManager:
             self._beginning,
             model=self.model,
             limits=Limits(token_limit, cost_limit),
-            token_threshold=token_threshold,
-            max_turns_per_segment=max_turns_per_segment,
             summarizer=self._summarizer,
         )
         """What stores all that this manager is told; `api.tracking` uses it too."""
@@ -159,6 +164,15 @@ class SessionManager:
     def session_id(self) -> str:
         """The session's id; with infinite context, that of the segment now written to."""
         return self._conversation.session_id
+
+    @property
+    def conversation_id(self) -> str:
+        """The id of the conversation's first segment, which stays the same for life.
+
+        Of a manager that was made with a later segment's id, that id until its first call opened the
+        conversation.
+        """
+        return self._conversation.id
 
     @property
     def system_prompt(self) -> str | None:
@@ -317,6 +331,20 @@ class SessionManager:
         check_text(prompt, "prompt", "update_system_prompt")
         await self.writer.set_prompt(prompt)
 
+    async def claim(self, user_id: str) -> None:
+        """Let a session that was made without a user be this user's, once and for all.
+
+        Claimed again for the same user, it stays as it is.
+
+        Raises:
+            InvalidInput: the user's id is no text, or empty.
+            InvalidSessionOperation: the session has another owner already.
+            SessionNotFound: there is no such session; or it is not that of this manager's `user_id`.
+            StorageError: the store could not do it.
+        """
+        check_name(user_id, "user_id", "claim a session")
+        await self._conversation.claim(user_id)
+
     def set_summary_callback(self, callback: SummaryCallback) -> Awaitable[None]:
         """Say who summarises the segments that fill up from now on; may be awaited, or not."""
         self._summarizer.callback = callback
@@ -370,24 +398,39 @@ class SessionManager:
             model=model or self.model,
         )
 
-    async def get_conversation(self, include_all_segments: bool | None = None) -> list[dict[str, Any]]:
+    async def get_conversation(
+        self,
+        include_all_segments: bool | None = None,
+        *,
+        include_tools: bool = False,
+        with_ids: bool = False,
+    ) -> list[dict[str, Any]]:
         """What was said, oldest first: `role`, `content` and `timestamp` of each message.
 
-        With infinite context, of all segments unless `include_all_segments` is `False`; each message
-        then has its `session_id` too, and the model's have `model` and `provider`.
+        The role is "user", "assistant" or "system"; a user's message that has a `name` has it here too.
+
+        Args:
+            include_all_segments: whether a conversation of several segments is given whole, as it is by
+                default; each message then has its `session_id` too, and the model's have `model` and
+                `provider`. `False` gives the live segment's.
+            include_tools: whether tool calls are in it: `tool_calls` of the model's messages, and of each
+                result a row with the role "tool", `name`, `arguments` and, where there is one,
+                `tool_call_id`. Otherwise a message that only calls tools is left out.
+            with_ids: whether each row has its `event_id`, and the event's `metadata`.
 
         Raises:
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
         home, session = await self._conversation.current()
+        rows_of = partial(row_of, with_tools=include_tools, with_ids=with_ids)
         if not self._covers_all(include_all_segments):
-            return [said_row(event) for event in session.events if event.type == EventType.MESSAGE]
+            return [row for event in session.events if (row := rows_of(event)) is not None]
         return [
-            said_row(event) | {"session_id": segment.id} | answerer_of(event)
+            row | {"session_id": segment.id} | answerer_of(event)
             async for segment in segments_in(await chain_of(session, home), home)
             for event in segment.events
-            if event.type == EventType.MESSAGE
+            if (row := rows_of(event)) is not None
         ]
 
     async def get_session_chain(self) -> list[str]:
@@ -397,10 +440,8 @@ class SessionManager:
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        if not self.is_infinite:
-            return [self.session_id]
         if not self._conversation.is_begun:
-            return []
+            return [] if self.is_infinite else [self.session_id]
         home, session = await self._conversation.current(with_events=False)
         return await chain_of(session, home)
 
@@ -411,7 +452,7 @@ class SessionManager:
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        if self.is_infinite:
+        if self._conversation.is_begun:
             await self._conversation.current(with_events=False)
 
     async def get_stats(self, include_all_segments: bool | None = None) -> dict[str, Any]:
@@ -446,21 +487,11 @@ class SessionManager:
 
     # -- private names that applications and their tests reach into ------------------------------
 
-    @property
-    def _session(self) -> Session[Any] | None:
-        return self._conversation.session
-
-    @_session.setter
-    def _session(self, session: Session[Any] | None) -> None:
-        self._conversation.session = session
-
-    @property
-    def _initialized(self) -> bool:
-        return self._conversation.is_open
-
-    @_initialized.setter
-    def _initialized(self, is_open: bool) -> None:
-        self._conversation.is_open = is_open
+    _session = HeldBy("_conversation", "session")
+    _session_id = HeldBy("_conversation", "session_id")
+    _initialized = HeldBy("_conversation", "is_open")
+    _is_new = HeldBy("_conversation", "is_new")
+    _infinite_context = HeldBy("_conversation", "is_infinite")
 
     async def _ensure_initialized(self) -> None:
         """Open the session, or make it if this manager made its id."""

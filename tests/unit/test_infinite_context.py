@@ -31,7 +31,7 @@ from chuk_ai_session_manager import (
     get_session_stats,
     track_infinite_conversation,
 )
-from chuk_ai_session_manager.conversation.segments import open_next_segment
+from chuk_ai_session_manager.conversation.segments import Thresholds, open_next_segment
 from chuk_ai_session_manager.exceptions import TokenLimitExceeded
 from chuk_ai_session_manager.models import EventSource, EventType
 from chuk_ai_session_manager.models.session import next_segment_id
@@ -91,9 +91,9 @@ async def check_nothing_is_lost(sm: SessionManager, store: EventStore, rows: lis
     events = [event for one in segments for event in one.events if event.type != EventType.SUMMARY]
     assert len({event.id for event in events}) == len(events) == len(rows) - 1  # the first is the prompt
     said = [row["content"] for row in rows[1:] if row["role"] != "tool"]
-    assert [row["content"] for row in await sm.get_conversation()] == [
-        "" if content is None else content for content in said
-    ]
+    assert [row["content"] for row in await sm.get_conversation()] == [text for text in said if text]
+    everything = await sm.get_conversation(include_tools=True)
+    assert [row["role"] for row in everything] == [row["role"] for row in rows[1:]]
     stats = await sm.get_stats()
     assert stats["tool_calls"] == sum(row["role"] == "tool" for row in rows)
     assert stats["session_segments"] == len(segments) > 20
@@ -986,7 +986,8 @@ async def test_an_instruction_after_an_empty_segment_is_no_prompt() -> None:
     await sm.user_says("two")
     root = await store.get("root")
     assert root is not None
-    await open_next_segment(root, store)  # as a writer leaves it that is killed before it wrote
+    # As a writer leaves it that is killed before it wrote.
+    await open_next_segment(root, store, Thresholds(10, 2))
     await sm.add_messages(
         [{"role": "system", "content": "The user is angry."}, {"role": "user", "content": "!"}]
     )

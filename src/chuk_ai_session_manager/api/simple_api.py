@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD
 from ..exceptions.validation import check_answer
 from ..session_manager import SessionManager
 from .tracking import Exchange, LLMStream, complete, track_client
@@ -32,7 +33,9 @@ async def track_conversation(
     provider: str = "unknown",
     session_id: str | None = None,
     infinite_context: bool = False,
-    token_threshold: int = 4000,
+    token_threshold: int = DEFAULT_TOKEN_THRESHOLD,
+    *,
+    user_id: str | None = None,
 ) -> str:
     """Record a question and its answer.
 
@@ -44,6 +47,7 @@ async def track_conversation(
         session_id: the session to continue, made if it is not there; a new one without it.
         infinite_context: continue in a new segment when one is full.
         token_threshold: content tokens at which a segment is full.
+        user_id: whose session it is; another user's is `SessionNotFound`.
 
     Returns:
         The session's id, for the next call.
@@ -52,7 +56,7 @@ async def track_conversation(
         InvalidInput: an argument that cannot be right; nothing was written.
         StorageError: the store could not do it.
     """
-    sm = _manager(session_id, infinite_context, token_threshold)
+    sm = _manager(session_id, infinite_context, token_threshold, user_id)
     return await _exchange(sm, user_message, ai_response, model, provider)
 
 
@@ -62,8 +66,10 @@ async def track_infinite_conversation(
     model: str = "unknown",
     provider: str = "unknown",
     session_id: str | None = None,
-    token_threshold: int = 4000,
-    max_turns: int = 20,
+    token_threshold: int = DEFAULT_TOKEN_THRESHOLD,
+    max_turns: int = DEFAULT_MAX_TURNS,
+    *,
+    user_id: str | None = None,
 ) -> str:
     """Record a question and its answer in a conversation that goes on in new segments.
 
@@ -75,6 +81,7 @@ async def track_infinite_conversation(
         session_id: any segment of the conversation to continue; a new one without it.
         token_threshold: content tokens at which a segment is full.
         max_turns: messages at which a segment is full.
+        user_id: whose conversation it is; another user's is `SessionNotFound`.
 
     Returns:
         The id of the segment now written to, for the next call.
@@ -88,6 +95,7 @@ async def track_infinite_conversation(
         infinite_context=True,
         token_threshold=token_threshold,
         max_turns_per_segment=max_turns,
+        user_id=user_id,
     )
     return await _exchange(sm, user_message, ai_response, model, provider)
 
@@ -100,7 +108,9 @@ async def track_llm_call(
     session_manager: SessionManager | None = None,
     session_id: str | None = None,
     infinite_context: bool = False,
-    token_threshold: int = 4000,
+    token_threshold: int = DEFAULT_TOKEN_THRESHOLD,
+    *,
+    user_id: str | None = None,
 ) -> tuple[str, str]:
     """Call a model with the user's input, and record both sides and the usage that came with the answer.
 
@@ -118,6 +128,7 @@ async def track_llm_call(
         session_id: the session to continue, made if it is not there; a new one without it.
         infinite_context: continue in a new segment when one is full.
         token_threshold: content tokens at which a segment is full.
+        user_id: whose session it is; another user's is `SessionNotFound`.
 
     Returns:
         The answer's text, and the session's id.
@@ -128,7 +139,7 @@ async def track_llm_call(
         StorageError: the store could not do it.
         Exception: whatever `llm_function` raises, as it is.
     """
-    sm = session_manager or _manager(session_id, infinite_context, token_threshold)
+    sm = session_manager or _manager(session_id, infinite_context, token_threshold, user_id)
     return await complete(Exchange(sm, model, provider), user_input, llm_function)
 
 
@@ -140,7 +151,9 @@ def stream_llm_call(
     session_manager: SessionManager | None = None,
     session_id: str | None = None,
     infinite_context: bool = False,
-    token_threshold: int = 4000,
+    token_threshold: int = DEFAULT_TOKEN_THRESHOLD,
+    *,
+    user_id: str | None = None,
 ) -> LLMStream:
     """Call a model that streams its answer, to be read with `async for`.
 
@@ -158,6 +171,7 @@ def stream_llm_call(
         session_id: see there.
         infinite_context: see there.
         token_threshold: see there.
+        user_id: see there.
 
     Returns:
         What to iterate over; with the `session_id`, and the `text` so far.
@@ -165,12 +179,16 @@ def stream_llm_call(
     Raises:
         InvalidInput, StorageError, Exception: as for `track_llm_call`; all but the first while it is read.
     """
-    sm = session_manager or _manager(session_id, infinite_context, token_threshold)
+    sm = session_manager or _manager(session_id, infinite_context, token_threshold, user_id)
     return LLMStream(Exchange(sm, model, provider), user_input, llm_function)
 
 
-def _manager(session_id: str | None, infinite_context: bool, token_threshold: int) -> SessionManager:
-    return SessionManager(session_id, infinite_context=infinite_context, token_threshold=token_threshold)
+def _manager(
+    session_id: str | None, infinite_context: bool, token_threshold: int, user_id: str | None
+) -> SessionManager:
+    return SessionManager(
+        session_id, infinite_context=infinite_context, token_threshold=token_threshold, user_id=user_id
+    )
 
 
 async def _exchange(sm: SessionManager, question: str, answer: str, model: str, provider: str) -> str:
@@ -186,6 +204,8 @@ async def quick_conversation(
     model: str = "unknown",
     provider: str = "unknown",
     infinite_context: bool = False,
+    *,
+    user_id: str | None = None,
 ) -> dict[str, Any]:
     """Record a question and its answer in a new session, and give its statistics.
 
@@ -193,7 +213,7 @@ async def quick_conversation(
         InvalidInput: an argument that cannot be right; nothing was written.
         StorageError: the store could not do it.
     """
-    sm = SessionManager(infinite_context=infinite_context)
+    sm = SessionManager(infinite_context=infinite_context, user_id=user_id)
     await _exchange(sm, user_message, ai_response, model, provider)
     return await sm.get_stats()
 
@@ -204,6 +224,8 @@ async def track_tool_use(
     result: Any,
     session_id: str | None = None,
     error: str | None = None,
+    *,
+    user_id: str | None = None,
     **metadata: Any,
 ) -> str:
     """Record a tool call and what came of it, in the session of this id or a new one.
@@ -215,33 +237,41 @@ async def track_tool_use(
         InvalidInput: no tool name, or metadata that is not JSON; nothing was written.
         StorageError: the store could not do it.
     """
-    return await SessionManager(session_id).tool_used(tool_name, arguments, result, error, **metadata)
+    return await SessionManager(session_id, user_id=user_id).tool_used(
+        tool_name, arguments, result, error, **metadata
+    )
 
 
-async def get_session_stats(session_id: str, include_all_segments: bool = False) -> dict[str, Any]:
-    """A session's statistics, or with `include_all_segments` those of its whole conversation.
+async def get_session_stats(
+    session_id: str, include_all_segments: bool = False, *, user_id: str | None = None
+) -> dict[str, Any]:
+    """Statistics of a conversation's live segment, or with `include_all_segments` of all of it.
+
+    The id may be any segment's. With `user_id`, another user's session is `SessionNotFound`.
 
     Raises:
         SessionNotFound: there is no such session.
         StorageError: the store could not say.
     """
-    return await _reader(session_id, include_all_segments).get_stats()
+    return await _reader(session_id, user_id).get_stats(include_all_segments)
 
 
 async def get_conversation_history(
-    session_id: str, include_all_segments: bool = False
+    session_id: str, include_all_segments: bool = False, *, user_id: str | None = None
 ) -> list[dict[str, Any]]:
-    """What was said in a session, or with `include_all_segments` in its whole conversation.
+    """What was said in a conversation's live segment, or with `include_all_segments` in all of it.
+
+    The id may be any segment's. With `user_id`, another user's session is `SessionNotFound`.
 
     Raises:
         SessionNotFound: there is no such session.
         StorageError: the store could not say.
     """
-    return await _reader(session_id, include_all_segments).get_conversation()
+    return await _reader(session_id, user_id).get_conversation(include_all_segments)
 
 
-def _reader(session_id: str, include_all_segments: bool) -> SessionManager:
-    return SessionManager(session_id, infinite_context=include_all_segments, create=False)
+def _reader(session_id: str, user_id: str | None) -> SessionManager:
+    return SessionManager(session_id, create=False, user_id=user_id)
 
 
 track_llm_interaction = track_llm_call

@@ -6,13 +6,21 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ..exceptions import SessionAlreadyExists, session_not_found
+from ..exceptions import InvalidSessionOperation, SessionAlreadyExists, session_not_found
 from ..models import Session, SessionMetadata
 from ..models.record import new_id, utc_now
 from ..models.session import HomeStore
 from ..session_storage import event_store
 from ..stores import SessionStore
-from .segments import create_session, latest, live_segment
+from .segments import Thresholds, create_session, is_of_segments, latest, live_segment, whole_chain_of
+
+
+class Unsaid(int):
+    """A threshold that nobody chose: what the conversation was made with holds, else this number."""
+
+
+DEFAULT_TOKEN_THRESHOLD = Unsaid(4000)
+DEFAULT_MAX_TURNS = Unsaid(20)
 
 
 class Conversation:
@@ -24,8 +32,11 @@ class Conversation:
         system_prompt: goes before the messages for the model.
         parent_id: a session that a new one is entered with as a child.
         properties: of a new session.
+        user_id: whose session it must be; without it, anybody's.
         create: whether writing to an unknown `session_id` makes that session.
-        infinite_context: whether the conversation goes on in a new segment when one is full.
+        infinite_context: whether the conversation goes on in a new segment when one is full. One that
+            was made so does in any case.
+        thresholds: when one is full; of those that are `Unsaid`, the stored one holds.
     """
 
     def __init__(
@@ -36,32 +47,37 @@ class Conversation:
         system_prompt: str | None,
         parent_id: str | None,
         properties: dict[str, Any],
+        user_id: str | None,
         create: bool,
         infinite_context: bool,
+        thresholds: Thresholds,
     ) -> None:
         self.session_id = session_id or new_id()
         """The id of the live segment, as far as it is known here."""
+        self.id = self.session_id
+        """The id of the first segment, once the conversation was opened."""
         self.system_prompt = system_prompt
         self.is_infinite = infinite_context
+        self.thresholds = thresholds
         self.session: Session[Any] | None = None
         """The live segment, once it was opened."""
         self.is_open = False
+        self.is_new = session_id is None  # an id made here is no unknown one
         self._store = store
-        self._is_new = session_id is None  # an id made here is no unknown one
         self._parent_id = parent_id
-        self._properties = properties
+        self._user_id = user_id
+        self._properties = properties if user_id is None else properties | {"user_id": user_id}
         self._create = create
         self._home: HomeStore
         self._was_made = False
         # A prompt that was given here holds until it is stored; after that the stored one does.
         self._prompt_is_own = system_prompt is not None
-        self._prompt_is_unsaved = False
         self._opening = asyncio.Lock()
 
     @property
     def is_begun(self) -> bool:
         """Whether there may be something to read: not before the first use of an id that was made here."""
-        return self.is_open or not self._is_new
+        return self.is_open or not self.is_new
 
     async def open_to_read(self) -> tuple[HomeStore, Session[Any]]:
         """The store and the live segment; only a session whose id was made here is made.
@@ -70,7 +86,7 @@ class Conversation:
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        return await self._open(creating=self._is_new)
+        return await self._open(creating=self.is_new)
 
     async def open_to_write(self) -> tuple[HomeStore, Session[Any]]:
         """The store and the live segment, which is made where it is not there, unless `create=False`.
@@ -79,7 +95,7 @@ class Conversation:
             SessionNotFound: there is no such session, and it is not to be made.
             StorageError: the store could not do it.
         """
-        return await self._open(creating=self._create or self._is_new)
+        return await self._open(creating=self._create or self.is_new)
 
     async def current(self, *, with_events: bool = True) -> tuple[HomeStore, Session[Any]]:
         """The store, and the live segment as it is stored now.
@@ -89,10 +105,10 @@ class Conversation:
         """
         home, session = await self.open_to_read()
         session = await latest(session, home, with_events=with_events)
-        if self.is_infinite:
-            live = await live_segment(session, home)
-            if live is not session:
-                session = await latest(live, home, with_events=with_events)
+        live = await live_segment(session, home)
+        if live is not session:
+            session = await latest(live, home, with_events=with_events)
+        self.check_owner(session)
         self.adopt(session)
         return home, session
 
@@ -100,8 +116,43 @@ class Conversation:
         """Go on with this segment."""
         self.session = session
         self.session_id = session.id
+        self.is_infinite = self.is_infinite or is_of_segments(session)
         if not self._prompt_is_own:
             self.system_prompt = session.metadata.properties.get("system_prompt")
+
+    def check_owner(self, session: Session[Any]) -> None:
+        """Refuse a session that is not the user's for whom it was asked, as if there were none.
+
+        Raises:
+            SessionNotFound: it is another user's, or nobody's.
+        """
+        if self._user_id is not None and session.user_id != self._user_id:
+            raise session_not_found(self.session_id)
+
+    async def claim(self, user_id: str) -> None:
+        """Let a session that nobody owns be a user's.
+
+        Raises:
+            InvalidSessionOperation: it is another user's.
+            SessionNotFound: there is no such session, or not for the user that this is opened for.
+        """
+        if self._user_id not in {None, user_id}:
+            raise session_not_found(self.session_id)
+        if self.is_new:
+            await self.open_to_read()
+        home = event_store(self._store())
+        stored = await home.head(self.session_id)
+        if stored is None:
+            raise session_not_found(self.session_id)
+
+        def change(live: Session[Any]) -> None:
+            if live.user_id not in {None, user_id}:
+                if self._user_id is not None:
+                    raise session_not_found(self.session_id)
+                raise InvalidSessionOperation("claim a session", f"session {live.id} has an owner already")
+            live.metadata.properties["user_id"] = user_id
+
+        await home.update(await live_segment(stored, home), change)
 
     async def _open(self, *, creating: bool) -> tuple[HomeStore, Session[Any]]:
         if self.session is None or not self.is_open:
@@ -114,7 +165,7 @@ class Conversation:
 
     async def _find_or_create(self, *, creating: bool) -> Session[Any]:
         self._home = event_store(self._store())
-        session = await self._find() if self._was_made or not self._is_new else None
+        session = await self._find() if self._was_made or not self.is_new else None
         if session is None and creating:
             try:
                 session = await self._make()
@@ -122,15 +173,26 @@ class Conversation:
                 session = await self._find()
         if session is None:
             raise session_not_found(self.session_id)
-        if self._prompt_is_unsaved and self.system_prompt is not None:
-            await self.save_prompt(self._home, session, self.system_prompt)
+        self.check_owner(session)
+        await self._take_settings(session)
         return session
 
     async def _find(self) -> Session[Any] | None:
         stored = await self._home.head(self.session_id)
-        if stored is None or not self.is_infinite:
-            return stored
-        return await live_segment(stored, self._home)
+        return None if stored is None else await live_segment(stored, self._home)
+
+    async def _take_settings(self, session: Session[Any]) -> None:
+        """Go on as the conversation was made."""
+        settings = session.metadata.conversation
+        if settings is not None:
+            self.id = settings.id
+            said = self.thresholds
+            self.thresholds = Thresholds(
+                settings.token_threshold if isinstance(said.tokens, Unsaid) else said.tokens,
+                settings.max_turns_per_segment if isinstance(said.messages, Unsaid) else said.messages,
+            )
+        elif is_of_segments(session):  # older than its settings
+            self.id = (await whole_chain_of(session, self._home))[0]
 
     async def _make(self) -> Session[Any]:
         prompt = self._prompt_property()
@@ -138,20 +200,18 @@ class Conversation:
             self._home,
             session_id=self.session_id,
             parent_id=self._parent_id,
-            metadata=SessionMetadata(properties=self._properties | prompt),
+            metadata=SessionMetadata(
+                properties=self._properties | prompt,
+                conversation=self.thresholds.settings(self.session_id) if self.is_infinite else None,
+            ),
         )
         self._was_made = True
-        # Not if it was updated meanwhile, or an application's own `Session.create` left the properties out.
-        if prompt.items() <= session.metadata.properties.items() and prompt == self._prompt_property():
-            self._prompt_is_own = self._prompt_is_unsaved = False
+        # Not if an application's own `Session.create` left the properties out.
+        if prompt.items() <= session.metadata.properties.items():
+            self._prompt_is_own = False
         return session
 
     # -- the system prompt ----------------------------------------------------------------------
-
-    def give_prompt(self, prompt: str) -> None:
-        """Take another system prompt, which is stored when the session is opened, or by `save_prompt`."""
-        self.system_prompt, self._prompt_is_own = prompt, True
-        self._prompt_is_unsaved = not self.is_open
 
     async def save_prompt(self, home: HomeStore, session: Session[Any], prompt: str) -> None:
         """Keep a system prompt with the session."""
@@ -162,7 +222,21 @@ class Conversation:
 
         await home.update(session, change)
         self.system_prompt = prompt
-        self._prompt_is_own = self._prompt_is_unsaved = False
+        self._prompt_is_own = False
 
     def _prompt_property(self) -> dict[str, str]:
         return {} if self.system_prompt is None else {"system_prompt": self.system_prompt}
+
+
+class HeldBy:
+    """An attribute of an object that one of its parts holds: a private name that applications know."""
+
+    def __init__(self, part: str, name: str) -> None:
+        self._part = part
+        self._name = name
+
+    def __get__(self, whole: object, owner: type) -> Any:
+        return getattr(getattr(whole, self._part), self._name)
+
+    def __set__(self, whole: object, value: object) -> None:
+        setattr(getattr(whole, self._part), self._name, value)

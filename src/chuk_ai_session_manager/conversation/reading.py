@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..exceptions.validation import copied
-from ..models import EventSource, SessionEvent
+from ..models import EventSource, EventType, SessionEvent
 from ..models.session_event import content_of
 from ..models.token_usage import usd
-from ..providers.messages import speaker
+from ..providers.common import texts_in
+from ..providers.messages import call_id_of, calls_of, name_of, role_of, tool_text
 from .background import Sums
 
 _STATS_TOTALS = (
@@ -25,19 +26,54 @@ _STATS_TOTALS = (
 )
 
 
-def said_row(event: SessionEvent[Any]) -> dict[str, Any]:
-    """A message as a row: who said it, what, and when."""
-    content = content_of(event.message)
-    return {
-        "role": speaker(event),
-        "content": "" if content is None else copied(content),
-        "timestamp": event.timestamp.isoformat(),
-    }
+def row_of(event: SessionEvent[Any], *, with_tools: bool, with_ids: bool) -> dict[str, Any] | None:
+    """An event as a row of the conversation: who said it, what, and when; `None` where it is no row.
+
+    Args:
+        event: any event.
+        with_tools: whether tool calls and results are rows too; otherwise a step that only calls tools is
+            none.
+        with_ids: whether the row has the event's id and metadata.
+    """
+    if event.type == EventType.TOOL_CALL:
+        row = _result_row(event) if with_tools else None
+    elif event.type == EventType.MESSAGE:
+        row = _message_row(event, with_tools=with_tools)
+    else:
+        row = None
+    if row is None:
+        return None
+    row["timestamp"] = event.timestamp.isoformat()
+    return row | {"event_id": event.id, "metadata": copied(event.metadata)} if with_ids else row
+
+
+def _message_row(event: SessionEvent[Any], *, with_tools: bool) -> dict[str, Any] | None:
+    content, calls = content_of(event.message), calls_of(event.message)
+    if calls and not with_tools and not _has_words(event.message):
+        return None
+    name = name_of(event)
+    row = {"role": role_of(event)} | ({} if name is None else {"name": name})
+    row |= {"content": "" if content is None else copied(content)}
+    return row | ({"tool_calls": copied(calls)} if calls and with_tools else {})
+
+
+def _has_words(message: Any) -> bool:
+    """Whether a message says anything beside its tool calls."""
+    said = content_of(message)
+    return any(map(str.strip, texts_in(said) if isinstance(said, list) else [str(said or "")]))
+
+
+def _result_row(event: SessionEvent[Any]) -> dict[str, Any]:
+    message = event.message if isinstance(event.message, dict) else {}
+    call_id = call_id_of(event)
+    row = {"role": "tool", "name": str(message.get("tool", "unknown"))}
+    row |= {} if call_id is None else {"tool_call_id": call_id}
+    return row | {"arguments": copied(message.get("arguments")), "content": tool_text(event.message)}
 
 
 def answerer_of(event: SessionEvent[Any]) -> dict[str, Any]:
-    """Which model gave an answer, and who ran the model; nothing for a message of the user's."""
-    if event.source == EventSource.USER:
+    """Which model gave an answer, and who ran the model; nothing for what no model said."""
+    if event.source != EventSource.LLM:
         return {}
     return {name: event.metadata.get(name, "unknown") for name in ("model", "provider")}
 

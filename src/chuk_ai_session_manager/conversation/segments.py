@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
 from ..exceptions.validation import copied
 from ..models import EventType, Session, SessionMetadata
 from ..models.session import HomeStore, enter_with_parent, next_segment_id
+from ..models.session_metadata import ConversationSettings
 from ..stores.base import AnyEvent, AnySession, EventStore, is_segment_after
 
 # Segments that are read together: one after the other, most of the time would be waiting.
 _READ_TOGETHER = 50
 
 
-def has_reached(session: AnySession, token_threshold: int, max_turns: int) -> bool:
-    """Whether the next message opens a new segment: so many content tokens, or messages, are there."""
-    return session.total_tokens >= token_threshold or session.totals.messages >= max_turns
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When a segment is full."""
+
+    tokens: int
+    """Content tokens."""
+    messages: int
+
+    def are_reached(self, session: AnySession) -> bool:
+        """Whether the next message opens a new segment."""
+        return session.total_tokens >= self.tokens or session.totals.messages >= self.messages
+
+    def settings(self, conversation_id: str) -> ConversationSettings:
+        """What a conversation is made with that goes by these."""
+        return ConversationSettings(
+            id=conversation_id, token_threshold=self.tokens, max_turns_per_segment=self.messages
+        )
+
+
+def is_of_segments(session: AnySession) -> bool:
+    """Whether a session belongs to a conversation that goes on in new segments."""
+    metadata = session.metadata
+    return (metadata is not None and metadata.conversation is not None) or (
+        session.is_closed or is_segment_after(session, session.parent_id)
+    )
 
 
 # -- writing --------------------------------------------------------------------------------------
@@ -37,6 +61,7 @@ async def append_to_live(
     events: Sequence[AnyEvent],
     home: HomeStore,
     *,
+    thresholds: Thresholds,
     is_full: Callable[[AnySession], Awaitable[bool]],
     on_closed: Callable[[AnySession], object],
     prepare: Callable[[AnySession], Awaitable[None]] | None = None,
@@ -47,6 +72,7 @@ async def append_to_live(
         session: any segment of the conversation.
         events: what to store, all in one segment.
         home: where.
+        thresholds: those of a conversation that stored none.
         is_full: whether these events go into a new segment after this one.
         on_closed: told of a segment after which a new one was opened here.
         prepare: what is to be done for the segment that is live before a new one is opened.
@@ -60,13 +86,26 @@ async def append_to_live(
             await prepare(session)
             session = await live_segment(session, home)  # others may have gone on meanwhile
         if await is_full(session):
-            following, was_made_here = await open_next_segment(session, home)
+            following, was_made_here = await open_next_segment(session, home, thresholds)
             if was_made_here:
                 on_closed(session)
             elif following.id != session.id:  # a stand-in for a store may answer anything
                 session = following  # which may be full, or have one after it, by now
                 continue
             session = following
+        was_stored, session = await append(session, events, home, only_if_current=True)
+        if was_stored:
+            return session
+
+
+async def append_unfilled(session: AnySession, events: Sequence[AnyEvent], home: HomeStore) -> AnySession:
+    """Store events at the end of a conversation, however full its live segment is; that segment.
+
+    Raises:
+        SessionNotFound: the conversation expired or was deleted.
+    """
+    while True:
+        session = await live_segment(session, home)
         was_stored, session = await append(session, events, home, only_if_current=True)
         if was_stored:
             return session
@@ -103,7 +142,9 @@ async def latest(session: AnySession, home: HomeStore, *, with_events: bool = Tr
     return stored
 
 
-async def open_next_segment(session: AnySession, home: HomeStore) -> tuple[AnySession, bool]:
+async def open_next_segment(
+    session: AnySession, home: HomeStore, thresholds: Thresholds
+) -> tuple[AnySession, bool]:
     """The segment after a full one, and whether it was made here, not by another writer meanwhile.
 
     Its properties (system prompt, user, the application's own) are those of the segment before.
@@ -113,7 +154,10 @@ async def open_next_segment(session: AnySession, home: HomeStore) -> tuple[AnySe
     """
     stored = await latest(session, home, with_events=False)
     child_id = next_segment_id(session.id)
-    metadata = SessionMetadata(properties=copied(stored.metadata.properties))
+    settings = stored.metadata.conversation
+    if settings is None:  # older than the settings, or made without infinite context
+        settings = thresholds.settings((await whole_chain_of(stored, home))[0])
+    metadata = SessionMetadata(properties=copied(stored.metadata.properties), conversation=settings)
     try:
         child = await create_session(home, session_id=child_id, parent_id=session.id, metadata=metadata)
     except SessionAlreadyExists:
@@ -140,7 +184,7 @@ async def _drop_stray(child: AnySession, home: EventStore) -> None:
 
 async def live_segment(session: AnySession, home: HomeStore) -> AnySession:
     """The last segment of a session's conversation, the one written to, as far as the session knows."""
-    if next_segment_id(session.id) not in session.child_ids:
+    if not session.is_closed:
         return session
     last_id = await home.last_segment_id(session.id)
     last = None if last_id in {None, session.id} else await home.head(last_id or "")

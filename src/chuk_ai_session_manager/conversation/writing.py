@@ -28,7 +28,6 @@ from .opening import Conversation
 from .segments import (
     append,
     append_to_live,
-    has_reached,
     latest,
     segments_before,
 )
@@ -47,8 +46,6 @@ class Writer:
         beginning: what goes before its messages, which calls are billed for too.
         model: the model where a call names none.
         limits: the most that the conversation may be, and cost.
-        token_threshold: content tokens at which a segment is full.
-        max_turns_per_segment: messages at which a segment is full.
         summarizer: makes the summaries of full segments.
     """
 
@@ -59,16 +56,12 @@ class Writer:
         *,
         model: str,
         limits: Limits,
-        token_threshold: int,
-        max_turns_per_segment: int,
         summarizer: Summarizer,
     ) -> None:
         self._conversation = conversation
         self._beginning = beginning
         self._model = model
         self.limits = limits
-        self._token_threshold = token_threshold
-        self._max_turns_per_segment = max_turns_per_segment
         self.closing = Closing(summarizer)
         # asyncio's locks are fair, so that waiting writers go in the order of their calls.
         self._writing = asyncio.Lock()
@@ -76,12 +69,11 @@ class Writer:
         """Questions that a model is just answering, by their events' ids."""
 
     async def set_prompt(self, prompt: str) -> None:
-        """Set the system prompt, and keep it with the session, once that is open."""
-        self._conversation.give_prompt(prompt)
-        if self._conversation.is_open:
-            async with self._writing:
-                home, session = await self._conversation.current()
-                await self._conversation.save_prompt(home, session, prompt)
+        """Set the system prompt, and keep it with the session, which is made for it where it is not there."""
+        async with self._writing:
+            await self._conversation.open_to_write()
+            home, session = await self._conversation.current(with_events=False)
+            await self._conversation.save_prompt(home, session, prompt)
 
     async def record(self, drafts: Sequence[Draft]) -> str:
         """Count, price and store events that were made ready, in the order of the calls.
@@ -195,12 +187,13 @@ class Writer:
             has_message = events[0].type == EventType.MESSAGE
 
             async def is_over(live: Session[Any]) -> bool:
-                return has_message and has_reached(live, self._token_threshold, self._max_turns_per_segment)
+                return has_message and self._conversation.thresholds.are_reached(live)
 
             return await append_to_live(
                 session,
                 events,
                 home,
+                thresholds=self._conversation.thresholds,
                 is_full=is_over,
                 on_closed=lambda closed: closings.append(self.closing.start(closed, home)),
                 prepare=lambda live: self._bill(home, live, drafts),
@@ -247,6 +240,7 @@ class Writer:
 
     async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Estimate the calls that no provider reported, and refuse what costs too much."""
+        self._conversation.check_owner(session)
 
         async def preface_length(model: str) -> int:
             return await self._beginning.length(home, session, model)

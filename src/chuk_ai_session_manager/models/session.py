@@ -9,10 +9,11 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import Field, PrivateAttr
 
-from ..exceptions import EventConflict, StorageError
+from ..exceptions import EventConflict, InvalidSessionOperation, StorageError, session_not_found
 from ..exceptions.validation import check_session_id
 from .event_page import EventPage
 from .event_source import EventSource
+from .event_type import EventType
 from .record import Record, new_id
 from .session_event import MessageT, SessionEvent, content_of
 from .session_metadata import SessionMetadata
@@ -199,17 +200,38 @@ class Session(Record, Generic[MessageT]):
     async def add_event_and_save(self, event: SessionEvent[MessageT]) -> None:
         """Add an event and store it: one append, however long the session is; changed state goes along.
 
+        A segment that another one follows takes no messages and tool calls any more: a `SessionManager`
+        of its id writes them to the live segment.
+
         Raises:
+            InvalidSessionOperation: the conversation went on in another segment; nothing was written.
             SessionNotFound: the session expired or was deleted.
             EventConflict: another event was stored under this event's id.
             StorageError: the store could not do it.
         """
         if self.is_bound:
+            is_said = event.type in {EventType.MESSAGE, EventType.TOOL_CALL}
+            if is_said:
+                self._check_live()
             await self.home.save_header(self)
-            await self.home.append(self, [event])
+            may_close = self.metadata is not None and self.metadata.conversation is not None
+            while not await self.home.append(self, [event], only_if_current=is_said and may_close):
+                if await self.home.latest(self, with_events=False) is None:
+                    raise session_not_found(self.id)
+                self._check_live()
             return
         # Not from a store, or under another id now: there is nothing to append to.
         await self.record_and_save(self.home, event)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the conversation went on in a next segment, as far as this object knows."""
+        return bool(self.child_ids) and next_segment_id(self.id) in self.child_ids
+
+    def _check_live(self) -> None:
+        if self.is_closed:
+            reason = f"the conversation of session {self.id} went on in another segment: write by a manager"
+            raise InvalidSessionOperation("add an event", reason)
 
     async def record_and_save(self, home: HomeStore, *events: SessionEvent[MessageT]) -> None:
         """Add events and store the whole session; what could not be stored is not there."""

@@ -10,6 +10,17 @@ from pydantic import Field
 from .record import Record, utc_now
 
 
+class ConversationSettings(Record):
+    """What a conversation of segments was made with; each of its segments carries it."""
+
+    id: str
+    """The id of the first segment, which is the conversation's."""
+    token_threshold: int
+    """Content tokens at which a segment is full."""
+    max_turns_per_segment: int
+    """Messages at which a segment is full."""
+
+
 class SessionMetadata(Record):
     """When a session was made and changed, and the application's own `properties` of it.
 
@@ -20,6 +31,8 @@ class SessionMetadata(Record):
     """When the session was made; UTC."""
     updated_at: datetime = Field(default_factory=utc_now)
     """When a property was last set; UTC. Events do not move it."""
+    conversation: ConversationSettings | None = None
+    """When the conversation goes on in a next segment; none where it was not made to."""
     properties: dict[str, Any] = Field(default_factory=dict, repr=False)
     """The application's own. "user_id" and "system_prompt" are read by this library too."""
 

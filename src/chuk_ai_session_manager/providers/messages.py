@@ -205,6 +205,19 @@ def speaker(event: SessionEvent[Any]) -> str:
     return "user" if event.source == EventSource.USER else "assistant"
 
 
+def role_of(event: SessionEvent[Any]) -> str:
+    """Who said it, as chat messages name them: user, assistant or system."""
+    return _ROLES[EventSource(event.source)]
+
+
+def name_of(event: SessionEvent[Any]) -> str | None:
+    """Which of several users said it: the message's own `name`, or that which went with it."""
+    message = event.message
+    named = message if isinstance(message, dict) and "role" in message else event.metadata
+    name = named.get("name") if event.source == EventSource.USER else None
+    return name if isinstance(name, str) and name.strip() else None
+
+
 def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
     """What the user and the model said, as `role` and `content`; what has no words is left out."""
     rows = []
@@ -261,7 +274,7 @@ def _pair_calls(events: Sequence[SessionEvent[Any]]) -> tuple[dict[int, list[Cha
     paired: set[int] = set()
     for position, event in enumerate(events):
         if event.type == EventType.TOOL_CALL:
-            call_id = _call_id(event)
+            call_id = call_id_of(event)
             caller = waiting.pop(call_id, None) if call_id else None
             if call_id and caller is not None:
                 results[caller].append(_tool_row(event, call_id))
@@ -287,7 +300,7 @@ def call_and_result_numbers(events: Sequence[SessionEvent[Any]]) -> list[tuple[i
     asked: dict[str, int | None] = {}
     for position, event in enumerate(events):
         if event.type == EventType.TOOL_CALL:
-            call_id = _call_id(event)
+            call_id = call_id_of(event)
             if call_id and (call_id not in asked or asked[call_id] is not None):
                 pairs.append((asked.get(call_id), position))
                 asked[call_id] = None
@@ -331,7 +344,8 @@ def _shown(content: Any) -> Any:
     return copied(content) if isinstance(content, str | list) else str(content)
 
 
-def _call_id(event: SessionEvent[Any]) -> str | None:
+def call_id_of(event: SessionEvent[Any]) -> str | None:
+    """The id of the call that a tool-call event is the result of, where the provider gave it one."""
     return event.metadata.get("tool_call_id") or event.metadata.get("call_id")
 
 
@@ -343,7 +357,7 @@ def _tool_row(event: SessionEvent[Any], call_id: str) -> ChatMessage:
 
 def _lone_result(event: SessionEvent[Any]) -> list[ChatMessage]:
     message = event.message if isinstance(event.message, dict) else {}
-    call_id = _call_id(event) or f"call_{event.id.replace('-', '')}"  # OpenAI takes 40 characters
+    call_id = call_id_of(event) or f"call_{event.id.replace('-', '')}"  # OpenAI takes 40 characters
     function = {
         "name": str(message.get("tool", "unknown")),
         "arguments": _json(message.get("arguments") or {}),

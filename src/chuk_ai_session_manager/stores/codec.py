@@ -114,7 +114,7 @@ def encode_header(session: AnySession) -> dict[str, str]:
     """
     metadata = session.metadata
     values = {
-        "metadata": None if metadata is None else _plain(metadata, "properties"),
+        "metadata": None if metadata is None else _plain_metadata(metadata),
         "parent_id": session.parent_id,
         "child_ids": session.child_ids,
         "task_ids": session.task_ids,
@@ -122,6 +122,13 @@ def encode_header(session: AnySession) -> dict[str, str]:
         "state": session.state,
     }
     return {name: _encode(value, f"the session's {name}") for name, value in values.items()}
+
+
+def _plain_metadata(metadata: SessionMetadata) -> dict[str, Any]:
+    plain = _plain(metadata, "properties")
+    if metadata.conversation is None:  # most sessions: nothing is written for them
+        del plain["conversation"]
+    return plain
 
 
 def _plain(record: Record, own: str) -> dict[str, Any]:
