@@ -83,8 +83,11 @@ class SessionManager:
             another user, or without one, is `SessionNotFound` then, in reading and writing.
         model: the model whose tokens are counted and whose prices hold where a call names none.
         create: `False` lets writing to an unknown `session_id` be `SessionNotFound` too.
-        token_limit: the most content tokens the conversation may have; what would exceed it is refused.
-        cost_limit: the most its model calls may cost, in USD; what would exceed it is refused.
+        token_limit: content tokens of the conversation from which on no model is asked any more; a question
+            that would cross the limit is refused too. What was answered is recorded in any case.
+        cost_limit: USD that the conversation has cost from which on no model is asked any more. It is known
+            after a call what that cost: the last one may cross the limit. With a limit, calls that are not
+            streamed are made one after the other.
         summary_callback: makes the summary when a segment is full, of the summary so far and the messages
             since; sync or async. It gives a text, or a model's response, whose usage is billed to the
             conversation.
@@ -203,7 +206,7 @@ class SessionManager:
 
         Raises:
             InvalidInput: the message is not text, or the metadata not JSON.
-            TokenLimitExceeded: a limit of this manager stands in the way.
+            TokenLimitExceeded: a limit of this manager is reached, or the message would cross it.
             SessionNotFound: the session expired, was deleted, or `create=False` and is unknown.
             StorageError: the store could not do it.
         """
@@ -236,7 +239,7 @@ class SessionManager:
         Raises:
             InvalidInput: the answer is not text, the model's name empty, the usage not readable or
                 negative, or the metadata not JSON.
-            TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
+            SessionNotFound, StorageError: as for `user_says`. Limits refuse no answer.
         """
         answer = read_answer(response)
         check_answer(answer.text, model, provider, "ai_responds")
@@ -298,15 +301,19 @@ class SessionManager:
 
         `get_messages_for_llm(include_tools=True)` gives them back equal. A system message that begins
         a conversation becomes its system prompt, also where the manager was given another. Each
-        assistant message counts as one call of `model`. With infinite context, the messages before
-        the one that `cost_limit` refuses are kept.
+        assistant message counts as one call of `model`.
+
+        Limits concern the question at the end of the list: the user and system messages behind the last
+        answer or result. All before these has happened, and is recorded whatever it comes to.
 
         Returns:
             The id of the session that the last one was written to.
 
         Raises:
             InvalidInput: a message that is no such message; it says which. Nothing was written.
-            TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
+            TokenLimitExceeded: a limit of this manager is reached, or the question would cross it. The
+                question was not written; the messages before it were.
+            SessionNotFound, StorageError: as for `user_says`.
         """
         check_answer("", model, provider, "add_messages")
         rows = check_chat_messages(messages, "add_messages")

@@ -20,7 +20,8 @@ from .exceptions import InvalidInput
 from .exceptions.validation import check_count, check_text, copied
 from .models import EventSource, EventType
 from .models.session_event import content_of
-from .providers.messages import ChatMessage, full_messages, speaker, text_of
+from .providers.messages import ChatMessage, full_messages, is_sent, speaker, text_of
+from .providers.sendable import with_newest_marks
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores.base import AnyEvent, AnySession
 
@@ -95,6 +96,7 @@ async def build_prompt_from_session(
         prompt = _with_context(prompt, await _context_rows(session))
     if query and text_of(_last_user_row(prompt)) != current_query:
         prompt = prompt + query
+    prompt = with_newest_marks(prompt)
     return prompt if max_tokens is None else await truncate_prompt_to_token_limit(prompt, max_tokens, model)
 
 
@@ -171,7 +173,7 @@ async def _build_hierarchical_prompt(
 
 
 async def _build_chat_prompt(session: AnySession, max_history: int) -> list[ChatMessage]:
-    events = session.events or []
+    events = [event for event in session.events or [] if is_sent(event)]
     positions = [position for position, event in enumerate(events) if event.type == EventType.MESSAGE]
     start = positions[-max_history] if len(positions) > max_history else 0
     # Cut as rows, not as events: a result that was recorded later than `start` goes with its call.

@@ -144,7 +144,7 @@ def test_an_interrupted_call_and_an_odd_id() -> None:
             "type": "tool_use",
             "id": answered["content"][0]["tool_use_id"],
             "name": "look_up",
-            "input": {"arguments": "no json"},
+            "input": {},
         }
     ]
     assert answered["content"][0]["is_error"] is True

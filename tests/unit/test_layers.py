@@ -29,10 +29,12 @@ LEVELS = (
     ),
     (
         "providers.common",
+        "providers.sendable",
         "providers.messages",
         "providers.anthropic_messages",
         "providers.requests",
         "providers.usage",
+        "providers.endings",
         "providers.answers",
         "providers.calls_in_pieces",
         "providers.anthropic",

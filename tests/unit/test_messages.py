@@ -72,7 +72,12 @@ CONVERSATION = st.lists(PLAIN | PARTS | NAMED | tool_use(), max_size=8).map(
 
 @given(CONVERSATION)
 def test_what_goes_in_comes_out_equal(rows: list[Row]) -> None:
-    assert full_messages(recorded(rows)) == rows
+    said = [
+        row
+        for row in rows
+        if row != {"role": "assistant", "content": row["content"]} or row["content"].strip()
+    ]
+    assert full_messages(recorded(rows)) == said
 
 
 def test_real_conversations_come_out_equal(chats: list[dict[str, Any]]) -> None:

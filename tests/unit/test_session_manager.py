@@ -528,35 +528,71 @@ class TestLimits:
         assert await sm.get_stats() == before
         await sm.user_says("ok")
 
+    async def test_a_question_is_refused_where_the_limit_is_reached_also_one_without_tokens(self) -> None:
+        length = await TokenUsage.count_tokens("hello there", "gpt-4o-mini")
+        sm = SessionManager(token_limit=length)
+        await sm.user_says("hello there")
+        with pytest.raises(TokenLimitExceeded, match="Token limit reached"):
+            await sm.user_says("")
+
     async def test_dollars(self) -> None:
+        """The last call may cross the limit: what a call costs is known when it is over."""
         sm = SessionManager(cost_limit=0.10)
         usage = {"input_tokens": 1000, "output_tokens": 0}  # 0.03 USD
-        for _ in range(3):
+        for _ in range(4):
             await sm.user_says("q")
             await sm.ai_responds("a", model="gpt-4", usage=usage)
+        before = await sm.get_stats()
+        assert (before["llm_calls"], before["estimated_cost"]) == (4, pytest.approx(0.12))
         with pytest.raises(TokenLimitExceeded, match=r"Cost limit exceeded: 0\.12.* USD of 0\.1 USD"):
-            await sm.ai_responds("a", model="gpt-4", usage=usage)
-        assert (await sm.get_stats())["estimated_cost"] == pytest.approx(0.09)
+            await sm.user_says("q")
+        await sm.ai_responds("of a call that was made already", model="gpt-4", usage=usage)
+        assert (await sm.get_stats())["llm_calls"] == 5
 
     async def test_no_dollars_at_all_lets_what_costs_nothing_pass(self) -> None:
         sm = SessionManager(cost_limit=0)
-        await sm.user_says("q")
-        await sm.ai_responds("a", model="my-local-model")
+        for model in ("my-local-model", "gpt-4"):
+            await sm.user_says("q")
+            await sm.ai_responds("a", model=model)
         with pytest.raises(TokenLimitExceeded):
-            await sm.ai_responds("a", model="gpt-4")
+            await sm.user_says("q")
 
-    async def test_what_even_a_new_session_could_not_pay_makes_none(self) -> None:
-        rows = [
+    @pytest.mark.parametrize("infinite", [False, True])
+    @pytest.mark.parametrize("limit", [{"token_limit": 20}, {"cost_limit": 1e-7}])
+    async def test_an_answer_and_a_result_are_kept_whatever_they_come_to(
+        self, infinite: bool, limit: dict[str, Any]
+    ) -> None:
+        sm = SessionManager(infinite_context=infinite, model="gpt-4", **limit)
+        await sm.user_says("q")
+        await sm.ai_responds("word " * 50)
+        await sm.tool_used("look_up", {}, "word " * 50)
+        await sm.add_messages([{"role": "tool", "tool_call_id": "c", "content": "word " * 50}])
+        before = await sm.get_stats()
+        assert (before["llm_calls"], before["tool_calls"], before["ai_messages"]) == (1, 2, 1)
+        assert before["estimated_cost"] > 0
+        with pytest.raises(TokenLimitExceeded):
+            await sm.user_says("q")
+        assert await sm.get_stats() == before
+
+    @pytest.mark.parametrize("infinite", [False, True])
+    @pytest.mark.parametrize("limit", [{"token_limit": 20}, {"cost_limit": 1e-7}])
+    async def test_of_a_list_what_has_happened_is_kept_and_the_question_at_its_end_refused(
+        self, infinite: bool, limit: dict[str, Any]
+    ) -> None:
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        rows: list[dict[str, Any]] = [
             {"role": "system", "content": "Be brief"},
             {"role": "user", "content": "hi"},
-            {"role": "assistant", "content": "word " * 50},
+            {"role": "assistant", "content": "word " * 50, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": "found"},
         ]
-        for infinite in (False, True):
-            sm = SessionManager("mine", cost_limit=1e-7, model="gpt-4", infinite_context=infinite)
-            for refused in (sm.ai_responds("word " * 50), sm.add_messages(rows)):
-                with pytest.raises(TokenLimitExceeded):
-                    await refused
-            assert await get_backend().list_sessions() == []
+        sm = SessionManager(infinite_context=infinite, model="gpt-4", **limit)
+        with pytest.raises(TokenLimitExceeded):
+            await sm.add_messages([*rows, {"role": "user", "content": "and?"}])
+        assert await sm.get_messages_for_llm(include_tools=True) == rows
+        stats = await sm.get_stats()
+        assert (stats["llm_calls"], stats["user_messages"]) == (1, 1)
+        assert stats["estimated_cost"] > 0
 
     async def test_the_system_prompt_does_not_count(self) -> None:
         sm = SessionManager(token_limit=10)
@@ -674,11 +710,7 @@ class TestWholeConversations:
         assert session.events[1].metadata["provider"] == "openai"
 
     async def test_what_a_limit_refuses_is_not_even_begun(self) -> None:
-        rows = [
-            {"role": "system", "content": "Be brief"},
-            {"role": "user", "content": "hi"},
-            {"role": "assistant", "content": "many words " * 50},
-        ]
+        rows = [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "many words " * 50}]
         for infinite in (False, True):
             sm = SessionManager(f"new-{infinite}", token_limit=20, infinite_context=infinite)
             with pytest.raises(TokenLimitExceeded):

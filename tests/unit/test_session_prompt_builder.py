@@ -23,6 +23,7 @@ from chuk_ai_session_manager.providers.messages import (
     text_of,
     tool_message,
 )
+from chuk_ai_session_manager.providers.sendable import says_nothing
 from chuk_ai_session_manager.session_prompt_builder import (
     PromptStrategy,
     _build_conversation_prompt,
@@ -868,7 +869,7 @@ async def test_a_chat_of_any_length_keeps_its_pairs(
         events.append(moved)
     chat = await build_prompt_from_session(session_with(*events), "chat", max_history=max_history)
     assert_pairs_intact(chat)
-    spoken = [r for r in rows if r["role"] != "tool"][-max_history:]
+    spoken = [r for r in rows if r["role"] != "tool" and not says_nothing(r)][-max_history:]
     assert [r for r in chat if r["role"] != "tool"] == spoken
 
 

@@ -66,14 +66,16 @@ class Exchange:
         self.question_id = draft.event.id
         self.sm.writer.is_asked.add(draft.event.id)
         try:
-            await self.sm.writer.record([draft])
+            async with self.sm.writer.after_calls():
+                await self.sm.writer.record([draft])
         except BaseException:
             self._is_over()
             raise
 
     async def ask_for(self, rows: list[ChatMessage]) -> None:
         """Record what of a request's rows is new to the session."""
-        self.question_id = await self.sm.writer.add_new_messages(rows)
+        async with self.sm.writer.after_calls():
+            self.question_id = await self.sm.writer.add_new_messages(rows)
 
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
@@ -142,10 +144,11 @@ async def _to_the_end(work: Coroutine[Any, Any, str]) -> str:
 
 async def complete(exchange: Exchange, question: str, llm_function: Callable[[str], Any]) -> tuple[str, str]:
     """Ask, call the model, record its answer; the answer's text and the session's id."""
-    await exchange.ask(question)
-    async with exchange.calling():
-        answer = read_answer(await call(llm_function, question))
-    return answer.text, await exchange.answer(answer)
+    async with exchange.sm.writer.calling():
+        await exchange.ask(question)
+        async with exchange.calling():
+            answer = read_answer(await call(llm_function, question))
+        return answer.text, await exchange.answer(answer)
 
 
 # -- streams --------------------------------------------------------------------------------------
@@ -336,15 +339,17 @@ class _Tracked:
             if isinstance(arguments.get(name), Iterator):  # it can be read only once
                 arguments[name] = list(arguments[name])
         exchange = Exchange(self._sm, str(arguments.get("model") or "unknown"), self._provider)
-        await exchange.ask_for(readable_json(asked_rows(arguments)))
-        streams = bool(arguments.get("stream"))
-        async with exchange.calling():
-            response = await create(**arguments)
-            answer = None if streams else read_answer(response)
-        if answer is None:
-            return _RecordedStream(response, exchange)
-        await exchange.answer(answer)
-        return response
+        if arguments.get("stream"):
+            await exchange.ask_for(readable_json(asked_rows(arguments)))
+            async with exchange.calling():
+                return _RecordedStream(await create(**arguments), exchange)
+        async with self._sm.writer.calling():
+            await exchange.ask_for(readable_json(asked_rows(arguments)))
+            async with exchange.calling():
+                response = await create(**arguments)
+                answer = read_answer(response)
+            await exchange.answer(answer)
+            return response
 
 
 class _RecordedStream:

@@ -37,14 +37,14 @@ class Draft:
         return self.is_call and self.reported is None
 
     @property
+    def asks(self) -> bool:
+        """Whether it is for a model to answer: limits stop it, as they stop no answer and no result."""
+        return self.event.type == EventType.MESSAGE and self.event.source != EventSource.LLM
+
+    @property
     def tokens(self) -> int:
         """Content tokens, once they are counted."""
         return self.event.token_usage.total_tokens if self.event.token_usage else 0
-
-    @property
-    def cost(self) -> float:
-        """What its model call costs in USD, as far as that is known."""
-        return (self.event.usage.cost_usd or 0.0) if self.event.usage else 0.0
 
 
 def draft_question(message: str, model: str, metadata: dict[str, Any] | None = None) -> Draft:
@@ -165,28 +165,27 @@ class Limits:
         """Whether there is any."""
         return self.tokens is not None or self.cost is not None
 
-    def check(self, length: int, spent: float, drafts: Sequence[Draft]) -> None:
-        """Refuse drafts that would exceed a limit, or ask on when all the money is spent.
+    def check(self, length: int, spent: float, added: int) -> None:
+        """Refuse a question where a limit is reached, or where the question would cross it.
+
+        Answers are not checked: a call that was made is paid, and belongs in the record.
 
         Args:
-            length: content tokens of the conversation before them.
-            spent: what it cost before them, in USD.
-            drafts: what is to be added, counted.
+            length: content tokens of the conversation before the question.
+            spent: what the conversation cost before it, in USD.
+            added: content tokens of the question.
 
         Raises:
-            TokenLimitExceeded: with the limit, and what it would have come to.
+            TokenLimitExceeded: with the limit, and what the conversation would come to.
         """
-        added = sum(draft.tokens for draft in drafts)
-        if self.tokens is not None and added and length + added > self.tokens:
-            raise TokenLimitExceeded(self.tokens, length + added)
-        if self.cost is None:
-            return
-        cost = spent + sum(draft.cost for draft in drafts)
-        # A question is refused once the money is spent, so that no further call is made for it.
-        asks_on = added and not any(draft.is_call for draft in drafts) and cost >= self.cost > 0
-        if cost > self.cost or asks_on:
-            text = f"Cost limit exceeded: {cost:.6f} USD of {self.cost} USD"
-            raise TokenLimitExceeded(self.cost, cost, text)
+        if self.tokens is not None and max(length + 1, length + added) > self.tokens:
+            is_reached = length + added <= self.tokens
+            text = f"Token limit reached: {length} of {self.tokens}" if is_reached else None
+            raise TokenLimitExceeded(self.tokens, length + added, text)
+        # A limit of 0 lets models be asked that cost nothing.
+        if self.cost is not None and 0 < spent >= self.cost:
+            text = f"Cost limit exceeded: {spent:.6f} USD of {self.cost} USD"
+            raise TokenLimitExceeded(self.cost, spent, text)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from ..exceptions import InvalidInput
 from ..exceptions.validation import copied
 from ..models import EventSource, EventType, Session, SessionEvent, TokenUsage
 from ..models.session_event import content_of
+from ..providers.endings import why_unfinished
 from ..providers.messages import ChatMessage, readable_text, text_of, told_messages
 from ..providers.registry import read_answer
 from .billing import bill
@@ -156,6 +157,8 @@ class Summarizer:
             return Reply(failure=f"it gave no text but {type(response).__name__}")
         text = readable_text(answer.text[-self.max_tokens * _MOST_CHARACTERS_A_TOKEN :])
         failure = None if text.strip() else "it gave a blank text"
+        if reason := why_unfinished(response, answer.finish_reason):  # half a summary, or an apology
+            failure = f"its response ended by {reason}"
         model, provider = readable_text(answer.model or "unknown"), answer.provider or "unknown"
         return Reply(None if failure else text, failure, model, provider, answer.usage)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from ..exceptions import SessionNotFound
@@ -37,6 +39,9 @@ from .summaries import Summarizer
 _SEGMENTS_SEARCHED = 3
 _EVENTS_SEARCHED = 1_000
 
+# Whose model calls this is done in.
+_calling: ContextVar[tuple[Writer, ...]] = ContextVar("chuk_ai_session_manager_calling", default=())
+
 
 class Writer:
     """Stores what happens in a conversation, in the order of the calls.
@@ -65,6 +70,7 @@ class Writer:
         self.closing = Closing(summarizer)
         # asyncio's locks are fair, so that waiting writers go in the order of their calls.
         self._writing = asyncio.Lock()
+        self._one_call = asyncio.Lock()
         self.is_asked: set[str] = set()
         """Questions that a model is just answering, by their events' ids."""
 
@@ -78,6 +84,9 @@ class Writer:
     async def record(self, drafts: Sequence[Draft]) -> str:
         """Count, price and store events that were made ready, in the order of the calls.
 
+        Limits are checked for the question at the end, if there is one: what the drafts before it tell of
+        has happened, and is stored in any case.
+
         Returns:
             The id of the session that the last one was written to.
 
@@ -85,19 +94,27 @@ class Writer:
             TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
         """
         closings: list[asyncio.Task[None]] = []
+        until, session_id = math.inf, ""
         async with self._writing:
-            until, session_id = await self._record(drafts, closings)
+            for part, asks in _cut_at_question(drafts):
+                end, session_id = await self._record(part, closings, asks=asks)
+                until = min(until, end)
         if closings:  # outside the lock: this holds up nobody else
             await self.closing.wait(closings, min(until, _in(PATIENCE)))
         return session_id
 
-    async def _record(self, drafts: Sequence[Draft], closings: list[asyncio.Task[None]]) -> tuple[float, str]:
+    async def _record(
+        self, drafts: Sequence[Draft], closings: list[asyncio.Task[None]], *, asks: bool
+    ) -> tuple[float, str]:
         """The same, with the lock held; until when summaries may be waited for, and the session's id."""
         until = math.inf
+        is_limited = asks and bool(self.limits)
         await count(drafts)
-        if self.limits:
-            await self._check_alone(drafts)
+        if is_limited:  # what not even an empty conversation could hold makes none
+            self.limits.check(0, 0.0, _tokens(_without_prompt(drafts)[0]))
         home, session = await self._conversation.open_to_write()
+        if is_limited:  # all at once, before any is written
+            await self._check_limits(home, session, _without_prompt(drafts)[0])
         drafts = await self._keep_prompt(home, session, drafts)
         await self._find_calls(home, session, drafts)
         # All at once, or each on its own where any of them may open a new segment.
@@ -105,7 +122,7 @@ class Writer:
             if closings:  # else what follows would be estimated of all that is not summarised yet
                 until = min(until, _in(PATIENCE))
                 await self.closing.wait(closings, until)
-            session = await self._append(home, session, batch, closings)
+            session = await self._append(home, session, batch, closings, is_limited=is_limited)
         self._conversation.adopt(session)
         return until, session.id
 
@@ -135,7 +152,9 @@ class Writer:
                     new.append(row)
             drafts = draft_rows(new, self._model)
             if drafts:
-                await self._record(drafts, closings)
+                await self._record(drafts, closings, asks=True)
+            elif self.limits and self._conversation.is_begun:
+                await self._check_limits(*await self._conversation.open_to_write(), [])
             last = [*waiting, *(draft.event for draft in drafts)][-1:]
             asked = last[0].id if last else None
             if asked is not None:
@@ -164,8 +183,6 @@ class Writer:
     ) -> Sequence[Draft]:
         """Take the system message that begins a conversation as its prompt; what is left to be written."""
         rest, prompt = _without_prompt(drafts)
-        if self.limits:
-            await self._check_limits(home, session, rest)  # of all at once, before any is written
         if prompt is None:
             return drafts
         session = await latest(session, home, with_events=False)
@@ -180,9 +197,17 @@ class Writer:
         session: Session[Any],
         drafts: Sequence[Draft],
         closings: list[asyncio.Task[None]],
+        *,
+        is_limited: bool,
     ) -> Session[Any]:
         """Store drafts, in a new segment where the live one is full; hand back the one they are in."""
         events = [draft.event for draft in drafts]
+
+        async def prepare(live: Session[Any]) -> None:
+            if is_limited:
+                await self._check_limits(home, live, drafts)
+            await self._bill(home, live, drafts)
+
         if self._conversation.is_infinite:
             has_message = events[0].type == EventType.MESSAGE
 
@@ -196,25 +221,14 @@ class Writer:
                 thresholds=self._conversation.thresholds,
                 is_full=is_over,
                 on_closed=lambda closed: closings.append(self.closing.start(closed, home)),
-                prepare=lambda live: self._bill(home, live, drafts),
+                prepare=prepare,
             )
         while True:
-            await self._bill(home, session, drafts)
+            await prepare(session)
             # Within the limits by what is stored: others must not write in between.
-            was_stored, session = await append(session, events, home, only_if_current=bool(self.limits))
+            was_stored, session = await append(session, events, home, only_if_current=is_limited)
             if was_stored:
                 return session
-
-    async def _check_alone(self, drafts: Sequence[Draft]) -> None:
-        """Refuse what not even an empty conversation could hold, before one is made for it."""
-        rest, prompt = _without_prompt(drafts)
-        prompt = prompt or self._conversation.system_prompt or ""
-
-        async def prompt_length(model: str) -> int:
-            return await self._beginning.prompt_length(prompt, model)
-
-        await bill_estimated(rest, 0, prompt_length)
-        self.limits.check(0, 0.0, rest)
 
     async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Let tool results that came without their calls know what was asked, as recorded before."""
@@ -239,7 +253,7 @@ class Writer:
             segment = await anext(earlier, None)
 
     async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Estimate the calls that no provider reported, and refuse what costs too much."""
+        """Estimate the calls that no provider reported."""
         self._conversation.check_owner(session)
 
         async def preface_length(model: str) -> int:
@@ -247,12 +261,37 @@ class Writer:
 
         if any(draft.is_to_be_estimated for draft in drafts):
             await bill_estimated(drafts, session.total_tokens, preface_length)
-        if self.limits:
-            await self._check_limits(home, session, drafts)
 
     async def _check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
+        """Refuse a question that a limit stands in the way of."""
         sums = (await self._beginning.background_of(home, session)).sums + Sums.of(session)
-        self.limits.check(sums.tokens, sums.cost, drafts)
+        self.limits.check(sums.tokens, sums.cost, _tokens(drafts))
+
+    @asynccontextmanager
+    async def calling(self) -> AsyncIterator[None]:
+        """Make a whole model call in here: where there are limits, one after the other.
+
+        What a call costs is known when it is over. Calls that begin before that would be as many over the
+        limit as there are tasks. A call that is made inside of another one does not wait for that.
+        """
+        if not self.limits or self in _calling.get():
+            yield
+            return
+        async with self._one_call:
+            token = _calling.set((*_calling.get(), self))
+            try:
+                yield
+            finally:
+                _calling.reset(token)
+
+    @asynccontextmanager
+    async def after_calls(self) -> AsyncIterator[None]:
+        """Ask in here when the whole calls that began before are over, where there are limits."""
+        if not self.limits or self in _calling.get():
+            yield
+            return
+        async with self._one_call:
+            yield
 
 
 def _in(seconds: float) -> float:
@@ -268,6 +307,19 @@ def _has_begun(session: Session[Any]) -> bool:
 def _said_in(row: ChatMessage) -> tuple[str, str]:
     """What tells whether a row was said before: a result by its call, all else by its text."""
     return row["role"], row["tool_call_id"] if row["role"] == "tool" else text_of(row)
+
+
+def _tokens(drafts: Sequence[Draft]) -> int:
+    return sum(draft.tokens for draft in drafts)
+
+
+def _cut_at_question(drafts: Sequence[Draft]) -> list[tuple[Sequence[Draft], bool]]:
+    """What has happened, then the question behind it; and which of the two is the question."""
+    happened = len(drafts)
+    while happened and drafts[happened - 1].asks:
+        happened -= 1
+    parts = [(drafts[:happened], False), (drafts[happened:], True)]
+    return [(part, asks) for part, asks in parts if part] or [(drafts, False)]
 
 
 def _without_prompt(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], str | None]:

@@ -77,7 +77,7 @@ class InvalidInput(InvalidSessionOperation, ValueError):
 
 
 class TokenLimitExceeded(SessionManagerError):
-    """A limit in tokens (or, for `cost_limit`, in USD) stood in the way; nothing was written."""
+    """A limit in tokens (or, for `cost_limit`, in USD) stood in the way: the question was not written."""
 
     def __init__(
         self, limit: float | None = None, actual: float | None = None, message: str | None = None

@@ -12,11 +12,12 @@ from .messages import (
     INTERRUPTED,
     SYSTEM_ROLES,
     ChatMessage,
-    asked_of,
     calls_of,
     check_chat_messages,
+    function_of,
     text_of,
 )
+from .sendable import arguments_object, says_nothing, with_newest_marks
 
 _OWN_BLOCKS = {"document", "image", "search_result", "text"}
 _CONTINUED = "[The conversation goes on from here.]"
@@ -32,26 +33,31 @@ def for_anthropic(messages: Sequence[ChatMessage]) -> dict[str, Any]:
     Takes what `get_messages_for_llm(include_tools=True)` gives, or any list in OpenAI's format whose
     calls are each followed by their results. All system messages go into `system`, which is left out
     where there are none; messages that follow each other in one role become one, as the API itself
-    would do; blank texts, which it refuses, are left out.
+    would do; blank texts, which it refuses, are left out, and so are all but the four newest cache marks.
+    An id that calls of several turns have in common is made one of its own for each.
 
     Raises:
         InvalidInput: a message that is no chat message; it says which.
     """
     system: list[str] = []
     turns: list[dict[str, Any]] = []
+    ids = _CallIds()
     for row in check_chat_messages(messages, "make messages for Anthropic"):
         if row["role"] in SYSTEM_ROLES:
             system.append(text_of(row))
             continue
+        if says_nothing(row):
+            continue
         role = "assistant" if row["role"] == "assistant" else "user"
-        blocks = _blocks_of(row)
+        blocks = _blocks_of(row, ids)
         if blocks and turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         elif blocks:
             turns.append({"role": role, "content": blocks})
     if turns and turns[0]["role"] == "assistant":
         turns.insert(0, {"role": "user", "content": [_text(_CONTINUED)]})
-    request = {"messages": [_finished(turn, is_last=turn is turns[-1]) for turn in turns]}
+    finished = [_finished(turn, is_last=turn is turns[-1]) for turn in turns]
+    request: dict[str, Any] = {"messages": with_newest_marks(finished)}
     return request | ({"system": "\n\n".join(system)} if any(map(str.strip, system)) else {})
 
 
@@ -64,30 +70,59 @@ def _finished(turn: dict[str, Any], *, is_last: bool) -> dict[str, Any]:
     return turn | {"content": blocks[0]["text"] if is_plain else blocks}
 
 
-def _blocks_of(row: ChatMessage) -> list[Block]:
+class _CallIds:
+    """The ids of calls as the API takes them: no two calls of a request may have the same one."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        self._answered: dict[str, list[str]] = {}
+
+    def of_calls(self, call_ids: Sequence[str]) -> list[str]:
+        """The ids of a message's calls; its results come next."""
+        self._answered = {}
+        return [self._of_call(call_id) for call_id in call_ids]
+
+    def _of_call(self, call_id: str) -> str:
+        unique = clean = _id(call_id)
+        number = 1
+        while unique in self._used:
+            number += 1
+            unique = f"{clean}_{number}"
+        self._used.add(unique)
+        self._answered.setdefault(call_id, []).append(unique)
+        return unique
+
+    def of_result(self, call_id: str) -> str:
+        """The id of the call that a result belongs to."""
+        waiting = self._answered.get(call_id)
+        return waiting.pop(0) if waiting else _id(call_id)
+
+
+def _blocks_of(row: ChatMessage, ids: _CallIds) -> list[Block]:
     content = row.get("content")
     if row["role"] == "tool":
-        return [_result(row, content)]
+        return [_result(row, content, ids)]
     parts = content if isinstance(content, list) else [_text(content or "")]
     blocks = [block for part in parts if (block := _block_of(part))]
+    asked = calls_of(row)
+    call_ids = ids.of_calls([call["id"] for call in asked])
     calls = [
-        {"type": "tool_use", "id": _id(call["id"]), "name": name, "input": arguments}
-        for call in calls_of(row)
+        {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
+        for call, call_id in zip(asked, call_ids, strict=True)
         for name, arguments in [_named(call)]
     ]
     return [*row.get("thinking_blocks", []), *blocks, *calls]
 
 
 def _named(call: ChatMessage) -> tuple[str, Block]:
-    asked = asked_of(call)
-    arguments = asked.get("arguments")
-    if not isinstance(arguments, dict):  # the API takes an object only
-        arguments = {} if arguments in (None, "") else {"arguments": arguments}
-    return asked["tool"], arguments
+    function = function_of(call)
+    if "arguments" not in function and isinstance(function.get("input"), str):
+        return function["name"], {"arguments": function["input"]}  # of a custom tool of OpenAI's: any text
+    return function["name"], arguments_object(function.get("arguments", function.get("input")))
 
 
-def _result(row: ChatMessage, content: Any) -> Block:
-    block: Block = {"type": "tool_result", "tool_use_id": _id(row["tool_call_id"])}
+def _result(row: ChatMessage, content: Any, ids: _CallIds) -> Block:
+    block: Block = {"type": "tool_result", "tool_use_id": ids.of_result(row["tool_call_id"])}
     if isinstance(content, list):
         content = [part for each in content if (part := _block_of(each))]
     if content:

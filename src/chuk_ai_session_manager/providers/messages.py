@@ -19,6 +19,13 @@ from ..exceptions.validation import check_json_object, check_name, copied, json_
 from ..models import EventSource, EventType, SessionEvent
 from ..models.session_event import content_of
 from .common import texts_in
+from .sendable import (
+    arguments_text,
+    is_blank,
+    says_nothing,
+    with_newest_marks,
+    with_whole_calls,
+)
 
 ChatMessage = dict[str, Any]
 
@@ -71,7 +78,7 @@ def _check_row(row: Mapping[str, Any], name: str, operation: str) -> None:
 def _is_call(call: object) -> bool:
     if not isinstance(call, Mapping) or not isinstance(call.get("id"), str):
         return False
-    return isinstance(_function_of(call).get("name"), str)
+    return isinstance(function_of(call).get("name"), str)
 
 
 def event_of(row: ChatMessage, calls: Mapping[str, ChatMessage]) -> SessionEvent[Any]:
@@ -104,7 +111,7 @@ def _tool_event(row: ChatMessage, call: ChatMessage) -> SessionEvent[Any]:
 
 def asked_of(call: ChatMessage) -> ChatMessage:
     """What a call asks of which tool, as a tool-call event's message has it; nothing of no call."""
-    function = _function_of(call)
+    function = function_of(call)
     if not function:
         return {}
     arguments = _decoded(function.get("arguments", function.get("input")))
@@ -175,7 +182,7 @@ def _call_of(block: ChatMessage) -> ChatMessage:
     return {key: block[key] for key in ("id",) if key in block} | {"type": "function", "function": function}
 
 
-def _function_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
+def function_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
     """The name and arguments of a call, in whichever form it comes."""
     kind = call.get("type", "function")
     function = call.get(kind) if isinstance(kind, str) else None
@@ -191,7 +198,7 @@ def text_of(row: ChatMessage) -> str:
     is_listed = content is None or isinstance(content, list)
     texts = texts_in(content) if is_listed else [str(content)]
     for call in calls_of(row):
-        function = _function_of(call)
+        function = function_of(call)
         arguments = function.get("arguments", function.get("input", ""))
         texts += [function.get("name", ""), arguments if isinstance(arguments, str) else _json(arguments)]
     return "\n".join(filter(None, texts))
@@ -219,25 +226,26 @@ def name_of(event: SessionEvent[Any]) -> str | None:
 
 
 def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
-    """What the user and the model said, as `role` and `content`; what has no words is left out."""
+    """What the user and the model said, as `role` and `content`; an answer without words is left out."""
     rows = []
     for event in events:
         if event.type != EventType.MESSAGE or event.source == EventSource.SYSTEM:
             continue
         content = _said(event.message)
-        if content is None or (not content and calls_of(event.message)):
+        if content is None or (event.source == EventSource.LLM and is_blank(content)):
             continue
         rows.append({"role": speaker(event), "content": _shown(content)})
-    return rows
+    return with_newest_marks(rows)
 
 
 def told_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
     """What a summary is made of: what was said, and what the application told the model in between."""
-    return [
+    rows = [
         row
         for event in events
         for row in ([_message_row(event)] if _is_instruction(event) else plain_messages([event]))
     ]
+    return with_newest_marks(rows)
 
 
 def _is_instruction(event: SessionEvent[Any]) -> bool:
@@ -254,39 +262,56 @@ def full_messages(events: Sequence[SessionEvent[Any]], *, include_system: bool =
     """All messages and tool calls as rows that a provider accepts.
 
     Each call is followed by its result, wherever that was recorded; a call without one gets
-    `INTERRUPTED`; a result without its call gets the call put before it.
+    `INTERRUPTED`; a result without its call gets the call put before it. Arguments that are no JSON
+    object become one; an answer without words and calls is left out.
     """
-    results, paired = _pair_calls(events)
+    said = {
+        position: row
+        for position, event in enumerate(events)
+        if event.type == EventType.MESSAGE
+        if not says_nothing(row := _message_row(event))
+    }
+    results, paired = _pair_calls(events, said)
     rows: list[ChatMessage] = []
     for position, event in enumerate(events):
         if event.type == EventType.TOOL_CALL and position not in paired:
             rows += _lone_result(event)
-        elif event.type == EventType.MESSAGE and (include_system or event.source != EventSource.SYSTEM):
-            rows.append(_message_row(event))
+        elif position in said and (include_system or event.source != EventSource.SYSTEM):
+            rows.append(said[position])
             rows += results.get(position, [])
-    return rows
+    return with_newest_marks(rows)
 
 
-def _pair_calls(events: Sequence[SessionEvent[Any]]) -> tuple[dict[int, list[ChatMessage]], set[int]]:
-    """The result rows of each message that makes calls, by its position; and the results' positions."""
+def is_sent(event: SessionEvent[Any]) -> bool:
+    """Whether there is anything to send of an event: not of an answer without words and calls."""
+    return event.type != EventType.MESSAGE or not says_nothing(_message_row(event))
+
+
+def _pair_calls(
+    events: Sequence[SessionEvent[Any]], said: Mapping[int, ChatMessage]
+) -> tuple[dict[int, list[ChatMessage]], set[int]]:
+    """The result rows of each message that makes calls, by its position; and the results' positions.
+
+    An id alone is no identity, since many servers count ids anew in every turn: a result belongs to the
+    newest call with its id that has none yet.
+    """
     results: dict[int, list[ChatMessage]] = {}
-    waiting: dict[str, int] = {}
+    waiting: dict[str, list[int]] = {}
     paired: set[int] = set()
     for position, event in enumerate(events):
         if event.type == EventType.TOOL_CALL:
             call_id = call_id_of(event)
-            caller = waiting.pop(call_id, None) if call_id else None
-            if call_id and caller is not None:
-                results[caller].append(_tool_row(event, call_id))
+            callers = waiting.get(call_id) if call_id else None
+            if call_id and callers:
+                results[callers.pop()].append(_tool_row(event, call_id))
                 paired.add(position)
-        elif event.type == EventType.MESSAGE and (calls := calls_of(event.message)):
+        elif position in said and (calls := calls_of(said[position])):
             results[position] = []
-            for call_id in [call["id"] for call in calls if "id" in call]:
-                if call_id in waiting:  # used again before it was answered
-                    results[waiting[call_id]].append(_interrupted(call_id))
-                waiting[call_id] = position
-    for call_id, caller in waiting.items():
-        results[caller].append(_interrupted(call_id))
+            for call in calls:
+                waiting.setdefault(call["id"], []).append(position)
+    for call_id, callers in waiting.items():
+        for caller in callers:
+            results[caller].append(_interrupted(call_id))
     return results, paired
 
 
@@ -317,7 +342,7 @@ def _message_row(event: SessionEvent[Any]) -> ChatMessage:
     message = event.message
     if isinstance(message, dict) and "role" in message:
         row: ChatMessage = copied(message)
-        return _from_anthropic(row) if _is_anthropic(row) else row
+        return with_whole_calls(_from_anthropic(row) if _is_anthropic(row) else row, _made_call_id(event))
     return {"role": _ROLES[EventSource(event.source)], "content": _shown(content_of(message))}
 
 
@@ -357,13 +382,18 @@ def _tool_row(event: SessionEvent[Any], call_id: str) -> ChatMessage:
 
 def _lone_result(event: SessionEvent[Any]) -> list[ChatMessage]:
     message = event.message if isinstance(event.message, dict) else {}
-    call_id = call_id_of(event) or f"call_{event.id.replace('-', '')}"  # OpenAI takes 40 characters
+    call_id = call_id_of(event) or _made_call_id(event)
     function = {
         "name": str(message.get("tool", "unknown")),
-        "arguments": _json(message.get("arguments") or {}),
+        "arguments": arguments_text(message.get("arguments")),
     }
     call = {"id": call_id, "type": "function", "function": function}
     return [{"role": "assistant", "content": None, "tool_calls": [call]}, _tool_row(event, call_id)]
+
+
+def _made_call_id(event: SessionEvent[Any]) -> str:
+    """An id for a call that was stored without one; the same one each time."""
+    return f"call_{event.id.replace('-', '')}"  # OpenAI takes 40 characters
 
 
 def tool_text(message: Any) -> str:

@@ -39,10 +39,6 @@ class Beginning:
         usages = [event.token_usage for event in background.start if event.token_usage]
         return sum(lengths) + sum(usage.total_tokens for usage in usages)
 
-    async def prompt_length(self, prompt: str, model: str) -> int:
-        """How long a system prompt is, in a model's tokens."""
-        return await self._lengths.length(prompt, model)
-
     async def background_of(self, home: HomeStore, session: Session[Any]) -> Background:
         """What a segment goes on from; what a closed one ends in stays, and is read once."""
         if not self._conversation.is_infinite or session.parent_id is None:

@@ -1,0 +1,123 @@
+"""What providers refuse in a request, put right. Events stay as they were stored; rows are sent like this."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .common import texts_in
+
+ChatMessage = dict[str, Any]
+
+MOST_CACHE_MARKS = 4
+"""Anthropic refuses a request with more blocks that carry `cache_control`.
+
+https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
+"""
+
+
+def arguments_object(arguments: object) -> dict[str, Any]:
+    """The arguments of a tool call as the JSON object that providers want.
+
+    Text that was cut off in the middle is worth nothing, and becomes no arguments at all; another value
+    than an object is put into one, as `arguments`.
+    """
+    value = arguments
+    if isinstance(arguments, str):
+        if not arguments.strip():
+            return {}
+        try:
+            value = json.loads(arguments, parse_constant=_no_json)
+        except (ValueError, RecursionError):
+            return {}
+    if value is None:
+        return {}
+    return dict(value) if isinstance(value, Mapping) else {"arguments": value}
+
+
+def _no_json(name: str) -> object:
+    raise ValueError(name)  # `NaN` and `Infinity`, which Python reads and JSON does not know
+
+
+def arguments_text(arguments: object) -> str:
+    """The same as the text that OpenAI's format holds; what is an object already stays letter for letter."""
+    as_object = arguments_object(arguments)
+    text = arguments if isinstance(arguments, str) else ""
+    is_object = text.lstrip().startswith("{") and (as_object or not text.strip("{} \t\r\n"))
+    if is_object and "}" in text:
+        return text
+    return json.dumps(as_object, ensure_ascii=False, default=str)
+
+
+def with_whole_calls(row: ChatMessage, call_id: str) -> ChatMessage:
+    """An assistant's row whose calls each have an id, and arguments that are an object.
+
+    Args:
+        row: in OpenAI's form; it is changed.
+        call_id: what the ids begin with of calls that were stored without one.
+    """
+    calls = row.get("tool_calls")
+    if isinstance(calls, list):
+        calls = [call for call in calls if isinstance(call, dict)]
+        row["tool_calls"] = [_whole(call, f"{call_id}_{at}") for at, call in enumerate(calls)]
+    if not row.get("tool_calls"):
+        row.pop("tool_calls", None)  # an empty list, which OpenAI refuses
+    legacy = row.get("function_call")
+    if isinstance(legacy, dict):
+        legacy["arguments"] = arguments_text(legacy.get("arguments"))
+    return row
+
+
+def _whole(call: ChatMessage, call_id: str) -> ChatMessage:
+    if not isinstance(call.get("id"), str) or not call["id"]:
+        call["id"] = call_id
+    function = call.get("function")
+    if isinstance(function, dict):
+        function["arguments"] = arguments_text(function.get("arguments"))
+    return call
+
+
+def says_nothing(row: ChatMessage) -> bool:
+    """Whether an assistant's row has neither words nor calls: kept, and billed, but not to be sent."""
+    if row.get("role") != "assistant":
+        return False
+    if any(row.get(name) for name in ("tool_calls", "function_call", "refusal", "audio")):
+        return False
+    return is_blank(row.get("content"))
+
+
+def is_blank(content: object) -> bool:
+    """Whether a content has no words, and no part of another kind."""
+    if content is None or isinstance(content, str):
+        return not (content or "").strip()
+    if not isinstance(content, list):
+        return False
+    kinds = {part.get("type") if isinstance(part, dict) else "text" for part in content}
+    is_text = kinds <= {"text", "output_text", "thinking", "redacted_thinking"}
+    return is_text and not any(map(str.strip, texts_in(content)))
+
+
+def with_newest_marks(rows: list[ChatMessage]) -> list[ChatMessage]:
+    """Rows of which no more than four carry a cache mark (`cache_control`): the newest ones do.
+
+    A provider's cache holds what is before a mark. Later marks cover what earlier ones do.
+
+    Args:
+        rows: chat messages, or Anthropic's; they are changed.
+    """
+    marked = [part for row in rows for part in _marked(row)]
+    for part in marked[: max(0, len(marked) - MOST_CACHE_MARKS)]:
+        del part["cache_control"]
+    return rows
+
+
+def _marked(part: ChatMessage) -> Iterator[ChatMessage]:
+    """What carries a mark in a row, or in a part of one, in the order in which it is sent."""
+    content = part.get("content")
+    inner: Sequence[object] = content if isinstance(content, list) else ()
+    for each in inner:
+        if isinstance(each, dict):
+            yield from _marked(each)
+    if "cache_control" in part:
+        yield part
