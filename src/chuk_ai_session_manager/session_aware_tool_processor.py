@@ -26,9 +26,9 @@ from .conversation.segments import append_unfilled, live_segment
 from .exceptions import ToolProcessingError, session_not_found
 from .exceptions.validation import check_at_least, check_count, check_json_object, json_misfit
 from .models import EventSource, EventType, Session, SessionEvent, TokenUsage
-from .providers.answers import model_of, usage_of
+from .providers.answers import model_of
 from .providers.messages import calls_of, readable_json, tool_message, tool_text
-from .providers.usage import read_usage
+from .providers.usage import ReportedUsage, read_usage, usage_of
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
 
@@ -392,7 +392,7 @@ async def _record(session: Any, parent_id: str, runs: list[asyncio.Task[_Outcome
 
 
 async def _message_event(
-    message: dict[str, Any], model: str | None, provider: str, counts: dict[str, int] | None
+    message: dict[str, Any], model: str | None, provider: str, counts: ReportedUsage | None
 ) -> SessionEvent[Any]:
     """The event of a model's message, with the bill of the call that it came of, where that is known."""
     counted_as = model or DEFAULT_MODEL

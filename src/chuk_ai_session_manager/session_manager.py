@@ -220,6 +220,8 @@ class SessionManager:
         model: str = "unknown",
         provider: str = "unknown",
         usage: object | None = None,
+        *,
+        service_tier: str | None = None,
         **metadata: Any,
     ) -> str:
         """Record what the model answered, and what the call was billed for.
@@ -231,6 +233,8 @@ class SessionManager:
             provider: who ran the model.
             usage: the provider's own token counts, as its SDK or API gives them (OpenAI, Anthropic,
                 Google, LiteLLM). Without it the input is estimated: what this manager would have sent.
+            service_tier: the tier that served the call, where the response does not say it: "batch" for the
+                answers of a batch file. A tier whose price nobody knows leaves the call unpriced.
             **metadata: JSON values that go with the answer.
 
         Returns:
@@ -244,11 +248,12 @@ class SessionManager:
         answer = read_answer(response)
         check_answer(answer.text, model, provider, "ai_responds")
         metadata = check_json_object(metadata, "metadata", "ai_responds")
+        if service_tier is not None:
+            check_name(service_tier, "service_tier", "ai_responds")
         if usage is not None:
-            answer.usage = read_usage(usage)
-        return await self.writer.record(
-            [draft_answer(answer, *self.names_of(answer, model, provider), metadata)]
-        )
+            answer.usage = read_usage(usage, beside=answer.usage)
+        names = self.names_of(answer, model, provider)
+        return await self.writer.record([draft_answer(answer, *names, metadata, service_tier=service_tier)])
 
     async def tool_used(
         self,

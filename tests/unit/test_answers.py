@@ -20,6 +20,7 @@ from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.providers.answers import Answer
 from chuk_ai_session_manager.providers.registry import read_answer
 from chuk_ai_session_manager.providers.streamed_answers import AnswerInPieces
+from chuk_ai_session_manager.providers.usage import ReportedUsage
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"q": "a"}'}}
 
@@ -127,9 +128,14 @@ LITELLM = ModelResponse(
 LITELLM._hidden_params = {"custom_llm_provider": "anthropic"}
 
 
-def usage(*counts: int) -> dict[str, int]:
-    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
-    return dict(zip(names, counts, strict=True))
+def usage(sent: int, answered: int, cached: int, written: int, thought: int) -> ReportedUsage:
+    return {
+        "input_tokens": sent,
+        "output_tokens": answered,
+        "cache_read_tokens": cached,
+        "cache_write_tokens": written,
+        "reasoning_tokens": thought,
+    }
 
 
 OPENAI_ANSWER = Answer(

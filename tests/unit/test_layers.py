@@ -13,7 +13,14 @@ ROOT = Path(chuk_ai_session_manager.__file__).parent
 # From the ground up, room by room; in each, the modules in the order in which they build on each other.
 LEVELS = (
     ("exceptions", "exceptions.validation"),
-    ("accounts", "accounts.tokens", "accounts.pricing"),
+    (
+        "accounts",
+        "accounts.tokens",
+        "accounts.money",
+        "accounts.model_names",
+        "accounts.price_list",
+        "accounts.pricing",
+    ),
     (
         "models.event_source",
         "models.event_type",
@@ -33,6 +40,7 @@ LEVELS = (
         "providers.messages",
         "providers.anthropic_messages",
         "providers.requests",
+        "providers.usage_shapes",
         "providers.usage",
         "providers.endings",
         "providers.answers",

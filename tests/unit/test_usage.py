@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from chuk_ai_session_manager.exceptions import InvalidInput
-from chuk_ai_session_manager.providers.answers import usage_of
 from chuk_ai_session_manager.providers.registry import read_answer
-from chuk_ai_session_manager.providers.usage import read_usage
+from chuk_ai_session_manager.providers.usage import read_usage, usage_of
 
 SAME = {
     "input_tokens": 1000,

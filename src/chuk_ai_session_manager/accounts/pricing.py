@@ -1,60 +1,113 @@
 """What a model call costs, in USD.
 
-Prices are those of the `genai-prices` package, which carries them with it (no network), and the
-application's own, set by `set_price`, which win. A model that neither knows has no price: `None`,
-never a guess.
+The application's own prices, set by `set_price` or `load_price_file`, win. All others are those of the
+`genai-prices` package, which carries them with it (no network). What runs on a server of one's own costs
+nothing unless a price is set for it. A call whose model, tier or part nobody has a price for costs `None`:
+never a guess, and never another model's price.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..exceptions.validation import check_at_least, check_name
+from ..exceptions import InvalidInput
+from ..exceptions.validation import check_at_least, check_count, check_name
+from .model_names import is_free, is_local
+from .price_list import (
+    STANDARD_TERMS,
+    CallTerms,
+    Rates,
+    context_window_of,
+    listed_rates,
+    load_prices,
+)
 
 if TYPE_CHECKING:
-    from genai_prices import Usage
-    from genai_prices.types import PriceCalculation
+    from genai_prices import UpdatePrices
 
-_PER_TOKEN = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
-# Prices of things that no usage handed over from here ever holds, so that they never add to a bill.
-_NOT_USED = ("cache_write_1h_mtok", "web_searches_kcount", "storage_searches_kcount")
-_NOT_USED_SUFFIXES = ("_audio_mtok", "_image_mtok", "_video_mtok")
+__all__ = [
+    "call_cost",
+    "context_window",
+    "keep_prices_updated",
+    "load_price_file",
+    "load_prices",
+    "remove_price",
+    "set_price",
+]
+
+# The parts of a price by their names here, and by those of the price list's units.
+_PARTS = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cache_read": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
+    "input_audio": "input_audio_mtok",
+    "output_audio": "output_audio_mtok",
+    "cache_read_audio": "cache_audio_read_mtok",
+    "input_image": "input_image_mtok",
+    "output_image": "output_image_mtok",
+    "cache_read_image": "cache_image_read_mtok",
+    "input_video": "input_video_mtok",
+    "output_video": "output_video_mtok",
+    "reasoning": "output_reasoning_mtok",
+    "web_search": "web_searches_kcount",
+    "request": "requests_kcount",
+}
+_EACH = {"web_search", "request"}
+"""Parts that are priced by the piece, not by the million; the list's unit is a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
-class TokenPrice:
-    """A model's prices in USD per million tokens; a cached token without its own price costs as input."""
+class _OwnPrice:
+    """What an application says that a model costs."""
 
-    input: float
-    """USD per million tokens of input."""
-    output: float
-    """USD per million tokens of output."""
-    cache_read: float | None = None
-    """USD per million tokens read from the provider's cache; `None`: as `input`."""
-    cache_write: float | None = None
-    """USD per million tokens written to it; `None`: as `input`."""
+    prices: Mapping[str, float]
+    tiers: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    service_tiers: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
+    context_window: int | None = None
 
-    def __call__(self, input_tokens: int, output_tokens: int, cache_read: int, cache_write: int) -> float:
-        """Price one call; `input_tokens` include the cached ones."""
-        read_price = self.input if self.cache_read is None else self.cache_read
-        write_price = self.input if self.cache_write is None else self.cache_write
-        fresh = input_tokens - cache_read - cache_write
-        dollars = (
-            fresh * self.input
-            + cache_read * read_price
-            + cache_write * write_price
-            + output_tokens * self.output
-        )
-        return dollars / 1_000_000
+    def rates(self, terms: CallTerms) -> Rates | None:
+        """The price under some terms; `None` for a tier that it does not name."""
+        if terms.tier is None:
+            return self._rates(self.prices)
+        said = self.service_tiers.get(terms.tier)
+        if said is None:
+            return None
+        if isinstance(said, Mapping):
+            return self._rates({**self.prices, **said}, with_tiers=False)
+        return self._rates(self.prices, Decimal(str(said)))
+
+    def _rates(
+        self, prices: Mapping[str, float], factor: Decimal = Decimal(1), *, with_tiers: bool = True
+    ) -> Rates:
+        from genai_prices.types import ModelPrice, Tier, TieredPrices  # noqa: PLC0415  (0.1 s)
+
+        def of(part: str, price: float) -> Decimal | TieredPrices:
+            base = _exact(part, price)
+            higher = [
+                Tier(start, _exact(part, tier[part]))
+                for start, tier in (self.tiers if with_tiers else {}).items()
+                if part in tier
+            ]
+            return TieredPrices(base, higher) if higher else base
+
+        entry = ModelPrice(**{_PARTS[part]: of(part, price) for part, price in prices.items()})
+        return Rates.of(entry, factor)
 
 
-_Pricer = Callable[[int, int, int, int], float]
-_own_prices: dict[str, TokenPrice] = {}
+def _exact(part: str, price: float) -> Decimal:
+    return Decimal(str(price)) * (1_000 if part in _EACH else 1)
+
+
+_own_prices: dict[str, _OwnPrice] = {}
 
 
 def set_price(
@@ -64,26 +117,99 @@ def set_price(
     output: float,
     cache_read: float | None = None,
     cache_write: float | None = None,
+    tiers: Mapping[int, Mapping[str, float]] | None = None,
+    service_tiers: Mapping[str, float | Mapping[str, float]] | None = None,
+    context_window: int | None = None,
+    **parts: float,
 ) -> None:
     """Price a model yourself, in USD per million tokens, for the whole process from now on.
 
     For models of your own, negotiated rates, and names that no price list knows. Names are compared
-    without regard to case. Calls that are recorded already keep their cost.
+    without regard to case; "provider/model" prices a model of that provider alone. Calls that are
+    recorded already keep their cost.
+
+    Args:
+        model: the model's name, as responses say it.
+        input: USD per million tokens of input.
+        output: USD per million tokens of output.
+        cache_read: USD per million tokens read from the provider's cache; as `input` by default.
+        cache_write: USD per million tokens written to it; as `input` by default.
+        tiers: prices of calls with more than so many input tokens, such as
+            `{200_000: {"input": 6, "output": 22.5}}`; they hold for the whole call.
+        service_tiers: the price under a service tier: a factor, such as `{"batch": 0.5}`, or prices. A tier
+            that is not here makes a call of this model unpriced.
+        context_window: the most input tokens that the model takes.
+        **parts: prices of other parts: `cache_write_1h`, `input_audio`, `output_audio`, `cache_read_audio`,
+            `input_image`, `output_image`, `cache_read_image`, `input_video`, `output_video`, `reasoning`
+            (a part without a price costs what it is part of); and, in USD each, `web_search` and `request`.
 
     Raises:
-        InvalidInput: an empty model name or a negative price.
+        InvalidInput: an empty model name, a negative price, or a part that there is not.
     """
     check_name(model, "model", "set_price")
-    prices = {"input": input, "output": output, "cache_read": cache_read, "cache_write": cache_write}
+    said = {"input": input, "output": output, "cache_read": cache_read, "cache_write": cache_write, **parts}
+    prices = {name: price for name, price in said.items() if price is not None}
+    _check_prices(prices, "set_price")
+    for start, higher in (tiers or {}).items():
+        check_count(start, 1, "tiers", "set_price")
+        _check_prices(higher, "set_price")
+    for tier, price in (service_tiers or {}).items():
+        check_name(tier, "service_tiers", "set_price")
+        _check_prices(price if isinstance(price, Mapping) else {"input": price}, "set_price")
+    if context_window is not None:
+        check_count(context_window, 1, "context_window", "set_price")
+    _own_prices[model.lower()] = _OwnPrice(
+        prices,
+        {start: dict(higher) for start, higher in sorted((tiers or {}).items())},
+        {CallTerms(tier).tier or "": price for tier, price in (service_tiers or {}).items()},
+        context_window,
+    )
+
+
+def _check_prices(prices: Mapping[str, float], operation: str) -> None:
     for name, price in prices.items():
-        if price is not None:
-            check_at_least(price, 0, name, "set_price")
-    _own_prices[model.lower()] = TokenPrice(input, output, cache_read, cache_write)
+        if name not in _PARTS:
+            raise InvalidInput(operation, f"there is no part {name!r}; the parts are {', '.join(_PARTS)}")
+        check_at_least(price, 0, name, operation)
 
 
 def remove_price(model: str) -> None:
     """Take back what `set_price` said of a model, if it said anything."""
     _own_prices.pop(model.lower(), None)
+
+
+def load_price_file(path: str | Path) -> int:
+    """Read prices from a JSON or TOML file, as `set_price` takes them: an object by model.
+
+    For instance `{"my-model": {"input": 0.2, "output": 0.6, "service_tiers": {"batch": 0.5}}}`. Either all
+    of the file's prices hold from now on or, on an error, none.
+
+    Returns:
+        How many models it prices.
+
+    Raises:
+        InvalidInput: the file is neither, or a price in it is none; the text names the model.
+        OSError: the file cannot be read.
+    """
+    operation = "load a price file"
+    path = Path(path)
+    text = path.read_text(encoding="utf-8")
+    try:
+        said = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except ValueError as problem:
+        raise InvalidInput(operation, f"{path.name} is no JSON or TOML: {problem}") from problem
+    if not isinstance(said, Mapping):
+        raise InvalidInput(operation, f"{path.name} is no object of prices by model")
+    before = dict(_own_prices)
+    try:
+        for model, price in said.items():
+            tiers = {int(start): higher for start, higher in price.get("tiers", {}).items()}
+            set_price(model, **{**price, "tiers": tiers})
+    except (InvalidInput, TypeError, ValueError, AttributeError) as problem:
+        _own_prices.clear()
+        _own_prices.update(before)
+        raise InvalidInput(operation, f"the price of {model!r} is none: {problem}") from problem
+    return len(said)
 
 
 def call_cost(
@@ -94,91 +220,81 @@ def call_cost(
     output_tokens: int = 0,
     cache_read_tokens: int = 0,
     cache_write_tokens: int = 0,
+    reasoning_tokens: int = 0,
+    details: Mapping[str, int] | None = None,
+    service_tier: str | None = None,
+    speed: str | None = None,
+    inference_geo: str | None = None,
+    when: datetime | None = None,
 ) -> float | None:
-    """Price one model call in USD, or `None` if nobody knows the model's price.
+    """Price one model call in USD, or `None` if nobody knows its price.
 
-    `input_tokens` is all the input, the part read from or written to a cache included. A provider
-    that the price list does not know, or that does not list the model, counts for nothing: the
-    model's name decides.
+    A provider that the price list does not know, or that does not list the model, counts for nothing: the
+    model's name decides. A provider that runs on one's own machines (Ollama, LM Studio, vLLM, llama.cpp) and
+    a `:free` variant cost nothing.
+
+    Args:
+        model: the model, as its provider, a gateway or a price list names it.
+        provider: who ran it.
+        input_tokens: all the input, the part read from or written to a cache included.
+        output_tokens: all the output, reasoning included.
+        cache_read_tokens: the input that was read from the cache.
+        cache_write_tokens: the input that was written to it.
+        reasoning_tokens: the output that was reasoning.
+        details: parts of these that have prices of their own, as `CallUsage.details` names them.
+        service_tier: the tier that served the call: "flex", "batch", "priority" and so on.
+        speed: Anthropic's: "fast" or "standard".
+        inference_geo: Anthropic's: "us" or "global".
+        when: when the call was made; now by default. Prices change.
     """
-    pricer: _Pricer | None = _own_prices.get(model.lower()) or _listed_price(model, provider)
-    if pricer is None:
+    terms = STANDARD_TERMS
+    if service_tier or speed or inference_geo:
+        terms = CallTerms(service_tier, speed, inference_geo)
+    counts = {
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "cache_read_tokens": cache_read_tokens,
+        "cache_write_tokens": cache_write_tokens,
+        "reasoning_tokens": reasoning_tokens,
+    }
+    own = own_price(model, provider)
+    if own is None and (is_local(model, provider) or is_free(model)):
+        return 0.0
+    rates = own.rates(terms) if own is not None else listed_rates(model, provider, terms, when)
+    cost = None if rates is None else rates.cost_of(counts, details or {})
+    return None if cost is None else float(cost)
+
+
+def own_price(model: str, provider: str | None) -> _OwnPrice | None:
+    """What the application says that a model costs, if it says anything."""
+    if not _own_prices:
         return None
-    return pricer(input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
+    return _own_prices.get(f"{provider}/{model}".lower()) or _own_prices.get(model.lower())
 
 
-async def load_prices() -> None:
-    """Have the price list at hand; it takes a good 100 ms the first time, off the event loop."""
-    if _price_list is None:
-        await asyncio.to_thread(_load)
+def context_window(model: str, provider: str | None = None) -> int | None:
+    """The most input tokens that a model takes: as `set_price` said, or the price list; `None` if neither."""
+    own = own_price(model, provider)
+    said = own.context_window if own is not None else None
+    return said or context_window_of(model, provider)
 
 
-_price_list: tuple[Callable[..., PriceCalculation], type[Usage]] | None = None
+def keep_prices_updated(every: float = 3600.0, *, url: str | None = None) -> UpdatePrices:
+    """Let `genai-prices` fetch its newest price list now and then, in a thread of its own; off by default.
 
+    New prices hold from the next call on. A list that is empty or broken, and a server that does not answer,
+    change nothing. Call `stop()` of what this returns to end it; the prices that came stay.
 
-def _load() -> tuple[Callable[..., PriceCalculation], type[Usage]]:
-    from genai_prices import Usage, calc_price  # noqa: PLC0415  (0.1 s that only priced calls should pay)
+    Args:
+        every: seconds between two looks.
+        url: where the list is; by default where the package's makers publish it.
 
-    global _price_list  # noqa: PLW0603  (loaded once a process)
-    _price_list = calc_price, Usage
-    return _price_list
+    Raises:
+        InvalidInput: `every` is not a positive number of seconds.
+    """
+    check_at_least(every, 1, "every", "keep prices updated")
+    from genai_prices import UpdatePrices  # noqa: PLC0415  (0.1 s, and an HTTP client)
 
-
-# The lookup takes 0.3 ms, its result a microsecond; bounded, because names come from callers.
-@lru_cache(maxsize=512)
-def _listed_price(model: str, provider: str | None) -> _Pricer | None:
-    calc_price, usage_type = _load()
-    for name, provider_id in _readings(model, provider):
-        try:
-            found = calc_price(usage_type(input_tokens=1, output_tokens=1), name, provider_id=provider_id)
-        except LookupError:
-            continue
-        return _per_token(found) or _computed(name, provider_id)
-    return None
-
-
-def _readings(model: str, provider: str | None) -> list[tuple[str, str | None]]:
-    """What a model name may mean, best first: of that provider, of any, or "provider/model"."""
-    readings: list[tuple[str, str | None]] = [(model, None)] if model else []
-    if model and provider and provider != "unknown":
-        readings.insert(0, (model, provider))
-    prefix, slash, rest = model.partition("/")
-    if slash and rest:
-        readings += [(rest, prefix), (rest, None)]
-    return readings
-
-
-def _per_token(found: PriceCalculation) -> TokenPrice | None:
-    """The model's prices as four plain numbers, unless they have tiers, hours or fees a call."""
-    if isinstance(found.model.prices, list):  # prices that depend on the date or the hour
-        return None
-    rates = vars(found.model_price)
-    billed = {name: rate for name, rate in rates.items() if not _is_never_billed(name)}
-    if not billed.keys() <= set(_PER_TOKEN) or not all(isinstance(rate, Decimal) for rate in billed.values()):
-        return None
-    read, write = rates.get("cache_read_mtok"), rates.get("cache_write_mtok")
-    return TokenPrice(
-        float(rates.get("input_mtok", 0)),
-        float(rates.get("output_mtok", 0)),
-        None if read is None else float(read),
-        None if write is None else float(write),
-    )
-
-
-def _is_never_billed(name: str) -> bool:
-    return name in _NOT_USED or name.endswith(_NOT_USED_SUFFIXES)
-
-
-def _computed(model: str, provider_id: str | None) -> _Pricer:
-    calc_price, usage_type = _load()
-
-    def price(input_tokens: int, output_tokens: int, cache_read: int, cache_write: int) -> float:
-        usage = usage_type(
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            cache_read_tokens=cache_read,
-            cache_write_tokens=cache_write,
-        )
-        return float(calc_price(usage, model, provider_id=provider_id).total_price)
-
-    return price
+    updates = UpdatePrices(float(every)) if url is None else UpdatePrices(float(every), url)
+    updates.start()
+    return updates

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ..accounts.pricing import call_cost, load_prices
+from ..accounts.money import NOTHING
+from ..accounts.pricing import call_cost, load_prices, own_price
 from ..accounts.tokens import DEFAULT_MODEL
 from ..exceptions import TokenLimitExceeded
 from ..models import CallUsage, EventSource, EventType, SessionEvent, TokenUsage
 from ..providers.answers import Answer
 from ..providers.messages import ChatMessage, calls_of, event_of, text_of
+from ..providers.usage import ReportedUsage
 
 # System prompts and summaries of a manager's, each in a model or two.
 _PREFACES_KEPT = 16
@@ -28,8 +30,10 @@ class Draft:
     model: str
     provider: str = "unknown"
     is_call: bool = False
-    reported: dict[str, int] | None = None
+    reported: ReportedUsage | None = None
     """The provider's own counts of the call."""
+    service_tier: str | None = None
+    """The tier that the application says served the call; else the response's."""
 
     @property
     def is_to_be_estimated(self) -> bool:
@@ -62,6 +66,7 @@ def draft_answer(
     metadata: dict[str, Any] | None = None,
     *,
     parent_event_id: str | None = None,
+    service_tier: str | None = None,
 ) -> Draft:
     """What a model answered, made ready; the bill is the answer's usage, else it is estimated."""
     said = described(model, provider) | (metadata or {})
@@ -77,7 +82,7 @@ def draft_answer(
         native=answer.native,
     )
     text = message if isinstance(message, str) else text_of(message)
-    return Draft(event, text, model, provider, is_call=True, reported=answer.usage)
+    return Draft(event, text, model, provider, is_call=True, reported=answer.usage, service_tier=service_tier)
 
 
 def draft_rows(rows: Sequence[ChatMessage], model: str, provider: str = "unknown") -> list[Draft]:
@@ -131,27 +136,111 @@ async def bill_estimated(
     for draft in drafts:
         if draft.is_to_be_estimated:
             sent = length + await preface_length(draft.model)
-            await _bill(draft, {"input_tokens": sent, "output_tokens": draft.tokens})
+            await _bill(draft, estimated_usage(sent, draft.tokens))
         length += draft.tokens
 
 
-async def _bill(draft: Draft, counts: dict[str, int]) -> None:
-    estimated = draft.reported is None
-    await bill(draft.event, draft.model, draft.provider, counts, estimated=estimated)
+def estimated_usage(sent: int, answered: int) -> ReportedUsage:
+    """The usage of a call of which only lengths are known."""
+    return {
+        "input_tokens": sent,
+        "output_tokens": answered,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+        "reasoning_tokens": 0,
+    }
+
+
+async def _bill(draft: Draft, usage: ReportedUsage) -> None:
+    if draft.service_tier is not None:
+        usage = {**usage, "service_tier": draft.service_tier}
+    await bill(draft.event, draft.model, draft.provider, usage, estimated=draft.reported is None)
 
 
 async def bill(
-    event: SessionEvent[Any], model: str, provider: str, counts: dict[str, int], *, estimated: bool = False
+    event: SessionEvent[Any], model: str, provider: str, usage: ReportedUsage, *, estimated: bool = False
 ) -> None:
     """Put the bill of a model call on the event that came of it."""
     await load_prices()
-    priced = {name: tokens for name, tokens in counts.items() if name != "reasoning_tokens"}
-    cost = call_cost(model, provider, **priced)
-    event.usage = CallUsage(model=model, provider=provider, cost_usd=cost, estimated=estimated, **counts)
+    event.usage = call_usage(model, provider, usage, estimated=estimated)
     # The call's cost, so that a session's costs are the sum of its events'; a question costs nothing yet.
     if event.token_usage is None:
         event.token_usage = TokenUsage(model=model, total_tokens=0)
-    event.token_usage.estimated_cost_usd = cost
+    event.token_usage.estimated_cost_usd = event.usage.cost_usd
+
+
+def call_usage(
+    model: str, provider: str, usage: ReportedUsage, *, estimated: bool = False, when: datetime | None = None
+) -> CallUsage:
+    """The bill of a model call, by whom it is trusted most.
+
+    That is: what the provider or a gateway says that it charged, the application's own price, the price list.
+    What nobody has a price for is unpriced.
+
+    Args:
+        model: the model, as its provider names it.
+        provider: who ran it.
+        usage: what was used.
+        estimated: whether that was estimated here.
+        when: when the call was made; now by default.
+    """
+    terms = {name: usage[name] for name in _TERMS if name in usage}  # type: ignore[literal-required]
+    calls = [
+        CallUsage(model=each.get("model", model), provider=provider, **_counts_in(each), **terms)
+        for each in usage.get("iterations", ())
+    ]
+    own = own_price(model, provider) is not None
+    cost, source = usage.get("cost_usd"), "reported"
+    if cost is None:
+        rest = _without(_counts_in(usage), calls)
+        costs = [_cost(call.model, provider, _counts_of(call), terms, when) for call in calls]
+        calls = [call.model_copy(update={"cost_usd": paid}) for call, paid in zip(calls, costs, strict=True)]
+        if not calls or any(rest.values()):
+            costs.append(_cost(model, provider, rest, terms, when))
+        known = [paid for paid in costs if paid is not None]
+        cost = float(sum(known, NOTHING)) if len(known) == len(costs) else None
+        source = "unpriced" if cost is None else "application" if own else "priced"
+    return CallUsage(
+        model=model,
+        provider=provider,
+        cost_usd=cost,
+        estimated=estimated,
+        cost_source=source,
+        iterations=calls,
+        **_counts_in(usage),
+        **terms,
+    )
+
+
+_COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+_TERMS = ("service_tier", "speed", "inference_geo")
+
+
+def _counts_in(usage: ReportedUsage) -> dict[str, Any]:
+    counts = {name: usage.get(name, 0) for name in _COUNTS}
+    return counts | {"details": usage.get("details", {})}
+
+
+def _counts_of(call: CallUsage) -> dict[str, Any]:
+    return {name: getattr(call, name) for name in _COUNTS} | {"details": call.details}
+
+
+def _without(counts: dict[str, Any], calls: Sequence[CallUsage]) -> dict[str, Any]:
+    """What is left of counts when the calls that are in them are taken out."""
+    if not calls:
+        return counts
+    rest = {name: counts[name] - sum(getattr(call, name) for call in calls) for name in _COUNTS}
+    details = {
+        name: count - sum(call.details.get(name, 0) for call in calls)
+        for name, count in counts["details"].items()
+    }
+    return rest | {"details": {name: count for name, count in details.items() if count > 0}}
+
+
+def _cost(
+    model: str, provider: str, counts: dict[str, Any], terms: dict[str, Any], when: datetime | None
+) -> float | None:
+    return call_cost(model, provider, **counts, **terms, when=when)
 
 
 @dataclass(slots=True, frozen=True)

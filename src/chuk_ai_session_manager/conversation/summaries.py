@@ -17,6 +17,7 @@ from ..models.session_event import content_of
 from ..providers.endings import why_unfinished
 from ..providers.messages import ChatMessage, readable_text, text_of, told_messages
 from ..providers.registry import read_answer
+from ..providers.usage import ReportedUsage
 from .billing import bill
 from .callbacks import call
 from .notes import Notes
@@ -54,7 +55,7 @@ class Reply:
     failure: str | None = None
     model: str = "unknown"
     provider: str = "unknown"
-    usage: dict[str, int] | None = None
+    usage: ReportedUsage | None = None
 
 
 @dataclass(slots=True, eq=False)

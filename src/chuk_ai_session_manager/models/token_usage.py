@@ -10,9 +10,10 @@ import asyncio
 from importlib.util import find_spec
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from ..accounts import tokens
+from ..accounts.money import Usd
 from ..accounts.pricing import call_cost, load_prices
 from ..exceptions import InvalidSessionOperation
 from .record import Record
@@ -66,12 +67,14 @@ class TokenUsage(Record):
         return cost or 0.0
 
     async def calculate_cost(self) -> float:
-        """What these tokens cost in USD; 0.0 for a model without a known price."""
+        """What these tokens cost in USD as one call; 0.0 for a model without a known price."""
         await load_prices()
         return self._cost()
 
     async def update(self, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
-        """Add tokens; total and cost follow.
+        """Add the tokens of one more call; total and cost follow.
+
+        The call is priced by itself: prices that depend on a call's length are not those of the sum.
 
         Raises:
             InvalidSessionOperation: a count below 0; nothing was added.
@@ -81,7 +84,9 @@ class TokenUsage(Record):
         self.completion_tokens += completion_tokens
         self.total_tokens = self.prompt_tokens + self.completion_tokens
         if self.model:
-            self.estimated_cost_usd = await self.calculate_cost()
+            await load_prices()
+            cost = call_cost(self.model, input_tokens=prompt_tokens, output_tokens=completion_tokens)
+            self.estimated_cost_usd = Usd(self.estimated_cost_usd or 0.0) + (cost or 0.0)
 
     @classmethod
     async def from_text(
@@ -127,7 +132,7 @@ class TokenUsage(Record):
         sums["total_tokens"] += other.total_tokens
         sums["estimated"] = self.estimated or other.estimated
         if other.estimated_cost_usd is not None:
-            sums["estimated_cost_usd"] = (self.estimated_cost_usd or 0.0) + other.estimated_cost_usd
+            sums["estimated_cost_usd"] = Usd(self.estimated_cost_usd or 0.0) + other.estimated_cost_usd
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
         total = self.model_copy()
@@ -160,7 +165,8 @@ class TokenSummary(Record):
         sums["total_prompt_tokens"] += usage.prompt_tokens
         sums["total_completion_tokens"] += usage.completion_tokens
         sums["total_tokens"] += usage.total_tokens
-        sums["total_estimated_cost_usd"] += usage.estimated_cost_usd or 0.0
+        if usage.estimated_cost_usd:
+            sums["total_estimated_cost_usd"] = Usd(self.total_estimated_cost_usd) + usage.estimated_cost_usd
         if not usage.model:
             return
         of_model = self.usage_by_model.get(usage.model)
@@ -187,7 +193,8 @@ class CallUsage(Record):
     """What one model call was billed for, in tokens and USD.
 
     `input_tokens` is the whole context that was sent, the cached part (`cache_read_tokens`,
-    `cache_write_tokens`) included; `output_tokens` include `reasoning_tokens`.
+    `cache_write_tokens`) included; `output_tokens` include `reasoning_tokens`. Both include the calls that
+    the provider made by itself (`iterations`).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -207,9 +214,41 @@ class CallUsage(Record):
     reasoning_tokens: int = Field(default=0, ge=0)
     """Output that was reasoning, not answer."""
     cost_usd: float | None = None
-    """`None` for a model without a known price: it adds nothing to a total and is counted as unpriced."""
+    """`None` for a call without a known price: it adds nothing to a total and is counted as unpriced."""
     estimated: bool = False
     """Whether the tokens were estimated here, because the provider's own figures were not handed over."""
+    details: dict[str, int] = Field(default_factory=dict)
+    """Parts that are priced apart, only those that are not 0: `cache_write_1h_tokens`,
+    `cache_write_12h_tokens`, `input_audio_tokens`, `output_audio_tokens`, `input_image_tokens`,
+    `output_image_tokens`, `input_video_tokens`, `output_video_tokens`, `cache_audio_read_tokens`,
+    `cache_image_read_tokens`, `cache_video_read_tokens`, `output_citation_tokens`, `input_audio_seconds`,
+    `web_searches`."""
+    service_tier: str | None = None
+    """Which tier served the call ("flex", "batch", "priority" ...), as the provider or the application
+    says."""
+    speed: str | None = None
+    """Anthropic's speed ("fast"), as the response says."""
+    inference_geo: str | None = None
+    """Where Anthropic's model ran ("us"), as the response says."""
+    cost_source: str | None = None
+    """Whose figure the cost is: "reported" by the provider or a gateway, "application" (`set_price`),
+    "priced" by the price list, or "unpriced". `None` on calls that were recorded before there was this
+    field."""
+    iterations: list[CallUsage] = Field(default_factory=list)
+    """Calls that the provider made by itself for this answer, each billed at its own model's price:
+    compactions, advisors, fallbacks, images. They are in the counts and the cost of this one."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the optional parts out where they are empty: most calls have none of them."""
+        written: dict[str, Any] = write(self)
+        for name in _OPTIONAL:
+            if not written.get(name):
+                written.pop(name, None)
+        return written
+
+
+_OPTIONAL = ("details", "service_tier", "speed", "inference_geo", "cost_source", "iterations")
 
 
 def _require_counts(*counts: int) -> None:

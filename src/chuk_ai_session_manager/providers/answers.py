@@ -12,7 +12,7 @@ from ..exceptions import InvalidInput
 from ..exceptions.validation import json_misfit
 from .common import dumped, field_of, json_of, name_in, package_of, parsed, text_in
 from .messages import ChatMessage, readable_json
-from .usage import read_usage
+from .usage import ReportedUsage, image_model_of, read_usage
 
 # The packages whose types say who ran the model, unless the application says it.
 _PROVIDERS = {
@@ -38,7 +38,7 @@ class Answer:
     """Its real name, as the response says it."""
     provider: str | None = None
     finish_reason: str | None = None
-    usage: dict[str, int] | None = None
+    usage: ReportedUsage | None = None
     """The billed tokens, as `read_usage` gives them."""
     thinking: list[ChatMessage] = field(default_factory=list, repr=False)
     """Anthropic's blocks of it, which its API wants back with the calls that came of it."""
@@ -48,7 +48,8 @@ class Answer:
     """The id that the provider gave the response."""
     billed: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What the bill needs beside `usage`: `usage` as the provider wrote it, its `service_tier` and
-    `tool_usage`, and `reported_cost_usd` where a gateway says what it charged."""
+    `tool_usage`, and `reported_cost_usd` where a gateway says what it charged. `read_answer` puts what these
+    say into `usage`."""
     parts: list[ChatMessage] = field(default_factory=list, repr=False, compare=False)
     """The messages that the text consists of, where the provider tells them apart by a `phase`."""
     before: list[Answer | ChatMessage] = field(default_factory=list, repr=False, compare=False)
@@ -158,7 +159,7 @@ def new_call_id() -> str:
     return f"call_{uuid4().hex}"
 
 
-def usage_in(usage: object) -> dict[str, int] | None:
+def usage_in(usage: object) -> ReportedUsage | None:
     """A provider's usage as counts, or `None` where there is none that can be read."""
     if not usage:
         return None
@@ -169,19 +170,15 @@ def usage_in(usage: object) -> dict[str, int] | None:
 
 
 def bill_of(response: Any, usage: Any) -> dict[str, Any]:
-    """What the bill of a response needs beside its token counts."""
-    tier = ("service_tier", "serviceTier")
+    """What the bill of a response needs beside its token counts: what `usage_of` reads."""
+    tier, tools = ("service_tier", "serviceTier"), field_of(response, "tool_usage")
     found = {
         "usage": usage,
         "service_tier": field_of(response, *tier) or field_of(usage, *tier),
-        "tool_usage": field_of(response, "tool_usage"),
+        "tool_usage": tools,
+        "image_model": image_model_of(response) if tools else None,
     }
     return {name: json_of(value) for name, value in found.items() if value}
-
-
-def usage_of(response: object) -> dict[str, int] | None:
-    """The usage that a provider's response carries, or `None` where there is none that can be read."""
-    return usage_in(field_of(response, "usage", "usage_metadata", "usageMetadata"))
 
 
 def model_of(response: object) -> str | None:
@@ -198,12 +195,6 @@ def provider_of(response: object) -> str | None:
     kind = field_of(response, "object")
     is_openai = kind in {"chat.completion", "chat.completion.chunk", "response"}
     return _PROVIDERS.get(package) or ("openai" if is_openai else None)
-
-
-def reported_cost(response: object) -> float | None:
-    """What LiteLLM says beside a response that the call cost, in USD; `None` where it says nothing."""
-    cost = field_of(field_of(response, "_hidden_params"), "response_cost")
-    return float(cost) if isinstance(cost, int | float) and cost > 0 else None
 
 
 def _litellm_provider(hidden: object) -> str | None:

@@ -73,9 +73,6 @@ def _completion(response: Any, choices: Any) -> Answer:
     answer.model, answer.provider = model_of(response), provider_of(response)
     usage = _usage_of(response)
     answer.usage, answer.billed = usage_in(usage), bill_of(response, usage)
-    cost = field_of(usage, "cost")
-    if isinstance(cost, int | float) and not isinstance(cost, bool):
-        answer.billed["reported_cost_usd"] = cost
     if isinstance(response, dict) and isinstance(first, dict):
         rest = without(response, "choices") | {"choices": [without(first, "message"), *choices[1:]]}
         answer.native = native_of(FORMAT, message, rest)

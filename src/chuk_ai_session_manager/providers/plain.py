@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .answers import Answer, AnswerStream, Reader, call_of, model_of, usage_of
+from .answers import Answer, AnswerStream, Reader, call_of, model_of
 from .common import field_of, is_list, list_of, mended, name_in, text_in, texts_in
+from .usage import usage_of
 
 
 def read(response: Any) -> Answer | None:

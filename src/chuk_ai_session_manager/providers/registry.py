@@ -18,8 +18,9 @@ from . import (
     openai_responses,
     plain,
 )
-from .answers import Answer, Reader, provider_of, reported_cost
-from .common import data_of, package_of
+from .answers import Answer, Reader, provider_of
+from .common import data_of, field_of, package_of
+from .usage import usage_of
 
 # Asked in this order: the first that knows a shape reads it.
 _BUILT_IN = (
@@ -108,13 +109,15 @@ def answer_in(response: object) -> Answer | None:
 
 
 def said_by(response: Any, answer: Answer) -> None:
-    """Put on an answer what only the object says that it came in: who ran the model, and the cost."""
+    """Put on an answer what stands beside its parts: who ran the model, and what the bill needs to know."""
     named = provider_of(response)
     # LiteLLM gives everybody's answers in OpenAI's form.
     answer.provider = named if package_of(response) == "litellm" else named or answer.provider
-    cost = reported_cost(response)
-    if cost is not None:
+    cost = field_of(field_of(response, "_hidden_params"), "response_cost")
+    if cost:  # LiteLLM writes 0.0 where it does not know
         answer.billed.setdefault("reported_cost_usd", cost)
+    if answer.usage is not None and "usage" in answer.billed:
+        answer.usage = usage_of(answer.billed)
     request_id = getattr(response, "_request_id", None)  # of the SDKs of OpenAI and Anthropic
     if isinstance(request_id, str) and answer.native is not None:
         answer.native.setdefault("response", {})["request_id"] = request_id

@@ -1,137 +1,237 @@
-"""Any provider's usage as one set of counts."""
+"""Any provider's usage as one set of counts, with the parts that are billed apart.
+
+Where each field goes, and the source of that, is the table in docs/costs.md. The price list's package has
+readers of its own (`genai_prices.extract_usage`, 0.2.3). They are not used, because they need to be told
+the provider and the API (told wrongly, they leave xAI's reasoning out of the bill without a word), take
+dicts only, and do not read LangChain's, LiteLLM's and Ollama's usage, iterations, twelve-hour cache writes,
+the tools of a Response, DeepSeek's and Moonshot's cached tokens, and what a gateway says that it charged. A
+test compares the two where both can read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from ..exceptions import InvalidInput
-from ..exceptions.validation import check_count
-from .common import field_of
+from .common import field_of, list_of, name_in
+from .usage_shapes import Counts, ReportedUsage, anthropic, put_together, read_shape
 
-# Google's REST answers write the names of its SDK in camel case.
-_GOOGLE = {
-    "promptTokenCount": "prompt_token_count",
-    "toolUsePromptTokenCount": "tool_use_prompt_token_count",
-    "candidatesTokenCount": "candidates_token_count",
-    "cachedContentTokenCount": "cached_content_token_count",
-    "thoughtsTokenCount": "thoughts_token_count",
-}
+__all__ = ["ReportedUsage", "image_model_of", "read_usage", "usage_of"]
 
 
-def read_usage(usage: object) -> dict[str, int]:
+_TICKS_PER_USD = 10**10  # xAI's cost_in_usd_ticks
+_MODEL_OF_IMAGES = "gpt-image-2.6-sunburst"
+"""What OpenAI's image tool runs where a request names no model (openai 3.57, `types/responses/tool.py`)."""
+
+
+def read_usage(usage: object, *, beside: ReportedUsage | None = None) -> ReportedUsage:
     """A provider's usage as `input_tokens` (cached ones included), `output_tokens` and their parts.
 
-    Understands the names of OpenAI (chat and Responses), Anthropic, Google, LiteLLM and this
-    library, as a dict or as an object. Anthropic leaves cached tokens out of its input, Google its
-    thoughts out of its candidates; here they are always in.
+    Understands the names of OpenAI (chat, Responses, realtime), Anthropic, Google (Gemini and
+    Interactions), Amazon Bedrock, Cohere, Ollama, xAI, LiteLLM, LangChain, Vercel's AI SDK, OpenTelemetry
+    and this library, as a dict or as an object. Anthropic and Bedrock leave cached tokens out of their
+    input, Google its thoughts and xAI its reasoning out of their output; here they are always in.
+
+    Args:
+        usage: the usage alone, not the response that it came in.
+        beside: the usage that the response carries itself; what the other does not say of the terms of the
+            call is taken from it.
 
     Raises:
-        InvalidInput: no known names, a count that is no number of at least 0, or more cached tokens
+        InvalidInput: no known names, a count that is no whole number of at least 0, or more cached tokens
             than input.
     """
-    counts = _Counts(usage)
-    read = (
-        _google(counts)
-        if counts.has("prompt_token_count", "candidates_token_count")
-        else _openai_chat(counts)
-        if counts.has("prompt_tokens", "completion_tokens")
-        else _anthropic(counts)
-        if counts.has("cache_read_input_tokens", "cache_creation_input_tokens")
-        else _input_output(counts)
-    )
-    if read["cache_read_tokens"] + read["cache_write_tokens"] > read["input_tokens"]:
-        raise InvalidInput("read usage", "it holds more cached tokens than input tokens")
-    return read
-
-
-_MOST_TOKENS = 10**12
-
-
-class _Counts:
-    """Token counts of a dict or object by name, nested ones by a dotted path; absent is 0."""
-
-    def __init__(self, usage: object) -> None:
-        self._usage = usage
-        if isinstance(usage, Mapping):
-            self._usage = {_GOOGLE.get(name, name): value for name, value in usage.items()}
-
-    def has(self, *names: str) -> bool:
-        return any(field_of(self._usage, name) is not None for name in names)
-
-    def first(self, *paths: str) -> int:
-        """The first of the counts that is there and not 0."""
-        return next((count for path in paths if (count := self._one(path))), 0)
-
-    def _one(self, path: str) -> int:
-        value: Any = self._usage
-        for name in path.split("."):
-            value = field_of(value, name)
-        if value is None:
-            return 0
-        check_count(value, 0, path, "read usage")
-        if value > _MOST_TOKENS:
-            raise InvalidInput("read usage", f"{path} is more than any model call can have")
-        return int(value)
-
-
-def _openai_chat(counts: _Counts) -> dict[str, int]:
-    """OpenAI's chat completions, and LiteLLM, which repeats the cached tokens under Anthropic's names."""
-    return _read(
-        counts.first("prompt_tokens"),
-        counts.first("completion_tokens"),
-        counts.first("prompt_tokens_details.cached_tokens", "cache_read_input_tokens"),
-        counts.first(
-            "prompt_tokens_details.cache_write_tokens",
-            "prompt_tokens_details.cache_creation_tokens",
-            "cache_creation_input_tokens",
-        ),
-        counts.first("completion_tokens_details.reasoning_tokens"),
-    )
-
-
-def _anthropic(counts: _Counts) -> dict[str, int]:
-    cached = counts.first("cache_read_input_tokens")
-    written = counts.first("cache_creation_input_tokens")
-    fresh, thought = counts.first("input_tokens"), counts.first("output_tokens_details.thinking_tokens")
-    return _read(fresh + cached + written, counts.first("output_tokens"), cached, written, thought)
-
-
-def _google(counts: _Counts) -> dict[str, int]:
-    thoughts = counts.first("thoughts_token_count")
-    return _read(
-        counts.first("prompt_token_count") + counts.first("tool_use_prompt_token_count"),
-        counts.first("candidates_token_count") + thoughts,
-        counts.first("cached_content_token_count"),
-        0,
-        thoughts,
-    )
-
-
-def _input_output(counts: _Counts) -> dict[str, int]:
-    """OpenAI's Responses, and this library's own names."""
-    if not counts.has("input_tokens", "output_tokens"):
+    counts = Counts(usage)
+    read = read_shape(counts)
+    if read is None:
         raise InvalidInput(
             "read usage",
             "none of the known names is there: prompt_tokens and completion_tokens, "
             "input_tokens and output_tokens, or prompt_token_count and candidates_token_count",
         )
-    return _read(
-        counts.first("input_tokens"),
-        counts.first("output_tokens"),
-        counts.first("cache_read_tokens", "input_tokens_details.cached_tokens"),
-        counts.first("cache_write_tokens", "input_tokens_details.cache_write_tokens"),
-        counts.first("reasoning_tokens", "output_tokens_details.reasoning_tokens"),
+    if read["cache_read_tokens"] + read["cache_write_tokens"] > read["input_tokens"]:
+        raise InvalidInput("read usage", "it holds more cached tokens than input tokens")
+    _add_terms(read, usage)
+    _add_iterations(read, usage)
+    if beside is not None and "service_tier" in beside:
+        read.setdefault("service_tier", beside["service_tier"])
+    return read
+
+
+def usage_of(response: object) -> ReportedUsage | None:
+    """The usage that a provider's response carries, with what stands beside it: its tier, tools and cost.
+
+    `None` where there is none that can be read, or where all counts are 0: some libraries give such for
+    "not reported" (openai-agents, of a stream without `include_usage`).
+    """
+    try:
+        read = next((read_usage(found) for found in _usages_in(response)), None)
+    except InvalidInput:  # an answer is not lost over its bill
+        return None
+    if read is None or not (read["input_tokens"] or read["output_tokens"] or "cost_usd" in read):
+        return None
+    _add_tools(read, response)
+    hidden = field_of(field_of(response, "_hidden_params"), "response_cost")
+    charged = _usd(hidden) or _usd(field_of(response, "reported_cost_usd"))
+    if "cost_usd" not in read and charged:  # LiteLLM writes 0.0 where it does not know
+        read["cost_usd"] = charged
+    tier = field_of(response, "service_tier") or field_of(response, "serviceTier")
+    tier = tier or field_of(field_of(response, "response_metadata"), "service_tier")
+    tier = name_in(field_of(tier, "type")) or name_in(tier)  # Bedrock: {"type": "flex"}
+    if tier:
+        read.setdefault("service_tier", tier)
+    return read
+
+
+def _usages_in(response: object) -> Iterator[object]:
+    """Where responses have their usage, the most exact first."""
+    for name in ("usage", "usage_metadata", "usageMetadata"):
+        if (found := field_of(response, name)) is not None:
+            yield found
+    if (found := field_of(field_of(response, "x_groq"), "usage")) is not None:
+        yield found
+    if field_of(response, "eval_count") is not None or field_of(response, "prompt_eval_count") is not None:
+        yield response
+
+
+# -- what stands beside the counts ----------------------------------------------------------------
+
+
+def _add_terms(read: ReportedUsage, usage: object) -> None:
+    """Take over under which terms the call was made, and what was charged."""
+    tier = name_in(field_of(usage, "service_tier"))
+    traffic = field_of(usage, "traffic_type") or field_of(usage, "trafficType")
+    tier = tier or name_in(getattr(traffic, "value", traffic)) or _langchain_tier(usage)
+    if tier:
+        read["service_tier"] = tier
+    if speed := name_in(field_of(usage, "speed")):
+        read["speed"] = speed
+    if geo := name_in(field_of(usage, "inference_geo")):
+        read["inference_geo"] = geo
+    cost = _cost_in(usage)
+    if cost is not None:
+        read["cost_usd"] = cost
+
+
+def _langchain_tier(usage: object) -> str | None:
+    """LangChain writes the tier into the names of the details: "flex_cache_read" beside "flex"."""
+    details = field_of(usage, "input_token_details")
+    tiers = ("flex", "priority")
+    return next((tier for tier in tiers if field_of(details, tier) is not None), None)
+
+
+def _cost_in(usage: object) -> float | None:
+    """What a usage says was charged, in USD."""
+    ticks = _usd(field_of(usage, "cost_in_usd_ticks"))
+    if ticks:
+        return ticks / _TICKS_PER_USD
+    cost = field_of(usage, "cost_usd")
+    cost = field_of(usage, "cost") if cost is None else cost
+    cost = field_of(cost, "total_cost") if isinstance(cost, Mapping) or hasattr(cost, "total_cost") else cost
+    charged = _usd(cost)
+    if charged is None:
+        return _usd(field_of(usage, "estimated_cost"))  # DeepInfra's name for what it charges
+    if field_of(usage, "is_byok") is True:
+        # OpenRouter with one's own key charges a fee; the provider charges the rest.
+        upstream = _usd(field_of(field_of(usage, "cost_details"), "upstream_inference_cost"))
+        charged += upstream or 0.0
+    return charged
+
+
+def _usd(amount: object) -> float | None:
+    """An amount of money as a gateway writes it; `None` for what is none."""
+    if isinstance(amount, bool) or not isinstance(amount, int | float | str):
+        return None
+    try:
+        value = float(amount)
+    except (ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def _add_iterations(read: ReportedUsage, usage: object) -> None:
+    """Take over the calls that Anthropic made by itself (its beta `iterations`).
+
+    Those of compaction and of an advisor are not in the counts at the top. The others are, where they add
+    up to them; they are calls of their own all the same, whose prices depend on their own lengths.
+    """
+    outside: list[ReportedUsage] = []
+    inside: list[ReportedUsage] = []
+    for each in list_of(field_of(usage, "iterations")):
+        call = anthropic(Counts(each))
+        if model := name_in(field_of(each, "model")):
+            call["model"] = model
+        kind = field_of(each, "type")
+        (inside if kind in {"message", "fallback_message", None} else outside).append(call)
+    is_sum = all(sum(call[name] for call in inside) == read[name] for name in _LENGTHS)
+    if len(inside) == 1 and is_sum:
+        inside = []
+    if inside and not is_sum:  # the last one served the answer, and is what the top counts
+        outside += [call for call in inside[:-1] if "model" in call]
+        inside = []
+    for call in outside:
+        _add(read, call)
+    if outside or inside:
+        read["iterations"] = outside + inside
+
+
+_LENGTHS: tuple[Literal["input_tokens", "output_tokens"], ...] = ("input_tokens", "output_tokens")
+
+
+def _add(read: ReportedUsage, call: ReportedUsage) -> None:
+    """Add a call to the counts that it is not in."""
+    for name in _COUNTED:
+        read[name] += call[name]  # type: ignore[literal-required]
+    for name, count in call.get("details", {}).items():
+        details = read.setdefault("details", {})
+        details[name] = details.get(name, 0) + count
+
+
+_COUNTED = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
+
+
+def _add_tools(read: ReportedUsage, response: object) -> None:
+    """Take over what the tools of an OpenAI Response used, which its usage leaves out."""
+    used = field_of(response, "tool_usage")
+    searches = Counts(used).first("web_search.num_requests")
+    if searches:
+        read.setdefault("details", {})["web_searches"] = searches
+    images = Counts(field_of(used, "image_gen"))
+    sent, answered = images.first("input_tokens"), images.first("output_tokens")
+    if not (sent or answered):
+        return
+    pictures = images.first("output_tokens_details.image_tokens")
+    if not images.has("output_tokens_details"):
+        pictures = answered
+    call = put_together(
+        sent=sent,
+        answered=answered,
+        cached=images.first("cached_tokens"),
+        details={
+            "input_image_tokens": images.first("input_tokens_details.image_tokens"),
+            "output_image_tokens": pictures,
+            "cache_image_read_tokens": images.first("cached_tokens_details.cached_image_tokens"),
+        },
     )
+    call["model"] = name_in(field_of(response, "image_model")) or image_model_of(response)
+    _add(read, call)
+    read.setdefault("iterations", []).append(call)
 
 
-def _read(
-    input_tokens: int, output_tokens: int, cache_read: int, cache_write: int, reasoning: int
-) -> dict[str, int]:
-    return {
-        "input_tokens": input_tokens,
-        "output_tokens": output_tokens,
-        "cache_read_tokens": cache_read,
-        "cache_write_tokens": cache_write,
-        "reasoning_tokens": reasoning,
-    }
+def image_model_of(response: object) -> str:
+    """Which model made a Response's images: as its calls say, or its request."""
+    said = [
+        name
+        for items, kind in (("output", "image_generation_call"), ("tools", "image_generation"))
+        for each in list_of(field_of(response, items))
+        if field_of(each, "type") == kind and (name := name_in(field_of(each, "model")))
+    ]
+    return said[0] if said else _MODEL_OF_IMAGES

@@ -1,0 +1,438 @@
+"""How each provider writes its usage: one function a shape, told from each other by the names in them.
+
+Whether a provider counts reasoning inside its output, or cached tokens inside its input, is told by its
+total where it sends one: the names prove nothing, since everybody speaks OpenAI's language. Where each
+field goes, and the source of that, is the table in docs/costs.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
+
+from ..exceptions import InvalidInput
+from ..exceptions.validation import check_count
+from .common import field_of, list_of, text_in
+
+
+class ReportedUsage(TypedDict):
+    """What one model call was billed for, as its provider says."""
+
+    input_tokens: int
+    """All that was sent, cached tokens included."""
+    output_tokens: int
+    """All that came back, reasoning included."""
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    details: NotRequired[dict[str, int]]
+    """Parts that are priced apart, as `CallUsage.details` names them; only those that are not 0."""
+    service_tier: NotRequired[str]
+    speed: NotRequired[str]
+    inference_geo: NotRequired[str]
+    cost_usd: NotRequired[float]
+    """What the provider or a gateway says that it charged."""
+    model: NotRequired[str]
+    """Of an iteration: the model that ran it, where it is another one than the answer's."""
+    iterations: NotRequired[list[ReportedUsage]]
+    """Calls that the provider made by itself, and that are in the counts above; each has its own price."""
+
+
+DETAILS = (
+    "cache_write_1h_tokens",
+    "cache_write_12h_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "cache_audio_read_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
+    "cache_image_read_tokens",
+    "input_video_tokens",
+    "output_video_tokens",
+    "cache_video_read_tokens",
+    "input_audio_seconds",
+    "output_citation_tokens",
+    "web_searches",
+)
+"""The names of the parts that are priced apart; all but the last three are tokens of the counts."""
+
+_MOST_TOKENS = 10**12
+
+
+# -- counts ---------------------------------------------------------------------------------------
+
+
+class Counts:
+    """Token counts of a dict or object by name, nested ones by a dotted path; absent is 0."""
+
+    def __init__(self, usage: object) -> None:
+        self._usage = usage
+        if isinstance(usage, Mapping):
+            self._usage = {_common_name(name): value for name, value in usage.items()}
+            if any(str(name).startswith(_TELEMETRY) for name in usage):
+                self._usage[_TELEMETRY] = True
+
+    def has(self, *names: str) -> bool:
+        """Whether any of the names is there."""
+        return any(field_of(self._usage, name) is not None for name in names)
+
+    def first(self, *paths: str) -> int:
+        """The first of the counts that is there and not 0."""
+        return next((count for path in paths if (count := self._one(path))), 0)
+
+    def by_kind(self, *names: str) -> dict[str, int]:
+        """Google's counts by modality ("AUDIO"), those of all the lists that go by these names together."""
+        found: dict[str, int] = {}
+        for name in names:
+            for each in list_of(field_of(self._usage, name)):
+                kind = field_of(each, "modality")
+                kind = text_in(getattr(kind, "value", kind)).lower()
+                counts = Counts(each)
+                found[kind] = found.get(kind, 0) + counts.first("token_count", "tokenCount", "tokens")
+        return found
+
+    def sum_where(self, name: str, field: str, value: str, count: str) -> int:
+        """The sum of a count over the entries of a list whose field has a value."""
+        entries = [each for each in list_of(field_of(self._usage, name)) if field_of(each, field) == value]
+        return sum(Counts(each).first(count) for each in entries)
+
+    def _one(self, path: str) -> int:
+        value: Any = self._usage
+        for name in path.split("."):
+            value = field_of(value, name)
+        if value is None:
+            return 0
+        if isinstance(value, float) and value.is_integer():  # Cohere's SDK gives its counts so
+            value = int(value)
+        check_count(value, 0, path, "read usage")
+        if value > _MOST_TOKENS:
+            raise InvalidInput("read usage", f"{path} is more than any model call can have")
+        return int(value)
+
+
+# Google's REST answers write the names of its SDK in camel case; OpenTelemetry has a prefix of its own.
+_GOOGLE = {
+    "promptTokenCount": "prompt_token_count",
+    "toolUsePromptTokenCount": "tool_use_prompt_token_count",
+    "candidatesTokenCount": "candidates_token_count",
+    "responseTokenCount": "candidates_token_count",
+    "response_token_count": "candidates_token_count",
+    "cachedContentTokenCount": "cached_content_token_count",
+    "thoughtsTokenCount": "thoughts_token_count",
+    "totalTokenCount": "total_token_count",
+    "promptTokensDetails": "prompt_tokens_details",
+    "cacheTokensDetails": "cache_tokens_details",
+    "candidatesTokensDetails": "candidates_tokens_details",
+    "toolUsePromptTokensDetails": "tool_use_prompt_tokens_details",
+}
+_TELEMETRY = "gen_ai.usage."
+
+
+def _common_name(name: Any) -> Any:
+    if isinstance(name, str) and name.startswith(_TELEMETRY):
+        return name.removeprefix(_TELEMETRY).replace(".", "_")
+    return _GOOGLE.get(name, name)
+
+
+def put_together(
+    *,
+    sent: int,
+    answered: int,
+    cached: int = 0,
+    written: int = 0,
+    thought: int = 0,
+    total: int = 0,
+    cached_is_inside: bool = True,
+    thought_is_inside: bool = True,
+    details: Mapping[str, int] | None = None,
+) -> ReportedUsage:
+    """Put counts together; where there is a total, it tells what contains what."""
+    outside_input = 0 if cached_is_inside else cached + written
+    outside_output = 0 if thought_is_inside else thought
+    if total and total != sent + answered + outside_input + outside_output:
+        for more_in, more_out in ((0, 0), (0, thought), (cached + written, 0), (cached + written, thought)):
+            if total == sent + answered + more_in + more_out:
+                outside_input, outside_output = more_in, more_out
+                break
+    read: ReportedUsage = {
+        "input_tokens": sent + outside_input,
+        "output_tokens": answered + outside_output,
+        "cache_read_tokens": cached,
+        "cache_write_tokens": written,
+        "reasoning_tokens": thought,
+    }
+    found = {name: count for name, count in (details or {}).items() if count}
+    if found:
+        read["details"] = found
+    return read
+
+
+# -- the shapes -----------------------------------------------------------------------------------
+
+
+def _openai_chat(counts: Counts) -> ReportedUsage:
+    """OpenAI's chat completions and all that speak like them.
+
+    LiteLLM repeats the cached tokens under Anthropic's names; DeepSeek, Moonshot, Mistral and xAI's SDK have
+    names of their own for them.
+    """
+    sent, answered = counts.first("prompt_tokens"), counts.first("completion_tokens")
+    cached = counts.first(
+        "prompt_tokens_details.cached_tokens",
+        "prompt_token_details.cached_tokens",
+        "cache_read_input_tokens",
+        "prompt_cache_hit_tokens",
+        "cached_prompt_text_tokens",
+        "num_cached_tokens",
+        "cached_tokens",
+    )
+    if counts.has("citation_tokens", "num_search_queries", "search_context_size"):
+        return _perplexity(counts, sent, answered, cached)
+    return put_together(
+        sent=sent,
+        answered=answered,
+        cached=cached,
+        written=counts.first(
+            "prompt_tokens_details.cache_write_tokens",
+            "prompt_tokens_details.cache_creation_tokens",
+            "prompt_tokens_details.cache_creation_input_tokens",
+            "cache_creation_input_tokens",
+        ),
+        thought=counts.first("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
+        total=counts.first("total_tokens"),
+        details={
+            "cache_write_1h_tokens": counts.first(
+                "prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens"
+            ),
+            "cache_write_12h_tokens": counts.first(
+                "prompt_tokens_details.cache_creation_token_details.ephemeral_12h_input_tokens",
+                "prompt_tokens_details.cache_write_tokens_details.ttl_12h_tokens",
+            ),
+            "input_audio_tokens": counts.first("prompt_tokens_details.audio_tokens"),
+            "output_audio_tokens": counts.first("completion_tokens_details.audio_tokens"),
+            "input_image_tokens": counts.first("prompt_tokens_details.image_tokens"),
+            "output_image_tokens": counts.first("completion_tokens_details.image_tokens"),
+            "input_video_tokens": counts.first("prompt_tokens_details.video_tokens"),
+            "input_audio_seconds": counts.first("prompt_audio_seconds"),
+            "web_searches": counts.first(
+                "server_tool_use.web_search_requests",
+                "prompt_tokens_details.web_search_requests",
+                "server_tool_use_details.web_search_requests",
+            ),
+        },
+    )
+
+
+def _perplexity(counts: Counts, sent: int, answered: int, cached: int) -> ReportedUsage:
+    """Perplexity bills citations and reasoning beside its completion tokens, outside its own total."""
+    thought, cited = counts.first("reasoning_tokens"), counts.first("citation_tokens")
+    return put_together(
+        sent=sent,
+        answered=answered + thought + cited,
+        cached=cached,
+        thought=thought,
+        details={
+            "output_citation_tokens": cited,
+            "web_searches": counts.first("num_search_queries"),
+        },
+    )
+
+
+def anthropic(counts: Counts) -> ReportedUsage:
+    """Anthropic's messages: input without the cached tokens, writes split by how long they are kept."""
+    short = counts.first("cache_creation.ephemeral_5m_input_tokens")
+    long = counts.first("cache_creation.ephemeral_1h_input_tokens")
+    written = counts.first("cache_creation_input_tokens") or short + long
+    if short + long != written:
+        # A stream's start has the split of what was written by then, its end the whole. Where all was written
+        # for the same time, so was the rest; else the rest costs as a write of five minutes.
+        long = written if long and not short else min(long, written)
+    return put_together(
+        sent=counts.first("input_tokens"),
+        answered=counts.first("output_tokens"),
+        cached=counts.first("cache_read_input_tokens"),
+        written=written,
+        thought=counts.first("output_tokens_details.thinking_tokens"),
+        cached_is_inside=False,
+        details={
+            "cache_write_1h_tokens": long,
+            "web_searches": counts.first("server_tool_use.web_search_requests"),
+        },
+    )
+
+
+def _bedrock(counts: Counts) -> ReportedUsage:
+    """Amazon's Converse, whose input leaves the cached tokens out; Vercel's AI SDK, whose input has them."""
+    is_converse = not counts.has("cachedInputTokens", "inputTokenDetails")
+    return put_together(
+        sent=counts.first("inputTokens"),
+        answered=counts.first("outputTokens"),
+        cached=counts.first("cacheReadInputTokens", "cachedInputTokens", "inputTokenDetails.cacheReadTokens"),
+        written=counts.first("cacheWriteInputTokens", "inputTokenDetails.cacheWriteTokens"),
+        thought=counts.first("reasoningTokens", "outputTokenDetails.reasoningTokens"),
+        total=counts.first("totalTokens"),
+        cached_is_inside=not is_converse,
+        details={
+            "cache_write_1h_tokens": counts.sum_where("cacheDetails", "ttl", "1h", "inputTokens"),
+        },
+    )
+
+
+def _google(counts: Counts) -> ReportedUsage:
+    """Gemini: input without what its tools read, output without its thoughts."""
+    sent, used = counts.first("prompt_token_count"), counts.first("tool_use_prompt_token_count")
+    answered, thought = counts.first("candidates_token_count"), counts.first("thoughts_token_count")
+    total = counts.first("total_token_count")
+    if used and total == sent + answered + thought:  # another library's, which has added them already
+        used = 0
+    return put_together(
+        sent=sent + used,
+        answered=answered,
+        cached=counts.first("cached_content_token_count"),
+        thought=thought,
+        total=total,
+        thought_is_inside=False,
+        details={
+            **_modalities(
+                counts.by_kind("prompt_tokens_details", "tool_use_prompt_tokens_details"),
+                counts.by_kind("cache_tokens_details"),
+                counts.by_kind("candidates_tokens_details"),
+            ),
+        },
+    )
+
+
+def _interaction(counts: Counts) -> ReportedUsage:
+    """Google's Interactions."""
+    return put_together(
+        sent=counts.first("total_input_tokens") + counts.first("total_tool_use_tokens"),
+        answered=counts.first("total_output_tokens"),
+        cached=counts.first("total_cached_tokens"),
+        thought=counts.first("total_thought_tokens"),
+        total=counts.first("total_tokens"),
+        thought_is_inside=False,
+        details={
+            **_modalities(
+                counts.by_kind("input_tokens_by_modality", "tool_use_tokens_by_modality"),
+                counts.by_kind("cached_tokens_by_modality"),
+                counts.by_kind("output_tokens_by_modality"),
+            ),
+            "web_searches": counts.sum_where("grounding_tool_count", "type", "google_search", "count"),
+        },
+    )
+
+
+def _modalities(sent: dict[str, int], cached: dict[str, int], answered: dict[str, int]) -> dict[str, int]:
+    found = {}
+    for kind in ("audio", "image", "video"):
+        also = "document" if kind == "image" else kind  # pages are read as images
+        for name, by_kind in (
+            (f"input_{kind}_tokens", sent),
+            (f"cache_{kind}_read_tokens", cached),
+            (f"output_{kind}_tokens", answered),
+        ):
+            found[name] = sum(by_kind.get(each, 0) for each in {kind, also})
+    return found
+
+
+def _ollama(counts: Counts) -> ReportedUsage:
+    return put_together(sent=counts.first("prompt_eval_count"), answered=counts.first("eval_count"))
+
+
+def _cohere(counts: Counts) -> ReportedUsage:
+    """Cohere bills other counts than it has counted."""
+    return put_together(
+        sent=counts.first("billed_units.input_tokens", "tokens.input_tokens"),
+        answered=counts.first("billed_units.output_tokens", "tokens.output_tokens"),
+    )
+
+
+def _input_output(counts: Counts) -> ReportedUsage:
+    """OpenAI's Responses, LangChain, OpenTelemetry, and this library's own names."""
+    written = counts.first(
+        "cache_write_tokens",
+        "input_tokens_details.cache_write_tokens",
+        "input_token_details.cache_creation",
+        "input_token_details.flex_cache_creation",
+        "input_token_details.priority_cache_creation",
+        "cache_creation_input_tokens",
+    )
+    short = counts.first("input_token_details.ephemeral_5m_input_tokens")
+    long = counts.first("input_token_details.ephemeral_1h_input_tokens", "cache_write_1h_tokens")
+    details = {name: counts.first(f"details.{name}") for name in DETAILS}
+    details["cache_write_1h_tokens"] = details["cache_write_1h_tokens"] or long
+    details["cache_write_12h_tokens"] = details["cache_write_12h_tokens"] or counts.first(
+        "input_tokens_details.cache_write_tokens_details.ttl_12h_tokens"
+    )
+    for kind in ("audio", "image"):
+        for name, paths in (
+            (f"input_{kind}_tokens", ("input_token_details.{}", "input_tokens_details.{}_tokens")),
+            (f"output_{kind}_tokens", ("output_token_details.{}", "output_tokens_details.{}_tokens")),
+            (f"cache_{kind}_read_tokens", ("input_token_details.cached_tokens_details.{}_tokens",)),
+        ):
+            said = [path.format(kind) for path in (*paths, paths[0] + "_tokens")]
+            details[name] = details[name] or counts.first(name, *said)
+    return put_together(
+        sent=counts.first("input_tokens"),
+        answered=counts.first("output_tokens"),
+        cached=counts.first(
+            "cache_read_tokens",
+            "input_tokens_details.cached_tokens",
+            "input_tokens_details.cache_read_input_tokens",
+            "input_token_details.cache_read",
+            "input_token_details.flex_cache_read",
+            "input_token_details.priority_cache_read",
+            "input_token_details.cached_tokens",
+            "cache_read_input_tokens",
+        ),
+        written=written or short + long,
+        thought=counts.first(
+            "reasoning_tokens",
+            "output_tokens_details.reasoning_tokens",
+            "output_token_details.reasoning",
+            "output_token_details.flex_reasoning",
+            "output_token_details.priority_reasoning",
+            "output_token_details.reasoning_tokens",
+            "output_tokens_details.thinking_tokens",
+            "reasoning_output_tokens",
+        ),
+        total=counts.first("total_tokens"),
+        details=details,
+    )
+
+
+def _telemetry(counts: Counts) -> ReportedUsage:
+    """OpenTelemetry's attributes: cached tokens are inside the input, whatever their names remind of."""
+    return put_together(
+        sent=counts.first("input_tokens"),
+        answered=counts.first("output_tokens"),
+        cached=counts.first("cache_read_input_tokens"),
+        written=counts.first("cache_creation_input_tokens", "cache_write_input_tokens"),
+        thought=counts.first("reasoning_output_tokens"),
+    )
+
+
+# The first whose names are there is the shape; those whose names others repeat stand behind these.
+_SHAPES = (
+    ((_TELEMETRY,), _telemetry),
+    (("prompt_token_count", "candidates_token_count"), _google),
+    (("total_input_tokens", "total_output_tokens"), _interaction),
+    (("prompt_tokens", "completion_tokens"), _openai_chat),
+    (("inputTokens", "outputTokens"), _bedrock),
+    (("billed_units",), _cohere),
+    (
+        ("cache_read_tokens", "cache_write_tokens", "input_token_details", "input_tokens_details"),
+        _input_output,
+    ),
+    (
+        ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "server_tool_use"),
+        anthropic,
+    ),
+    (("input_tokens", "output_tokens"), _input_output),
+    (("prompt_eval_count", "eval_count"), _ollama),
+)
+
+
+def read_shape(counts: Counts) -> ReportedUsage | None:
+    """A usage by the names that are in it; `None` where none is known."""
+    return next((read(counts) for names, read in _SHAPES if counts.has(*names)), None)
