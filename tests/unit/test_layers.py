@@ -133,6 +133,7 @@ LEVELS = (
         "cli.checkup",
         "cli.findings",
         "cli.report",
+        "cli.newest",
         "cli.running",
         "cli.commands",
         "cli",
