@@ -31,6 +31,7 @@ from .providers.messages import calls_of, readable_json, tool_message, tool_text
 from .providers.usage import ReportedUsage, read_usage, usage_of
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
+from .stores.turns import Turns
 
 
 @contextmanager
@@ -67,6 +68,9 @@ with leaving_no_trace():
 __all__ = ["ChukSessionsStore", "SessionAwareToolProcessor", "ToolProcessor", "get_backend"]
 
 logger = logging.getLogger(__name__)
+
+# chuk-tool-processor's registries are one a process, and their locks are asyncio's: of one event loop.
+_preparing = Turns()
 
 RESULT_MODEL = "tool-execution"
 """Stands where a model's name would: no model made a tool's result, and it costs nothing."""
@@ -227,15 +231,16 @@ class SessionAwareToolProcessor:
 
     async def _prepare(self) -> None:
         """Make the processor ready: a new one has no executor, and does not know the latest tools."""
-        await ensure_registrations()
-        if self._tp.executor is not None:
-            return
-        if self._sets_rules:
-            # Its cache would cache nothing, and its retries try everything again, one call at a time.
-            self._tp.enable_caching = self._tp.enable_retries = False
-            if self.timeout is not None:
-                self._tp.default_timeout = self.timeout
-        await self._tp.initialize()
+        async with _preparing.turn():
+            await ensure_registrations()
+            if self._tp.executor is not None:
+                return
+            if self._sets_rules:
+                # Its cache would cache nothing, and its retries try everything again, one call at a time.
+                self._tp.enable_caching = self._tp.enable_retries = False
+                if self.timeout is not None:
+                    self._tp.default_timeout = self.timeout
+            await self._tp.initialize()
 
     async def _run_and_record(self, session: Any, parent_id: str, calls: list[_Call]) -> list[ToolResult]:
         runs = self._started(calls)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from .accounts.counters import installed_counters
 from .exceptions import StorageError
 from .exceptions.validation import check_name, check_ttl_hours
+from .models.guard import guard
 from .models.session import set_default_store
 from .stores import (
     DEFAULT_SANDBOX_ID,
@@ -71,7 +71,13 @@ class SessionStorage:
         Raises:
             StorageError: the environment names none that can be opened; it says why.
         """
-        return open_store(named_url(), sandbox_id=self.sandbox_id, ttl_hours=self.default_ttl_hours)
+        with guard:  # two threads that come first at once get the same one
+            kept: dict[str, Any] = self.__dict__
+            if "store" not in kept:
+                kept["store"] = open_store(
+                    named_url(), sandbox_id=self.sandbox_id, ttl_hours=self.default_ttl_hours
+                )
+            return cast("EventStore", kept["store"])
 
     @cached_property
     def chuk(self) -> ChukSessionManager:
@@ -196,7 +202,9 @@ def get_backend() -> SessionStorage:
     Its sandbox is `CHUK_SANDBOX_ID`, or "chuk-ai-session-manager".
     """
     if _backend is None:
-        setup_chuk_sessions_storage(os.environ.get("CHUK_SANDBOX_ID") or DEFAULT_SANDBOX_ID)
+        with guard:  # two threads that come first at once get the same one
+            if _backend is None:
+                setup_chuk_sessions_storage(os.environ.get("CHUK_SANDBOX_ID") or DEFAULT_SANDBOX_ID)
     assert _backend is not None  # noqa: S101  (set by the line above; tells mypy)
     return _backend
 
@@ -261,10 +269,9 @@ def configure_storage(
 
 
 def get_storage_info() -> dict[str, Any]:
-    """Which store is the default one, what it holds, and what counts tokens; no password is in it.
+    """Which store is the default one, and what it holds; no password is in it.
 
-    `token_counters` has the versions of the packages that count exactly, `None` for one that is not
-    installed. Where the store cannot be opened, there is only the `provider`, and the `error` that says why.
+    Where the store cannot be opened, `provider` and the `error` that says why.
     """
     backend = get_backend()
     try:
@@ -278,5 +285,4 @@ def get_storage_info() -> dict[str, Any]:
         "sandbox_id": backend.sandbox_id,
         "redis_url": without_password(redis_url) if redis_url else "not_set",
         "stats": stats,
-        "token_counters": installed_counters(),
     }

@@ -15,9 +15,6 @@ LEVELS = (
     ("exceptions", "exceptions.validation"),
     (
         "accounts",
-        "accounts.estimator",
-        "accounts.vocabularies",
-        "accounts.counters",
         "accounts.tokens",
         "accounts.money",
         "accounts.model_names",
@@ -25,6 +22,7 @@ LEVELS = (
         "accounts.pricing",
     ),
     (
+        "models.guard",
         "models.event_source",
         "models.event_type",
         "models.record",
@@ -63,6 +61,7 @@ LEVELS = (
         "providers",
     ),
     (
+        "stores.turns",
         "stores.durability",
         "stores.base",
         "stores.memory",
@@ -98,8 +97,8 @@ LEVELS = (
         "conversation.callbacks",
         "conversation.notes",
         "conversation.billing",
-        "conversation.log_end",
         "conversation.segments",
+        "conversation.log_end",
         "conversation.summaries",
         "conversation.background",
         "conversation.closing",
@@ -136,7 +135,6 @@ LEVELS = (
         "cli.checkup",
         "cli.findings",
         "cli.report",
-        "cli.newest",
         "cli.running",
         "cli.commands",
         "cli",

@@ -20,7 +20,6 @@ _PACKAGES = (
     "chuk-sessions",
     "chuk-tool-processor",
     "redis",
-    "splintr-rs",
     "tiktoken",
     "typer",
     "rich",

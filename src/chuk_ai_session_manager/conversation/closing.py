@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from ..models.session import HomeStore
 from ..stores.base import AnySession
+from ..stores.turns import pulse_of
 from .background import background_of, carry_over
 from .segments import latest
 from .summaries import TIMED_OUT, Reply, Summarizer
@@ -18,6 +20,9 @@ PATIENCE = 2.0
 
 A model has mostly answered by then; one that takes longer goes on beside the conversation.
 """
+
+# Seconds between two looks at what another thread's event loop does: it cannot be awaited.
+_LOOK_EVERY = 0.02
 
 # What is under way in this process, by store and segment: the next segment's summary is made from this
 # one's. It also keeps the tasks, of which asyncio itself holds none.
@@ -51,11 +56,11 @@ class Closing:
     async def _close(
         self, segment: AnySession, home: HomeStore, previous: asyncio.Task[None] | None, *, may_ask: bool
     ) -> None:
-        waits = previous is not None and previous.get_loop() is asyncio.get_running_loop()
-        if previous is not None and waits:
-            await asyncio.wait([previous])
+        if previous is not None:
+            await _ended([previous])
+        waited = previous is not None
         try:
-            await close_segment(segment, home, self.summarizer, after_waiting=waits, may_ask=may_ask)
+            await close_segment(segment, home, self.summarizer, after_waiting=waited, may_ask=may_ask)
         except Exception as problem:  # noqa: BLE001  (the message is stored: to raise now would say it is not)
             logger.warning("The summary of session %s was not stored: %s", segment.id, type(problem).__name__)
 
@@ -67,13 +72,26 @@ class Closing:
             await asyncio.wait(pending, timeout=left)
 
     async def finish(self) -> None:
-        """Wait for all summaries that are under way in this event loop."""
-        loop = asyncio.get_running_loop()
+        """Wait for all summaries that are under way, in whatever event loop that goes on."""
+        ended: set[asyncio.Task[None]] = set()
         while not self.summarizer.is_calling:
-            pending = [task for task in self._tasks if task.get_loop() is loop]
+            pending = [task for task in tuple(self._tasks) if task not in ended]
             if not pending:
                 return
-            await asyncio.wait(pending)
+            await _ended(pending)
+            ended.update(pending)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for tasks, but not for those of an event loop that does not go on."""
+    loop = asyncio.get_running_loop()
+    own = [task for task in tasks if task.get_loop() is loop]
+    if own:
+        await asyncio.wait(own)
+    others = [(task, pulse_of(task.get_loop())) for task in tasks if task not in own]
+    # Nothing can be awaited here: what another loop should have set may never come.
+    while any(not task.done() and pulse.is_felt() for task, pulse in others):  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 async def close_segment(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from threading import local
 from typing import Any
 
 from ..exceptions import InvalidSessionOperation, SessionAlreadyExists, session_not_found
@@ -11,7 +11,8 @@ from ..models import Session, SessionMetadata
 from ..models.record import new_id, utc_now
 from ..models.session import HomeStore
 from ..session_storage import event_store
-from ..stores import SessionStore
+from ..stores import EventStore, SessionStore
+from ..stores.turns import Turns
 from .segments import Thresholds, create_session, is_of_segments, latest, live_segment, whole_chain_of
 
 
@@ -60,7 +61,7 @@ class Conversation:
         self.is_infinite = infinite_context
         self.thresholds = thresholds
         self.session: Session[Any] | None = None
-        """The live segment, once it was opened."""
+        """The live segment, once it was opened, as the thread has it that used it last."""
         self.is_open = False
         self.is_new = session_id is None  # an id made here is no unknown one
         self._store = store
@@ -72,7 +73,9 @@ class Conversation:
         self._was_made = False
         # A prompt that was given here holds until it is stored; after that the stored one does.
         self._prompt_is_own = system_prompt is not None
-        self._opening = asyncio.Lock()
+        self._opening = Turns()
+        # A durable store's objects are for one thread at a time: each thread has its own `session`.
+        self._here = local()
 
     @property
     def is_begun(self) -> bool:
@@ -114,7 +117,7 @@ class Conversation:
 
     def adopt(self, session: Session[Any]) -> None:
         """Go on with this segment."""
-        self.session = session
+        self.session = self._here.session = session
         self.session_id = session.id
         self.is_infinite = self.is_infinite or is_of_segments(session)
         if not self._prompt_is_own:
@@ -155,13 +158,25 @@ class Conversation:
         await home.update(await live_segment(stored, home), change)
 
     async def _open(self, *, creating: bool) -> tuple[HomeStore, Session[Any]]:
-        if self.session is None or not self.is_open:
-            async with self._opening:
-                if self.session is None or not self.is_open:
-                    self.adopt(await self._find_or_create(creating=creating))
+        session: Session[Any] | None = getattr(self._here, "session", None)
+        if session is None or not self.is_open:
+            async with self._opening.turn():
+                session = getattr(self._here, "session", None)
+                if session is None or not self.is_open:
+                    finding = self._find_again() if self.is_open else self._find_or_create(creating=creating)
+                    session = await finding
+                    self.adopt(session)
                     self.is_open = True
-        assert self.session is not None  # noqa: S101  (adopted above; tells mypy)
-        return self._home, self.session
+        return self._home, session
+
+    async def _find_again(self) -> Session[Any]:
+        """What another thread opened, for this one."""
+        session = await self._find()
+        if session is None and not isinstance(self._home, EventStore):
+            session = self.session  # a stand-in for a store may not find what it was given
+        if session is None:
+            raise session_not_found(self.session_id)  # expired or deleted: it does not come back
+        return session
 
     async def _find_or_create(self, *, creating: bool) -> Session[Any]:
         self._home = event_store(self._store())

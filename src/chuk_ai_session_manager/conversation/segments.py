@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from ..exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
 from ..exceptions.validation import copied
@@ -14,10 +13,6 @@ from ..models import EventType, Session, SessionMetadata
 from ..models.session import HomeStore, enter_with_parent, next_segment_id
 from ..models.session_metadata import ConversationSettings
 from ..stores.base import AnyEvent, AnySession, EventStore, is_segment_after
-from .log_end import LogEnd
-
-Placed: TypeAlias = "tuple[AnySession, AnyEvent]"
-"""An event, and the segment that it is in."""
 
 # Segments that are read together: one after the other, most of the time would be waiting.
 _READ_TOGETHER = 50
@@ -210,7 +205,7 @@ async def whole_chain_of(session: AnySession, home: HomeStore) -> list[str]:
     first = session if ids[0] == session.id else await home.head(ids[0])
     if first is None:
         return ids
-    earlier = [log.session.id async for log in segments_before(first, home)]
+    earlier = [segment.id async for segment in segments_before(first, home)]
     return [*reversed(earlier), *ids]
 
 
@@ -253,69 +248,28 @@ async def segments_in(chain: Sequence[str], home: HomeStore) -> AsyncIterator[An
         raise session_not_found(chain[0])
 
 
-async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator[LogEnd]:
-    """The segments before one, the nearest first; of their logs, only what is asked for is read."""
+async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator[AnySession]:
+    """The segments before one, with their events, the nearest first."""
     seen = {session.id}
     while session.parent_id and session.parent_id not in seen:
         seen.add(session.parent_id)
-        parent = await home.head(session.parent_id)
-        if parent is None:
+        parent = await home.get(session.parent_id)
+        if parent is None or not _continues(session, parent):
             return
-        log = LogEnd(parent, home)
-        if not await _continues(session, log):
-            return
-        yield log
+        yield parent
         session = parent
 
 
-async def newest_in(
-    live: AnySession,
-    home: HomeStore,
-    count: int,
-    *,
-    is_wanted: Callable[[AnyEvent], bool] = lambda event: True,  # noqa: ARG005  (any event)
-    earlier_segments: bool = True,
-) -> list[Placed]:
-    """The newest events of a conversation, oldest first; little more than these is read of the logs.
-
-    Args:
-        live: the segment that ends the conversation.
-        home: where it is.
-        count: how many events.
-        is_wanted: which events count.
-        earlier_segments: whether to go on with the segments before, where the last one has too few.
-
-    Raises:
-        SessionNotFound: the conversation expired or was deleted.
-        UnreadableData: one of those segments is damaged.
-    """
-    found: list[Placed] = []
-    log: LogEnd | None = LogEnd(live, home)
-    earlier = segments_before(live, home)
-    while log is not None and len(found) < count:
-        if len(log.events) < count - len(found):
-            await log.read_back(limit=count - len(found) - len(log.events))
-        async with aclosing(log.newest_first()) as events:
-            async for event in events:
-                if is_wanted(event):
-                    found.append((log.session, event))
-                if len(found) >= count:
-                    break
-        log = await anext(earlier, None) if earlier_segments else None
-    return found[::-1]
-
-
-async def _continues(session: AnySession, parent: LogEnd) -> bool:
+def _continues(session: AnySession, parent: AnySession) -> bool:
     """Whether a session goes on with its parent's conversation, being not merely its child.
 
-    Of sessions that have ids of their own (the original's, and some applications' segments), the parent's
-    last event says it: a segment ends in its summary.
+    Of those that have ids of their own, the original's and some applications' segments, it is the last
+    event that says it: a segment ends in its summary.
     """
-    if is_segment_after(session, parent.session.id):
+    if is_segment_after(session, parent.id):
         return True
-    last = await parent.last()
-    ends_in_summary = last is not None and last.type == EventType.SUMMARY
-    return ends_in_summary and next_segment_id(parent.session.id) not in parent.session.child_ids
+    ends_in_summary = bool(parent.events) and parent.events[-1].type == EventType.SUMMARY
+    return ends_in_summary and next_segment_id(parent.id) not in parent.child_ids
 
 
 async def read_all(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -22,11 +22,11 @@ from ..providers.messages import (
     text_of,
 )
 from ..stores.base import is_segment_after
+from ..stores.turns import Turns
 from .background import Sums
 from .billing import Draft, Limits, bill_estimated, count, draft_rows
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
-from .log_end import LogEnd
 from .opening import Conversation
 from .segments import (
     append,
@@ -69,15 +69,14 @@ class Writer:
         self._model = model
         self.limits = limits
         self.closing = Closing(summarizer)
-        # asyncio's locks are fair, so that waiting writers go in the order of their calls.
-        self._writing = asyncio.Lock()
-        self._one_call = asyncio.Lock()
+        self._writing = Turns()
+        self._one_call = Turns()
         self.is_asked: set[str] = set()
         """Questions that a model is just answering, by their events' ids."""
 
     async def set_prompt(self, prompt: str) -> None:
         """Set the system prompt, and keep it with the session, which is made for it where it is not there."""
-        async with self._writing:
+        async with self._writing.turn():
             await self._conversation.open_to_write()
             home, session = await self._conversation.current(with_events=False)
             await self._conversation.save_prompt(home, session, prompt)
@@ -96,18 +95,18 @@ class Writer:
         """
         closings: list[asyncio.Task[None]] = []
         until, session_id = math.inf, ""
-        async with self._writing:
+        async with self._writing.turn():
             for part, asks in _cut_at_question(drafts):
                 end, session_id = await self._record(part, closings, asks=asks)
                 until = min(until, end)
-        if closings:  # outside the lock: this holds up nobody else
+        if closings:  # after its turn: this holds up nobody else
             await self.closing.wait(closings, min(until, _in(PATIENCE)))
         return session_id
 
     async def _record(
         self, drafts: Sequence[Draft], closings: list[asyncio.Task[None]], *, asks: bool
     ) -> tuple[float, str]:
-        """The same, with the lock held; until when summaries may be waited for, and the session's id."""
+        """The same, in its turn; until when summaries may be waited for, and the session's id."""
         until = math.inf
         is_limited = asks and bool(self.limits)
         await count(drafts)
@@ -141,7 +140,7 @@ class Writer:
         """
         rows = check_chat_messages(messages, "record a request")
         closings: list[asyncio.Task[None]] = []
-        async with self._writing:
+        async with self._writing.turn():
             waiting, has_begun = await self._unanswered()
             known = [_said_in(row) for row in full_messages(waiting)]
             new = []
@@ -169,13 +168,11 @@ class Writer:
         if not self._conversation.is_begun:
             return [], False
         try:
-            home, session = await self._conversation.current(with_events=False)
+            home, session = await self._conversation.current()
         except SessionNotFound:
             return [], False
         background = await self._beginning.background_of(home, session)
-        log = LogEnd(session, home)
-        answer = await log.read_back_to(lambda event: event.source == EventSource.LLM)
-        events = [*background.start, *log.events] if answer is None else log.since(answer)
+        events = [*background.start, *session.events]
         answered = [at for at, event in enumerate(events) if event.source == EventSource.LLM]
         waiting = events[answered[-1] + 1 if answered else 0 :]
         said = [event for event in waiting if event.type in {EventType.MESSAGE, EventType.TOOL_CALL}]
@@ -243,14 +240,17 @@ class Writer:
         waiting = {call_id for call_id, message in results.items() if message["arguments"] is None}
         if not waiting:
             return
-        log: LogEnd | None = LogEnd(await latest(session, home, with_events=False), home)
+        segment: Session[Any] | None = await latest(session, home)
         earlier = segments_before(session, home)
         for _ in range(_SEGMENTS_SEARCHED if self._conversation.is_infinite else 1):
-            if log is None or not waiting:
+            if segment is None or not waiting:
                 return
-            for made in await _calls_in(log, waiting):
-                results[made["id"]].update(asked_of(made))
-            log = await anext(earlier, None)
+            for event in reversed(segment.events[-_EVENTS_SEARCHED:]):
+                for made in calls_of(event.message):
+                    if made.get("id") in waiting:
+                        waiting.discard(made["id"])
+                        results[made["id"]].update(asked_of(made))
+            segment = await anext(earlier, None)
 
     async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Estimate the calls that no provider reported."""
@@ -277,7 +277,7 @@ class Writer:
         if not self.limits or self in _calling.get():
             yield
             return
-        async with self._one_call:
+        async with self._one_call.turn():
             token = _calling.set((*_calling.get(), self))
             try:
                 yield
@@ -290,24 +290,8 @@ class Writer:
         if not self.limits or self in _calling.get():
             yield
             return
-        async with self._one_call:
+        async with self._one_call.turn():
             yield
-
-
-async def _calls_in(log: LogEnd, waiting: set[str]) -> list[ChatMessage]:
-    """The newest calls of these ids in a log; the ids of those that are found are taken out of `waiting`."""
-    found: list[ChatMessage] = []
-    seen = 0
-    async with aclosing(log.newest_first()) as events:
-        async for event in events:
-            for made in calls_of(event.message):
-                if made.get("id") in waiting:
-                    waiting.discard(made["id"])
-                    found.append(made)
-            seen += 1
-            if not waiting or seen >= _EVENTS_SEARCHED:
-                break
-    return found
 
 
 def _in(seconds: float) -> float:

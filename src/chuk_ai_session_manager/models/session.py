@@ -14,6 +14,7 @@ from ..exceptions.validation import check_session_id
 from .event_page import EventPage
 from .event_source import EventSource
 from .event_type import EventType
+from .guard import guard
 from .record import Record, new_id
 from .session_event import MessageT, SessionEvent, content_of
 from .session_metadata import SessionMetadata
@@ -195,7 +196,8 @@ class Session(Record, Generic[MessageT]):
         Raises:
             EventConflict: another event is there under this one's id.
         """
-        self.record(event)
+        with guard:
+            self.record(event)
 
     async def add_event_and_save(self, event: SessionEvent[MessageT]) -> None:
         """Add an event and store it: one append, however long the session is; changed state goes along.
@@ -235,15 +237,19 @@ class Session(Record, Generic[MessageT]):
 
     async def record_and_save(self, home: HomeStore, *events: SessionEvent[MessageT]) -> None:
         """Add events and store the whole session; what could not be stored is not there."""
-        added = self.record(*events)
+        with guard:
+            added = self.record(*events)
         try:
             await home.save(self)
         except BaseException:
-            self.retract(added)
+            with guard:
+                self.retract(added)
             raise
 
     def record(self, *events: SessionEvent[MessageT]) -> list[SessionEvent[MessageT]]:
         """Add events in memory and to the totals, all or none; one that is there already is left out.
+
+        Where threads share the session, the guard has to be held.
 
         Returns:
             The events that were new.
@@ -254,8 +260,9 @@ class Session(Record, Generic[MessageT]):
         new = self.check_new(events)
         for event in new:
             self.events.append(event)
-            if event.token_usage:
-                self.token_summary.add(event.token_usage)
+            usage = event.token_usage
+            if usage:
+                self.token_summary.add(usage)
         return new
 
     def check_new(self, events: Sequence[SessionEvent[MessageT]]) -> list[SessionEvent[MessageT]]:
@@ -264,14 +271,16 @@ class Session(Record, Generic[MessageT]):
         Raises:
             EventConflict: another event is there under one of these ids.
         """
-        by_id = self._events_index().by_id
+        index: EventIndex = (self.__pydantic_private__ or {})["_index"]
+        by_id = index.counted(self.events or []).by_id
         new: dict[str, SessionEvent[MessageT]] = {}
         for event in events:
-            known = new.get(event.id) or by_id.get(event.id)
+            event_id = event.id
+            known = new.get(event_id) or by_id.get(event_id)
             if known is None:
-                new[event.id] = event
+                new[event_id] = event
             elif known is not event and known != event:
-                raise EventConflict(f"Event {event.id} is in session {self.id} already, with other content")
+                raise EventConflict(f"Event {event_id} is in session {self.id} already, with other content")
         return list(new.values())
 
     def catch_up(self, stored: Session[MessageT]) -> None:
@@ -379,8 +388,9 @@ class Session(Record, Generic[MessageT]):
 
     def enter_child(self, child_id: str) -> None:
         """Enter a child's id in memory, once."""
-        if child_id not in self.child_ids:
-            self.child_ids.append(child_id)
+        with guard:
+            if child_id not in self.child_ids:
+                self.child_ids.append(child_id)
 
     async def ancestors(self) -> list[Session[Any]]:
         """The parent, its parent and so on, as far as they are stored, the nearest first.

@@ -9,6 +9,7 @@ from typing import Any
 
 from .event_source import EventSource
 from .event_type import EventType
+from .guard import guard
 from .session_event import SessionEvent
 from .token_usage import CallUsage
 
@@ -90,26 +91,36 @@ class EventIndex:
 
     def go_on_from(self, totals: SessionTotals, newest: datetime | None) -> None:
         """Count what the list holds on top of this: of earlier events that are not in it."""
-        self._totals_before, self._newest_before = totals, newest
-        self._reset()
+        with guard:
+            self._totals_before, self._newest_before = totals, newest
+            self._reset()
 
     def _reset(self) -> None:
+        self._seen = 0  # first: other threads take what is seen for counted
+        self._last: SessionEvent[Any] | None = None
         self.totals = replace(self._totals_before)
         self.by_id: dict[str, SessionEvent[Any]] = {}
         self.newest = self._newest_before
-        self._seen = 0
-        self._last: SessionEvent[Any] | None = None
 
     def catch_up(self, events: Sequence[SessionEvent[Any]]) -> EventIndex:
-        """Count what was added to `events` since the last time."""
-        if self._seen > len(events) or (self._seen and events[self._seen - 1] is not self._last):
+        """Count what was added to `events` since the last time; several threads may ask at once."""
+        seen = self._seen
+        if seen != len(events) or (seen and events[seen - 1] is not self._last):
+            with guard:
+                self.counted(events)
+        return self
+
+    def counted(self, events: Sequence[SessionEvent[Any]]) -> EventIndex:
+        """The same, where the guard is held, or no other thread knows of the list."""
+        seen = self._seen
+        if seen > len(events) or (seen and events[seen - 1] is not self._last):
             self._reset()
-        while self._seen < len(events):
-            event = events[self._seen]
-            self._seen += 1
-            self._last = event
+        for event in events[self._seen :]:
             self.totals.count(event)
             self.by_id[event.id] = event
-            if self.newest is None or event.timestamp > self.newest:
-                self.newest = event.timestamp
+            timestamp = event.timestamp
+            if self.newest is None or timestamp > self.newest:
+                self.newest = timestamp
+            self._last = event
+            self._seen += 1  # last: other threads take what is seen for counted
         return self

@@ -6,7 +6,6 @@ session. A store that can append in the time of one event says so by subclassing
 
 from __future__ import annotations
 
-import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,8 +24,10 @@ from ..exceptions import (
 from ..exceptions.validation import check_count
 from ..models import Session, SessionEvent
 from ..models.event_page import EventPage
+from ..models.guard import guard
 from ..models.session import enter_with_parent, next_segment_id
 from .durability import DurabilityReport
+from .turns import Turns
 
 AnySession: TypeAlias = "Session[Any]"
 AnyEvent: TypeAlias = "SessionEvent[Any]"
@@ -365,14 +366,14 @@ def page_of(rows: Iterable[tuple[int, str]], limit: int | None) -> SessionPage:
 class WholeSessionStore:
     """A store with only `get` and `save`, made to do what sessions ask of their store.
 
-    Writes go one after the other here, however many managers share the store, in one event loop. It has
-    no way to keep out other processes, nor to tell a deleted session from one that the store does not
-    find: for those, use an `EventStore`.
+    Writes go one after the other here, however many managers share the store, in whatever threads and
+    event loops. It has no way to keep out other processes, nor to tell a deleted session from one that the
+    store does not find: for those, use an `EventStore`.
     """
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
-        self._writing = asyncio.Lock()
+        self._writing = Turns()
 
     async def get(self, session_id: str) -> AnySession | None:
         """The stored session, living here from now on."""
@@ -428,7 +429,7 @@ class WholeSessionStore:
 
     async def create(self, session: AnySession) -> None:
         """Store a new session, unless its id is taken, and enter it with its parent."""
-        async with self._writing:
+        async with self._writing.turn():
             if isinstance(await self.get(session.id), Session):
                 raise SessionAlreadyExists(session.id)
             await self.save(session)
@@ -439,7 +440,7 @@ class WholeSessionStore:
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
         """Change the session as it is stored, and here."""
-        async with self._writing:
+        async with self._writing.turn():
             await _change_stored(self, session, change)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -450,7 +451,7 @@ class WholeSessionStore:
         self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
     ) -> bool:
         """Add the events to the session as it is stored, and store the whole of it, or nothing."""
-        async with self._writing:
+        async with self._writing.turn():
             stored = await self.get(session.id)
             if not isinstance(stored, Session) or stored is session:
                 # The live object itself; or a store that does not find what it was given.
@@ -506,7 +507,8 @@ def store_of_sessions(store: SessionStore) -> EventStore | WholeSessionStore:
     """A store as sessions need it: as it is if it appends, else saving whole sessions."""
     if isinstance(store, EventStore):
         return store
-    adapter = _adapters.get(id(store))
-    if adapter is None:
-        adapter = _adapters[id(store)] = WholeSessionStore(store)
+    with guard:
+        adapter = _adapters.get(id(store))
+        if adapter is None:
+            adapter = _adapters[id(store)] = WholeSessionStore(store)
     return adapter

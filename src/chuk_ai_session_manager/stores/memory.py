@@ -14,6 +14,7 @@ from typing import Any
 from ..exceptions import SessionAlreadyExists, session_not_found
 from ..exceptions.validation import check_count, check_hours, check_session_id, check_ttl_hours
 from ..models.event_page import EventPage
+from ..models.guard import guard
 from .base import (
     DEFAULT_TTL_HOURS,
     AnyEvent,
@@ -48,7 +49,7 @@ class _Conversation:
 
 
 class MemoryStore(EventStore):
-    """Keeps sessions as live objects: `get` gives the very object that was saved.
+    """Keeps sessions as live objects: `get` gives the very object that was saved, in every thread.
 
     Nothing outlives the process.
 
@@ -93,15 +94,17 @@ class MemoryStore(EventStore):
     @property
     def sessions(self) -> Mapping[str, AnySession]:
         """The live sessions by id, to look at."""
-        self._free_expired()
-        return MappingProxyType(self._sessions)
+        with guard:
+            self._free_expired()
+            return MappingProxyType(self._sessions)
 
     async def get(self, session_id: str) -> AnySession | None:
         """The live session itself, or `None`."""
         # As `_free_expired` asks itself; here without the call, because everybody reads.
         due = self._due
         if due and due[0][0] <= self._clock():
-            self._free_expired()
+            with guard:
+                self._free_expired()
         return self._sessions.get(session_id)
 
     async def save(self, session: AnySession) -> None:
@@ -110,11 +113,12 @@ class MemoryStore(EventStore):
         Raises:
             SessionNotFound: it was kept here, and expired or was deleted since.
         """
-        self._free_expired()
-        mark = session.mark_of(self)
-        if mark is not None and mark != self._born.get(session.id):
-            raise session_not_found(session.id)  # nothing comes back from the dead
-        self._keep(session)
+        with guard:
+            self._free_expired()
+            mark = session.mark_of(self)
+            if mark is not None and mark != self._born.get(session.id):
+                raise session_not_found(session.id)  # nothing comes back from the dead
+            self._keep(session)
 
     async def create(self, session: AnySession) -> None:
         """Keep a new session.
@@ -122,13 +126,14 @@ class MemoryStore(EventStore):
         Raises:
             SessionAlreadyExists: its id is taken.
         """
-        self._free_expired()
-        if session.id in self._sessions:
-            raise SessionAlreadyExists(session.id)
-        self._keep(session)
-        parent = self._sessions.get(session.parent_id or "")
-        if parent is not None:
-            parent.enter_child(session.id)
+        with guard:
+            self._free_expired()
+            if session.id in self._sessions:
+                raise SessionAlreadyExists(session.id)
+            self._keep(session)
+            parent = self._sessions.get(session.parent_id or "")
+            if parent is not None:
+                parent.enter_child(session.id)
 
     async def newest_events(
         self,
@@ -140,10 +145,11 @@ class MemoryStore(EventStore):
     ) -> EventPage | None:
         """The newest events of the live session; the log is not copied for it."""
         check_page_size(limit)
-        live = await self.get(session.id)
-        if live is None or session.mark_of(self) not in {None, self._born[session.id]}:
-            return None
-        return EventPage.at_end_of(live.events, before=before, limit=limit, tokens=tokens)
+        with guard:
+            live = await self.get(session.id)
+            if live is None or session.mark_of(self) not in {None, self._born[session.id]}:
+                return None
+            return EventPage.at_end_of(live.events, before=before, limit=limit, tokens=tokens)
 
     async def append(
         self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
@@ -154,18 +160,20 @@ class MemoryStore(EventStore):
             SessionNotFound: the session expired or was deleted.
             EventConflict: another event is there under one of these ids; none of them was added.
         """
-        live = self._live(session)
-        if live is not session:
-            is_current = (live.events, live.child_ids) == (session.events, session.child_ids)
-            if only_if_current and not is_current and live.check_new(events):
-                return False
-            session.catch_up(live)
-        live.record(*events)
-        if live is not session:
-            session.record(*events)
-        self._touch(session.id)
-        self._renew(self._conversations[session.id])
-        return True
+        with guard:
+            live = self._live(session)
+            if live is not session:
+                is_current = (live.events, live.child_ids) == (session.events, session.child_ids)
+                if only_if_current and not is_current and live.check_new(events):
+                    return False
+                session.catch_up(live)
+            live.record(*events)
+            if live is not session:
+                session.record(*events)
+            session_id = session.id
+            self._touch(session_id)
+            self._renew(self._conversations[session_id])
+            return True
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
         """Change the live session, and `session` if that is another object.
@@ -173,24 +181,27 @@ class MemoryStore(EventStore):
         Raises:
             SessionNotFound: the session expired or was deleted.
         """
-        self._free_expired()
-        if session.id not in self._sessions and not session.is_bound:
-            self._keep(session)
-        live = self._live(session)
-        change(live)
-        if live is not session:
-            change(session)
-        self._renew(self._conversations[session.id])
+        with guard:
+            self._free_expired()
+            if session.id not in self._sessions and not session.is_bound:
+                self._keep(session)
+            live = self._live(session)
+            change(live)
+            if live is not session:
+                change(session)
+            self._renew(self._conversations[session.id])
 
     async def save_header(self, session: AnySession) -> None:
         """Nothing to do: the live session is what is kept."""
 
     def _live(self, session: AnySession) -> AnySession:
-        self._free_expired()
-        live = self._sessions.get(session.id)
+        if self._due and self._due[0][0] <= self._clock():
+            self._free_expired()
+        session_id = session.id
+        live = self._sessions.get(session_id)
         mark = session.mark_of(self)
-        if live is None or mark not in {None, self._born[session.id]}:
-            raise session_not_found(session.id)
+        if live is None or not (mark is None or mark == self._born[session_id]):
+            raise session_not_found(session_id)
         return live
 
     def _touch(self, session_id: str) -> None:
@@ -200,13 +211,14 @@ class MemoryStore(EventStore):
 
     async def delete(self, session_id: str) -> None:
         """Delete a session; its parents and children stay."""
-        self._drop(session_id)
-        conversation = self._conversations.pop(session_id, None)
-        if conversation is not None:
-            conversation.session_ids.pop(session_id, None)
-            if not conversation.session_ids:
-                self._forget(conversation)
-                self._forget_empty()
+        with guard:
+            self._drop(session_id)
+            conversation = self._conversations.pop(session_id, None)
+            if conversation is not None:
+                conversation.session_ids.pop(session_id, None)
+                if not conversation.session_ids:
+                    self._forget(conversation)
+                    self._forget_empty()
 
     async def list_sessions(
         self,
@@ -219,7 +231,6 @@ class MemoryStore(EventStore):
     ) -> SessionPage:
         """The ids of the sessions, the one written to last first."""
         before = check_page(limit, cursor)
-        self._free_expired()
 
         def fits(session_id: str) -> bool:
             session = self._sessions[session_id]
@@ -229,42 +240,48 @@ class MemoryStore(EventStore):
                 and (user_id is None or session.user_id == user_id)
             )
 
-        return page_of(
-            (
-                (written, session_id)
-                for session_id, written in reversed(self._written.items())
-                if (before is None or written < before[0]) and fits(session_id)
-            ),
-            limit,
-        )
+        with guard:
+            self._free_expired()
+            return page_of(
+                (
+                    (written, session_id)
+                    for session_id, written in reversed(self._written.items())
+                    if (before is None or written < before[0]) and fits(session_id)
+                ),
+                limit,
+            )
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Let a session's conversation live so many hours longer."""
         check_hours(additional_hours, "additional_hours", "extend a session's life")
-        self._free_expired()
-        conversation = self._conversations.get(session_id)
-        if conversation is None:
-            return False
-        conversation.expires_at += additional_hours * 3600
-        for parent in _with_parents(conversation)[1:]:
-            parent.expires_at = max(parent.expires_at, conversation.expires_at)
-        return True
+        with guard:
+            self._free_expired()
+            conversation = self._conversations.get(session_id)
+            if conversation is None:
+                return False
+            conversation.expires_at += additional_hours * 3600
+            for parent in _with_parents(conversation)[1:]:
+                parent.expires_at = max(parent.expires_at, conversation.expires_at)
+            return True
 
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it."""
-        self._free_expired()
-        conversation = self._conversations.get(session_id)
-        return None if conversation is None else conversation.expires_at - self._clock()
+        with guard:
+            self._free_expired()
+            conversation = self._conversations.get(session_id)
+            return None if conversation is None else conversation.expires_at - self._clock()
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first."""
-        places = self._places(session_id)
-        return sorted(places, key=places.__getitem__)
+        with guard:
+            places = self._places(session_id)
+            return sorted(places, key=places.__getitem__)
 
     async def last_segment_id(self, session_id: str) -> str | None:
         """The id of the last of these segments, or `None` where there is no such session."""
-        places = self._places(session_id)
-        return max(places, key=places.__getitem__, default=None)
+        with guard:
+            places = self._places(session_id)
+            return max(places, key=places.__getitem__, default=None)
 
     def _places(self, session_id: str) -> dict[str, int]:
         self._free_expired()
@@ -277,14 +294,15 @@ class MemoryStore(EventStore):
 
     def get_stats(self) -> dict[str, Any]:
         """How many sessions and conversations are kept, and within what bounds."""
-        self._free_expired()
-        return {
-            "provider": "memory",
-            "sessions": len(self._sessions),
-            "conversations": len(self._by_last_write),
-            "max_sessions": None if math.isinf(self._max_sessions) else self._max_sessions,
-            "ttl_hours": None if math.isinf(self._ttl) else self._ttl / 3600,
-        }
+        with guard:
+            self._free_expired()
+            return {
+                "provider": "memory",
+                "sessions": len(self._sessions),
+                "conversations": len(self._by_last_write),
+                "max_sessions": None if math.isinf(self._max_sessions) else self._max_sessions,
+                "ttl_hours": None if math.isinf(self._ttl) else self._ttl / 3600,
+            }
 
     # -- keeping and freeing --------------------------------------------------------------------
 
@@ -323,7 +341,8 @@ class MemoryStore(EventStore):
 
     def _renew(self, conversation: _Conversation) -> None:
         expires_at = self._clock() + self._ttl
-        for renewed in reversed(_with_parents(conversation)):
+        alone = conversation.parent is None  # as most are
+        for renewed in (conversation,) if alone else reversed(_with_parents(conversation)):
             renewed.expires_at = max(renewed.expires_at, expires_at)
             self._by_last_write.pop(renewed, None)
             self._by_last_write[renewed] = None

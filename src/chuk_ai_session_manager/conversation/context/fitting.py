@@ -7,7 +7,6 @@ from itertools import takewhile
 from typing import TypeAlias
 
 from ...providers.messages import ChatMessage, call_and_result_numbers
-from ...providers.sendable import with_newest_marks
 from ...stores.base import AnyEvent
 from ..log_end import LogEnd
 from .windows import is_system, is_user, shortened, truncate_prompt_to_token_limit
@@ -59,8 +58,7 @@ async def fitted(
                 if may_begin_with_system and not start:
                     front += await _system_rows_of(log, rows_of)
                 continue  # the log may have been read anew
-            rows = with_newest_marks([*front, *rows_of(log.events[begins:])])
-            fitting = await shortened(rows, max_tokens, model)
+            fitting = await shortened([*front, *rows_of(log.events[begins:])], max_tokens, model)
             if fitting is not None:
                 return fitting
         await log.read_back()

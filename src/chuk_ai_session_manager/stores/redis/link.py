@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError
 
 from ...exceptions import StorageError
+from ...models.guard import guard
 from ..durable import Outcome
 from .clients import Client, checked_url, make_client
 from .errors import explained, is_read_only, may_pass
@@ -44,6 +45,8 @@ class _Here:
     client: Client
     lane: AbstractConnection | None
     """A connection for what is sent together alone; without one, the client's are used."""
+    closing: AsyncGenerator[None, None] | None
+    """Closes both when it is closed; none where they are somebody else's."""
     waiting: list[_Waiting] = field(default_factory=list)
     is_sending: bool = False
     sender: asyncio.Task[None] | None = None
@@ -179,10 +182,11 @@ class Link:
                     while pending := [*here.under_way, *(waiting.answer for waiting in here.waiting)]:
                         await asyncio.wait(pending)
         finally:
-            if self._places.get(loop) is here:
-                del self._places[loop]
-            if here.client is not self._address:
-                await close_connections(here.client, here.lane)
+            with guard:
+                if self._places.get(loop) is here:
+                    del self._places[loop]
+            if here.closing is not None:
+                await here.closing.aclose()
 
     def leave_to_parent(self) -> None:
         """After a fork, in the child: have nothing to do with the parent's connections."""
@@ -194,10 +198,16 @@ class Link:
         loop = asyncio.get_running_loop()
         here = self._places.get(loop)
         if here is None:
-            for other in [each for each in self._places if each.is_closed()]:
-                del self._places[other]  # its client holds the loop, which would hold its place for ever
-            client = self._client()
-            here = self._places[loop] = _Here(client, None if client is self._address else lane_of(client))
+            with guard:  # another thread's loop may come at the same time
+                for other in [each for each in self._places if each.is_closed()]:
+                    del self._places[other]  # its client holds the loop, which would hold its place for ever
+                client = self._client()
+                if client is self._address:
+                    here = _Here(client, None, None)
+                else:
+                    lane = lane_of(client)
+                    here = _Here(client, lane, _closing(client, lane))
+                self._places[loop] = here
         return here
 
     def _client(self) -> Client:
@@ -262,6 +272,24 @@ class Link:
                 pause = min(2 * pause, _LONGEST_PAUSE)
             open_ones.extend(again)
             again.clear()
+
+
+async def _closed_in_the_end(client: Client, lane: AbstractConnection | None) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await close_connections(client, lane)
+
+
+def _closing(client: Client, lane: AbstractConnection | None) -> AsyncGenerator[None, None]:
+    """What closes connections when it is closed, as `asyncio.run` does with generators before a loop ends.
+
+    So who runs a loop for each request need not close the store in each of them.
+    """
+    generator = _closed_in_the_end(client, lane)
+    with suppress(StopIteration):
+        anext(generator).__await__().send(None)  # to its `yield`; there is nothing to wait for
+    return generator
 
 
 # What a child has of its parent is never let go: to close a connection there would take it out of the

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from weakref import WeakSet, finalize
 
 from ...exceptions import SessionManagerError, StorageError, UnreadableData
+from ...models.guard import guard
 from ..durable import Outcome
 
 T = TypeVar("T")
@@ -57,19 +58,22 @@ class Worker:
     def _submit(self, work: Work, *, writes: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = Outcome(loop=loop) if writes else loop.create_future()
-        if self._jobs is None or self._process != os.getpid():  # a fork has the object, but not the thread
-            self._start()
-        assert self._jobs is not None  # noqa: S101  (set by `_start`; tells mypy)
-        self._jobs.put(_Job(work, writes, loop, future))
+        with guard:  # else another thread could close it in between, and nobody would do the job
+            jobs = self._jobs
+            if jobs is None or self._process != os.getpid():  # a fork has the object, but not the thread
+                jobs = self._start()
+            jobs.put(_Job(work, writes, loop, future))
         return future
 
-    def _start(self) -> None:
-        self._jobs, self._process = SimpleQueue(), os.getpid()
+    def _start(self) -> _Queue:
+        jobs: _Queue = SimpleQueue()
+        self._jobs, self._process = jobs, os.getpid()
         self._thread = Thread(
-            target=_serve, args=(self._jobs, self._connect, self._name), name="chuk-sqlite", daemon=True
+            target=_serve, args=(jobs, self._connect, self._name), name="chuk-sqlite", daemon=True
         )
         self._thread.start()
-        finalize(self, self._jobs.put, None)
+        finalize(self, jobs.put, None)
+        return jobs
 
     async def close(self) -> None:
         """Do what was asked, and close the connection."""
@@ -79,12 +83,13 @@ class Worker:
 
     def _stop(self) -> Thread | None:
         """Tell the thread to end after what was asked; the next use starts another one."""
-        jobs, thread = self._jobs, self._thread
-        self._jobs = self._thread = None
-        if jobs is None or thread is None or self._process != os.getpid():
-            return None
-        jobs.put(None)
-        return thread
+        with guard:
+            jobs, thread = self._jobs, self._thread
+            self._jobs = self._thread = None
+            if jobs is None or thread is None or self._process != os.getpid():
+                return None
+            jobs.put(None)
+            return thread
 
     def close_before_fork(self) -> None:
         """Wait until the connection is closed, which a fork must not inherit."""
