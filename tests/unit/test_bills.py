@@ -57,15 +57,14 @@ class TestParts:
         assert cost("gemini-2.5-flash-image", "google", usage) == about(0.03873)
 
     def test_audio_of_gemini_from_its_sdk(self) -> None:
-        from google.genai.types import GenerateContentResponseUsageMetadata, MediaModality, ModalityTokenCount
-
-        usage = GenerateContentResponseUsageMetadata(
+        types = pytest.importorskip("google.genai.types")
+        usage = types.GenerateContentResponseUsageMetadata(
             prompt_token_count=1000,
             candidates_token_count=100,
             total_token_count=1100,
             prompt_tokens_details=[
-                ModalityTokenCount(modality=MediaModality.AUDIO, token_count=900),
-                ModalityTokenCount(modality=MediaModality.TEXT, token_count=100),
+                types.ModalityTokenCount(modality=types.MediaModality.AUDIO, token_count=900),
+                types.ModalityTokenCount(modality=types.MediaModality.TEXT, token_count=100),
             ],
         )
         paid = bill_of(SimpleNamespace(usage_metadata=usage), "gemini-2.5-flash", "google")

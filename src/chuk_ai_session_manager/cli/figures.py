@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..accounts.money import NOTHING
 from ..models import EventSource, EventType
 from ..models.session_totals import SessionTotals
 from ..models.token_usage import usd
@@ -19,7 +20,7 @@ class Figures:
     totals: SessionTotals = field(default_factory=SessionTotals)
     tokens: int = 0
     """Content tokens."""
-    cost: float = 0.0
+    cost: float = NOTHING
     """USD."""
 
     def count(self, event: AnyEvent) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from ..accounts.money import NOTHING, Usd
 from ..models import EventSource, EventType, SessionEvent
 from ..models.session import HomeStore, ancestors_of
 from ..models.session_totals import SessionTotals
@@ -26,7 +27,7 @@ class Sums:
 
     tokens: int = 0
     """Content tokens."""
-    cost: float = 0.0
+    cost: float = NOTHING
     """USD."""
     totals: SessionTotals = field(default_factory=SessionTotals)
     created_at: datetime | None = None
@@ -49,7 +50,11 @@ class Sums:
         # A first event may be a moment older than its session.
         last_update = max(segment.last_update_time, segment.metadata.created_at)
         return cls(
-            segment.total_tokens, segment.total_cost, segment.totals, segment.metadata.created_at, last_update
+            segment.total_tokens,
+            Usd(segment.total_cost),
+            segment.totals,
+            segment.metadata.created_at,
+            last_update,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -66,7 +71,7 @@ class Sums:
     def from_json(cls, value: Mapping[str, Any]) -> Sums:
         """Sums as `as_json` gave them."""
         dates = [datetime.fromisoformat(value[name]) if name in value else None for name in _DATES]
-        return cls(value["tokens"], value["cost"], SessionTotals(**value["totals"]), *dates)
+        return cls(value["tokens"], Usd(value["cost"]), SessionTotals(**value["totals"]), *dates)
 
 
 _DATES = ("created_at", "last_update")
