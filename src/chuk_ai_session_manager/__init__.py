@@ -110,6 +110,7 @@ __all__ = [
 # The one-liners under the shorter path that the original's examples print.
 sys.modules[f"{__name__}.simple_api"] = simple_api
 
+_LAZY_NAMES = {"usage_report": "conversation.usage_report"}
 _LAZY_MODULES = {
     "following": "conversation.following",
     "pricing": "accounts.pricing",
@@ -126,6 +127,8 @@ def __getattr__(name: str) -> Any:
         return SessionAwareToolProcessor
     if name == "__version__":
         return get_version()
+    if name in _LAZY_NAMES:
+        return getattr(import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
     if name in _LAZY_MODULES:
         return import_module(f"{__name__}.{_LAZY_MODULES[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -133,4 +136,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """All public names, the lazy ones too."""
-    return sorted(set(globals()) | set(__all__) | set(_LAZY_MODULES))
+    return sorted(set(globals()) | set(__all__) | set(_LAZY_NAMES) | set(_LAZY_MODULES))

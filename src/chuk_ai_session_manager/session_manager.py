@@ -255,6 +255,32 @@ class SessionManager:
         names = self.names_of(answer, model, provider)
         return await self.writer.record([draft_answer(answer, *names, metadata, service_tier=service_tier)])
 
+    async def correct_usage(self, event_id: str, usage: object, *, service_tier: str | None = None) -> str:
+        """Put right what a call was billed, where its provider reports it later than its answer.
+
+        What was recorded stays; an event is added that refers to it. Statistics, costs and reports count the
+        call as the newest correction says, at the prices of the time when it was made.
+
+        Args:
+            event_id: the answer's event, such as `get_conversation(with_ids=True)` names it.
+            usage: the provider's token counts, as for `ai_responds`; `{"cost": 0.01, ...}` says the cost.
+            service_tier: the tier that served the call, as for `ai_responds`.
+
+        Returns:
+            The id of the session that it was written to.
+
+        Raises:
+            InvalidInput: the conversation has no such event, no model call made it, or the usage is not
+                readable.
+            SessionNotFound, StorageError: as for `user_says`.
+        """
+        check_name(event_id, "event_id", "correct_usage")
+        right = read_usage(usage)
+        if service_tier is not None:
+            check_name(service_tier, "service_tier", "correct_usage")
+            right["service_tier"] = service_tier
+        return await self.writer.correct_usage(event_id, right)
+
     async def tool_used(
         self,
         tool_name: str,

@@ -30,6 +30,7 @@ from .running import NOT_THERE, Where, result_of, run
 from .safe_text import shown_in_line
 from .screen import Screen, tell
 from .transcript import Transcript, moment
+from .usage import BY, Asked, tell_usage
 
 app = typer.Typer(
     name="chuk-ai-sessions",
@@ -235,6 +236,34 @@ def stats(
         show_stats(screen, ids, users[-1] or "", f"{moment(created[0])} to {moment(max(updated))}", tally)
 
     run(Where(store, sandbox), work)
+
+
+@app.command()
+def usage(
+    by: Annotated[
+        str, typer.Option(metavar="GROUPS", help="What to group by, with commas between: " + ", ".join(BY))
+    ] = "day,model",
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only calls since then: 2026-11-01.", show_default=False),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only calls before then, in UTC.", show_default=False)
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this user's.", show_default=False)
+    ] = None,
+    store: StoreUrl = None,
+    sandbox: Sandbox = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV, with a heading.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add up what model calls were billed, over all sessions.
+
+    Calls, tokens and cost, by day and model or whatever --by names; days are those of UTC.
+    """
+    how = "json" if as_json else "csv" if as_csv else "table"
+    run(Where(store, sandbox), partial(tell_usage, Asked(by, since, until, user), how))
 
 
 # -- moving ---------------------------------------------------------------------------------------

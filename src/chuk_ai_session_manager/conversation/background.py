@@ -198,6 +198,6 @@ def _is_question(event: AnyEvent) -> bool:
 
 
 def _is_said_by_nobody(event: AnyEvent) -> bool:
-    """Whether an event is no part of an exchange: a summary, an instruction."""
+    """Whether an event is no part of an exchange: a summary, an instruction, a note on another event."""
     is_instruction = event.type == EventType.MESSAGE and event.source == EventSource.SYSTEM
-    return is_instruction or event.type == EventType.SUMMARY
+    return is_instruction or event.type in {EventType.SUMMARY, EventType.REFERENCE}

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from ..exceptions import SessionNotFound
-from ..models import EventSource, EventType, Session, SessionEvent
+from ..accounts.pricing import load_prices
+from ..exceptions import InvalidInput, SessionNotFound
+from ..models import CallUsage, EventSource, EventType, Session, SessionEvent
+from ..models.correction import Correction, correction_in
 from ..models.session import HomeStore
 from ..providers.messages import (
     SYSTEM_ROLES,
@@ -21,10 +23,11 @@ from ..providers.messages import (
     full_messages,
     text_of,
 )
+from ..providers.usage import ReportedUsage
 from ..stores.base import is_segment_after
 from ..stores.turns import Turns
 from .background import Sums
-from .billing import Draft, Limits, bill_estimated, count, draft_rows
+from .billing import Draft, Limits, bill_estimated, call_usage, count, draft_rows
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .opening import Conversation
@@ -125,6 +128,47 @@ class Writer:
             session = await self._append(home, session, batch, closings, is_limited=is_limited)
         self._conversation.adopt(session)
         return until, session.id
+
+    async def correct_usage(self, event_id: str, usage: ReportedUsage) -> str:
+        """Put the bill of a recorded call right, by an event that refers to it.
+
+        Returns:
+            The id of the session that it was written to.
+
+        Raises:
+            InvalidInput: the conversation has no such event, or no model call made it.
+            SessionNotFound, StorageError: as for `user_says`.
+        """
+        async with self._writing:
+            await self._conversation.open_to_write()
+            while True:
+                home, session = await self._conversation.current()
+                called, billed = await self._bill_now(home, session, event_id)
+                right = call_usage(billed.model, billed.provider, usage, when=called.timestamp)
+                event = Correction(event_id, called.timestamp, billed, right).as_event()
+                # Only on top of what was read: another correction may come in between.
+                was_stored, session = await append(session, [event], home, only_if_current=True)
+                if was_stored:
+                    self._conversation.adopt(session)
+                    return session.id
+
+    async def _bill_now(
+        self, home: HomeStore, session: Session[Any], event_id: str
+    ) -> tuple[SessionEvent[Any], CallUsage]:
+        """An event, and what it is billed by now: as its newest correction says, or as it was recorded."""
+        await load_prices()
+        latest_bill: CallUsage | None = None
+        segment: Session[Any] | None = session
+        earlier = segments_before(session, home)
+        while segment is not None:
+            for event in reversed(segment.events):
+                correction = correction_in(event)
+                if correction is not None and correction.event_id == event_id:
+                    latest_bill = latest_bill or correction.usage
+                if event.id == event_id and event.usage is not None:
+                    return event, latest_bill or event.usage
+            segment = await anext(earlier, None)
+        raise InvalidInput("correct_usage", "the conversation has no model call's event with this id")
 
     async def add_new_messages(self, messages: Sequence[ChatMessage]) -> str | None:
         """Record those of a request's messages that were not said since the model's last answer.

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
+from .correction import correction_in
 from .event_source import EventSource
 from .event_type import EventType
 from .guard import guard
@@ -45,16 +46,19 @@ class SessionTotals:
                 self.ai_messages += 1
         if event.usage is not None:
             self._bill(event.usage)
+        elif event.type == EventType.REFERENCE and (correction := correction_in(event)):
+            self._bill(correction.replaces, -1)
+            self._bill(correction.usage)
 
-    def _bill(self, usage: CallUsage) -> None:
-        self.llm_calls += 1
-        self.reported_calls += not usage.estimated
-        self.unpriced_calls += usage.cost_usd is None
-        self.input_tokens += usage.input_tokens
-        self.output_tokens += usage.output_tokens
-        self.cache_read_tokens += usage.cache_read_tokens
-        self.cache_write_tokens += usage.cache_write_tokens
-        self.reasoning_tokens += usage.reasoning_tokens
+    def _bill(self, usage: CallUsage, times: int = 1) -> None:
+        self.llm_calls += times
+        self.reported_calls += times * (not usage.estimated)
+        self.unpriced_calls += times * (usage.cost_usd is None)
+        self.input_tokens += times * usage.input_tokens
+        self.output_tokens += times * usage.output_tokens
+        self.cache_read_tokens += times * usage.cache_read_tokens
+        self.cache_write_tokens += times * usage.cache_write_tokens
+        self.reasoning_tokens += times * usage.reasoning_tokens
 
     @property
     def usage_source(self) -> str:

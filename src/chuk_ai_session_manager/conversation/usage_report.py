@@ -1,0 +1,250 @@
+"""What model calls were billed, over all sessions of a store: by user, day, model and so on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ..accounts.money import NOTHING, Usd
+from ..exceptions import InvalidInput
+from ..models import CallUsage
+from ..models.correction import correction_in
+from ..session_storage import event_store
+from ..stores import EventStore, SessionStore
+from ..stores.base import AnyEvent, AnySession, WholeSessionStore
+
+BY = ("user", "day", "month", "model", "provider", "session", "tier")
+"""What usage can be grouped by. Days and months are those of UTC."""
+
+# At a time: ids of sessions, and events of one.
+_IDS, _EVENTS = 500, 1_000
+_COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+@dataclass(slots=True)
+class UsageRow:
+    """What the calls of one group come to."""
+
+    key: dict[str, str]
+    """The group: its user, day and so on, by the names that were asked for; "" where there is none."""
+    calls: int = 0
+    estimated_calls: int = 0
+    """Calls whose provider did not report what it billed."""
+    unpriced_calls: int = 0
+    """Calls that nobody knows the price of: they are not in the cost."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    details: dict[str, int] = field(default_factory=dict)
+    """Parts that are priced apart, as `CallUsage.details` names them."""
+    cost_usd: float = NOTHING
+    """USD; exact to less than a millionth of a dollar, however many calls there are."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as JSON: the group first, then the figures."""
+        figures = {
+            name: getattr(self, name) for name in ("calls", "estimated_calls", "unpriced_calls", *_COUNTS)
+        }
+        return {**self.key, **figures, **self.details, "cost_usd": float(self.cost_usd)}
+
+    def add(self, usage: CallUsage, times: int = 1, *, is_part: bool = False) -> None:
+        """Add a call, or take it out again.
+
+        Args:
+            usage: its bill.
+            times: 1 or -1.
+            is_part: whether it is a part of a call that is counted elsewhere.
+        """
+        if not is_part:
+            self.calls += times
+            self.estimated_calls += times * usage.estimated
+            self.unpriced_calls += times * (usage.cost_usd is None)
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + times * getattr(usage, name))
+        for name, count in usage.details.items():
+            self.details[name] = self.details.get(name, 0) + times * count
+        if usage.cost_usd:
+            self.cost_usd = Usd(self.cost_usd) + times * usage.cost_usd
+
+
+async def usage_report(
+    store: SessionStore,
+    by: Sequence[str] = ("user", "day", "model", "provider", "session"),
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    user_id: str | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> list[UsageRow]:
+    """Add up what model calls were billed, over all sessions of a store.
+
+    The sessions are read one page after the other, so that the memory that this needs depends on the number
+    of groups, not on how much was said. (Of each session, eight bytes that stand for its id are kept too, to
+    count one that is written to meanwhile once.)
+
+    Args:
+        store: where the sessions are; it must be able to list them.
+        by: what to group by: "user", "day", "month", "model", "provider", "session", "tier". Days and months
+            are those of UTC. Calls that a provider made by itself for an answer count for their own model.
+        since: only calls made at this time or later; without a zone, in UTC.
+        until: only calls made before this time.
+        user_id: only this user's sessions.
+        on_progress: told, now and then, how many sessions were read.
+
+    Returns:
+        The groups, in order.
+
+    Raises:
+        InvalidInput: something to group by that there is not.
+        StorageError: the store could not say; `UnreadableData`, a subclass of it, names a damaged session.
+    """
+    names = tuple(by)
+    for name in names:
+        if name not in BY:
+            raise InvalidInput(
+                "usage_report", f"usage cannot be grouped by {name!r}; it can by {', '.join(BY)}"
+            )
+    since, until = _with_zone(since), _with_zone(until)
+    rows: dict[tuple[str, ...], UsageRow] = {}
+    home, read = event_store(store), 0
+    async for session in _sessions_of(home, store, user_id):
+        newest = session.newest_event_time
+        if since is None or (newest is not None and newest >= since):
+            async for event in _billed_events(session, home):
+                for group, usage, times, is_part in _bills_of(session, event, names, since, until):
+                    row = rows.get(group)
+                    if row is None:
+                        row = rows[group] = UsageRow(dict(zip(names, group, strict=True)))
+                    row.add(usage, times, is_part=is_part)
+        read += 1
+        if on_progress is not None:
+            on_progress(read)
+    return [rows[group] for group in sorted(rows)]
+
+
+def _with_zone(moment: datetime | None) -> datetime | None:
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+async def _sessions_of(
+    home: EventStore | WholeSessionStore, store: SessionStore, user_id: str | None
+) -> AsyncIterator[AnySession]:
+    """All sessions, each once, without the events that they have."""
+    seen: set[int] = set()
+    is_first_pass, found_new = True, True
+    while found_new:
+        found_new = False
+        async for page in _pages_of(home, store, user_id):
+            fresh = [each for each in page if hash(each) not in seen]
+            for each in fresh:
+                seen.add(hash(each))
+                session = await home.head(each)
+                if session is not None and user_id in {
+                    None,
+                    session.user_id,
+                }:  # else it was deleted meanwhile
+                    yield session
+            found_new = found_new or bool(fresh)
+            if not (fresh or is_first_pass):
+                break
+        # What was written to meanwhile went to the front of the list, past the page that was read.
+        is_first_pass = False
+
+
+async def _pages_of(
+    home: EventStore | WholeSessionStore, store: SessionStore, user_id: str | None
+) -> AsyncIterator[Sequence[str]]:
+    """The ids of all sessions, a page at a time."""
+    if not isinstance(home, EventStore):
+        list_sessions = getattr(store, "list_sessions", None)
+        if list_sessions is None:
+            raise InvalidInput("usage_report", f"{type(store).__name__} cannot list its sessions")
+        yield await list_sessions()
+        return
+    page = await home.list_sessions(user_id=user_id, limit=_IDS)
+    yield page
+    while page.next_cursor is not None:
+        page = await home.list_sessions(user_id=user_id, limit=_IDS, cursor=page.next_cursor)
+        yield page
+
+
+async def _billed_events(
+    session: AnySession, home: EventStore | WholeSessionStore
+) -> AsyncIterator[AnyEvent]:
+    """A session's events, read a page at a time from the end."""
+    before: int | None = None
+    while True:
+        page = await home.newest_events(session, before=before, limit=_EVENTS)
+        if page is None:  # it is gone, or was edited: as it is now
+            stored = await home.get(session.id)
+            for event in stored.events if stored is not None and before is None else ():
+                yield event
+            return
+        for event in page.events:
+            yield event
+        if not page.has_more:
+            return
+        before = page.first
+
+
+def _bills_of(
+    session: AnySession,
+    event: AnyEvent,
+    names: Sequence[str],
+    since: datetime | None,
+    until: datetime | None,
+) -> Iterator[tuple[tuple[str, ...], CallUsage, int, bool]]:
+    """What an event adds: to which group, how often (-1 where it is taken out), and whether as a part."""
+    bills: list[tuple[CallUsage, int, datetime]] = []
+    if event.usage is not None:
+        bills = [(event.usage, 1, event.timestamp)]
+    elif correction := correction_in(event):
+        when = correction.called_at
+        bills = [(correction.replaces, -1, when), (correction.usage, 1, when)]
+    for usage, times, moment in bills:
+        when = moment if moment.tzinfo else moment.astimezone()
+        if (since is not None and when < since) or (until is not None and when >= until):
+            continue
+        parts = _parts_of(usage) if "model" in names else [(usage, False)]
+        for part, is_part in parts:
+            yield _group_of(session, part, when.astimezone(UTC), names), part, times, is_part
+
+
+def _parts_of(usage: CallUsage) -> list[tuple[CallUsage, bool]]:
+    """A call, and the calls that its provider made by itself for it: each with what is its own."""
+    parts = [call for call in usage.iterations if call.cost_usd is not None or usage.cost_usd is None]
+    if not parts:
+        return [(usage, False)]
+    rest: dict[str, Any] = {
+        name: getattr(usage, name) - sum(getattr(part, name) for part in parts) for name in _COUNTS
+    }
+    rest["details"] = {
+        name: count - sum(part.details.get(name, 0) for part in parts)
+        for name, count in usage.details.items()
+    }
+    if usage.cost_usd is not None:
+        rest["cost_usd"] = float(Usd(usage.cost_usd) - sum((part.cost_usd or 0.0 for part in parts), NOTHING))
+    return [(usage.model_copy(update=rest), False), *((part, True) for part in parts)]
+
+
+def _group_of(session: AnySession, usage: CallUsage, when: datetime, names: Sequence[str]) -> tuple[str, ...]:
+    def value(name: str) -> str:
+        match name:
+            case "user":
+                return session.user_id or ""
+            case "day":
+                return when.date().isoformat()
+            case "month":
+                return when.date().isoformat()[:7]
+            case "session":
+                return session.id
+            case "tier":
+                return usage.service_tier or ""
+            case _:
+                return str(getattr(usage, name))
+
+    return tuple(value(name) for name in names)

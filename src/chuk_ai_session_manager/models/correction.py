@@ -1,0 +1,69 @@
+"""Bills that were put right: the event that says so, and what it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .event_source import EventSource
+from .event_type import EventType
+from .session_event import SessionEvent
+from .token_usage import CallUsage, TokenUsage, usd
+
+_KEY = "usage_correction"
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a call was really billed, as became known after it was recorded."""
+
+    event_id: str
+    """The event whose bill it is."""
+    called_at: datetime
+    """That event's time."""
+    replaces: CallUsage
+    """The bill that counted until now."""
+    usage: CallUsage
+    """The bill that counts from now on."""
+
+    @property
+    def difference(self) -> float:
+        """What the call costs more, or less, in USD."""
+        return usd((self.usage.cost_usd or 0.0) - (self.replaces.cost_usd or 0.0))
+
+    def as_event(self) -> SessionEvent[Any]:
+        """The event that corrects: it refers to the other one, and changes what the session cost.
+
+        Its bill stands in its message, not in `usage`, so that nobody counts it as one more call.
+        """
+        said = {
+            "event_id": self.event_id,
+            "called_at": self.called_at.isoformat(),
+            "replaces": self.replaces.model_dump(mode="json"),
+            "usage": self.usage.model_dump(mode="json"),
+        }
+        length = TokenUsage(model=self.usage.model, estimated_cost_usd=self.difference or None)
+        return SessionEvent(
+            message={_KEY: said},
+            source=EventSource.SYSTEM,
+            type=EventType.REFERENCE,
+            parent_event_id=self.event_id,
+            token_usage=length,
+        )
+
+
+def correction_in(event: SessionEvent[Any]) -> Correction | None:
+    """What an event corrects, if it is such an event."""
+    said = event.message.get(_KEY) if isinstance(event.message, dict) else None
+    if event.type != EventType.REFERENCE or not isinstance(said, dict):
+        return None
+    try:
+        return Correction(
+            said["event_id"],
+            datetime.fromisoformat(said["called_at"]),
+            CallUsage.model_validate(said["replaces"]),
+            CallUsage.model_validate(said["usage"]),
+        )
+    except (KeyError, TypeError, ValueError):  # an application's own
+        return None
