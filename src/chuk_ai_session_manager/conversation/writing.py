@@ -139,7 +139,7 @@ class Writer:
             InvalidInput: the conversation has no such event, or no model call made it.
             SessionNotFound, StorageError: as for `user_says`.
         """
-        async with self._writing:
+        async with self._writing.turn():
             await self._conversation.open_to_write()
             while True:
                 home, session = await self._conversation.current()
