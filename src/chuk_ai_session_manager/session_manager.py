@@ -32,6 +32,7 @@ from .exceptions.validation import (
 from .models import EventSource, EventType, SessionEvent
 from .models.session_event import check_event_length
 from .providers.answers import Answer
+from .providers.earlier import with_earlier
 from .providers.messages import (
     ChatMessage,
     check_chat_messages,
@@ -200,6 +201,8 @@ class SessionManager:
 
     async def user_says(self, message: str, **metadata: Any) -> str:
         """Record what the user said; `metadata` goes with it.
+
+        Of several users in one conversation, `name=` says which one this is: contexts and summaries have it.
 
         Returns:
             The id of the session that it was written to.
@@ -402,7 +405,11 @@ class SessionManager:
         max_tokens: int | None = None,
         model: str | None = None,
     ) -> list[ChatMessage]:
-        """The messages to send to a model next: system prompt, summary of earlier segments, messages.
+        """The messages to send to a model next: system prompt, then what was said.
+
+        The summary of earlier segments is the beginning of the first user's message, between marks
+        (`providers.earlier`): what users and models said must not speak with the system's authority.
+        A user's message that has a `name` has it here too, before the text where OpenAI does not take it.
 
         Args:
             include_system: whether system prompt and summary go first.
@@ -420,15 +427,18 @@ class SessionManager:
             check_count(max_tokens, 1, "max_tokens", "get_messages_for_llm")
         home, session = await self._conversation.current(with_events=max_tokens is None)
         background = await self._beginning.background_of(home, session)
-        beginning = self._beginning.rows(background) if include_system else []
+        beginning = self._beginning.rows if include_system else []
+        summary = str(background.notes) if background.notes and include_system else None
         rows_of: RowsOf = (
             partial(full_messages, include_system=include_system) if include_tools else plain_messages
         )
         if max_tokens is None:
-            return beginning + rows_of([*background.start, *session.events])
+            rows = beginning + rows_of([*background.start, *session.events])
+            return rows if summary is None else with_earlier(rows, summary)
         return await fitted(
             LogEnd(session, home),
             beginning,
+            summary,
             background.start,
             rows_of,
             may_begin_with_system=include_tools and include_system,

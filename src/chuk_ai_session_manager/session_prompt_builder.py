@@ -14,12 +14,14 @@ from itertools import takewhile
 from typing import Any
 
 from .conversation.background import told_by_ancestors
+from .conversation.context.fitting import fitted_with_earlier
 from .conversation.context.windows import is_system, is_user, truncate_prompt_to_token_limit
 from .conversation.summaries import summary_text
 from .exceptions import InvalidInput
 from .exceptions.validation import check_count, check_text, copied
 from .models import EventSource, EventType
 from .models.session_event import content_of
+from .providers.earlier import with_earlier
 from .providers.messages import ChatMessage, full_messages, is_sent, speaker, text_of
 from .providers.sendable import with_newest_marks
 from .session_storage import ChukSessionsStore, event_store, get_backend
@@ -74,8 +76,9 @@ async def build_prompt_from_session(
         strategy: a name that is not known gives `MINIMAL`, with a warning in the log.
         max_tokens: what the prompt is cut to, as `truncate_prompt_to_token_limit` does it.
         model: whose tokens `max_tokens` counts.
-        include_parent_context: put the latest summary of each ancestor in front, oldest first, as one
-            system row (behind the system prompt, where there is one).
+        include_parent_context: put the latest summary of each ancestor in front, oldest first: as one
+            system row, as the original did; with `CHAT`, at the beginning of the first user row, between
+            the marks of `providers.earlier`.
         current_query: what the user asks now; the last row, unless the last user row is just that.
         max_history: how many messages `CONVERSATION` and `CHAT` go back; the others look at it all.
 
@@ -92,12 +95,22 @@ async def build_prompt_from_session(
     if not session.events and not query:
         return []
     prompt = await _BUILDERS[chosen](session, max_history)
-    if include_parent_context:
-        prompt = _with_context(prompt, await _context_rows(session))
+    told = await _told(session) if include_parent_context else ""
+    is_chat = chosen is PromptStrategy.CHAT
+    if told and not is_chat:
+        prompt = _with_context(prompt, _context_rows(told))
     if query and text_of(_last_user_row(prompt)) != current_query:
         prompt = prompt + query
     prompt = with_newest_marks(prompt)
-    return prompt if max_tokens is None else await truncate_prompt_to_token_limit(prompt, max_tokens, model)
+
+    async def cut(tokens: int) -> list[ChatMessage]:
+        return await truncate_prompt_to_token_limit(prompt, tokens, model)
+
+    if told and is_chat:
+        if max_tokens is None:
+            return with_earlier(prompt, told)
+        return await fitted_with_earlier(cut, told, max_tokens, model)
+    return prompt if max_tokens is None else await cut(max_tokens)
 
 
 def _known_strategy(strategy: object) -> PromptStrategy:
@@ -169,7 +182,7 @@ async def _build_hierarchical_prompt(
     session: AnySession, include_parent_context: bool = True
 ) -> list[ChatMessage]:
     rows = await _build_minimal_prompt(session)
-    return _with_context(rows, await _context_rows(session)) if include_parent_context else rows
+    return _with_context(rows, _context_rows(await _told(session))) if include_parent_context else rows
 
 
 async def _build_chat_prompt(session: AnySession, max_history: int) -> list[ChatMessage]:
@@ -276,8 +289,11 @@ def _with_context(prompt: list[ChatMessage], context: list[ChatMessage]) -> list
     return prompt[:front] + context + prompt[front:]
 
 
-async def _context_rows(session: AnySession) -> list[ChatMessage]:
+def _context_rows(told: str) -> list[ChatMessage]:
+    return [{"role": "system", "content": f"Context from previous conversation: {told}"}] if told else []
+
+
+async def _told(session: AnySession) -> str:
     # This module's own names, looked up now, so that an application can swap them.
     home = session.home if session.is_bound else event_store(ChukSessionsStore(get_backend()))
-    told = await told_by_ancestors(session, home)
-    return [{"role": "system", "content": f"Context from previous conversation: {told}"}] if told else []
+    return await told_by_ancestors(session, home)

@@ -64,8 +64,7 @@ PRINTED = {
         '{"role": "tool", "tool_call_id": "call_2", "content": "{\\"error\\": \\"no such company\\"}"}',
     ),
     "11_infinite_context": (
-        "13 messages in 4 segments; to the model go 2:\n"
-        "    system  Previous conversation context: User discussed: ",
+        "13 messages in 4 segments; to the model go 2:\n    user  <earlier_conversation>",
         "Found by its first id: 13 messages",
         "context: the abacus, please? Babbage's engines, please? Turing's paper, please?",
     ),

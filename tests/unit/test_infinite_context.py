@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from chat_rules import is_valid
+from contexts import apart
 from places import SPAWN, Place, everywhere, in_another_process, in_memory_too, on_each, run
 from servers import PATIENCE, wait_until
 
@@ -362,7 +363,7 @@ async def test_a_run_without_questions_or_known_calls_costs_no_more_either() -> 
         before = store.asked
         await sm.ai_responds(f"step {number}", model="gpt-4o")
         await sm.add_messages([{"role": "tool", "tool_call_id": "unknown", "content": "done"}])
-        rows = await SessionManager("root", store=store, infinite_context=True).get_messages_for_llm()
+        rows = apart(await SessionManager("root", store=store).get_messages_for_llm())
         assert {"role": "user", "content": "Do it all."} in rows
         costs.append(store.asked - before)
     assert max(costs[40:]) <= max(costs[8:20])
@@ -413,8 +414,8 @@ class TestCallback:
             {"role": "user", "content": "question 3"},
             {"role": "assistant", "content": "answer 3"},
         ]
-        rows = await sm.get_messages_for_llm()
-        assert rows[0]["content"] == "Previous conversation context: summary 4"
+        rows = apart(await sm.get_messages_for_llm())
+        assert rows[0]["content"] == "summary 4"
         assert len(rows) == 3
 
     @pytest.mark.parametrize("kind", ["async", "sync"])
@@ -429,10 +430,10 @@ class TestCallback:
         async with asyncio.timeout(10):
             for number in range(12):
                 await sm.user_says(f"What is the number {number} good for?")
-                assert (await sm.get_messages_for_llm())[-1]["content"].startswith(
+                assert apart(await sm.get_messages_for_llm())[-1]["content"].startswith(
                     f"What is the number {number}"
                 )
-        assert "number 3" in (await sm.get_messages_for_llm())[0]["content"]
+        assert "number 3" in apart(await sm.get_messages_for_llm())[0]["content"]
 
     async def test_after_one_timeout_those_that_waited_for_it_do_without(
         self, monkeypatch: pytest.MonkeyPatch
@@ -476,8 +477,8 @@ class TestCallback:
         for number in range(9):
             await sm.user_says(f"m{number}")
         await sm.wait_for_summaries()
-        context = (await sm.get_messages_for_llm())[0]["content"]
-        assert context == "Previous conversation context: " + "+".join(f"m{number}" for number in range(8))
+        context = apart(await sm.get_messages_for_llm())[0]["content"]
+        assert context == "+".join(f"m{number}" for number in range(8))
 
     async def test_it_is_made_also_where_its_writer_is_cancelled(self) -> None:
         began, go_on = asyncio.Event(), asyncio.Event()
@@ -497,7 +498,7 @@ class TestCallback:
             await writer
         go_on.set()
         await sm.wait_for_summaries()
-        assert (await sm.get_messages_for_llm())[0]["content"].endswith("made")
+        assert apart(await sm.get_messages_for_llm())[0]["content"].endswith("made")
 
     async def test_one_that_talks_itself_ends(self) -> None:
         """Each of its messages closes a segment: it is not called again for those."""
@@ -530,7 +531,7 @@ class TestCallback:
         async with asyncio.timeout(20):
             for number in range(3):
                 await sm.user_says(f"m{number}")
-        assert (await sm.get_messages_for_llm())[0]["content"].endswith("word word the end")
+        assert apart(await sm.get_messages_for_llm())[0]["content"].endswith("word word the end")
 
     @pytest.mark.parametrize("form", ["object", "dict", "blank"])
     async def test_its_own_usage_is_billed_to_the_conversation(self, form: str) -> None:
@@ -690,7 +691,7 @@ class TestOddCallbacks:
         async with asyncio.timeout(1.5):
             for number in range(3):
                 await sm.user_says(f"m{number}")
-        assert (await sm.get_messages_for_llm())[0]["content"].endswith("did not wait for itself")
+        assert apart(await sm.get_messages_for_llm())[0]["content"].endswith("did not wait for itself")
 
     async def test_a_sync_one_may_talk_too(self) -> None:
         sm = manager()
@@ -703,7 +704,7 @@ class TestOddCallbacks:
         sm.set_summary_callback(callback)
         for number in range(3):
             await sm.user_says(f"m{number}")
-        assert (await sm.get_messages_for_llm())[0]["content"].endswith("done")
+        assert apart(await sm.get_messages_for_llm())[0]["content"].endswith("done")
 
     async def test_it_may_talk_in_another_conversation_that_has_its_own(self) -> None:
         other = SessionManager(
@@ -730,7 +731,7 @@ class TestOddCallbacks:
         sm = manager(callback)
         for number in range(3):
             await sm.user_says(f"m{number}")
-        assert (await other.get_messages_for_llm())[0]["content"].endswith("other's")
+        assert apart(await other.get_messages_for_llm())[0]["content"].endswith("other's")
         await worker[0]
         segments = await segments_of(get_backend().store, sm)
         assert [summaries_in(segment)[0].message for segment in segments[:-1]] == ["its own", "its own"]
@@ -758,7 +759,7 @@ class TestOddCallbacks:
         async def go_on() -> list[dict[str, Any]]:
             await talk("4", "5")
             await sm.wait_for_summaries()
-            return await sm.get_messages_for_llm()
+            return apart(await sm.get_messages_for_llm())
 
         rows = asyncio.run(asyncio.wait_for(go_on(), 5))
         assert rows[0]["content"].endswith("made")
@@ -869,7 +870,7 @@ async def test_the_other_manager_tells_the_question_of_an_answer() -> None:
     await sm.ai_responds("Because.", model="gpt-4o")
     rows = await InfiniteConversationManager().build_context_for_llm(last)
     assert [row["content"] for row in rows[1:]] == ["Why?", "Because."]
-    assert [row["content"] for row in (await sm.get_messages_for_llm())[1:]] == ["Why?", "Because."]
+    assert [row["content"] for row in apart(await sm.get_messages_for_llm())[1:]] == ["Why?", "Because."]
 
 
 async def test_the_other_manager_waits_for_a_slow_summary_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -894,7 +895,7 @@ async def test_a_thousand_segments_have_the_context_of_a_few() -> None:
     for number in range(1_000):
         await sm.user_says(f"Could you tell me more about topic {number}, please?")
         await sm.ai_responds(f"We decided on plan {number}.")
-    rows = await sm.get_messages_for_llm()
+    rows = apart(await sm.get_messages_for_llm())
     assert await TokenUsage.count_tokens(rows[0]["content"], "gpt-4o-mini") <= 210
     assert "other topics" in rows[0]["content"]
     assert [row["content"] for row in rows[1:]] == [
@@ -913,8 +914,9 @@ async def test_an_instruction_at_a_segment_s_beginning_brings_no_answered_questi
             {"role": "user", "content": "three"},
         ]
     )
-    rows = await sm.get_messages_for_llm(include_tools=True)
-    assert [row["content"] for row in rows[1:]] == ["Now be brief.", "three"]
+    rows = apart(await sm.get_messages_for_llm(include_tools=True))
+    assert [row["role"] for row in rows] == ["system", "earlier", "user"]
+    assert [rows[0]["content"], rows[2]["content"]] == ["Now be brief.", "three"]
 
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
@@ -931,7 +933,7 @@ async def test_a_result_that_begins_a_segment_brings_its_call_and_the_question_b
     assert root is not None
     await Session.create(session_id=next_segment_id("root"), parent_id="root", store=store)
     await sm.add_messages([{"role": "tool", "tool_call_id": "c1", "content": "noon"}])
-    rows = await sm.get_messages_for_llm(include_tools=True)
+    rows = apart(await sm.get_messages_for_llm(include_tools=True))
     assert is_valid(rows)
     assert rows[1:] == [
         {"role": "user", "content": "What time is it?"},
@@ -952,7 +954,7 @@ async def test_a_result_after_an_answer_is_valid_too() -> None:
     # Somebody else's message opens the next segment before the result is there.
     await sm.ai_responds("Just a moment.")
     await sm.add_messages([{"role": "tool", "tool_call_id": "c1", "content": "noon"}])
-    rows = await sm.get_messages_for_llm(include_tools=True)
+    rows = apart(await sm.get_messages_for_llm(include_tools=True))
     assert is_valid(rows)
     assert [row["content"] for row in rows[1:]] == ["What time is it?", "Just a moment.", None, "noon"]
 
@@ -1009,7 +1011,7 @@ async def test_after_a_segment_in_the_middle_was_deleted(place: Place) -> None:
             assert (await store.segment_ids(session_id))[:4] == [chain[0], chain[1], chain[3], chain[4]]
             again = SessionManager(session_id, store=store, infinite_context=True, max_turns_per_segment=2)
             await again.user_says(f"from {session_id}")
-            assert (await again.get_messages_for_llm())[-1]["content"] == f"from {session_id}"
+            assert apart(await again.get_messages_for_llm())[-1]["content"] == f"from {session_id}"
         said = [row["content"] for row in await again.get_conversation()]
         assert said[-3:] == [f"from {session_id}" for session_id in (chain[0], chain[1], chain[3])]
         await store.delete_conversation(chain[0])
@@ -1029,12 +1031,10 @@ async def test_segments_of_the_original_are_told_and_counted() -> None:
             )
             await session.add_event_and_save(summary)
     sm = SessionManager("old-2", store=store, infinite_context=True, max_turns_per_segment=1)
-    assert (await sm.get_messages_for_llm())[0]["content"].endswith("context: Summary 0. Summary 1.")
+    assert apart(await sm.get_messages_for_llm())[0]["content"].endswith("Summary 0. Summary 1.")
     await sm.user_says("message 3")
     assert [row["content"] for row in await sm.get_conversation()] == [f"message {at}" for at in range(4)]
-    assert (await sm.get_messages_for_llm())[0]["content"].startswith(
-        "Previous conversation context: Summary 0. Summary 1."
-    )
+    assert apart(await sm.get_messages_for_llm())[0]["content"].startswith("Summary 0. Summary 1.")
     assert await sm.get_session_chain() == ["old-0", "old-1", "old-2", next_segment_id("old-2")]
     context = await InfiniteConversationManager().build_context_for_llm("old-2")
     assert context[0]["content"] == "Previous conversation context: Summary 0. Summary 1."

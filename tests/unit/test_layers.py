@@ -40,6 +40,7 @@ LEVELS = (
         "providers.common",
         "providers.sendable",
         "providers.messages",
+        "providers.earlier",
         "providers.anthropic_messages",
         "providers.requests",
         "providers.usage_shapes",

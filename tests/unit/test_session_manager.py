@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from contexts import apart
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -797,12 +798,9 @@ class TestInfiniteContext:
         for topic in ("What is the speed of light?", "Who discovered penicillin?", "How high is Everest?"):
             await sm.user_says(topic)
             await sm.ai_responds("Well.")
-        rows = await sm.get_messages_for_llm()
-        assert [row["role"] for row in rows] == ["system", "system", "user", "assistant"]
-        assert rows[1]["content"] == (
-            "Previous conversation context: "
-            "User discussed: What is the speed of light; Who discovered penicillin"
-        )
+        rows = apart(await sm.get_messages_for_llm())
+        assert [row["role"] for row in rows] == ["system", "earlier", "user", "assistant"]
+        assert rows[1]["content"] == ("User discussed: What is the speed of light; Who discovered penicillin")
         assert rows[2]["content"] == "How high is Everest?"
 
     async def test_what_belongs_to_the_conversation_goes_along(self) -> None:
@@ -826,7 +824,7 @@ class TestInfiniteContext:
         await sm.user_says("What time is it?")
         await sm.ai_responds("Noon.")
         await sm.ai_responds("And a bit.")
-        rows = [row for row in await sm.get_messages_for_llm() if row["role"] != "system"]
+        rows = [row for row in apart(await sm.get_messages_for_llm()) if row["role"] != "earlier"]
         assert [row["content"] for row in rows] == ["What time is it?", "And a bit."]
 
     async def test_a_long_run_without_a_question_stays_bounded(self) -> None:
@@ -834,7 +832,7 @@ class TestInfiniteContext:
         await sm.user_says("Do the job.")
         for number in range(100):
             await sm.ai_responds(f"step {number}", model="gpt-4o")
-        rows = await sm.get_messages_for_llm()
+        rows = apart(await sm.get_messages_for_llm())
         assert rows[1] == {"role": "user", "content": "Do the job."}
         assert len(rows) <= 6
 
@@ -849,8 +847,8 @@ class TestInfiniteContext:
                 {"role": "assistant", "content": "Noon."},
             ]
         )
-        rows = await sm.get_messages_for_llm(include_tools=True)
-        assert [row["role"] for row in rows] == ["system", "user", "assistant"]
+        rows = apart(await sm.get_messages_for_llm(include_tools=True))
+        assert [row["role"] for row in rows] == ["earlier", "user", "assistant"]
         assert (await sm.get_stats())["tool_calls"] == 1
 
     async def test_deleted_means_deleted(self) -> None:
@@ -950,7 +948,7 @@ class TestInfiniteContext:
         sm = SessionManager(infinite_context=True, max_turns_per_segment=1, summary_max_tokens=50)
         for number in range(1_100):
             await sm.user_says(f"What is number {number} good for?")
-        rows = await sm.get_messages_for_llm()
+        rows = apart(await sm.get_messages_for_llm())
         assert len(rows) == 2
         assert "number 1098" in rows[0]["content"]
 
@@ -1064,7 +1062,7 @@ class TestSummaryCallback:
             {"role": "user", "content": "Where is my very lost parcel?"},
             {"role": "assistant", "content": "Let me see."},
         ]
-        assert (await sm.get_messages_for_llm())[0]["content"] == "Previous conversation context: A parcel."
+        assert apart(await sm.get_messages_for_llm())[0]["content"] == "A parcel."
 
     @pytest.mark.parametrize(
         ("outcome", "failure"),
@@ -1091,7 +1089,7 @@ class TestSummaryCallback:
     async def test_a_megabyte_is_cut_to_its_bound(self) -> None:
         sm, summary = await self.after_a_segment(lambda messages: "word " * 200_000, summary_max_tokens=50)
         assert 20 < await TokenUsage.count_tokens(summary["text"], "gpt-4o-mini") <= 50
-        assert len(await sm.get_messages_for_llm()) == 3
+        assert len(apart(await sm.get_messages_for_llm())) == 3
 
     async def test_it_may_use_the_manager_that_calls_it(self) -> None:
         sm = SessionManager(infinite_context=True, max_turns_per_segment=2)
@@ -1104,7 +1102,7 @@ class TestSummaryCallback:
         async with asyncio.timeout(20):
             for text in ("one", "two", "three"):
                 await sm.user_says(text)
-        assert (await sm.get_messages_for_llm())[0]["content"].endswith("2 messages, 3 in all")
+        assert apart(await sm.get_messages_for_llm())[0]["content"].endswith("2 messages, 3 in all")
 
     async def test_a_slow_one_holds_up_nobody_else(self) -> None:
         began, go_on = asyncio.Event(), asyncio.Event()
@@ -1121,12 +1119,12 @@ class TestSummaryCallback:
         crossing = asyncio.create_task(sm.user_says("three"))
         await began.wait()
         await sm.ai_responds("four")
-        rows = await sm.get_messages_for_llm()
+        rows = apart(await sm.get_messages_for_llm())
         assert "User discussed: A question that is long enough" in rows[0]["content"]
         assert [row["content"] for row in rows[1:]] == ["three", "four"]
         go_on.set()
         await crossing
-        assert (await sm.get_messages_for_llm())[0]["content"].endswith("slow")
+        assert apart(await sm.get_messages_for_llm())[0]["content"].endswith("slow")
 
     async def test_the_private_names_that_subclasses_use(self) -> None:
         sm = SessionManager(infinite_context=True, max_turns_per_segment=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contexts import apart
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -499,12 +500,16 @@ class TestParentContext:
         assert CONTEXT not in without
         assert prompt == [CONTEXT, *without]
 
-    async def test_is_behind_the_system_prompt_of_a_chat(self) -> None:
+    async def test_begins_the_first_user_row_of_a_chat(self) -> None:
         *_, session = await a_family(MemoryStore())
         session.metadata.properties["system_prompt"] = "Be kind."
         prompt = await build_prompt_from_session(session, "chat", include_parent_context=True)
-        expected = [row("system", "Be kind."), CONTEXT, row("user", "q"), row("assistant", "a")]
-        assert prompt == expected
+        told = row("earlier", "They met. They talked.")
+        assert apart(prompt) == [row("system", "Be kind."), told, row("user", "q"), row("assistant", "a")]
+        asked = await build_prompt_from_session(
+            session, "chat", include_parent_context=True, current_query="q", max_history=1, max_tokens=60
+        )
+        assert apart(asked) == [row("system", "Be kind."), told, row("assistant", "a"), row("user", "q")]
 
     async def test_the_private_builder_includes_it_by_default(self) -> None:
         *_, session = await a_family(MemoryStore())

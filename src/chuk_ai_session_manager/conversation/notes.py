@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ..providers.messages import ChatMessage, text_of
 
@@ -40,6 +40,12 @@ _FACT = re.compile(
     r"|\bI(?:'m| am) (?!not\b|sorry|afraid|here|glad|happy|sure)\w",
     re.IGNORECASE,
 )
+_ONESELF = re.compile(r"\b(?:I|me|mine|[Mm]y|we|us|[Oo]ur|ours)\b")
+_OF_ONESELF = (
+    (re.compile(r"^I(?:'m| am)\b"), " is"),
+    (re.compile(r"^I live\b"), " lives"),
+    (re.compile(r"^(?:[Mm]y|[Oo]ur)\b"), "'s"),
+)
 _DECISION = re.compile(
     r"\b(?:decided|decision|agreed"
     r"|let'?s (?:book|choose|do|go|keep|make|move|pick|plan|stick|switch|take|use)\b"
@@ -65,7 +71,7 @@ _COMMON_WORDS = """
 _COMMON = frozenset(_COMMON_WORDS.split())
 _IS_DOING = frozenset({"is", "was", "has", "will", "and", "said", "says", "wants", "needs", "works", "lives"})
 
-# What is taken from where a summary is too long, and how much each weighs: what the user says of himself,
+# What is taken from where a summary is too long, and how much each weighs: what users say of themselves,
 # and instructions, stay longest.
 _WEIGHTS = {
     "earlier": 1.0,
@@ -76,6 +82,7 @@ _WEIGHTS = {
     "request": 0.5,
     "goal": 0.5,
     "facts": 0.3,
+    "people": 0.3,
     "instructions": 0.3,
 }
 
@@ -99,7 +106,9 @@ class Notes:
     asked: int = 0
     answered: int = 0
     facts: tuple[str, ...] = ()
-    """What the user said of himself."""
+    """What the user said of themselves."""
+    people: tuple[str, ...] = ()
+    """What users who have names said of themselves, each with whose it is."""
     names: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
@@ -130,15 +139,19 @@ class Notes:
 
     def after(self, messages: Sequence[ChatMessage]) -> Self:
         """Note what was said next, by user and assistant."""
-        said = [(row["role"], _readable(row)) for row in messages]
+        said = [_Said(row["role"], _readable(row), _name_in(row)) for row in messages]
         by_user, by_model, instructions = (
-            [text for role, text in said if role == wanted] for wanted in ("user", "assistant", "system")
+            [each.text for each in said if each.role == wanted] for wanted in ("user", "assistant", "system")
         )
         questions = [topic for text in by_user if (topic := _topic(text))]
         request, is_open = _request(said)
-        goal = self.goal or ("" if self.asked else _goal(by_user))
+        goal = self.goal or ("" if self.asked else _goal(said))
         texts = [*by_model, *by_user]  # the user's own words are noted last, as the newest: they stay longer
-        spoken = [text for role, text in said if role != "system"]
+        told = [
+            each.by_name(fact) for each in said if each.role != "system" for fact in _decisions(each.text)
+        ]
+        unnamed = [each.text for each in said if each.role == "user" and not each.name]
+        people = [_fact_of(each.name, fact) for each in said if each.name for fact in _facts(each.text)]
         return replace(
             self,
             instructions=_newest_of(self.instructions, map(_short, instructions))[-_INSTRUCTIONS:],
@@ -147,10 +160,11 @@ class Notes:
             other_topics=self.other_topics + len(questions[_TOPICS:]),
             asked=self.asked + len(by_user),
             answered=self.answered + len(by_model),
-            facts=_newest_of(self.facts, _all(_facts, by_user))[-_FACTS:],
+            facts=_newest_of(self.facts, _all(_facts, unnamed))[-_FACTS:],
+            people=_newest_of(self.people, people)[-_FACTS:],
             names=_newest_of(self.names, _all(_names, texts)[-_DETAILS:]),
             figures=_newest_of(self.figures, _all(_figures, texts)[-_DETAILS:], _number_in),
-            decisions=_newest_of(self.decisions, _all(_decisions, spoken)[-_DECISIONS:]),
+            decisions=_newest_of(self.decisions, told[-_DECISIONS:]),
             request=request or self.request,
             is_open=is_open if request else self.is_open,
         )
@@ -183,6 +197,7 @@ class Notes:
         details = {
             "Instructions": self.instructions,
             "About the user": self.facts,
+            "About the users": self.people,
             "Decided": self.decisions,
             "Names": self.names,
             "Figures": self.figures,
@@ -206,6 +221,24 @@ NO_NOTES = Notes()
 """What is known of nothing."""
 
 
+class _Said(NamedTuple):
+    """What somebody said."""
+
+    role: str
+    text: str
+    name: str
+    """Which of several users it was; empty where they have no names."""
+
+    def by_name(self, text: str) -> str:
+        """A text with the name of the one who said it."""
+        return f"{self.name}: {text}" if self.name else text
+
+
+def _name_in(row: ChatMessage) -> str:
+    name = row.get("name") if row["role"] == "user" else None
+    return " ".join(name.split())[:_LONGEST_DETAIL] if isinstance(name, str) else ""
+
+
 def _all(find: Callable[[str], list[str]], texts: Iterable[str]) -> list[str]:
     return [found for text in texts for found in find(text)]
 
@@ -221,16 +254,17 @@ def _topic(text: str) -> str | None:
     return _cut(question, _LONGEST_TOPIC) if mark and len(question) > _SHORTEST_TOPIC else None
 
 
-def _goal(by_user: Sequence[str]) -> str:
-    return next((_short(text) for text in by_user if _asks_for_something(text)), "")
+def _goal(said: Sequence[_Said]) -> str:
+    asked = (each for each in said if each.role == "user" and _asks_for_something(each.text))
+    return next((_short(each.by_name(each.text)) for each in asked), "")
 
 
-def _request(said: Sequence[tuple[str, str]]) -> tuple[str, bool]:
+def _request(said: Sequence[_Said]) -> tuple[str, bool]:
     """What the user asked for last, and whether nobody answered it; not a mere "yes" or a number."""
     for at in range(len(said) - 1, -1, -1):
-        role, text = said[at]
-        if role == "user" and _asks_for_something(text):
-            return _short(text), not any(role == "assistant" for role, _ in said[at:])
+        if said[at].role == "user" and _asks_for_something(said[at].text):
+            is_open = not any(each.role == "assistant" for each in said[at:])
+            return _short(said[at].by_name(said[at].text)), is_open
     return "", False
 
 
@@ -242,6 +276,15 @@ def _asks_for_something(text: str) -> bool:
 
 def _facts(text: str) -> list[str]:
     return [sentence for sentence in _statements(text) if _FACT.search(sentence)]
+
+
+def _fact_of(name: str, fact: str) -> str:
+    """What a user said of themselves, as a fact about them: "I am a vegan" is "ada is a vegan"."""
+    for pattern, words in _OF_ONESELF:
+        told, count = pattern.subn(lambda _: f"{name}{words}", fact)  # noqa: B023  (called at once)
+        if count and not _ONESELF.search(told):
+            return told
+    return f"{name}: {fact}"
 
 
 def _decisions(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
+from .earlier import with_name_in_text
 from .messages import (
     INTERRUPTED,
     SYSTEM_ROLES,
@@ -49,7 +50,7 @@ def for_anthropic(messages: Sequence[ChatMessage]) -> dict[str, Any]:
         if says_nothing(row):
             continue
         role = "assistant" if row["role"] == "assistant" else "user"
-        blocks = _blocks_of(row, ids)
+        blocks = _blocks_of(with_name_in_text(row), ids)
         if blocks and turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         elif blocks:

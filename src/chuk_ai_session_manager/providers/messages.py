@@ -9,6 +9,7 @@ equal.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ _SOURCES = {
 SYSTEM_ROLES = {"system", "developer"}
 """The roles of what an application tells a model; newer OpenAI models know the latter."""
 _ROLES = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SYSTEM: "system"}
+# What OpenAI takes as a name, as its API says in the 400 that others get.
+_NAME = re.compile(r"[^\s<|\\/>]{1,64}")
 _TOOL_ROW_FIELDS = {"role", "tool_call_id", "content"}
 
 
@@ -234,8 +237,20 @@ def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
         content = _said(event.message)
         if content is None or (event.source == EventSource.LLM and is_blank(content)):
             continue
-        rows.append({"role": speaker(event), "content": _shown(content)})
+        rows.append(_named({"role": speaker(event), "content": _shown(content)}, name_of(event)))
     return with_newest_marks(rows)
+
+
+def _named(row: ChatMessage, name: str | None) -> ChatMessage:
+    """A user's row with a name: as OpenAI takes names, or else before the text."""
+    if name is None:
+        return row
+    if _NAME.fullmatch(name):
+        return row | {"name": name}
+    content = row["content"]
+    if isinstance(content, str):
+        return row | {"content": f"{name}: {content}"}
+    return row | {"content": [{"type": "text", "text": f"{name}:"}, *content]}
 
 
 def told_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
@@ -343,7 +358,7 @@ def _message_row(event: SessionEvent[Any]) -> ChatMessage:
     if isinstance(message, dict) and "role" in message:
         row: ChatMessage = copied(message)
         return with_whole_calls(_from_anthropic(row) if _is_anthropic(row) else row, _made_call_id(event))
-    return {"role": _ROLES[EventSource(event.source)], "content": _shown(content_of(message))}
+    return _named({"role": role_of(event), "content": _shown(content_of(message))}, name_of(event))
 
 
 def _is_anthropic(row: ChatMessage) -> bool:

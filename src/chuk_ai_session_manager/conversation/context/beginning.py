@@ -7,12 +7,13 @@ from typing import Any
 
 from ...models import Session
 from ...models.session import HomeStore
+from ...providers.earlier import marked
 from ...providers.messages import ChatMessage
 from ..background import NO_BACKGROUND, Background, background_of
 from ..billing import LengthCache
 from ..opening import Conversation
 from ..segments import latest
-from ..summaries import Summarizer, context_row
+from ..summaries import Summarizer
 
 
 class Beginning:
@@ -25,18 +26,19 @@ class Beginning:
         # The live segment's id, and what it goes on from once that is final.
         self._known: tuple[str, Background] | None = None
 
-    def rows(self, background: Background) -> list[ChatMessage]:
-        """What goes before the messages: the system prompt, and a summary of earlier segments."""
+    @property
+    def rows(self) -> list[ChatMessage]:
+        """What goes before all that was said: the system prompt, the only system message of ours."""
         prompt = self._conversation.system_prompt
-        texts = [prompt] if prompt and prompt.strip() else []
-        rows: list[ChatMessage] = [{"role": "system", "content": text} for text in texts]
-        return rows + ([context_row(str(background.notes))] if background.notes else [])
+        return [{"role": "system", "content": prompt}] if prompt and prompt.strip() else []
 
     async def length(self, home: HomeStore, session: Session[Any], model: str) -> int:
         """How long all of it is that goes before a segment's own messages, in a model's tokens."""
         background = await self.background_of(home, session)
-        lengths = [await self._lengths.length(row["content"], model) for row in self.rows(background)]
+        texts = [row["content"] for row in self.rows]
+        texts += [marked(str(background.notes))] if background.notes else []
         usages = [event.token_usage for event in background.start if event.token_usage]
+        lengths = [await self._lengths.length(text, model) for text in texts]
         return sum(lengths) + sum(usage.total_tokens for usage in usages)
 
     async def background_of(self, home: HomeStore, session: Session[Any]) -> Background:

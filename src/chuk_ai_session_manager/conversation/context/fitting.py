@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import takewhile
 from typing import TypeAlias
 
-from ...providers.messages import ChatMessage, call_and_result_numbers
+from ...exceptions import TokenLimitExceeded
+from ...models import TokenUsage
+from ...providers.earlier import marked, with_earlier
+from ...providers.messages import ChatMessage, call_and_result_numbers, text_of
 from ...stores.base import AnyEvent
 from ..log_end import LogEnd
 from .windows import is_system, is_user, shortened, truncate_prompt_to_token_limit
@@ -22,6 +25,7 @@ _CALL_SEARCHED = 200
 async def fitted(
     log: LogEnd,
     beginning: Sequence[ChatMessage],
+    summary: str | None,
     start: Sequence[AnyEvent],
     rows_of: RowsOf,
     *,
@@ -33,7 +37,8 @@ async def fitted(
 
     Args:
         log: the end of the live segment's log; more of it is read as needed.
-        beginning: the rows that go before all messages: the system prompt, the summary.
+        beginning: the rows that go before all messages: the system prompt.
+        summary: of what was said before the log; the first user's row then begins with it.
         start: the events that go before the log: the start of the exchange that it goes on with.
         rows_of: makes the messages.
         may_begin_with_system: whether `rows_of` may give system rows where the log begins: these belong to
@@ -47,6 +52,59 @@ async def fitted(
         SessionNotFound: the session expired or was deleted meanwhile.
         StorageError: the store could not say.
     """
+
+    async def cut(tokens: int) -> list[ChatMessage]:
+        return await _fitted(
+            log,
+            beginning,
+            start,
+            rows_of,
+            may_begin_with_system=may_begin_with_system,
+            max_tokens=tokens,
+            model=model,
+        )
+
+    if summary is None:
+        return await cut(max_tokens)
+    return await fitted_with_earlier(cut, summary, max_tokens, model)
+
+
+async def fitted_with_earlier(
+    cut: Callable[[int], Awaitable[list[ChatMessage]]], summary: str, max_tokens: int, model: str
+) -> list[ChatMessage]:
+    """Messages cut to so many tokens, the first user's row of which begins with a summary.
+
+    Raises:
+        TokenLimitExceeded: the summary, and what `cut` leaves in any case, are more than that.
+    """
+    length = await TokenUsage.count_tokens(marked(summary), model)
+    while length < max_tokens:
+        try:
+            rows = await cut(max_tokens - length)
+        except TokenLimitExceeded as problem:
+            raise TokenLimitExceeded(max_tokens, length + int(problem.actual or 0)) from None
+        told = with_earlier(rows, summary)
+        longer = await _tokens(told, model) - await _tokens(rows, model)
+        if longer <= length:
+            return told
+        length = longer  # two texts together can be more tokens than each of them
+    raise TokenLimitExceeded(max_tokens, length + 1)
+
+
+async def _tokens(rows: Sequence[ChatMessage], model: str) -> int:
+    return sum([await TokenUsage.count_tokens(text_of(row), model) for row in rows])
+
+
+async def _fitted(
+    log: LogEnd,
+    beginning: Sequence[ChatMessage],
+    start: Sequence[AnyEvent],
+    rows_of: RowsOf,
+    *,
+    may_begin_with_system: bool,
+    max_tokens: int,
+    model: str,
+) -> list[ChatMessage]:
     front: list[ChatMessage] | None = None
     if not log.is_whole:
         await log.read_back(tokens=max_tokens)
