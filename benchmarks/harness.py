@@ -60,6 +60,7 @@ class Scale:
     growth_rounds: int = 15
     longest_of_originals: int = 10_000  # where one event takes them 0.1 s
     reopened: int = 10_000
+    logs: tuple[int, ...] = (200, 20_000, 100_000)  # events of sessions that a short context is made of
     listed: int = 10_000  # sessions
     endless: int = 100_000
     megabytes: float = 10
@@ -75,6 +76,7 @@ QUICK = Scale(
     growth_rounds=5,
     longest_of_originals=1_000,
     reopened=2_000,
+    logs=(200, 4_000),
     listed=1_000,
     endless=4_000,
     megabytes=2,

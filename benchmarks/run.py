@@ -21,6 +21,7 @@ from pathlib import Path
 import footprint
 import growth
 import listing
+import long_logs
 import reopening
 import stalls
 import startup
@@ -34,6 +35,7 @@ TOPICS = {
     "throughput": throughput,
     "growth": growth,
     "reopening": reopening,
+    "long_logs": long_logs,
     "listing": listing,
     "stalls": stalls,
     "footprint": footprint,

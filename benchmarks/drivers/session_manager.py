@@ -65,6 +65,14 @@ class SessionManagerDriver(Driver):
         assert len(rows) == length
         return taken * 1e3
 
+    async def context(self, session_id: str, max_tokens: int) -> float:
+        """Milliseconds to have the messages for the model that are so many tokens at most."""
+        started = time.perf_counter()
+        rows = await SessionManager(session_id).get_messages_for_llm(max_tokens=max_tokens, model=MODEL)
+        taken = time.perf_counter() - started
+        assert 0 < len(rows) < 200, len(rows)  # of the shortest session too, not everything
+        return taken * 1e3
+
     async def read(self, session_id: str, length: int) -> float:
         """Milliseconds to read a session with all its events from the store."""
         started = time.perf_counter()

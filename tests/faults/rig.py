@@ -79,6 +79,7 @@ MATRIX = (
     "disk full, read-only file, file that is no database",
     "delete against a late write",
     "fork; a second event loop",
+    "a long log, a short context",
 )
 
 
