@@ -11,7 +11,7 @@ from uuid import uuid4
 import redis
 from redis.crc import key_slot
 from rig import OnRedis, Trial, Writers, row
-from servers import HOST, RedisCluster, RedisSentinel, RedisServer, wait_until
+from servers import HOST, RedisCluster, RedisSentinel, RedisServer, is_master, wait_until
 
 from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager.stores.durability import redis_report
@@ -114,13 +114,6 @@ async def take_over(cluster: RedisCluster, writers: Writers) -> None:
 
 def replica_of(cluster: RedisCluster, master: RedisServer) -> RedisServer:
     return next(node for node in cluster.nodes if node.command("ROLE")[:3] == ["slave", HOST, master.port])
-
-
-def is_master(node: RedisServer) -> bool:
-    try:
-        return bool(node.command("ROLE")[0] == "master")
-    except redis.ConnectionError:  # Sentinel cuts all connections of one that it promotes
-        return False
 
 
 async def suspend_two(cluster: RedisCluster, writers: Writers) -> None:

@@ -80,6 +80,9 @@ MATRIX = (
     "delete against a late write",
     "fork; a second event loop",
     "a long log, a short context",
+    "a replica is asked",
+    "a demoted master is asked",
+    "Redis 7 and later, as distributions ship it",
 )
 
 

@@ -15,7 +15,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rig import Proxy
-from servers import HOST, PATIENCE, SLOTS, RedisServer, wait_until
+from servers import HOST, PATIENCE, SLOTS, RedisServer, has_all_of, wait_until
 from servers import RedisCluster as Cluster
 
 from chuk_ai_session_manager import SessionManager, StorageError
@@ -141,8 +141,7 @@ class TestConnections:
             async with proxy.running() as port, RedisStore(f"redis://{HOST}:{port}") as store:
                 session = await Session.create("s", store=store)
                 await store.append(session, [event("1")])
-                replicated = server.command("WAIT", 1, 5_000)
-                assert replicated == 1
+                await asyncio.to_thread(wait_until, partial(has_all_of, other, server), "a whole copy")
                 other.command("REPLICAOF", "NO", "ONE")
                 server.command("REPLICAOF", HOST, other.port)
                 proxy.target_port = other.port

@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import functools
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -57,6 +58,16 @@ def redis_server_path() -> str:
             " or name one in the environment variable REDIS_SERVER"
         )
     return str(Path(found).absolute())
+
+
+@functools.cache
+def redis_version(program: str) -> tuple[int, ...]:
+    """The version of a redis-server: (7, 0, 15)."""
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", told)
+    if found is None:
+        raise RuntimeError(f"{program} does not tell its version: {told!r}")
+    return tuple(map(int, found.groups()))
 
 
 async def in_time(work: Awaitable[T]) -> T:
@@ -134,6 +145,8 @@ class RedisServer(Running):
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._sentinel = sentinel
         self._options = {} if sentinel else {"save": '""', "repl-diskless-sync-delay": "0"}
+        if not sentinel and redis_version(self._program) >= (7,):
+            self._options["enable-debug-command"] = "local"  # since Redis 7, DEBUG is forbidden by default
         if aof:
             self._options |= {"appendonly": "yes", "appendfsync": "always"}
         if password:
@@ -375,6 +388,28 @@ def _view(node: RedisServer) -> set[tuple[str, ...]]:
         role = flags.removeprefix("myself,")
         seen.add((name, address.partition(",")[0], role, master, link, *slots))
     return seen
+
+
+def is_master(node: RedisServer) -> bool:
+    """Whether a server takes writes."""
+    try:
+        return bool(node.command("ROLE")[0] == "master")
+    except redis.ConnectionError:  # Sentinel cuts all connections of one that it promotes
+        return False
+
+
+def has_all_of(replica: RedisServer, master: RedisServer) -> bool:
+    """Whether a replica has all that its master has acknowledged by now, to whomever.
+
+    WAIT tells this only of what was written over the connection that asks.
+    """
+    with replica.client() as to_replica, master.client() as to_master:
+        there, here = to_replica.info("replication"), to_master.info("replication")
+    return bool(
+        there.get("master_link_status") == "up"
+        and there["master_replid"] == here["master_replid"]
+        and there["slave_repl_offset"] >= here["master_repl_offset"]
+    )
 
 
 def _is_copying(node: RedisServer) -> bool:

@@ -58,6 +58,11 @@ class TestServer:
                 redis_server.resume()
         assert redis_server.command("PING")
 
+    def test_debug_is_allowed_whatever_the_version(self, redis_server: RedisServer) -> None:
+        assert redis_server.command("DEBUG", "SLEEP", 0)
+        told = redis_server.command("INFO", "server")["redis_version"]
+        assert servers.redis_version(redis_server_path()) == tuple(map(int, told.split(".")))
+
     def test_a_paused_one_can_be_closed(self) -> None:
         with RedisServer() as server:
             server.pause()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 from typing import Any
 
 from redis.exceptions import (
     AuthenticationError,
+    BusyLoadingError,
     ClusterDownError,
+    InvalidResponse,
     MasterDownError,
     NoPermissionError,
     NoScriptError,
@@ -47,9 +48,15 @@ _PASSING_ERRORS = (
     RedisConnectionError,
     RedisTimeoutError,
     RedisClusterException,
+    InvalidResponse,  # what came was cut off, or some proxy's
     OSError,
-    asyncio.IncompleteReadError,
+    EOFError,
 )
+# RuntimeErrors of event loops and streams that tell of a lost connection. Python's streams: "read() called
+# while another coroutine is already waiting", after a read that was cut off. uvloop: "the handler is closed".
+_LOST = re.compile(r"already waiting for incoming data|closing transport|handler is closed|closed=True")
+# What a server says that may not say what exists: a replica, or a master that was demoted.
+_NO_MASTER = {"READONLY", "MASTERDOWN"}
 
 
 def may_pass(answer: Any) -> bool:
@@ -61,15 +68,29 @@ def may_pass(answer: Any) -> bool:
     if isinstance(answer, _PASSING_ERRORS):
         return True
     if isinstance(answer, ResponseError):
-        return not _PASSING.isdisjoint(_CODE.findall(str(answer)))
-    if isinstance(answer, AttributeError):  # the driver's, of a connection closed while another task made it
-        return "'NoneType'" in str(answer)
-    return False
+        return not _PASSING.isdisjoint(_codes(answer))
+    return _is_lost(answer)
 
 
-def is_read_only(answer: BaseException) -> bool:
-    """Whether it was a replica that answered: its master is another one by now."""
-    return isinstance(answer, ReadOnlyError) or "READONLY" in _CODE.findall(str(answer))
+def _is_lost(problem: BaseException) -> bool:
+    """Whether the connection was lost, though the error does not say so.
+
+    asyncio and the driver set parts of a connection to `None` when it closes. A task that is about to write
+    meets with that: "'NoneType' object is not callable", "'NoneType' object has no attribute 'writelines'".
+    """
+    if isinstance(problem, TypeError | AttributeError):
+        return "'NoneType'" in str(problem)
+    return isinstance(problem, RuntimeError) and bool(_LOST.search(str(problem)))
+
+
+def is_no_master(answer: BaseException) -> bool:
+    """Whether a replica answered, or a master that was demoted: the master is another server by now."""
+    known = isinstance(answer, ReadOnlyError | MasterDownError)
+    return known or not _NO_MASTER.isdisjoint(_codes(answer))
+
+
+def _codes(answer: BaseException) -> list[str]:
+    return _CODE.findall(str(answer)) if isinstance(answer, ResponseError) else []
 
 
 def _is_distrust(answer: BaseException) -> bool:
@@ -100,11 +121,33 @@ def explained(problem: BaseException) -> StorageError:  # noqa: PLR0911  (one fo
         return UnreadableData(
             "Redis holds something else under the session's key (wrong type); it was left as it is"
         )
+    if "MISCONF" in _codes(problem):
+        return StorageError(
+            "Redis takes no writes, because it cannot save its data to disk (MISCONF): nothing was stored. "
+            "The server's log says why"
+        )
     if isinstance(problem, ResponseError) and not may_pass(problem):
         return StorageError(f"Redis refused a command: {text.partition(':')[0][:200]}")
     if not may_pass(problem):
         return StorageError(f"The Redis client failed ({type(problem).__name__}); the cause says how")
     return StorageError(
-        "Redis did not answer within the deadline. What was being stored may have been stored or not: "
+        f"{_why_not(problem)}. What was being stored may have been stored or not: "
         f"doing it again does it once ({type(problem).__name__})"
     )
+
+
+def _why_not(problem: BaseException) -> str:
+    """Why there was no answer within the deadline."""
+    if is_no_master(problem):
+        return (
+            "The Redis server is no master, but a replica, or it was demoted: it takes no writes, and cannot "
+            "say which sessions exist. Name the master in the URL, or the sentinels"
+        )
+    if isinstance(problem, BusyLoadingError) or "LOADING" in _codes(problem):
+        return "The Redis server was still loading its data at the deadline"
+    if "NOREPLICAS" in _codes(problem):
+        return (
+            "The Redis server takes no writes, as too few replicas follow it (min-replicas-to-write), and so "
+            "cannot say which sessions exist"
+        )
+    return "Redis did not answer within the deadline"

@@ -14,13 +14,13 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from ...exceptions import StorageError
 from ...models.guard import guard
 from ..durable import Outcome
 from .clients import Client, checked_url, make_client
-from .errors import explained, is_read_only, may_pass
+from .errors import explained, is_no_master, may_pass
 from .exchange import attempt, close_connections, exchange, lane_of, look_around
 from .scripts import Command, as_sent
 
@@ -238,6 +238,7 @@ class Link:
         clock = asyncio.get_running_loop().time
         open_ones = deque(range(len(commands)))
         again: dict[int, BaseException] = {}
+        refusals: dict[int, BaseException] = {}
         in_full, is_lost, pause = False, False, _FIRST_PAUSE
 
         def take(answer: Any) -> None:
@@ -260,16 +261,17 @@ class Link:
             rest = pause * random.uniform(0.5, 1.5)  # noqa: S311  (to spread the load)
             if not again or clock() + rest >= deadline:
                 for at, error in again.items():
-                    told(at, error)
+                    told(at, _telling(error, refusals.get(at)))
                 return
             if any(isinstance(error, NoScriptError) for error in again.values()):
                 in_full = True
             else:
                 # A Cluster's pipelines go on asking a node that is gone, however often they fail; a
                 # connection to what was a master stays there, whoever has its name by now.
-                is_lost = isinstance(client, RedisCluster) or any(map(is_read_only, again.values()))
+                is_lost = isinstance(client, RedisCluster) or any(map(is_no_master, again.values()))
                 await asyncio.sleep(rest)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+            refusals |= {at: error for at, error in again.items() if isinstance(error, ResponseError)}
             open_ones.extend(again)
             again.clear()
 
@@ -290,6 +292,11 @@ def _closing(client: Client, lane: AbstractConnection | None) -> AsyncGenerator[
     with suppress(StopIteration):
         anext(generator).__await__().send(None)  # to its `yield`; there is nothing to wait for
     return generator
+
+
+def _telling(error: BaseException, refusal: BaseException | None) -> BaseException:
+    """The error to tell: where the last try was cut off, what the server said before says more."""
+    return error if refusal is None or not isinstance(error, TimeoutError) else refusal
 
 
 # What a child has of its parent is never let go: to close a connection there would take it out of the

@@ -11,7 +11,7 @@ from .keys import Keys
 from .link import Link
 from .places import peek_command
 from .replies import name_of, scored, text_of
-from .scripts import Command, Script
+from .scripts import Command, Script, ask_set, ask_sorted_set, in_parts
 
 _FORGET, _LIST, _TOUCH = Script("forget"), Script("list"), Script("touch")
 
@@ -93,7 +93,7 @@ class Listing:
         skip = 0
         while True:
             asked = (newest, "-inf", "BYSCORE", "REV", "LIMIT", skip, at_once, "WITHSCORES")
-            rows = scored(await self._link.call(("ZRANGE", self._keys.index, *asked)))
+            rows = scored(await self._link.call(ask_sorted_set(self._keys.index, "ZRANGE", *asked)))
             yield [row for row in rows if before is None or row < before]
             if len(rows) < at_once:
                 return
@@ -104,11 +104,15 @@ class Listing:
 
     async def _rows_of(self, lists: Sequence[str]) -> list[tuple[int, str]]:
         """Entries of the index that are in all of these lists, newest first."""
-        sets = [{name_of(each) for each in await self._link.call(("SMEMBERS", key))} for key in lists]
-        ids = list(set.intersection(*sets))
-        scores = await self._link.call(("ZMSCORE", self._keys.index, *ids)) if ids else []
+        members = await self._link.call_all([ask_set(key, "SMEMBERS") for key in lists])
+        ids = list(set.intersection(*({name_of(each) for each in one} for one in members)))
+        parts = in_parts(ids)
+        asked = [ask_sorted_set(self._keys.index, "ZMSCORE", *part) for part in parts]
         rows = [
-            (int(float(score)), each) for score, each in zip(scores, ids, strict=True) if score is not None
+            (int(float(score)), each)
+            for part, scores in zip(parts, await self._link.call_all(asked), strict=True)
+            for each, score in zip(part, scores, strict=True)
+            if score is not None
         ]
         return sorted(rows, reverse=True)
 

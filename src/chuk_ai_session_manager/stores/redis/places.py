@@ -11,7 +11,7 @@ from ...models.session import next_segment_id
 from .keys import Keys
 from .link import Link
 from .replies import text_of
-from .scripts import Command, Script
+from .scripts import Command, Script, ask_hash, in_parts
 
 _PEEK = Script("peek")
 
@@ -105,7 +105,9 @@ class Places:
 
     async def segments(self, place: str) -> list[str]:
         """The ids of all sessions that were ever made in a conversation, whether or not they are there."""
-        made = int(await naming(place, self._link.call(("HGET", self._keys.of(place), "segments"))) or 0)
+        made = int(
+            await naming(place, self._link.call(ask_hash(self._keys.of(place), "HGET", "segments"))) or 0
+        )
         ids = [place]
         while len(ids) < made:
             ids.append(next_segment_id(ids[-1]))
@@ -113,8 +115,14 @@ class Places:
 
     async def are_there(self, ids: Sequence[str], place: str) -> list[str]:
         """Those of a conversation's sessions that were not deleted."""
-        numbers = await self._link.call(("HMGET", self._keys.of(place), *(f"s:{each}" for each in ids)))
-        return [each for each, number in zip(ids, numbers, strict=True) if number is not None]
+        key, parts = self._keys.of(place), in_parts(ids)
+        asked = [ask_hash(key, "HMGET", *(f"s:{each}" for each in part)) for part in parts]
+        return [
+            each
+            for part, numbers in zip(parts, await self._link.call_all(asked), strict=True)
+            for each, number in zip(part, numbers, strict=True)
+            if number is not None
+        ]
 
 
 def peek_command(session_id: str, key: str) -> Command:

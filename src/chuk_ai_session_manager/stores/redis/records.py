@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .link import Link
+from .scripts import Script
+
+_GET = Script("get")
 
 
 class Records:
@@ -15,7 +18,7 @@ class Records:
 
     async def get(self, key: str) -> str | bytes | None:
         """The record under a key."""
-        found: str | bytes | None = await self._link.call(("GET", key))
+        found: str | bytes | None = await self._link.call(_GET([key]))
         return found
 
     async def set(self, key: str, value: str) -> Any:

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 Command: TypeAlias = "tuple[Any, ...]"
 
+_NAMES_AT_ONCE = 1_000
+
 
 class Script:
     """A Lua script of this package, sent by its hash, in full where the server does not know it yet."""
@@ -20,6 +22,29 @@ class Script:
     def __call__(self, keys: Sequence[str], *arguments: Any) -> Command:
         """The command that runs it."""
         return ("EVALSHA", self, len(keys), *keys, *arguments)
+
+
+_ASK = Script("ask")
+
+
+def ask_hash(key: str, *words: Any) -> Command:
+    """Asks about a hash; only a server that takes writes answers. `words` are a command without its key."""
+    return _ASK([key], "HDEL", *words)
+
+
+def ask_set(key: str, *words: Any) -> Command:
+    """Asks about a set in the same way."""
+    return _ASK([key], "SREM", *words)
+
+
+def ask_sorted_set(key: str, *words: Any) -> Command:
+    """Asks about a sorted set in the same way."""
+    return _ASK([key], "ZREM", *words)
+
+
+def in_parts(names: Sequence[str]) -> list[Sequence[str]]:
+    """Names in parts, each as large as one command in a script may be: Lua unpacks some thousand at most."""
+    return [names[at : at + _NAMES_AT_ONCE] for at in range(0, len(names), _NAMES_AT_ONCE)]
 
 
 def as_sent(command: Command, *, in_full: bool) -> Command:

@@ -34,6 +34,7 @@ from .places import Places
 from .reading import read_session
 from .records import Records
 from .replies import pairs_of, text_of
+from .scripts import ask_hash
 from .writing import Writer
 
 _MS_AN_HOUR = 3_600_000
@@ -198,7 +199,7 @@ class RedisStore(DurableStore):
         place = await self._place_of(session_id)
         if place is None:
             return None
-        last = text_of(await self._link.call(("HGET", self._keys.of(place), "last")) or "")
+        last = text_of(await self._link.call(ask_hash(self._keys.of(place), "HGET", "last")) or "")
         if last and await self._places.are_there([last], place):
             self._places.remember(last, place)
             return last

@@ -19,11 +19,16 @@ local state = state_of(n)
 if state[1] ~= n then
   n = state[1]
   if not n then
-    return {'not here', redis.call('HGET', key, 'in') or ''}
+    local elsewhere = redis.call('HGET', key, 'in')
+    if not elsewhere then
+      redis.call('HDEL', key, 'in')  -- changes nothing: only a server that takes writes may say so
+    end
+    return {'not here', elsewhere or ''}
   end
   state = state_of(n)
 end
 if born ~= '' and born ~= state[6] then
+  redis.call('HDEL', key, 'in')
   return {'not here', ''}
 end
 if (tonumber(state[7]) or 0) > 1 then
@@ -51,6 +56,7 @@ for i = 5, #ARGV, 3 do
   end
 end
 if #new == 0 then
+  redis.call('HDEL', key, 'in')  -- what a demoted master holds may be lost: its word is no acknowledgement
   return redis.status_reply('added ' .. count .. ' ' .. revision .. ' 0 0')
 end
 if only_at ~= '' and only_at ~= state[3] then

@@ -4,7 +4,11 @@
 local key, id = KEYS[1], ARGV[1]
 local n = redis.call('HGET', key, 's:' .. id)
 if not n then
-  return {'not here', redis.call('HGET', key, 'in') or ''}
+  local elsewhere = redis.call('HGET', key, 'in')
+  if not elsewhere then
+    redis.call('HDEL', key, 'in')  -- changes nothing: only a server that takes writes may say so
+  end
+  return {'not here', elsewhere or ''}
 end
 if redis.call('HINCRBY', key, 'alive', -1) <= 0 then
   redis.call('UNLINK', key)

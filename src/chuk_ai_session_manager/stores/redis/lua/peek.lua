@@ -6,6 +6,10 @@ if kind ~= 'hash' and kind ~= 'none' then
 end
 local n = redis.call('HGET', KEYS[1], 's:' .. ARGV[1])
 if not n then
-  return {'not here', redis.call('HGET', KEYS[1], 'in') or ''}
+  local elsewhere = redis.call('HGET', KEYS[1], 'in')
+  if not elsewhere then
+    redis.call('HDEL', KEYS[1], 'in')  -- changes nothing: only a server that takes writes may say so
+  end
+  return {'not here', elsewhere or ''}
 end
 return {'here', redis.call('HGET', KEYS[1], n .. ':metadata'), redis.call('HGET', KEYS[1], n .. ':parent_id')}

@@ -12,6 +12,7 @@ local count, revision, rewrites = 0, 0, 0
 local is_new = redis.call('EXISTS', key) == 0
 local before
 
+redis.call('HDEL', key, '')  -- changes nothing: whatever the answer is, only a server that takes writes may give it
 if expected == '' then
   if n and redis.call('HGET', key, n .. ':born') == ARGV[8] then
     return {'put'}  -- it is this one: the reply was lost

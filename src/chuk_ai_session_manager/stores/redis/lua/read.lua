@@ -7,7 +7,11 @@
 local key, id, start = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local n = redis.call('HGET', key, 's:' .. id)
 if not n then
-  return {'not here', redis.call('HGET', key, 'in') or ''}
+  local elsewhere = redis.call('HGET', key, 'in')
+  if not elsewhere then
+    redis.call('HDEL', key, 'in')  -- changes nothing: only a server that takes writes may say so
+  end
+  return {'not here', elsewhere or ''}
 end
 local header = redis.call('HMGET', key, 'schema', n .. ':count', n .. ':revision', n .. ':rewrites',
   n .. ':counters', n .. ':metadata', n .. ':parent_id', n .. ':child_ids', n .. ':task_ids',
