@@ -101,6 +101,14 @@ def _is_distrust(answer: BaseException) -> bool:
     return problem is not None
 
 
+def as_cause(answer: BaseException) -> BaseException:
+    """A driver's error as the cause of ours: without arguments, which a server repeats of an unknown command."""
+    text, repeats, _ = str(answer).partition(", with args beginning with")
+    if repeats:
+        answer.args = (text,)
+    return answer
+
+
 def explained(problem: BaseException) -> StorageError:  # noqa: PLR0911  (one for each fault)
     """A driver's error as ours, saying what to do; never with a password or what was to be stored."""
     text = str(problem)

@@ -1,7 +1,7 @@
 -- Let a session's own key point to where its conversation lives.
 -- KEYS[1] the session's own key   ARGV session id, id of the conversation's first session, lifetime in ms or ''
-redis.call('HDEL', KEYS[1], '')  -- changes nothing: only a server that takes writes may answer
 if redis.call('HGET', KEYS[1], 's:' .. ARGV[1]) then
+  redis.call('HDEL', KEYS[1], '')  -- changes nothing: only a server that takes writes may say so
   return 'taken'
 end
 redis.call('HSET', KEYS[1], 'in', ARGV[2])

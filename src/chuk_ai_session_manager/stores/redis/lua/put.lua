@@ -12,22 +12,28 @@ local count, revision, rewrites = 0, 0, 0
 local is_new = redis.call('EXISTS', key) == 0
 local before
 
-redis.call('HDEL', key, '')  -- changes nothing: whatever the answer is, only a server that takes writes may give it
+-- An answer without a write to the session: only a server that takes writes may give it, and this, which
+-- changes nothing, the others refuse. (Not before the writes: after a first one, they would go on in full memory.)
+local function unwritten(...)
+  redis.call('HDEL', key, '')
+  return {...}
+end
+
 if expected == '' then
   if n and redis.call('HGET', key, n .. ':born') == ARGV[8] then
-    return {'put'}  -- it is this one: the reply was lost
+    return unwritten('put')  -- it is this one: the reply was lost
   end
   if n or redis.call('HGET', key, 'in') then
-    return {'taken'}
+    return unwritten('taken')
   end
   if follows ~= '' then
     before = redis.call('HGET', key, 's:' .. follows)
     if not before then
-      return {'not here', ''}
+      return unwritten('not here', '')
     end
     if not (redis.call('HGET', key, before .. ':child_ids') and
         tonumber(redis.call('HGET', key, before .. ':revision'))) then
-      return {'damaged'}
+      return unwritten('damaged')
     end
   end
   n = redis.call('HINCRBY', key, 'segments', 1) - 1
@@ -39,12 +45,12 @@ if expected == '' then
   end
 else
   if not n then
-    return {'not here', redis.call('HGET', key, 'in') or ''}
+    return unwritten('not here', redis.call('HGET', key, 'in') or '')
   end
   local state = redis.call('HMGET', key, n .. ':count', n .. ':revision', n .. ':rewrites', n .. ':born')
   count, revision, rewrites = tonumber(state[1]), tonumber(state[2]), tonumber(state[3])
   if revision ~= tonumber(expected) or state[4] ~= ARGV[8] then
-    return {'moved'}
+    return unwritten('moved')
   end
 end
 
