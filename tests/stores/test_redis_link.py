@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import BusyLoadingError, ReadOnlyError, ResponseError
 
 from chuk_ai_session_manager import StorageError
 from chuk_ai_session_manager.stores import open_store
@@ -134,11 +134,11 @@ SCRIPT = "Error running script (call to f_6e81): @user_script:1: @user_script: 1
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (ReadOnlyError("You can't write against a read only replica."), "within the deadline"),
-        (
-            ResponseError(f"{SCRIPT}-READONLY You can't write against a read only replica."),
-            "within the deadline",
-        ),
+        (ReadOnlyError("You can't write against a read only replica."), "is no master"),
+        (ResponseError(f"{SCRIPT}-READONLY You can't write against a read only replica."), "is no master"),
+        (ResponseError(f"{SCRIPT}-NOREPLICAS Not enough good replicas to write."), "too few replicas"),
+        (ResponseError(f"{SCRIPT}-MISCONF Redis is configured to save RDB snapshots"), "to disk"),
+        (BusyLoadingError("Redis is loading the dataset in memory"), "loading its data"),
         (ResponseError("BUSY Redis is busy running a script."), "within the deadline"),
         (ResponseError(f"{SCRIPT}-OOM command not allowed when used memory > 'maxmemory'."), "is full"),
         (

@@ -20,7 +20,7 @@ from ...exceptions import StorageError
 from ...models.guard import guard
 from ..durable import Outcome
 from .clients import Client, checked_url, make_client
-from .errors import explained, is_no_master, may_pass
+from .errors import as_cause, explained, is_no_master, may_pass
 from .exchange import attempt, close_connections, exchange, lane_of, look_around
 from .scripts import Command, as_sent
 
@@ -105,7 +105,7 @@ class Link:
                 await self._send(here, commands, self._deadline(), answers.__setitem__)
         for answer in answers:
             if isinstance(answer, BaseException):
-                raise explained(answer) from answer
+                raise explained(answer) from as_cause(answer)
         return answers
 
     async def call_together(self, command: Command) -> Any:
@@ -156,7 +156,7 @@ class Link:
                 batch[at].answer.set_result(answer)
             elif not (may_pass(answer) and batch[at].deadline > deadline + _FIRST_PAUSE):
                 error = explained(answer)
-                error.__cause__ = answer
+                error.__cause__ = as_cause(answer)
                 batch[at].answer.set_exception(error)
             # Else it goes with the next ones: it is the oldest one's deadline that is over, not its own.
 
