@@ -102,7 +102,7 @@ def _is_distrust(answer: BaseException) -> bool:
 
 
 def as_cause(answer: BaseException) -> BaseException:
-    """A driver's error as the cause of ours, without the arguments that a server repeats of an unknown command."""
+    """A driver's error as the cause of ours, without arguments that a server repeated."""
     text, repeats, _ = str(answer).partition(", with args beginning with")
     if repeats:
         answer.args = (text,)
