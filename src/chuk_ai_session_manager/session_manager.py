@@ -9,7 +9,7 @@ from typing import Any
 
 from .accounts.tokens import DEFAULT_MODEL
 from .conversation.background import Sums
-from .conversation.billing import Draft, Limits, draft_answer, draft_question, draft_rows
+from .conversation.billing import Draft, Limits, draft_answers, draft_question, draft_rows
 from .conversation.callbacks import call
 from .conversation.context.beginning import Beginning
 from .conversation.context.fitting import RowsOf, fitted
@@ -230,8 +230,11 @@ class SessionManager:
         """Record what the model answered, and what the call was billed for.
 
         Args:
-            response: the answer: a text; or a response as its SDK or API gives it (OpenAI, Anthropic,
-                Google, LiteLLM), of which text, tool calls, model, finish reason and usage are taken.
+            response: the answer: a text; or a response as its SDK or API gives it (OpenAI and those who
+                speak its format, Anthropic, Google, Amazon Bedrock, Cohere, Ollama, LangChain), of which
+                text, tool calls, model, finish reason and usage are taken, and which is kept whole as the
+                event's `native`. A response that the session has already, by its id, is not recorded
+                again; one that its provider is still making (status "queued") is not recorded yet.
             model: the model that gave it, where the response does not say it; by default the manager's.
             provider: who ran the model.
             usage: the provider's own token counts, as its SDK or API gives them (OpenAI, Anthropic,
@@ -256,7 +259,8 @@ class SessionManager:
         if usage is not None:
             answer.usage = read_usage(usage, beside=answer.usage)
         names = self.names_of(answer, model, provider)
-        return await self.writer.record([draft_answer(answer, *names, metadata, service_tier=service_tier)])
+        drafts = draft_answers(answer, *names, metadata, service_tier=service_tier)
+        return await self.writer.record(drafts) if drafts else self.session_id
 
     async def correct_usage(self, event_id: str, usage: object, *, service_tier: str | None = None) -> str:
         """Put right what a call was billed, where its provider reports it later than its answer.

@@ -100,6 +100,7 @@ LEVELS = (
         "conversation.notes",
         "conversation.billing",
         "conversation.segments",
+        "conversation.replays",
         "conversation.log_end",
         "conversation.summaries",
         "conversation.background",

@@ -11,20 +11,22 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterator,
+    Mapping,
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
-from ..conversation.billing import Draft, draft_answer, draft_question
+from ..conversation.billing import Draft, draft_answers, draft_question
 from ..conversation.callbacks import call
 from ..exceptions import InvalidInput, SessionManagerError
 from ..exceptions.validation import check_answer, check_text
 from ..models import EventSource, EventType, SessionEvent
-from ..providers.answers import Answer
+from ..providers.answers import Answer, model_of, native_of, usage_of
+from ..providers.common import data_of
 from ..providers.messages import ChatMessage, readable_json, readable_text
-from ..providers.registry import not_understood, read_answer
+from ..providers.registry import answer_in, not_understood
 from ..providers.requests import asked_rows
 from ..providers.streamed_answers import AnswerInPieces
 from ..session_manager import SessionManager
@@ -32,6 +34,9 @@ from ..session_manager import SessionManager
 __all__ = ["Exchange", "LLMStream", "track_client"]
 
 logger = logging.getLogger(__name__)
+
+UNREADABLE = "UnreadableAnswer"
+"""The recorded failure of a call whose answer cannot be read."""
 
 Client = TypeVar("Client")
 
@@ -90,9 +95,45 @@ class Exchange:
         """Record the answer, also where who waits for it is cancelled; the session's id."""
         answer.text = readable_text(answer.text)  # a model may write what no store takes
         names = self.sm.names_of(answer, self._model, self._provider)
-        draft = draft_answer(answer, *names, metadata, parent_event_id=self.question_id)
+        drafts = draft_answers(answer, *names, metadata, parent_event_id=self.question_id)
         self._is_over()
-        return await _to_the_end(self.sm.writer.record([draft]))
+        if not drafts:  # its provider is still at work on it
+            return self.sm.session_id
+        return await _to_the_end(self.sm.writer.record(drafts))
+
+    async def read_and_answer(self, response: Any) -> None:
+        """Record a response, whatever is in there: the caller is to have it in any case."""
+        answer = _read(response)
+        if answer is None:
+            await self.unreadable(response)
+            return
+        try:
+            await self.answer(answer)
+        except InvalidInput:  # longer than any store takes
+            await self.unreadable(None, kind=type(response).__name__)
+
+    async def unreadable(self, response: Any, kind: str | None = None) -> None:
+        """Record that an answer came that cannot be read: an error in the place of an answer, no choices.
+
+        Args:
+            response: the answer, which is kept in its raw form; `None` where it is not to be kept.
+            kind: the name of its type.
+        """
+        kind = kind or type(response).__name__
+        data = data_of(response)
+        usage = usage_of(data)
+        event: SessionEvent[Any] = SessionEvent(
+            message={"error": UNREADABLE},
+            source=EventSource.SYSTEM,
+            type=EventType.REFERENCE,
+            metadata={"failed": True, "answer_type": kind},
+            parent_event_id=self.question_id,
+            native=native_of("unknown", readable_json(data)) if isinstance(data, dict) else None,
+        )
+        model, provider = self.sm.names_of(Answer(model=model_of(data)), self._model, self._provider)
+        self._is_over()
+        logger.warning("An answer in session %s cannot be read: a %s", self.sm.session_id, kind)
+        await self._try(self.sm.writer.record([Draft(event, "", model, provider, reported=usage)]))
 
     async def fail(self, problem: BaseException) -> None:
         """Record that the call failed, and how: the kind of error, not what it says.
@@ -147,8 +188,28 @@ async def complete(exchange: Exchange, question: str, llm_function: Callable[[st
     async with exchange.sm.writer.calling():
         await exchange.ask(question)
         async with exchange.calling():
-            answer = read_answer(await call(llm_function, question))
+            response = await call(llm_function, question)
+            answer = _read(response)
+            if answer is None and not _is_response(response):
+                raise not_understood(response)
+        if answer is None:
+            await exchange.unreadable(response)
+            return "", exchange.sm.session_id
         return answer.text, await exchange.answer(answer)
+
+
+def _read(response: Any) -> Answer | None:
+    """A response as an answer; `None` where it cannot be read, in whatever way."""
+    try:
+        return answer_in(response)
+    except Exception as problem:  # noqa: BLE001  (a reader must not cost the caller the response)
+        logger.warning("A %s could not be read: %s", type(response).__name__, type(problem).__name__)
+        return None
+
+
+def _is_response(response: object) -> bool:
+    """Whether a thing that cannot be read is a response all the same: an SDK's object, or JSON."""
+    return isinstance(response, Mapping) or hasattr(response, "model_dump")
 
 
 # -- streams --------------------------------------------------------------------------------------
@@ -199,26 +260,41 @@ async def _streamed(
 async def _recorded(exchange: Exchange, source: Any, pieces: AnswerInPieces) -> AsyncGenerator[Any, None]:
     """The pieces of a stream as they come; what they come to is recorded at the end, however it ends."""
     if not isinstance(source, list | tuple) and not any(hasattr(source, name) for name in _STREAMS):
-        async with exchange.calling():
-            answer = read_answer(source)
+        answer = _read(source)
+        if answer is None and not _is_response(source):
+            async with exchange.calling():
+                raise not_understood(source)
+        if answer is None:
+            await exchange.unreadable(source)
+            return
         await exchange.answer(answer)
         yield answer.text
         return
     try:
         async with _opened(source) as stream:
             async for piece in stream:
-                pieces.add(piece)
+                _add(pieces, piece)
                 yield piece
     except BaseException as problem:
         await exchange.interrupt(pieces, problem)
         raise
-    if pieces.unknown is not None:
+    if pieces.unknown is not None and not _is_response(pieces.unknown):
         async with exchange.calling():
             raise not_understood(pieces.unknown)
-    if pieces.is_cut:  # the connection was closed as if that were the end
+    if pieces.unknown is not None:
+        await exchange.unreadable(pieces.unknown)
+    elif pieces.is_cut:  # the connection was closed as if that were the end
         await exchange.interrupt(pieces, ConnectionResetError())
     else:
         await exchange.answer(pieces.end())
+
+
+def _add(pieces: AnswerInPieces, piece: Any) -> None:
+    """Take in a piece of a stream; one that cannot be read must not cost the caller the stream."""
+    try:
+        pieces.add(piece)
+    except Exception as problem:  # noqa: BLE001  (as for `_read`)
+        logger.warning("A %s could not be read: %s", type(piece).__name__, type(problem).__name__)
 
 
 # What a stream has: it is read with one of these.
@@ -271,6 +347,7 @@ _TRACKED = {
     "messages.create",
     "responses.create",
     "responses.parse",
+    "responses.retrieve",
 }
 _PARTS = {"", "chat", "chat.completions", "messages", "responses"}
 
@@ -280,6 +357,9 @@ def track_client(client: Client, session_manager: SessionManager, *, provider: s
 
     What it gives is used as the client itself: `chat.completions.create`, `responses.create` and
     `messages.create`, streaming too, record what is new in their messages, and the answer with its usage.
+    A background response is recorded once it is done, by `responses.retrieve`, however often that is called.
+    Each call gives exactly what it gives without tracking; an answer that cannot be read is recorded as
+    such, in its raw form, and logged by the name of its type.
     What the session holds already, because it was recorded before the call, is not recorded again; of what
     a request says before the model's last answer, nothing is.
     Everything else of the client is as it was, and not tracked (`beta`, `with_raw_response`, embeddings);
@@ -334,21 +414,20 @@ class _Tracked:
     async def __aexit__(self, *exception: object) -> Any:
         return await self._target.__aexit__(*exception)
 
-    async def _call(self, create: Callable[..., Any], **arguments: Any) -> Any:
+    async def _call(self, create: Callable[..., Any], *given: Any, **arguments: Any) -> Any:
         for name in ("messages", "input"):
             if isinstance(arguments.get(name), Iterator):  # it can be read only once
                 arguments[name] = list(arguments[name])
         exchange = Exchange(self._sm, str(arguments.get("model") or "unknown"), self._provider)
+        is_new = "response_id" not in arguments and not given  # not one that was made before
         if arguments.get("stream"):
-            await exchange.ask_for(readable_json(asked_rows(arguments)))
-            async with exchange.calling():
-                return _RecordedStream(await create(**arguments), exchange)
+            return await self._stream(create, exchange, *given, **arguments)
         async with self._sm.writer.calling():
-            await exchange.ask_for(readable_json(asked_rows(arguments)))
+            if is_new:
+                await exchange.ask_for(readable_json(asked_rows(arguments)))
             async with exchange.calling():
-                response = await create(**arguments)
-                answer = read_answer(response)
-            await exchange.answer(answer)
+                response = await create(*given, **arguments)
+            await exchange.read_and_answer(response)
             return response
 
 

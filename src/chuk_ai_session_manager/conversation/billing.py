@@ -34,6 +34,8 @@ class Draft:
     """The provider's own counts of the call."""
     service_tier: str | None = None
     """The tier that the application says served the call; else the response's."""
+    response_key: str | None = None
+    """What tells the response that it came of from all others, where its provider gave it an id."""
 
     @property
     def is_to_be_estimated(self) -> bool:
@@ -82,7 +84,35 @@ def draft_answer(
         native=answer.native,
     )
     text = message if isinstance(message, str) else text_of(message)
-    return Draft(event, text, model, provider, is_call=True, reported=answer.usage, service_tier=service_tier)
+    draft = Draft(event, text, model, provider, is_call=True, reported=answer.usage)
+    draft.service_tier, draft.response_key = service_tier, answer.key
+    return draft
+
+
+def draft_answers(
+    answer: Answer,
+    model: str,
+    provider: str,
+    metadata: dict[str, Any] | None = None,
+    *,
+    parent_event_id: str | None = None,
+    service_tier: str | None = None,
+) -> list[Draft]:
+    """The same with all that an SDK did by itself before; nothing of what its provider is still making."""
+    if answer.is_pending:
+        return []
+    about: dict[str, Any] = {"parent_event_id": parent_event_id, "service_tier": service_tier}
+    drafts: list[Draft] = []
+    calls: dict[str, ChatMessage] = {}
+    for at, step in enumerate(answer.before):
+        if isinstance(step, Answer):
+            draft = draft_answer(step, step.model or model, provider, **about)
+            calls |= {call["id"]: call for call in step.tool_calls}
+        else:
+            draft = Draft(event_of(step, calls), text_of(step), model, provider)
+        draft.response_key = None if answer.key is None else f"{answer.key}:{at}"
+        drafts.append(draft)
+    return [*drafts, draft_answer(answer, model, provider, metadata, **about)]
 
 
 def draft_rows(rows: Sequence[ChatMessage], model: str, provider: str = "unknown") -> list[Draft]:

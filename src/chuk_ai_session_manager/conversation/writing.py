@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..accounts.pricing import load_prices
-from ..exceptions import InvalidInput, SessionNotFound
+from ..exceptions import EventConflict, InvalidInput, SessionNotFound
 from ..models import CallUsage, EventSource, EventType, Session, SessionEvent
 from ..models.correction import Correction, correction_in
 from ..models.session import HomeStore
@@ -31,6 +31,7 @@ from .billing import Draft, Limits, bill_estimated, call_usage, count, draft_row
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .opening import Conversation
+from .replays import Replays
 from .segments import (
     append,
     append_to_live,
@@ -74,6 +75,7 @@ class Writer:
         self.closing = Closing(summarizer)
         self._writing = Turns()
         self._one_call = Turns()
+        self._replays = Replays(is_infinite=conversation.is_infinite)
         self.is_asked: set[str] = set()
         """Questions that a model is just answering, by their events' ids."""
 
@@ -119,13 +121,14 @@ class Writer:
         if is_limited:  # all at once, before any is written
             await self._check_limits(home, session, _without_prompt(drafts)[0])
         drafts = await self._keep_prompt(home, session, drafts)
+        drafts = await self._replays.unseen(home, session, drafts)
         await self._find_calls(home, session, drafts)
         # All at once, or each on its own where any of them may open a new segment.
         for batch in [[draft] for draft in drafts] if self._conversation.is_infinite else [drafts]:
             if closings:  # else what follows would be estimated of all that is not summarised yet
                 until = min(until, _in(PATIENCE))
                 await self.closing.wait(closings, until)
-            session = await self._append(home, session, batch, closings, is_limited=is_limited)
+            session = await self._append_unseen(home, session, batch, closings, is_limited=is_limited)
         self._conversation.adopt(session)
         return until, session.id
 
@@ -234,6 +237,23 @@ class Writer:
             return drafts
         await self._conversation.save_prompt(home, session, prompt)
         return rest
+
+    async def _append_unseen(
+        self,
+        home: HomeStore,
+        session: Session[Any],
+        drafts: Sequence[Draft],
+        closings: list[asyncio.Task[None]],
+    ) -> Session[Any]:
+        """Store drafts but for answers that are stored already, as the store itself says."""
+        try:
+            return await self._append(home, session, drafts, closings) if drafts else session
+        except EventConflict:
+            ids = [draft.event.id for draft in drafts]
+            session, unstored = await self._replays.unstored(home, session, drafts)
+            if [draft.event.id for draft in unstored] == ids:
+                raise
+        return await self._append(home, session, unstored, closings) if unstored else session
 
     async def _append(
         self,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -53,9 +55,23 @@ class Answer:
     parts: list[ChatMessage] = field(default_factory=list, repr=False, compare=False)
     """The messages that the text consists of, where the provider tells them apart by a `phase`."""
     before: list[Answer | ChatMessage] = field(default_factory=list, repr=False, compare=False)
-    """What an SDK did by itself before: answers that called tools, and rows with the results."""
+    """What an SDK did by itself before: answers that called tools, and rows with results."""
     is_pending: bool = field(default=False, compare=False)
     """Whether the provider is still at work on it: the response is to be asked for again."""
+
+    @property
+    def key(self) -> str | None:
+        """What tells the response from all others, seen again included; `None` where it has no id.
+
+        Some servers give every response the same id: so the key is made of what was said, too.
+        """
+        if not self.response_id:
+            return None
+        calls = [
+            (call["function"]["name"], parsed(call["function"]["arguments"])) for call in self.tool_calls
+        ]
+        said = json.dumps(["".join(self.text.split()), calls], sort_keys=True, default=str)
+        return f"{self.response_id}:{sha256(said.encode()).hexdigest()}"
 
     @property
     def message(self) -> str | ChatMessage:

@@ -51,16 +51,16 @@ def read(response: Any) -> Answer | None:
 
 def read_message(response: Any) -> Answer | None:
     """A message of a chat completion by itself."""
-    content, role = field_of(response, "content"), field_of(response, "role")
-    has_calls = is_list(field_of(response, "tool_calls")) and len(list_of(field_of(response, "tool_calls")))
-    if role not in {None, "assistant"} or field_of(response, "type") in {"message", "tool_result"}:
+    content, calls = field_of(response, "content"), list_of(field_of(response, "tool_calls"))
+    if field_of(response, "role") != "assistant" or field_of(response, "type") == "message":
         return None
-    if isinstance(content, str) or (content is None and has_calls) or (is_list(content) and role):
-        answer = _message(response)
-        if role and isinstance(response, dict):
-            answer.native = native_of(FORMAT, without(response, "usage", "model"))
-        return answer
-    return None
+    if not isinstance(content, str) and not is_list(content) and not (content is None and calls):
+        return None
+    answer = _message(response)
+    answer.model, answer.usage = model_of(response), usage_in(field_of(response, "usage"))
+    if isinstance(response, dict):
+        answer.native = native_of(FORMAT, without(response, "usage", "model"))
+    return answer
 
 
 def _completion(response: Any, choices: Any) -> Answer:

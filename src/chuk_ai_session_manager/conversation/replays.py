@@ -1,0 +1,96 @@
+"""Responses that are seen again: polled, replayed by a framework, or given beside a tracked client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+from uuid import NAMESPACE_URL, uuid5
+
+from ..models import Session
+from ..models.record import new_id
+from ..models.session import HomeStore
+from .billing import Draft
+from .segments import latest, live_segment, segments_before
+
+# What each event answers, by the event's id.
+Questions: TypeAlias = dict[str, str | None]
+
+# How many earlier segments are looked through: responses are seen again soon.
+_SEGMENTS_SEARCHED = 3
+
+
+class Replays:
+    """Tells which answers a conversation has already, by the id that the provider gave the response.
+
+    The id of such an answer's event is made of the conversation's and the response's, so that every process
+    makes the same one, and a store, which has an event's id once, stores the answer once.
+
+    Args:
+        is_infinite: whether the conversation has several segments.
+    """
+
+    def __init__(self, *, is_infinite: bool) -> None:
+        self._is_infinite = is_infinite
+        # The live segment's id, the conversation's, and what the events in the segments before answer.
+        self._known: tuple[str, str, Questions] | None = None
+
+    async def unseen(
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+    ) -> Sequence[Draft]:
+        """The drafts that the conversation does not have yet, as far as that is known without its log.
+
+        Answers of responses that have an id get their events' ids here.
+        """
+        if all(draft.response_key is None for draft in drafts):
+            return drafts
+        conversation_id, earlier = await self._earlier(home, session)
+        for draft in drafts:
+            if draft.response_key is not None:
+                name = f"chuk-ai-session-manager:answer:{conversation_id}:{draft.response_key}"
+                draft.event.id = str(uuid5(NAMESPACE_URL, name))
+        return _unseen(drafts, earlier | _answered(session))
+
+    async def unstored(
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+    ) -> tuple[Session[Any], Sequence[Draft]]:
+        """The live segment with its log, and the drafts that it lacks: a store refused one of them."""
+        session = await latest(await live_segment(session, home), home)
+        return session, _unseen(drafts, _answered(session))
+
+    async def _earlier(self, home: HomeStore, session: Session[Any]) -> tuple[str, Questions]:
+        if not self._is_infinite or session.parent_id is None:
+            return session.id, {}
+        if self._known is None or self._known[0] != session.id:
+            ids = await home.segment_ids(session.id)
+            found: Questions = {}
+            searched = 0
+            async for segment in segments_before(session, home):
+                found |= _answered(segment)
+                searched += 1
+                if searched == _SEGMENTS_SEARCHED:
+                    break
+            self._known = session.id, ids[0] if session.id in ids else session.id, found
+        return self._known[1], self._known[2]
+
+
+def _answered(segment: Session[Any]) -> Questions:
+    return {event.id: event.parent_event_id for event in segment.events}
+
+
+def _unseen(drafts: Sequence[Draft], known: Questions) -> list[Draft]:
+    """The drafts that are not known; one that answers another question only looks the same.
+
+    Some servers give every response the same id, and a model may say the same again.
+    """
+    unseen = []
+    for draft in drafts:
+        is_known = draft.response_key is not None and draft.event.id in known
+        if is_known and _differs(draft.event.parent_event_id, known[draft.event.id]):
+            draft.response_key, draft.event.id, is_known = None, new_id(), False
+        if not is_known:
+            unseen.append(draft)
+    return unseen
+
+
+def _differs(question_id: str | None, known_id: str | None) -> bool:
+    return question_id is not None and known_id is not None and question_id != known_id
