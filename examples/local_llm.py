@@ -1,6 +1,8 @@
-"""A small server that speaks the wire formats of OpenAI's and Anthropic's APIs, streaming too.
+"""A small server that speaks the wire formats of OpenAI's, Anthropic's and Google's APIs, streaming too.
 
-It lets the examples and tests run the real SDKs offline. Its model repeats what the user said last.
+It lets the examples and tests run the real SDKs offline. Its model repeats what the user said last. Where
+that is "exactly " and JSON, the server answers with this JSON itself: an object is the whole response, a
+list is the events of a stream. So a test can have whatever a provider sends.
 
     python examples/local_llm.py        # then use base_url="http://127.0.0.1:8123/v1"
 """
@@ -13,15 +15,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 PORT = 8123
+_EXACTLY = "exactly "
 
 
 def last_words(body: dict[str, Any]) -> str:
     """What the user said last, in a request of any of the formats."""
-    messages = body.get("messages", body.get("input", ""))
-    content = messages if isinstance(messages, str) else messages[-1].get("content", "")
+    messages = body.get("messages") or body.get("input") or body.get("contents") or ""
+    content = messages if isinstance(messages, str) else messages[-1]
+    if isinstance(content, dict):
+        content = content.get("content") or content.get("parts") or content.get("text") or ""
     return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+
+
+def exactly(body: dict[str, Any]) -> Any:
+    """What the server is asked to answer with, as JSON; `None` where it is to make an answer itself."""
+    words = last_words(body)
+    return json.loads(words.removeprefix(_EXACTLY)) if words.startswith(_EXACTLY) else None
+
+
+def new_id(prefix: str) -> str:
+    """An id that no other response has, as those of the providers."""
+    return f"{prefix}{uuid4().hex}"
 
 
 def answer_to(body: dict[str, Any]) -> list[str]:
@@ -36,6 +54,11 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.background: dict[str, list[dict[str, Any]]] = {}
+        """What is given, one after the other, for responses that are made in the background, by their ids."""
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Leave it at that: who reads a stream may go away."""
 
@@ -44,23 +67,56 @@ class Handler(BaseHTTPRequestHandler):
     """Answers by the path that is asked for."""
 
     protocol_version = "HTTP/1.1"
+    server: Server
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        path = urlsplit(self.path).path
         if "fail" in last_words(body):
             self.send_json({"error": {"message": "the model is down", "type": "server_error"}}, 500)
-        elif self.path.endswith("/chat/completions"):
-            self.answer(chat_completion(body), chat_chunks(body), body)
-        elif self.path.endswith("/responses"):
-            self.answer(response(body), response_events(body), body)
-        elif self.path.endswith("/messages"):
-            self.answer(message(body), message_events(body), body)
+        elif path.endswith("/chat/completions"):
+            whole = chat_completion(body)
+            self.answer(whole, chat_chunks(body, whole["id"]), body)
+        elif path.endswith("/responses"):
+            self.answer_response(body)
+        elif path.endswith("/messages"):
+            whole = message(body)
+            self.answer(whole, message_events(whole, body), body)
+        elif path.endswith(":generateContent"):
+            self.answer(gemini_response(body, path), iter(()), body)
+        elif path.endswith(":streamGenerateContent"):
+            self.answer({}, gemini_chunks(body, path), body | {"stream": True})
+        elif path.endswith("/interactions"):
+            whole = interaction(body)
+            self.answer(whole, interaction_events(whole, body), body)
         else:
             self.send_json({"error": {"message": f"there is no {self.path} here"}}, 404)
 
+    def do_GET(self) -> None:
+        """Give a response that is made in the background: each time it is asked for, it is further on."""
+        given = self.server.background.get(urlsplit(self.path).path.rpartition("/")[2], [])
+        if given:
+            self.send_json(given.pop(0) if len(given) > 1 else given[0])
+        else:
+            self.send_json({"error": {"message": f"there is no {self.path} here"}}, 404)
+
+    def answer_response(self, body: dict[str, Any]) -> None:
+        """Answer with a response of OpenAI's, which may be one that is still to be made."""
+        whole = response(body)
+        if not body.get("background"):
+            self.answer(whole, response_events(body, whole), body)
+            return
+        done = exactly(body) or whole
+        waiting = done | {"output": [], "usage": None, "background": True}
+        self.server.background[done["id"]] = [waiting | {"status": "in_progress"}, done]
+        self.send_json(waiting | {"status": "queued"})
+
     def answer(self, whole: dict[str, Any], pieces: Iterator[tuple[str, Any]], body: dict[str, Any]) -> None:
-        if not body.get("stream"):
-            self.send_json(whole)
+        given = exactly(body)
+        if isinstance(given, list):
+            pieces = ((each.get("type") or each.get("event_type") or "", each) for each in given)
+        elif not body.get("stream"):
+            self.send_json(whole if given is None else given)
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -103,12 +159,12 @@ def chat_usage(body: dict[str, Any]) -> dict[str, Any]:
 def chat_completion(body: dict[str, Any]) -> dict[str, Any]:
     said = {"role": "assistant", "content": "".join(answer_to(body)), "refusal": None}
     choices = [{"index": 0, "message": said, "finish_reason": "stop"}]
-    common = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"]}
+    common = {"id": new_id("chatcmpl-"), "object": "chat.completion", "created": 1, "model": body["model"]}
     return common | {"choices": choices, "usage": chat_usage(body)}
 
 
-def chat_chunks(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    common = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+def chat_chunks(body: dict[str, Any], response_id: str) -> Iterator[tuple[str, Any]]:
+    common = {"id": response_id, "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
     for piece in answer_to(body):
         yield "", common | {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
     yield "cut", ""
@@ -129,7 +185,7 @@ def response(body: dict[str, Any]) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": 0},
     }
     return {
-        "id": "resp_1",
+        "id": new_id("resp_"),
         "object": "response",
         "created_at": 1,
         "model": body["model"],
@@ -142,8 +198,7 @@ def response(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def response_events(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    whole = response(body)
+def response_events(body: dict[str, Any], whole: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     begun = whole | {"status": "in_progress", "output": [], "usage": None}
     events: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
@@ -158,7 +213,7 @@ def response_events(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def message(body: dict[str, Any]) -> dict[str, Any]:
     return {
-        "id": "msg_1",
+        "id": new_id("msg_"),
         "type": "message",
         "role": "assistant",
         "model": body["model"],
@@ -174,8 +229,7 @@ def message(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def message_events(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    whole = message(body)
+def message_events(whole: dict[str, Any], body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     begun = whole | {"content": [], "stop_reason": None, "usage": whole["usage"] | {"output_tokens": 1}}
     yield "message_start", {"type": "message_start", "message": begun}
     block = {"type": "text", "text": ""}
@@ -189,6 +243,76 @@ def message_events(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     usage = {"output_tokens": whole["usage"]["output_tokens"]}
     yield "message_delta", {"type": "message_delta", "delta": end, "usage": usage}
     yield "message_stop", {"type": "message_stop"}
+
+
+# -- Google ---------------------------------------------------------------------------------------
+
+
+def gemini_response(body: dict[str, Any], path: str, pieces: list[str] | None = None) -> dict[str, Any]:
+    parts = [{"text": "".join(answer_to(body) if pieces is None else pieces)}]
+    usage = {
+        "promptTokenCount": 1000,
+        "candidatesTokenCount": len(answer_to(body)),
+        "totalTokenCount": 1000 + len(answer_to(body)),
+        "cachedContentTokenCount": 400,
+    }
+    return {
+        "candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": usage,
+        "modelVersion": path.rpartition("/")[2].partition(":")[0],
+        "responseId": new_id(""),
+    }
+
+
+def gemini_chunks(body: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    whole = gemini_response(body, path)
+    for piece in answer_to(body):
+        content = {"role": "model", "parts": [{"text": piece}]}
+        yield (
+            "",
+            {name: whole[name] for name in ("modelVersion", "responseId")}
+            | {"candidates": [{"content": content, "index": 0}]},
+        )
+    yield "cut", ""
+    end = {"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "STOP", "index": 0}
+    yield "", whole | {"candidates": [end]}
+
+
+def interaction(body: dict[str, Any]) -> dict[str, Any]:
+    text = {"type": "text", "text": "".join(answer_to(body))}
+    return {
+        "id": new_id("int_"),
+        "object": "interaction",
+        "status": "completed",
+        "model": body.get("model"),
+        "created": "2026-11-29T12:00:00Z",
+        "updated": "2026-11-29T12:00:00Z",
+        "steps": [{"type": "model_output", "content": [text]}],
+        "usage": {
+            "total_input_tokens": 1000,
+            "total_output_tokens": len(answer_to(body)),
+            "total_tokens": 1000 + len(answer_to(body)),
+        },
+    }
+
+
+def interaction_events(whole: dict[str, Any], body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    begun = {name: whole[name] for name in ("id", "object", "model", "created", "updated")}
+    events: list[dict[str, Any]] = [
+        {"event_type": "interaction.created", "interaction": begun | {"status": "in_progress"}},
+        {"event_type": "step.start", "index": 0, "step": {"type": "model_output"}},
+    ]
+    events += [
+        {"event_type": "step.delta", "index": 0, "delta": {"type": "text", "text": piece}}
+        for piece in answer_to(body)
+    ]
+    end = begun | {"status": "completed", "usage": whole["usage"]}
+    events += [
+        {"event_type": "step.stop", "index": 0},
+        {"event_type": "interaction.completed", "interaction": end},
+    ]
+    for event in events:
+        yield event["event_type"], event
 
 
 # -- running it -----------------------------------------------------------------------------------
@@ -209,6 +333,6 @@ def running(port: int = 0) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print(f"Speaking OpenAI's and Anthropic's formats at http://127.0.0.1:{PORT}; Ctrl-C ends it.")
+    print(f"Speaking OpenAI's, Anthropic's and Google's formats at http://127.0.0.1:{PORT}; Ctrl-C ends it.")
     with suppress(KeyboardInterrupt):
         Server(("127.0.0.1", PORT), Handler).serve_forever()

@@ -23,12 +23,13 @@ from ..conversation.callbacks import call
 from ..exceptions import InvalidInput, SessionManagerError
 from ..exceptions.validation import check_answer, check_text
 from ..models import EventSource, EventType, SessionEvent
-from ..providers.answers import Answer, model_of, native_of, usage_of
+from ..providers.answers import Answer, model_of, native_of
 from ..providers.common import data_of
 from ..providers.messages import ChatMessage, readable_json, readable_text
 from ..providers.registry import answer_in, not_understood
 from ..providers.requests import asked_rows
 from ..providers.streamed_answers import AnswerInPieces
+from ..providers.usage import usage_of
 from ..session_manager import SessionManager
 
 __all__ = ["Exchange", "LLMStream", "track_client"]
@@ -419,12 +420,15 @@ class _Tracked:
             if isinstance(arguments.get(name), Iterator):  # it can be read only once
                 arguments[name] = list(arguments[name])
         exchange = Exchange(self._sm, str(arguments.get("model") or "unknown"), self._provider)
-        is_new = "response_id" not in arguments and not given  # not one that was made before
+        # Nothing is asked for a response that was made before.
+        is_known = "response_id" in arguments or bool(given)
+        asked = [] if is_known else readable_json(asked_rows(arguments))
         if arguments.get("stream"):
-            return await self._stream(create, exchange, *given, **arguments)
+            await exchange.ask_for(asked)
+            async with exchange.calling():
+                return _RecordedStream(await create(*given, **arguments), exchange)
         async with self._sm.writer.calling():
-            if is_new:
-                await exchange.ask_for(readable_json(asked_rows(arguments)))
+            await exchange.ask_for(asked)
             async with exchange.calling():
                 response = await create(*given, **arguments)
             await exchange.read_and_answer(response)

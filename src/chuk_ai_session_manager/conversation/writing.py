@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from ..accounts.pricing import load_prices
@@ -244,16 +245,19 @@ class Writer:
         session: Session[Any],
         drafts: Sequence[Draft],
         closings: list[asyncio.Task[None]],
+        *,
+        is_limited: bool,
     ) -> Session[Any]:
         """Store drafts but for answers that are stored already, as the store itself says."""
+        store = partial(self._append, home, closings=closings, is_limited=is_limited)
         try:
-            return await self._append(home, session, drafts, closings) if drafts else session
+            return await store(session, drafts) if drafts else session
         except EventConflict:
             ids = [draft.event.id for draft in drafts]
             session, unstored = await self._replays.unstored(home, session, drafts)
             if [draft.event.id for draft in unstored] == ids:
                 raise
-        return await self._append(home, session, unstored, closings) if unstored else session
+        return await store(session, unstored) if unstored else session
 
     async def _append(
         self,

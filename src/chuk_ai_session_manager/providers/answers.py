@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from ..exceptions import InvalidInput
 from ..exceptions.validation import json_misfit
-from .common import dumped, field_of, json_of, name_in, package_of, parsed, text_in
+from .common import all_mended, dumped, field_of, json_of, mended, name_in, package_of, parsed, text_in
 from .messages import ChatMessage, readable_json
 from .usage import ReportedUsage, image_model_of, read_usage
 
@@ -137,9 +137,9 @@ def native_of(format_name: str, message: Any, response: Mapping[str, Any] | None
         message: the message, lossless, as JSON.
         response: what the response says beside the message: its id, model, usage, other choices.
     """
-    native: ChatMessage = {"format": format_name, "message": message}
+    native: ChatMessage = {"format": format_name, "message": all_mended(message)}
     if response:
-        native["response"] = dict(response)
+        native["response"] = all_mended(dict(response))
     return native if json_misfit(native) is None else _readable(native)
 
 
@@ -157,9 +157,9 @@ def call_of(call_id: object, name: object, arguments: object, *, is_json: bool =
         arguments: as JSON text or as an object.
         is_json: whether no arguments at all are an empty object, not an empty text.
     """
-    text = dumped({} if arguments is None and is_json else arguments or "")
+    text = mended(dumped({} if arguments is None and is_json else arguments or ""))
     return {
-        "id": str(call_id) if call_id else new_call_id(),
+        "id": mended(str(call_id)) if call_id else new_call_id(),
         "type": "function",
         "function": {"name": name_in(name) or "unknown", "arguments": text or ("{}" if is_json else "")},
     }
@@ -194,7 +194,7 @@ def bill_of(response: Any, usage: Any) -> dict[str, Any]:
         "tool_usage": tools,
         "image_model": image_model_of(response) if tools else None,
     }
-    return {name: json_of(value) for name, value in found.items() if value}
+    return {name: all_mended(json_of(value)) for name, value in found.items() if value}
 
 
 def model_of(response: object) -> str | None:

@@ -23,7 +23,8 @@ def data_of(value: Any) -> Any:
 
     Dicts and the objects of SDKs become dicts of JSON values that nobody else holds: fields under their
     names on the wire, unknown fields included, fields that did not come left out, bytes as base64. Any
-    other object is handed back as it is; `field_of` reads both.
+    other object is handed back as it is; `field_of` reads both. Texts are as they came: one piece of a
+    stream may end with half a character.
     """
     if isinstance(value, Mapping) or hasattr(value, "model_dump"):
         return json_of(value)
@@ -31,7 +32,7 @@ def data_of(value: Any) -> Any:
 
 
 def json_of(value: Any, *, url_safe: bool = False, _depth: int = 0) -> Any:
-    """Any value as JSON: SDK objects by their fields; halves of surrogate pairs are mended.
+    """Any value as JSON values that nobody else holds: SDK objects by their fields.
 
     Args:
         value: what is to be written.
@@ -39,10 +40,8 @@ def json_of(value: Any, *, url_safe: bool = False, _depth: int = 0) -> Any:
     """
     if isinstance(value, Enum):
         value = value.value
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, str):
-        return mended(value)
     if isinstance(value, bytes | bytearray | datetime | date):
         return _text_of(value, url_safe=url_safe)
     if hasattr(value, "model_dump"):
@@ -50,8 +49,7 @@ def json_of(value: Any, *, url_safe: bool = False, _depth: int = 0) -> Any:
         value = _fields_of_model(value)
     if _depth < _DEPTH and isinstance(value, Mapping):
         return {
-            mended(str(name)): json_of(item, url_safe=url_safe, _depth=_depth + 1)
-            for name, item in value.items()
+            str(name): json_of(item, url_safe=url_safe, _depth=_depth + 1) for name, item in value.items()
         }
     if _depth < _DEPTH and isinstance(value, Sequence | set | frozenset):
         return [json_of(item, url_safe=url_safe, _depth=_depth + 1) for item in value]
@@ -95,6 +93,15 @@ def mended(text: str) -> str:
         joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
         return joined.encode(errors="backslashreplace").decode()
     return text
+
+
+def all_mended(value: Any) -> Any:
+    """A JSON value whose texts can be stored."""
+    if isinstance(value, str):
+        return mended(value)
+    if isinstance(value, dict):
+        return {mended(name): all_mended(item) for name, item in value.items()}
+    return [all_mended(item) for item in value] if isinstance(value, list) else value
 
 
 def dumped(value: Any) -> str:
@@ -146,7 +153,7 @@ def text_in(value: object) -> str:
 
 def name_in(value: object) -> str | None:
     """A text that names something; `None` of an empty one, and of what is none."""
-    return value if isinstance(value, str) and value else None
+    return mended(value) if isinstance(value, str) and value else None
 
 
 def texts_in(content: object) -> list[str]:

@@ -237,7 +237,7 @@ def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
         content = _said(event.message)
         if content is None or (event.source == EventSource.LLM and is_blank(content)):
             continue
-        rows.append(_named({"role": speaker(event), "content": _shown(content)}, name_of(event)))
+        rows += _by_phase(_named({"role": speaker(event), "content": _shown(content)}, name_of(event)))
     return with_newest_marks(rows)
 
 
@@ -251,6 +251,18 @@ def _named(row: ChatMessage, name: str | None) -> ChatMessage:
     if isinstance(content, str):
         return row | {"content": f"{name}: {content}"}
     return row | {"content": [{"type": "text", "text": f"{name}:"}, *content]}
+
+
+def _by_phase(row: ChatMessage) -> list[ChatMessage]:
+    """A row as the messages that its answer consists of: commentary, and what is final.
+
+    Responses of OpenAI's newer models tell these apart by a `phase`. Calls go with the last.
+    """
+    parts = row["content"]
+    if not isinstance(parts, list) or not any(isinstance(part, dict) and "phase" in part for part in parts):
+        return [row]
+    rows = [{"role": row["role"], "content": part["text"]} for part in parts]
+    return [*rows[:-1], row | rows[-1]]
 
 
 def told_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
@@ -292,7 +304,7 @@ def full_messages(events: Sequence[SessionEvent[Any]], *, include_system: bool =
         if event.type == EventType.TOOL_CALL and position not in paired:
             rows += _lone_result(event)
         elif position in said and (include_system or event.source != EventSource.SYSTEM):
-            rows.append(said[position])
+            rows += _by_phase(said[position])
             rows += results.get(position, [])
     return with_newest_marks(rows)
 
