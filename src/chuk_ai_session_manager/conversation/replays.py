@@ -48,14 +48,14 @@ class Replays:
             if draft.response_key is not None:
                 name = f"chuk-ai-session-manager:answer:{conversation_id}:{draft.response_key}"
                 draft.event.id = str(uuid5(NAMESPACE_URL, name))
-        return _unseen(drafts, earlier | _answered(session))
+        return _unseen(drafts, session, earlier)
 
     async def unstored(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
     ) -> tuple[Session[Any], Sequence[Draft]]:
         """The live segment with its log, and the drafts that it lacks: a store refused one of them."""
         session = await latest(await live_segment(session, home), home)
-        return session, _unseen(drafts, _answered(session))
+        return session, _unseen(drafts, session, {})
 
     async def _earlier(self, home: HomeStore, session: Session[Any]) -> tuple[str, Questions]:
         if not self._is_infinite or session.parent_id is None:
@@ -65,7 +65,7 @@ class Replays:
             found: Questions = {}
             searched = 0
             async for segment in segments_before(session, home):
-                found |= _answered(segment)
+                found.update((event.id, event.parent_event_id) for event in segment.events)
                 searched += 1
                 if searched == _SEGMENTS_SEARCHED:
                     break
@@ -73,19 +73,17 @@ class Replays:
         return self._known[1], self._known[2]
 
 
-def _answered(segment: Session[Any]) -> Questions:
-    return {event.id: event.parent_event_id for event in segment.events}
-
-
-def _unseen(drafts: Sequence[Draft], known: Questions) -> list[Draft]:
-    """The drafts that are not known; one that answers another question only looks the same.
+def _unseen(drafts: Sequence[Draft], session: Session[Any], earlier: Questions) -> list[Draft]:
+    """The drafts that are not there; one that answers another question only looks the same.
 
     Some servers give every response the same id, and a model may say the same again.
     """
     unseen = []
     for draft in drafts:
-        is_known = draft.response_key is not None and draft.event.id in known
-        if is_known and _differs(draft.event.parent_event_id, known[draft.event.id]):
+        known = session.event(draft.event.id) if draft.response_key is not None else None
+        is_known = known is not None or (draft.response_key is not None and draft.event.id in earlier)
+        question_id = known.parent_event_id if known is not None else earlier.get(draft.event.id)
+        if is_known and _differs(draft.event.parent_event_id, question_id):
             draft.response_key, draft.event.id, is_known = None, new_id(), False
         if not is_known:
             unseen.append(draft)

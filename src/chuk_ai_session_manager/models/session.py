@@ -283,6 +283,10 @@ class Session(Record, Generic[MessageT]):
                 raise EventConflict(f"Event {event_id} is in session {self.id} already, with other content")
         return list(new.values())
 
+    def event(self, event_id: str) -> SessionEvent[MessageT] | None:
+        """The event of this id, if it is among those that are held here; however many there are."""
+        return self._events_index().by_id.get(event_id)
+
     def catch_up(self, stored: Session[MessageT]) -> None:
         """Take over, in memory, the events that the session has where it is stored."""
         known = self._events_index().by_id
