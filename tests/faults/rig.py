@@ -83,6 +83,8 @@ MATRIX = (
     "a replica is asked",
     "a demoted master is asked",
     "Redis 7 and later, as distributions ship it",
+    "one manager, several threads",
+    "one manager, loops one after the other",
 )
 
 

@@ -122,6 +122,10 @@ class Link:
                 if here.crowd > 1:
                     await asyncio.sleep(0)  # others of this moment come too, as they did the last time
                 await self._send_batch(here)
+            except GeneratorExit:  # thrown away, in whatever thread: here nothing can be awaited any more
+                with suppress(RuntimeError):  # the loop is closed
+                    answer.get_loop().call_soon_threadsafe(self._hand_on, here)
+                raise
             except BaseException:  # cancelled
                 self._hand_on(here)
                 with suppress(StorageError, asyncio.CancelledError):  # however often
