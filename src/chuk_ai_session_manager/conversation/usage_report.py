@@ -13,7 +13,8 @@ from ..models import CallUsage
 from ..models.correction import correction_in
 from ..session_storage import event_store
 from ..stores import EventStore, SessionStore
-from ..stores.base import AnyEvent, AnySession, WholeSessionStore
+from ..stores.base import AnyEvent, AnySession
+from ..stores.whole import WholeSessionStore
 
 BY = ("user", "day", "month", "model", "provider", "session", "tier")
 """What usage can be grouped by. Days and months are those of UTC."""

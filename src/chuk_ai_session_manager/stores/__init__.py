@@ -14,10 +14,9 @@ from .base import (
     EventStore,
     SessionPage,
     SessionStore,
-    WholeSessionStore,
-    store_of_sessions,
 )
 from .memory import MemoryStore
+from .whole import WholeSessionStore, store_of_sessions
 
 if TYPE_CHECKING:
     from .sqlite.store import SqliteStore

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Protocol, Self, TypeAlias
-from weakref import WeakValueDictionary
 
 from ..exceptions import (
     InvalidInput,
-    SessionAlreadyExists,
-    SessionManagerError,
-    StorageError,
     session_not_found,
 )
 from ..exceptions.validation import check_count
 from ..models import Session, SessionEvent
 from ..models.event_page import EventPage
-from ..models.guard import guard
-from ..models.session import enter_with_parent, next_segment_id
+from ..models.session import HomeStore, next_segment_id
 from .durability import DurabilityReport
-from .turns import Turns
 
 AnySession: TypeAlias = "Session[Any]"
 AnyEvent: TypeAlias = "SessionEvent[Any]"
@@ -192,7 +185,7 @@ class EventStore(ABC):
 
         Those that are there; none of a session that is not.
         """
-        return await _walked_segment_ids(session_id, self)
+        return await walked_segment_ids(session_id, self)
 
     async def last_segment_id(self, session_id: str) -> str | None:
         """The id of the last of these segments, or `None` where there is no such session."""
@@ -212,7 +205,7 @@ class EventStore(ABC):
         """
         if session.is_bound and await self.head(session.id) is None:
             raise session_not_found(session.id)  # expired or deleted: it does not come back
-        await _change_stored(self, session, change)
+        await change_stored(self, session, change)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Itself: who copies a session does not mean the store that it lives in."""
@@ -299,7 +292,9 @@ def is_segment_after(session: AnySession, parent_id: str | None) -> bool:
     return bool(parent_id) and session.id == next_segment_id(parent_id or "")
 
 
-async def _walked_segment_ids(session_id: str, store: EventStore | WholeSessionStore) -> list[str]:
+async def walked_segment_ids(session_id: str, store: HomeStore) -> list[str]:
+    """The ids of a conversation's segments, by reading the segments one after the other."""
+
     async def there(wanted: str) -> AnySession | None:
         session = await store.head(wanted)
         # A stand-in for a store may answer anything.
@@ -363,117 +358,8 @@ def page_of(rows: Iterable[tuple[int, str]], limit: int | None) -> SessionPage:
     )
 
 
-class WholeSessionStore:
-    """A store with only `get` and `save`, made to do what sessions ask of their store.
-
-    Writes go one after the other here, however many managers share the store, in whatever threads and
-    event loops. It has no way to keep out other processes, nor to tell a deleted session from one that the
-    store does not find: for those, use an `EventStore`.
-    """
-
-    def __init__(self, store: SessionStore) -> None:
-        self._store = store
-        self._writing = Turns()
-
-    async def get(self, session_id: str) -> AnySession | None:
-        """The stored session, living here from now on."""
-        with _wrapped_errors(f"read session {session_id}"):
-            session = await self._store.get(session_id)
-        if isinstance(session, Session):
-            session.bind(self)
-        return session
-
-    async def head(self, session_id: str) -> AnySession | None:
-        """The stored session: there is no way to read less of it."""
-        return await self.get(session_id)
-
-    async def latest(
-        self,
-        session: AnySession,
-        *,
-        with_events: bool = True,  # noqa: ARG002  (there is only the whole)
-    ) -> AnySession | None:
-        """The session as it is stored now, or, where the store does not find it, as it is here."""
-        stored = await self.get(session.id)
-        found = isinstance(stored, Session) and stored.id == session.id  # a stand-in may answer anything
-        return stored if found else session
-
-    async def newest_events(
-        self,
-        session: AnySession,
-        *,
-        before: int | None = None,
-        limit: int | None = None,
-        tokens: int | None = None,
-    ) -> EventPage | None:
-        """The newest events of the session: there is no way to read less than the whole."""
-        check_page_size(limit)
-        stored = await self.latest(session)
-        if stored is None:
-            return None
-        return EventPage.at_end_of(stored.events, before=before, limit=limit, tokens=tokens)
-
-    async def segment_ids(self, session_id: str) -> list[str]:
-        """The ids of the conversation's segments, by reading them one after the other."""
-        return await _walked_segment_ids(session_id, self)
-
-    async def last_segment_id(self, session_id: str) -> str | None:
-        """The id of the last of them."""
-        return next(iter((await self.segment_ids(session_id))[-1:]), None)
-
-    async def save(self, session: AnySession) -> None:
-        """Store the whole session."""
-        with _wrapped_errors(f"save session {session.id}"):
-            await self._store.save(session)
-        session.bind(self)
-
-    async def create(self, session: AnySession) -> None:
-        """Store a new session, unless its id is taken, and enter it with its parent."""
-        async with self._writing.turn():
-            if isinstance(await self.get(session.id), Session):
-                raise SessionAlreadyExists(session.id)
-            await self.save(session)
-        await enter_with_parent(session, self)
-
-    async def save_header(self, session: AnySession) -> None:
-        """Nothing more to do: every append saves the whole session."""
-
-    async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
-        """Change the session as it is stored, and here."""
-        async with self._writing.turn():
-            await _change_stored(self, session, change)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Itself: who copies a session does not mean the store that it lives in."""
-        return self
-
-    async def append(
-        self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
-    ) -> bool:
-        """Add the events to the session as it is stored, and store the whole of it, or nothing."""
-        async with self._writing.turn():
-            stored = await self.get(session.id)
-            if not isinstance(stored, Session) or stored is session:
-                # The live object itself; or a store that does not find what it was given.
-                await session.record_and_save(self, *events)
-                return True
-            if only_if_current and not _is_current(session, stored, events):
-                return False
-            stored.record(*events)
-            await self.save(stored)
-            session.catch_up(stored)
-            return True
-
-
-def _is_current(session: AnySession, stored: AnySession, events: Sequence[AnyEvent]) -> bool:
-    """Whether nobody else wrote to what is stored: no event, and no child, that `session` does not know."""
-    known = {event.id for event in (*session.events, *events)}
-    return stored.child_ids == session.child_ids and all(event.id in known for event in stored.events)
-
-
-async def _change_stored(
-    store: EventStore | WholeSessionStore, session: AnySession, change: Callable[[AnySession], None]
-) -> None:
+async def change_stored(store: HomeStore, session: AnySession, change: Callable[[AnySession], None]) -> None:
+    """Change a session as it is stored, and the object that stands for it here."""
     stored = await store.get(session.id)
     if not isinstance(stored, Session) or stored is session:
         change(session)
@@ -483,32 +369,3 @@ async def _change_stored(
     await store.save(stored)
     change(session)
     session.catch_up(stored)
-
-
-@contextmanager
-def _wrapped_errors(action: str) -> Iterator[None]:
-    """Let a store's own errors arrive as `StorageError`, caused by them."""
-    try:
-        yield
-    except SessionManagerError:
-        raise
-    except Exception as problem:
-        # Not what it says, which may quote what was to be stored.
-        raise StorageError(
-            f"The store could not {action} ({type(problem).__name__}); the cause says how"
-        ) from problem
-
-
-# The adapters in use by their stores' `id()`, so that all who use one store take turns.
-_adapters: WeakValueDictionary[int, WholeSessionStore] = WeakValueDictionary()
-
-
-def store_of_sessions(store: SessionStore) -> EventStore | WholeSessionStore:
-    """A store as sessions need it: as it is if it appends, else saving whole sessions."""
-    if isinstance(store, EventStore):
-        return store
-    with guard:
-        adapter = _adapters.get(id(store))
-        if adapter is None:
-            adapter = _adapters[id(store)] = WholeSessionStore(store)
-    return adapter

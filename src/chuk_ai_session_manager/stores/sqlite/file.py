@@ -1,0 +1,148 @@
+"""The file of a SQLite store: opened, set up, its tables made."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ...exceptions import StorageError
+from ..codec import (
+    SCHEMA,
+)
+from ..durable import newer_schema
+
+# "casm" in ASCII: tells our files from other applications' databases.
+_APPLICATION_ID = 0x6361736D
+
+_SCHEMA = """
+CREATE TABLE conversations (
+    key INTEGER PRIMARY KEY,
+    parent INTEGER,             -- the conversation that its first session is a child of
+    expires INTEGER             -- microseconds since 1970; NULL: never
+);
+CREATE INDEX conversations_expiry ON conversations (expires) WHERE expires IS NOT NULL;
+CREATE INDEX conversations_parent ON conversations (parent) WHERE parent IS NOT NULL;
+CREATE TABLE sessions (
+    key INTEGER PRIMARY KEY,
+    sandbox TEXT NOT NULL,
+    id TEXT NOT NULL,
+    born TEXT NOT NULL,         -- tells it from another session that had its id before
+    conversation INTEGER NOT NULL,
+    segment INTEGER NOT NULL,   -- 0, 1, 2 ... within its conversation
+    parent_id TEXT,
+    user_id TEXT,
+    header TEXT NOT NULL,       -- JSON: each header field as JSON
+    counters TEXT NOT NULL,     -- JSON
+    count INTEGER NOT NULL,     -- of its events
+    revision INTEGER NOT NULL,
+    rewrites INTEGER NOT NULL,
+    written INTEGER NOT NULL,   -- microseconds since 1970
+    UNIQUE (sandbox, id)
+);
+CREATE INDEX sessions_newest ON sessions (sandbox, written, id);
+CREATE INDEX sessions_of_parent ON sessions (sandbox, parent_id, written, id) WHERE parent_id IS NOT NULL;
+CREATE INDEX sessions_of_user ON sessions (sandbox, user_id, written, id) WHERE user_id IS NOT NULL;
+CREATE INDEX sessions_of_conversation ON sessions (conversation, segment);
+CREATE TABLE events (
+    session INTEGER NOT NULL,
+    number INTEGER NOT NULL,    -- 0, 1, 2 ... without a gap
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,         -- JSON
+    PRIMARY KEY (session, number)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX events_id ON events (session, id);
+"""
+
+
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """The file's whole path: SQLite takes some relative ones for something else."""
+    name = os.fspath(path)
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise StorageError("A SQLite store needs the path of a file, as text")
+    return name if name == ":memory:" else os.path.abspath(name)  # noqa: PTH100  (which keeps no "..")
+
+
+def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
+    """Open the file, which is made where it is not there.
+
+    Raises:
+        StorageError: the file is another application's.
+        UnreadableData: a later release wrote the file.
+    """
+    if path != ":memory:" and not Path(path).exists():
+        # Before SQLite does, whose mode would be the process's umask; its other files take this one's.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    _make_writable_alike(path)
+    connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    # SQLite's own error for what is no UTF-8 quotes it.
+    connection.text_factory = bytes.decode
+    try:
+        _set_up(connection, path, busy_timeout)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_writable_alike(path: str) -> None:
+    """Let SQLite's own files be writable where the file is.
+
+    Made while that was read-only, they are read-only, and stay so when it is not any more.
+    """
+    for beside in (Path(f"{path}-wal"), Path(f"{path}-shm")):
+        if beside.exists() and os.access(path, os.W_OK) and not os.access(beside, os.W_OK):
+            with suppress(OSError):  # somebody else's: SQLite says what it thinks of it
+                beside.chmod(Path(path).stat().st_mode)
+
+
+def _set_up(connection: sqlite3.Connection, path: str, busy_timeout: float) -> None:
+    connection.execute("BEGIN")  # all at one moment: another process may just be making its tables
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        is_empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+    finally:
+        connection.rollback()
+    if application != _APPLICATION_ID and not (is_empty and version == 0):
+        raise StorageError(f"{path} is another application's database: name a file of its own")
+    if version > SCHEMA:
+        raise newer_schema(path, version)
+    # Readers do not wait for the writer, nor it for them. It stays so in the file.
+    _retried(lambda: connection.execute("PRAGMA journal_mode = WAL"), busy_timeout)
+    # A commit that was acknowledged survives a power cut; NORMAL would lose the last ones.
+    connection.execute("PRAGMA synchronous = FULL")
+    if is_empty:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _make_tables(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA user_version").fetchone()[0]:
+        return  # by another process, meanwhile
+    for statement in _SCHEMA.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _retried(action: Callable[[], object], seconds: float) -> None:
+    """The busy timeout does not hold for the switch to WAL, which needs the file for itself."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            action()
+        except sqlite3.OperationalError as problem:
+            if "locked" not in str(problem) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return

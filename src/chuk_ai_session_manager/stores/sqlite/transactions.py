@@ -1,0 +1,366 @@
+"""What a SQLite store does in one transaction: functions on a connection."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...exceptions import UnreadableData, session_not_found
+from ..base import (
+    AnySession,
+    is_segment_after,
+)
+from ..codec import (
+    CHUNK,
+    EncodedEvent,
+    StoredSession,
+    check_same,
+    counters_after,
+    damaged_header,
+    dump,
+    dump_counters,
+    join_header,
+    load_counters,
+    span_of,
+    split_header,
+    user_id_in,
+)
+from ..durable import Appended, Change
+
+_SESSION = """
+SELECT
+    s.id, s.key, s.born, s.conversation, s.segment, CAST(s.header AS BLOB), CAST(s.counters AS BLOB),
+    s.count, s.revision, s.rewrites, c.expires
+FROM sessions s JOIN conversations c ON c.key = s.conversation
+WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
+"""
+
+# Expired conversations that one write clears away: a bound to what it costs.
+_EXPIRED_AT_ONCE = 20
+
+
+def now() -> int:
+    """The time in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@dataclass(slots=True)
+class _Row:
+    """A session's row."""
+
+    id: str
+    key: int
+    born: str
+    conversation: int
+    segment: int
+    header: bytes
+    counters: bytes
+    count: int
+    revision: int
+    rewrites: int
+    expires: int | None
+
+    def read_header(self) -> dict[str, str]:
+        """The header's fields, each as JSON."""
+        try:
+            return split_header(self.header)
+        except (ValueError, TypeError, KeyError):
+            raise damaged_header(self.id) from None  # the cause may quote it
+
+    def read_counters(self) -> dict[str, float]:
+        """The counters."""
+        return load_counters(self.id, self.counters)
+
+
+def find_session(sandbox: str, session_id: str, db: sqlite3.Connection) -> _Row | None:
+    """A session's row; `None` where there is no such session, or where it expired."""
+    row = db.execute(_SESSION, (sandbox, session_id, now())).fetchone()
+    return None if row is None else _Row(*row)
+
+
+def settings_of(db: sqlite3.Connection) -> dict[str, str | None]:
+    """How the connection is set, by the names of SQLite's pragmas."""
+    names = ("synchronous", "journal_mode")
+    return {name: str(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in names}
+
+
+def ids_of_segments(
+    sandbox: str, session_id: str, db: sqlite3.Connection, *, last: bool = False
+) -> list[str]:
+    """The ids of the segments of a session's conversation, in order; or only the last one's."""
+    row = find_session(sandbox, session_id, db)
+    query = "SELECT id FROM sessions WHERE conversation = ? ORDER BY segment"
+    query += " DESC LIMIT 1" if last else ""
+    return [] if row is None else [each for (each,) in db.execute(query, (row.conversation,))]
+
+
+def read_session(
+    sandbox: str, session_id: str, start: int | None, end: int | None, db: sqlite3.Connection
+) -> StoredSession | None:
+    """A stored session with some of its events, as `DurableStore` says."""
+    row = find_session(sandbox, session_id, db)
+    if row is None:
+        return None
+    start, end = span_of(start, end, row.count)
+    query = (
+        "SELECT CAST(body AS BLOB) FROM events WHERE session = ? AND number >= ? AND number < ?"
+        " ORDER BY number"
+    )
+    # As bytes: text that is none would end the reading in mid-statement, which keeps its old snapshot open.
+    bodies = [body for (body,) in db.execute(query, (row.key, start, end))]
+    if len(bodies) != end - start:
+        missing = end - start - len(bodies)
+        raise UnreadableData(f"Session {session_id} is damaged: {missing} events are missing")
+    try:
+        chunks = [b",".join(bodies[at : at + CHUNK]).decode() for at in range(0, len(bodies), CHUNK)]
+    except UnicodeDecodeError:
+        # Without the cause, which quotes it.
+        raise UnreadableData(f"Session {session_id} is damaged: an event of it is no text") from None
+    header, counters = row.read_header(), row.read_counters()
+    return StoredSession(
+        session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks
+    )
+
+
+def add_events(
+    sandbox: str,
+    session_id: str,
+    events: Sequence[EncodedEvent],
+    born: str,
+    only_at: int | None,
+    lives: int | None,
+    db: sqlite3.Connection,
+) -> Appended | None:
+    """Append events, but for those that are stored already; `None` if the session is at another revision.
+
+    Raises:
+        SessionNotFound: the session expired or was deleted.
+        EventConflict: another event is stored under one of these ids.
+    """
+    row = find_session(sandbox, session_id, db)
+    if row is None or born not in {"", row.born}:
+        raise session_not_found(session_id)
+    new = [event for event in events if not _is_stored(db, row.key, session_id, event)]
+    if not new:
+        return Appended(row.count, row.revision, 0)
+    if only_at is not None and row.revision != only_at:
+        return None
+    counters = counters_after(row.read_counters(), new)
+    _insert(db, row.key, row.count, new)
+    db.execute(
+        "UPDATE sessions SET counters = ?, count = count + ?, revision = revision + 1, written = ?"
+        " WHERE key = ?",
+        (dump_counters(counters), len(new), now(), row.key),
+    )
+    if row.expires is not None:
+        _renew(db, row.conversation, lives)
+    return Appended(row.count, row.revision + 1, len(new))
+
+
+def _is_stored(db: sqlite3.Connection, key: int, session_id: str, event: EncodedEvent) -> bool:
+    query = "SELECT CAST(body AS BLOB) FROM events WHERE session = ? AND id = ?"
+    found = db.execute(query, (key, event.id)).fetchone()
+    if found is None:
+        return False
+    check_same(session_id, event, found[0])
+    return True
+
+
+def _insert(db: sqlite3.Connection, key: int, number: int, events: Sequence[EncodedEvent]) -> None:
+    db.executemany(
+        "INSERT INTO events (session, number, id, body) VALUES (?, ?, ?, ?)",
+        [(key, number + at, event.id, event.body) for at, event in enumerate(events)],
+    )
+
+
+def create_session(
+    sandbox: str, session: AnySession, change: Change, lives: int | None, db: sqlite3.Connection
+) -> bool:
+    """Write a new session and enter it with its parent; `False` if its id is taken."""
+    _clear_expired(db, sandbox, session.id)
+    if find_session(sandbox, session.id, db):
+        return False
+    parent = find_session(sandbox, session.parent_id, db) if session.parent_id else None
+    parent_fields = None if parent is None else parent.read_header()  # damaged, it refuses before all writing
+    if parent is not None and is_segment_after(session, session.parent_id):
+        conversation, segment = parent.conversation, parent.segment + 1
+    else:
+        segment = 0
+        conversation = _new_conversation(db, None if parent is None else parent.conversation, lives)
+    columns = {
+        "sandbox": sandbox,
+        "id": session.id,
+        "born": change.born,
+        "conversation": conversation,
+        "segment": segment,
+        "parent_id": session.parent_id,
+        "user_id": session.user_id,
+        "header": join_header(change.fields),
+        "counters": dump_counters(change.counters or {}),
+        "count": len(change.events),
+        "revision": 1,
+        "rewrites": 0,
+        "written": now(),
+    }
+    marks = ", ".join("?" * len(columns))
+    insert = f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  (the names above)
+    key = db.execute(insert, list(columns.values())).lastrowid
+    assert key is not None  # noqa: S101  (an INSERT has one; tells mypy)
+    _insert(db, key, 0, change.events)
+    if parent is not None and parent_fields is not None:
+        _enter_child(db, parent, parent_fields, session.id)
+        _renew(db, parent.conversation, lives)
+    _adopt_children(db, sandbox, session.id, conversation)
+    return True
+
+
+def _new_conversation(db: sqlite3.Connection, parent: int | None, lives: int | None) -> int:
+    expires = None if lives is None else now() + lives
+    insert = "INSERT INTO conversations (parent, expires) VALUES (?, ?)"
+    key = db.execute(insert, (parent, expires)).lastrowid
+    assert key is not None  # noqa: S101  (an INSERT has one; tells mypy)
+    return key
+
+
+def _enter_child(db: sqlite3.Connection, parent: _Row, fields: dict[str, str], child_id: str) -> None:
+    children = json.loads(fields["child_ids"])
+    if child_id not in children:
+        fields["child_ids"] = dump([*children, child_id])
+        db.execute(
+            "UPDATE sessions SET header = ?, revision = revision + 1 WHERE key = ?",
+            (join_header(fields), parent.key),
+        )
+
+
+def _adopt_children(db: sqlite3.Connection, sandbox: str, session_id: str, conversation: int) -> None:
+    """Let children that were stored before their parent keep it alive too."""
+    db.execute(
+        "UPDATE conversations SET parent = ? WHERE parent IS NULL AND key != ? AND key IN"
+        " (SELECT conversation FROM sessions WHERE sandbox = ? AND parent_id = ?)",
+        (conversation, conversation, sandbox, session_id),
+    )
+
+
+def change_session(
+    sandbox: str,
+    session_id: str,
+    change: Change,
+    only_at: tuple[str, int],
+    lives: int | None,
+    db: sqlite3.Connection,
+) -> bool:
+    """Change a stored session; `False` if it is at another revision, or gone."""
+    row = find_session(sandbox, session_id, db)
+    if row is None or (row.born, row.revision) != only_at:
+        return False
+    fields = row.read_header() | change.fields
+    count, rewritten = row.count, False
+    written = None if change.counters is None else now()
+    if change.keep is not None:
+        rewritten = change.keep < row.count
+        db.execute("DELETE FROM events WHERE session = ? AND number >= ?", (row.key, change.keep))
+        _insert(db, row.key, change.keep, change.events)
+        count = change.keep + len(change.events)
+    db.execute(
+        "UPDATE sessions SET header = ?, counters = coalesce(?, counters), count = ?, parent_id = ?,"
+        " user_id = ?, revision = revision + 1, rewrites = rewrites + ?, written = coalesce(?, written)"
+        " WHERE key = ?",
+        (
+            join_header(fields),
+            None if change.counters is None else dump_counters(change.counters),
+            count,
+            json.loads(fields["parent_id"]),
+            user_id_in(fields["metadata"]),
+            rewritten,
+            written,
+            row.key,
+        ),
+    )
+    _renew(db, row.conversation, lives)
+    return True
+
+
+def delete_session(sandbox: str, session_id: str, db: sqlite3.Connection) -> None:
+    """Delete a session, and its conversation if nothing is left of that."""
+    row = find_session(sandbox, session_id, db)
+    if row is None:
+        return
+    db.execute("DELETE FROM events WHERE session = ?", (row.key,))
+    db.execute("DELETE FROM sessions WHERE key = ?", (row.key,))
+    if not db.execute("SELECT 1 FROM sessions WHERE conversation = ?", (row.conversation,)).fetchone():
+        _drop_conversation(db, row.conversation)
+
+
+def delete_whole(sandbox: str, session_id: str, db: sqlite3.Connection) -> int:
+    """Delete a session's whole conversation; how many segments that had."""
+    row = find_session(sandbox, session_id, db)
+    return 0 if row is None else _drop_conversation(db, row.conversation)
+
+
+def _drop_conversation(db: sqlite3.Connection, conversation: int) -> int:
+    """Delete a conversation and its segments; its children go to its parent."""
+    of_it = "SELECT key FROM sessions WHERE conversation = ?"
+    db.execute(f"DELETE FROM events WHERE session IN ({of_it})", (conversation,))  # noqa: S608  (no input)
+    segments = db.execute("DELETE FROM sessions WHERE conversation = ?", (conversation,)).rowcount
+    db.execute(
+        "UPDATE conversations SET parent = (SELECT parent FROM conversations WHERE key = ?) WHERE parent = ?",
+        (conversation, conversation),
+    )
+    db.execute("DELETE FROM conversations WHERE key = ?", (conversation,))
+    return segments
+
+
+def _renew(db: sqlite3.Connection, conversation: int | None, lives: int | None) -> None:
+    """Let a conversation, and those that it is a child of, live for so long from now, at least."""
+    if lives is not None:
+        _live_until(db, conversation, now() + lives)
+
+
+def _live_until(db: sqlite3.Connection, conversation: int | None, expires: int) -> None:
+    seen = set()
+    while conversation is not None and conversation not in seen:
+        seen.add(conversation)
+        renewed = db.execute(
+            "UPDATE conversations SET expires = max(expires, ?) WHERE key = ? RETURNING parent",
+            (expires, conversation),
+        ).fetchone()
+        conversation = renewed and renewed[0]
+
+
+def extend_life(sandbox: str, session_id: str, more: int, db: sqlite3.Connection) -> bool:
+    """Let a session's conversation live longer by so many microseconds; `False` where there is none."""
+    row = find_session(sandbox, session_id, db)
+    if row is not None and row.expires is not None:
+        _live_until(db, row.conversation, row.expires + more)
+    return row is not None
+
+
+def _clear_expired(db: sqlite3.Connection, sandbox: str, session_id: str) -> None:
+    """Free what expired: the session of this id, if it did, and a few others."""
+    expired = db.execute(
+        "SELECT c.key FROM conversations c JOIN sessions s ON s.conversation = c.key"
+        " WHERE s.sandbox = ? AND s.id = ? AND c.expires <= ?",
+        (sandbox, session_id, now()),
+    ).fetchall()
+    expired += db.execute(
+        "SELECT key FROM conversations WHERE expires <= ? ORDER BY expires LIMIT ?",
+        (now(), _EXPIRED_AT_ONCE),
+    ).fetchall()
+    for (conversation,) in set(expired):
+        _drop_conversation(db, conversation)
+
+
+def list_rows(filters: dict[str, Any], limit: int | None, db: sqlite3.Connection) -> list[tuple[int, str]]:
+    """When sessions were written to, and their ids, the newest first: one more than `limit`, if there is."""
+    values: list[Any] = []
+    for value in filters.values():
+        values += value if isinstance(value, tuple) else (value,)
+    query = (
+        "SELECT s.written, s.id FROM sessions s JOIN conversations c ON c.key = s.conversation"  # noqa: S608
+        f" WHERE {' AND '.join(filters)} ORDER BY s.written DESC, s.id DESC LIMIT ?"
+    )
+    return db.execute(query, [*values, -1 if limit is None else limit + 1]).fetchall()
