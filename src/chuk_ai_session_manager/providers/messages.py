@@ -292,12 +292,7 @@ def full_messages(events: Sequence[SessionEvent[Any]], *, include_system: bool =
     `INTERRUPTED`; a result without its call gets the call put before it. Arguments that are no JSON
     object become one; an answer without words and calls is left out.
     """
-    said = {
-        position: row
-        for position, event in enumerate(events)
-        if event.type == EventType.MESSAGE
-        if not says_nothing(row := _message_row(event))
-    }
+    said = _said_rows(events)
     results, paired = _pair_calls(events, said)
     rows: list[ChatMessage] = []
     for position, event in enumerate(events):
@@ -314,51 +309,67 @@ def is_sent(event: SessionEvent[Any]) -> bool:
     return event.type != EventType.MESSAGE or not says_nothing(_message_row(event))
 
 
+def _said_rows(events: Sequence[SessionEvent[Any]]) -> dict[int, ChatMessage]:
+    """The rows of messages that say anything, by the events' positions."""
+    return {
+        position: row
+        for position, event in enumerate(events)
+        if event.type == EventType.MESSAGE
+        if not says_nothing(row := _message_row(event))
+    }
+
+
 def _pair_calls(
     events: Sequence[SessionEvent[Any]], said: Mapping[int, ChatMessage]
 ) -> tuple[dict[int, list[ChatMessage]], set[int]]:
-    """The result rows of each message that makes calls, by its position; and the results' positions.
-
-    An id alone is no identity, since many servers count ids anew in every turn: a result belongs to the
-    newest call with its id that has none yet.
-    """
-    results: dict[int, list[ChatMessage]] = {}
-    waiting: dict[str, list[int]] = {}
+    """The result rows of each message that makes calls, by its position; and the results' positions."""
+    pairs, unanswered = _callers(events, said)
+    results: dict[int, list[ChatMessage]] = {position: [] for position, row in said.items() if calls_of(row)}
     paired: set[int] = set()
-    for position, event in enumerate(events):
-        if event.type == EventType.TOOL_CALL:
-            call_id = call_id_of(event)
-            callers = waiting.get(call_id) if call_id else None
-            if call_id and callers:
-                results[callers.pop()].append(_tool_row(event, call_id))
-                paired.add(position)
-        elif position in said and (calls := calls_of(said[position])):
-            results[position] = []
-            for call in calls:
-                waiting.setdefault(call["id"], []).append(position)
-    for call_id, callers in waiting.items():
-        for caller in callers:
-            results[caller].append(_interrupted(call_id))
+    for caller, position in pairs:
+        call_id = call_id_of(events[position])
+        if caller is not None and call_id:
+            results[caller].append(_tool_row(events[position], call_id))
+            paired.add(position)
+    for caller, call_id in unanswered:
+        results[caller].append(_interrupted(call_id))
     return results, paired
 
 
 def call_and_result_numbers(events: Sequence[SessionEvent[Any]]) -> list[tuple[int | None, int]]:
-    """Of each tool result: the position of the message that asked for the call, and the result's own.
+    """Of each result that names its call: the position of the message that asked for it, and its own.
 
-    `None` stands for a message that is not among these events. Results that name no call are left out, and
-    second results of a call.
+    `None` stands for a message that is not among these events.
+    """
+    return _callers(events, _said_rows(events))[0]
+
+
+def _callers(
+    events: Sequence[SessionEvent[Any]], said: Mapping[int, ChatMessage]
+) -> tuple[list[tuple[int | None, int]], list[tuple[int, str]]]:
+    """Which message asked for each result that names its call, by positions; and the calls without a result.
+
+    An id alone is no identity, since many servers count ids anew in every turn: a result belongs to the
+    newest call with its id that has none yet.
     """
     pairs: list[tuple[int | None, int]] = []
-    asked: dict[str, int | None] = {}
+    waiting: dict[str, list[int]] = {}
     for position, event in enumerate(events):
         if event.type == EventType.TOOL_CALL:
             call_id = call_id_of(event)
-            if call_id and (call_id not in asked or asked[call_id] is not None):
-                pairs.append((asked.get(call_id), position))
-                asked[call_id] = None
-        elif event.type == EventType.MESSAGE:
-            asked |= {call["id"]: position for call in calls_of(event.message) if "id" in call}
-    return pairs
+            if call_id:
+                callers = waiting.get(call_id)
+                pairs.append((callers.pop() if callers else None, position))
+        elif position in said:
+            for call in calls_of(said[position]):
+                waiting.setdefault(call["id"], []).append(position)
+    unanswered: list[tuple[int, str]] = []
+    for position, row in said.items():
+        for call in calls_of(row):  # in the order of the calls, whatever was asked before
+            if position in waiting[call["id"]]:
+                waiting[call["id"]].remove(position)
+                unanswered.append((position, call["id"]))
+    return pairs, unanswered
 
 
 def _interrupted(call_id: str) -> ChatMessage:
