@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -320,3 +321,15 @@ class TestBeside:
             await store.save(session)
             assert await store.list_sessions(user_id="ada") == []
             assert await store.list_sessions(user_id="bob") == ["s"]
+
+
+async def test_a_sender_that_is_thrown_away_leaves_those_who_wait_served(redis_server: RedisServer) -> None:
+    async with RedisStore(redis_server.url, sandbox_id=uuid4().hex) as store:
+        link = store._link
+        sender = link.call_together(("PING",))
+        sender.send(None)  # it waits for its connection
+        waiting = asyncio.create_task(link.call_together(("ECHO", "heard")))
+        await asyncio.sleep(0)
+        with suppress(RuntimeError):  # the driver may have to wait for a connection that is being made
+            sender.close()
+        assert await asyncio.wait_for(waiting, PATIENCE) == b"heard"

@@ -448,6 +448,24 @@ class StoreContract:
         for contents in seen:  # each process saw one beginning of the one order
             assert contents == _said(session)[: len(contents)]
 
+    @_in_a_loop
+    async def test_threads_with_event_loops_of_their_own_share_a_store(self, stores: Stores) -> None:
+        manager = SessionManager("threads", store=stores.open())
+        said = [[f"{thread}/{number}" for number in range(10)] for thread in range(4)]
+        await asyncio.gather(*(asyncio.to_thread(_say_in_a_loop, manager, texts) for texts in said))
+        written = [row["content"] for row in await manager.get_conversation()]
+        assert [[text for text in written if text[0] == texts[0][0]] for texts in said] == said
+        assert len(written) == 40
+
+    @_in_a_loop
+    async def test_a_store_is_used_in_one_event_loop_after_the_other(self, stores: Stores) -> None:
+        manager = SessionManager("loops", store=stores.open())
+        for number in range(3):
+            await asyncio.to_thread(_cut_off_in_the_middle, manager)
+            await asyncio.to_thread(_say_in_a_loop, manager, [f"whole {number}"])
+        texts = [row["content"] for row in await manager.get_conversation()]
+        assert [text for text in texts if text != "cut off"] == ["whole 0", "whole 1", "whole 2"]
+
     # -- reading what others wrote --------------------------------------------------------------
 
     @_in_a_loop
@@ -1124,6 +1142,29 @@ class StoreContract:
 
 
 # -- what the tests write -----------------------------------------------------------------------
+
+
+def _say_in_a_loop(manager: SessionManager, texts: Iterable[str]) -> None:
+    """Record messages in an event loop of this thread's own."""
+
+    async def say() -> None:
+        async with asyncio.timeout(_PATIENCE / 2):
+            for text in texts:
+                await manager.user_says(text)
+
+    asyncio.run(say())
+
+
+def _cut_off_in_the_middle(manager: SessionManager) -> None:
+    """Have an event loop end while a message is being recorded in it."""
+
+    async def end() -> None:
+        saying = asyncio.create_task(manager.user_says("cut off"))
+        await asyncio.sleep(0)
+        saying.get_name()  # it goes on until the loop is ended, which cancels it
+
+    asyncio.run(end())
+
 
 _WRITES: dict[str, Callable[[EventStore, AnySession], Awaitable[object]]] = {
     "append": lambda store, session: store.append(session, [_message("late")]),
