@@ -13,6 +13,7 @@ from ..models.session import HomeStore, ancestors_of
 from ..models.session_totals import SessionTotals
 from ..providers.messages import calls_of
 from ..stores.base import AnyEvent, AnySession
+from .log_end import LogEnd
 from .notes import NO_NOTES, Notes
 from .segments import segments_before
 from .summaries import closing_summary, covers_all, notes_of, notes_with
@@ -100,28 +101,28 @@ NO_BACKGROUND = Background()
 
 
 async def background_of(session: AnySession, home: HomeStore) -> Background:
-    """What a segment, read with its events, goes on from; reads the one before it, and seldom more."""
-    earlier: list[AnySession] = []  # the nearest first
-    async for segment in segments_before(session, home):
-        earlier.append(segment)
-        if covers_all(closing_summary(segment)):
+    """What a segment goes on from; reads the end of the one before it, and seldom more."""
+    earlier: list[LogEnd] = []  # the nearest first
+    async for log in segments_before(session, home):
+        earlier.append(log)
+        if covers_all(await closing_summary(log)):
             break
     if not earlier:
         return NO_BACKGROUND
-    notes, sums = NO_NOTES, _covered(closing_summary(earlier[-1]))
-    for segment in reversed(earlier):
-        notes = await notes_with(notes, segment)
-        sums += Sums.of(segment)
-    question = _question_in(earlier)
-    start = await _start_of_exchange(session, earlier, question, home)
-    return Background(notes, start, sums, question, closing_summary(earlier[0]))
+    notes, sums = NO_NOTES, _covered(await closing_summary(earlier[-1]))
+    for log in reversed(earlier):
+        notes = await notes_with(notes, log)
+        sums += Sums.of(log.session)
+    question = await _question_in(earlier)
+    start = await _start_of_exchange(LogEnd(session, home), earlier, question, home)
+    return Background(notes, start, sums, question, await closing_summary(earlier[0]))
 
 
 async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:
     """The latest summary of each ancestor, whatever kind of parent it is, oldest first, as one text."""
     told: list[str] = []
-    async for ancestor in ancestors_of(session, home):
-        summary = next((each for each in reversed(ancestor.events) if each.type == EventType.SUMMARY), None)
+    async for ancestor in ancestors_of(session, home, with_events=False):
+        summary = await LogEnd(ancestor, home).read_back_to(lambda event: event.type == EventType.SUMMARY)
         if summary is not None:
             told.append(str(notes_of(summary)))
         if covers_all(summary):
@@ -132,7 +133,7 @@ async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:
 def carry_over(background: Background, segment: AnySession, summary: SessionEvent[Any]) -> None:
     """Write into the summary that a segment ends in what the next ones need to know of all before it."""
     summary.metadata["covered"] = background.sums.as_json()
-    if background.question is not None and _question_in([segment]) is None:
+    if background.question is not None and _last_question(segment.events) is None:
         summary.metadata["question"] = list(background.question)
 
 
@@ -142,51 +143,55 @@ def _covered(summary: AnyEvent | None) -> Sums:
     return Sums.from_json(covered) if isinstance(covered, dict) else Sums()
 
 
-def _question_in(earlier: Sequence[AnySession]) -> _Place | None:
+async def _question_in(earlier: Sequence[LogEnd]) -> _Place | None:
     """Where the user's last message is, in these segments or before them, as a summary says."""
-    for segment in earlier:
-        question = _last_question(segment.events)
+    for log in earlier:
+        summary = await closing_summary(log)
+        question = _last_question(log.events)  # of those that were read so far: the summary is the last one
+        elsewhere = summary.metadata.get("question") if summary else None
+        if question is None and elsewhere is None:
+            question = await log.read_back_to(_is_question)
         if question is not None:
-            return segment.id, question.id
-        summary = closing_summary(segment)
-        match summary.metadata.get("question") if summary else None:
+            return log.session.id, question.id
+        match elsewhere:
             case [str(session_id), str(event_id)]:
                 return session_id, event_id
     return None
 
 
 async def _start_of_exchange(
-    session: AnySession, earlier: Sequence[AnySession], question: _Place | None, home: HomeStore
+    log: LogEnd, earlier: Sequence[LogEnd], question: _Place | None, home: HomeStore
 ) -> list[AnyEvent]:
-    first = next((event for event in session.events if not _is_said_by_nobody(event)), None)
+    oldest = await log.first_events(lambda events: not all(map(_is_said_by_nobody, events)))
+    first = next((event for event in oldest if not _is_said_by_nobody(event)), None)
     if first is None or _is_question(first):
         return []
-    before: list[AnyEvent] = []
+    asked: AnyEvent | None = None
     calls: list[AnyEvent] = []
     if first.type == EventType.TOOL_CALL:
-        before, calls = _around_calls(earlier)
-    asked = _last_question(before)
+        asked, calls = await _around_calls(earlier)
     if asked is None and question is not None:
         asked = await _event_at(question, earlier, home)
     return calls if asked is None or asked in calls else [asked, *calls]
 
 
-def _around_calls(earlier: Sequence[AnySession]) -> tuple[list[AnyEvent], list[AnyEvent]]:
-    """Of the nearest segment that calls tools: what is before the last message that does, and the rest."""
-    for segment in earlier:
-        calling = [at for at, event in enumerate(segment.events) if calls_of(event.message)]
-        if calling:
-            rest = [event for event in segment.events[calling[-1] :] if event.type != EventType.SUMMARY]
-            return segment.events[: calling[-1]], rest
-    return [], []
+async def _around_calls(earlier: Sequence[LogEnd]) -> tuple[AnyEvent | None, list[AnyEvent]]:
+    """Of the nearest segment that calls tools: the question of its last calls; these, and what follows."""
+    for log in earlier:
+        calling = await log.read_back_to(lambda event: bool(calls_of(event.message)))
+        if calling is not None:
+            asked = await log.read_back_to(_is_question, before=calling)
+            return asked, [event for event in log.since(calling) if event.type != EventType.SUMMARY]
+    return None, []
 
 
-async def _event_at(place: _Place, earlier: Sequence[AnySession], home: HomeStore) -> AnyEvent | None:
+async def _event_at(place: _Place, earlier: Sequence[LogEnd], home: HomeStore) -> AnyEvent | None:
     session_id, event_id = place
-    known = next((segment for segment in earlier if segment.id == session_id), None)
-    segment = known or await home.get(session_id)
-    events = segment.events if segment is not None else []
-    return next((event for event in events if event.id == event_id), None)
+    log = next((each for each in earlier if each.session.id == session_id), None)
+    if log is None:
+        session = await home.head(session_id)
+        log = None if session is None else LogEnd(session, home)
+    return None if log is None else await log.read_back_to(lambda event: event.id == event_id)
 
 
 def _last_question(events: Sequence[AnyEvent]) -> AnyEvent | None:

@@ -10,7 +10,7 @@ from ..exceptions import StorageError, UnreadableData, session_not_found
 from ..models.session import HomeStore, next_segment_id
 from ..stores.base import AnyEvent, AnySession
 from .segments import latest, segment_ids_of
-from .summaries import closing_summary
+from .summaries import ends_in_summary
 
 Placed: TypeAlias = "tuple[AnySession, AnyEvent]"
 """An event, and the segment that it is in."""
@@ -111,4 +111,4 @@ async def _looked_at(watched: list[AnySession], home: HomeStore) -> list[AnySess
 
 def _is_over(segment: AnySession) -> bool:
     """Whether nothing is added to a segment any more: another one follows, and it has its summary."""
-    return next_segment_id(segment.id) in segment.child_ids and closing_summary(segment) is not None
+    return next_segment_id(segment.id) in segment.child_ids and ends_in_summary(segment.events)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from itertools import dropwhile
 from typing import Any
 
+from ..exceptions import session_not_found
 from ..models import Session
 from ..models.event_page import tokens_of
 from ..models.session import HomeStore
 from ..stores.base import AnyEvent
-from .segments import latest
 
 # The fewest and the most events that one page has: reading five costs as much as reading thirty.
 _SMALLEST_PAGE = 30
@@ -48,6 +50,12 @@ class LogEnd:
         """How many content tokens the events have that lie before those read so far."""
         return self._tokens - tokens_of(self.events)
 
+    async def last(self) -> AnyEvent | None:
+        """The newest event; `None` where there are none."""
+        if not self.events:
+            await self.read_back()
+        return self.events[-1] if self.events else None
+
     async def read_back(self, *, limit: int | None = None, tokens: int | None = None) -> None:
         """Read the next page towards the log's beginning.
 
@@ -65,28 +73,49 @@ class LogEnd:
             limit = min(max(len(self.events), _SMALLEST_PAGE), _LARGEST_PAGE)
         page = await self._home.newest_events(self.session, before=self.first, limit=limit, tokens=tokens)
         if page is None or not page.events:
-            # The log was rewritten while it was read: numbers may stand for other events now.
-            self._take(await latest(self.session, self._home))
+            await self._read_anew()
             return
         self.events = [*page.events, *self.events]
         self.first = page.first
 
-    async def read_back_to(self, is_wanted: Callable[[AnyEvent], bool]) -> AnyEvent | None:
+    async def read_back_to(
+        self, is_wanted: Callable[[AnyEvent], bool], *, before: AnyEvent | None = None
+    ) -> AnyEvent | None:
         """The newest event of a kind; reads back until there is one, or to the log's beginning.
+
+        Args:
+            is_wanted: whether an event is of that kind.
+            before: only events before this one, which was read already.
 
         Raises:
             SessionNotFound, StorageError: as for `read_back`.
         """
-        seen = 0
+        is_before = before is None
+        async with aclosing(self.newest_first()) as events:
+            async for event in events:
+                if is_before and is_wanted(event):
+                    return event
+                is_before = is_before or event is before
+        return None
+
+    async def newest_first(self) -> AsyncGenerator[AnyEvent]:
+        """All events, from the newest to the oldest; those that were not read yet are read page by page.
+
+        Raises:
+            SessionNotFound, StorageError: as for `read_back`.
+        """
+        given = 0
         while True:
-            session, unseen = self.session, self.events[: len(self.events) - seen]
-            found = next(filter(is_wanted, reversed(unseen)), None)
-            if found is not None or self.is_whole:
-                return found
-            seen = len(self.events)
+            while given < len(self.events):
+                given += 1
+                yield self.events[-given]
+            if self.is_whole:
+                return
             await self.read_back()
-            if self.session is not session or len(self.events) < seen:  # read anew
-                seen = 0
+
+    def since(self, event: AnyEvent) -> list[AnyEvent]:
+        """An event that was read, and those after it."""
+        return list(dropwhile(lambda each: each is not event, self.events))
 
     async def first_events(self, are_enough: Callable[[Sequence[AnyEvent]], bool]) -> Sequence[AnyEvent]:
         """The log's oldest events, as many as it takes; fewer only where there are no more.
@@ -100,10 +129,17 @@ class LogEnd:
         while wanted < self.first:
             page = await self._home.newest_events(self.session, before=wanted, limit=wanted)
             if page is None:
-                self._take(await latest(self.session, self._home))
+                await self._read_anew()
             elif are_enough(page.events):
                 return page.events
             wanted *= 4
         while not self.is_whole:
             await self.read_back(limit=self.first)
         return self.events
+
+    async def _read_anew(self) -> None:
+        """Take the whole log: it was rewritten meanwhile, so that numbers may stand for other events."""
+        session = await self._home.latest(self.session)
+        if session is None:
+            raise session_not_found(self.session.id)
+        self._take(session)

@@ -13,6 +13,7 @@ from ..models import EventType, Session, SessionMetadata
 from ..models.session import HomeStore, enter_with_parent, next_segment_id
 from ..models.session_metadata import ConversationSettings
 from ..stores.base import AnyEvent, AnySession, EventStore, is_segment_after
+from .log_end import LogEnd
 
 # Segments that are read together: one after the other, most of the time would be waiting.
 _READ_TOGETHER = 50
@@ -205,7 +206,7 @@ async def whole_chain_of(session: AnySession, home: HomeStore) -> list[str]:
     first = session if ids[0] == session.id else await home.head(ids[0])
     if first is None:
         return ids
-    earlier = [segment.id async for segment in segments_before(first, home)]
+    earlier = [log.session.id async for log in segments_before(first, home)]
     return [*reversed(earlier), *ids]
 
 
@@ -248,28 +249,32 @@ async def segments_in(chain: Sequence[str], home: HomeStore) -> AsyncIterator[An
         raise session_not_found(chain[0])
 
 
-async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator[AnySession]:
-    """The segments before one, with their events, the nearest first."""
+async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator[LogEnd]:
+    """The segments before one, the nearest first; of their logs, only what is asked for is read."""
     seen = {session.id}
     while session.parent_id and session.parent_id not in seen:
         seen.add(session.parent_id)
-        parent = await home.get(session.parent_id)
-        if parent is None or not _continues(session, parent):
+        parent = await home.head(session.parent_id)
+        if parent is None:
             return
-        yield parent
+        log = LogEnd(parent, home)
+        if not await _continues(session, log):
+            return
+        yield log
         session = parent
 
 
-def _continues(session: AnySession, parent: AnySession) -> bool:
+async def _continues(session: AnySession, parent: LogEnd) -> bool:
     """Whether a session goes on with its parent's conversation, being not merely its child.
 
-    Of those that have ids of their own, the original's and some applications' segments, it is the last
-    event that says it: a segment ends in its summary.
+    Of sessions that have ids of their own (the original's, and some applications' segments), the parent's
+    last event says it: a segment ends in its summary.
     """
-    if is_segment_after(session, parent.id):
+    if is_segment_after(session, parent.session.id):
         return True
-    ends_in_summary = bool(parent.events) and parent.events[-1].type == EventType.SUMMARY
-    return ends_in_summary and next_segment_id(parent.id) not in parent.child_ids
+    last = await parent.last()
+    ends_in_summary = last is not None and last.type == EventType.SUMMARY
+    return ends_in_summary and next_segment_id(parent.session.id) not in parent.session.child_ids
 
 
 async def read_all(

@@ -20,6 +20,7 @@ from ..providers.registry import read_answer
 from ..providers.usage import ReportedUsage
 from .billing import bill
 from .callbacks import call
+from .log_end import LogEnd
 from .notes import Notes
 
 logger = logging.getLogger(__name__)
@@ -186,13 +187,19 @@ async def noted(before: Notes, messages: Sequence[ChatMessage]) -> Notes:
     return before.after(messages)
 
 
-def closing_summary(segment: Session[Any]) -> SessionEvent[Any] | None:
+async def closing_summary(log: LogEnd) -> SessionEvent[Any] | None:
     """The summary that a closed segment ends in, if it does; not one that somebody put in its middle."""
-    event: SessionEvent[Any]
-    for event in reversed(segment.events):
-        if event.type == EventType.SUMMARY and (covers_all(event) or event is segment.events[-1]):
-            return event
-    return None
+    last = await log.last()
+    return await log.read_back_to(lambda event: _closes(event, last))
+
+
+def ends_in_summary(events: Sequence[SessionEvent[Any]]) -> bool:
+    """Whether a segment of these events ends in its summary."""
+    return any(_closes(event, events[-1]) for event in reversed(events))
+
+
+def _closes(event: SessionEvent[Any], last: SessionEvent[Any] | None) -> bool:
+    return event.type == EventType.SUMMARY and (covers_all(event) or event is last)
 
 
 def covers_all(summary: SessionEvent[Any] | None) -> bool:
@@ -200,11 +207,11 @@ def covers_all(summary: SessionEvent[Any] | None) -> bool:
     return summary is not None and bool(summary.metadata.get("rolling"))
 
 
-async def notes_with(before: Notes, segment: Session[Any]) -> Notes:
-    """What is known of a conversation after a segment, by what it ends in."""
-    summary = closing_summary(segment)
-    if summary is None:  # its writer was cut off, or is still at it
-        return await noted(before, told_messages(segment.events))
+async def notes_with(before: Notes, log: LogEnd) -> Notes:
+    """What is known of a conversation after a segment, by the summary that the segment ends in."""
+    summary = await closing_summary(log)
+    if summary is None:  # its writer was cut off, or is still at it; the whole log was read to know that
+        return await noted(before, told_messages(log.events))
     return notes_of(summary) if covers_all(summary) else before.followed_by(summary_text(summary.message))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ from .background import Sums
 from .billing import Draft, Limits, bill_estimated, call_usage, count, draft_rows
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
+from .log_end import LogEnd
 from .opening import Conversation
 from .replays import Replays
 from .segments import (
@@ -216,11 +217,13 @@ class Writer:
         if not self._conversation.is_begun:
             return [], False
         try:
-            home, session = await self._conversation.current()
+            home, session = await self._conversation.current(with_events=False)
         except SessionNotFound:
             return [], False
         background = await self._beginning.background_of(home, session)
-        events = [*background.start, *session.events]
+        log = LogEnd(session, home)
+        answer = await log.read_back_to(lambda event: event.source == EventSource.LLM)
+        events = [*background.start, *log.events] if answer is None else log.since(answer)
         answered = [at for at, event in enumerate(events) if event.source == EventSource.LLM]
         waiting = events[answered[-1] + 1 if answered else 0 :]
         said = [event for event in waiting if event.type in {EventType.MESSAGE, EventType.TOOL_CALL}]
@@ -308,17 +311,14 @@ class Writer:
         waiting = {call_id for call_id, message in results.items() if message["arguments"] is None}
         if not waiting:
             return
-        segment: Session[Any] | None = await latest(session, home)
+        log: LogEnd | None = LogEnd(await latest(session, home, with_events=False), home)
         earlier = segments_before(session, home)
         for _ in range(_SEGMENTS_SEARCHED if self._conversation.is_infinite else 1):
-            if segment is None or not waiting:
+            if log is None or not waiting:
                 return
-            for event in reversed(segment.events[-_EVENTS_SEARCHED:]):
-                for made in calls_of(event.message):
-                    if made.get("id") in waiting:
-                        waiting.discard(made["id"])
-                        results[made["id"]].update(asked_of(made))
-            segment = await anext(earlier, None)
+            for made in await _calls_in(log, waiting):
+                results[made["id"]].update(asked_of(made))
+            log = await anext(earlier, None)
 
     async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Estimate the calls that no provider reported."""
@@ -360,6 +360,22 @@ class Writer:
             return
         async with self._one_call.turn():
             yield
+
+
+async def _calls_in(log: LogEnd, waiting: set[str]) -> list[ChatMessage]:
+    """The newest calls of these ids in a log; the ids of those that are found are taken out of `waiting`."""
+    found: list[ChatMessage] = []
+    seen = 0
+    async with aclosing(log.newest_first()) as events:
+        async for event in events:
+            for made in calls_of(event.message):
+                if made.get("id") in waiting:
+                    waiting.discard(made["id"])
+                    found.append(made)
+            seen += 1
+            if not waiting or seen >= _EVENTS_SEARCHED:
+                break
+    return found
 
 
 def _in(seconds: float) -> float:

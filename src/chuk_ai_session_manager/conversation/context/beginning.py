@@ -12,7 +12,6 @@ from ...providers.messages import ChatMessage
 from ..background import NO_BACKGROUND, Background, background_of
 from ..billing import LengthCache
 from ..opening import Conversation
-from ..segments import latest
 from ..summaries import Summarizer
 
 
@@ -47,11 +46,9 @@ class Beginning:
             return NO_BACKGROUND
         if self._known is not None and self._known[0] == session.id:
             return self._known[1]
-        if len(session.events) < session.totals.events:  # only opened for writing so far
-            session = await latest(session, home)
         found = await background_of(session, home)
         background = replace(found, notes=await self._summarizer.within(found.notes))
         # A session without events may yet begin with an answer.
-        if background.summary is not None and session.events:
+        if background.summary is not None and session.totals.events:
             self._known = session.id, background
         return background
