@@ -17,7 +17,7 @@ from .conversation.log_end import LogEnd
 from .conversation.notes import Notes
 from .conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD, Conversation, HeldBy
 from .conversation.reading import answerer_of, figures_of, row_of
-from .conversation.segments import Thresholds, chain_of, segments_in
+from .conversation.segments import Thresholds, chain_of, newest_in, segments_in
 from .conversation.summaries import Summarizer, SummaryCallback, noted
 from .conversation.writing import Writer
 from .exceptions.validation import (
@@ -456,6 +456,7 @@ class SessionManager:
         *,
         include_tools: bool = False,
         with_ids: bool = False,
+        limit: int | None = None,
     ) -> list[dict[str, Any]]:
         """What was said, oldest first: `role`, `content` and `timestamp` of each message.
 
@@ -469,14 +470,32 @@ class SessionManager:
                 result a row with the role "tool", `name`, `arguments` and, where there is one,
                 `tool_call_id`. Otherwise a message that only calls tools is left out.
             with_ids: whether each row has its `event_id`, and the event's `metadata`.
+            limit: only so many of the newest rows; older events are not read.
 
         Raises:
+            InvalidInput: `limit` is below 1.
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        home, session = await self._conversation.current()
+        if limit is not None:
+            check_count(limit, 1, "limit", "get_conversation")
+        home, session = await self._conversation.current(with_events=limit is None)
         rows_of = partial(row_of, with_tools=include_tools, with_ids=with_ids)
-        if not self._covers_all(include_all_segments):
+        covers_all = self._covers_all(include_all_segments)
+        if limit is not None:
+            newest = await newest_in(
+                session,
+                home,
+                limit,
+                is_wanted=lambda event: rows_of(event) is not None,
+                earlier_segments=covers_all,
+            )
+            return [
+                row | ({"session_id": segment.id} | answerer_of(event) if covers_all else {})
+                for segment, event in newest
+                if (row := rows_of(event)) is not None
+            ]
+        if not covers_all:
             return [row for event in session.events if (row := rows_of(event)) is not None]
         return [
             row | {"session_id": segment.id} | answerer_of(event)

@@ -231,6 +231,33 @@ def test_stats_are_those_of_the_manager(place: Place, cli: Callable[..., Ended],
 
 
 @on_each
+def test_show_and_report_of_the_newest_events(
+    place: Place, cli: Callable[..., Ended], tmp_path: Path
+) -> None:
+    chain = run(seed, place)
+    whole = json.loads(cli("show", "long", "--json", at=place).out)["segments"]
+    events = [event["id"] for segment in whole for event in segment["events"]]
+    for last in (1, 3, len(events) - 1, len(events), 1_000):
+        newest = json.loads(cli("show", "long", "--last", last, "--json", at=place).out)
+        shown = [event["id"] for segment in newest["segments"] for event in segment["events"]]
+        assert shown == events[-last:]
+        assert newest["events_left_out"] == len(events) - len(shown)
+        for segment in newest["segments"]:
+            (same,) = (each for each in whole if each["id"] == segment["id"])
+            assert segment | {"events": []} == same | {"events": []}
+    plain = cli("show", chain[-1], "--last", 2, at=place)
+    assert f"… {len(events) - 2:,} earlier events are not shown" in plain.out
+    page = tmp_path / "page.html"
+    assert cli("report", "long", "--last", 2, "-o", page, at=place).code == 0
+    text = page.read_text("utf-8")
+    assert f"{len(events) - 2:,} earlier events left out" in text
+    assert text.count("<article") == 2
+    assert "left out" not in cli("report", "long", at=place).out
+    assert cli("show", "long", "--last", 0, at=place).code == 2
+    assert cli("show", "not there", "--last", 1, at=place).code == 1
+
+
+@on_each
 def test_tail_shows_the_last_events(place: Place, cli: Callable[..., Ended]) -> None:
     chain = run(seed, place)
     plain = cli("tail", "long", "-n", 2, at=place).out

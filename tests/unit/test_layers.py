@@ -142,6 +142,7 @@ LEVELS = (
         "cli.checkup",
         "cli.findings",
         "cli.report",
+        "cli.newest",
         "cli.running",
         "cli.usage",
         "cli.commands",

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import Place, on_each
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager
 from chuk_ai_session_manager.conversation.context.windows import truncate_prompt_to_token_limit
-from chuk_ai_session_manager.exceptions import TokenLimitExceeded
+from chuk_ai_session_manager.exceptions import InvalidInput, SessionNotFound, TokenLimitExceeded
 from chuk_ai_session_manager.models import EventSource, EventType, TokenUsage
+from chuk_ai_session_manager.models.session import next_segment_id
 from chuk_ai_session_manager.providers.messages import ChatMessage
 from chuk_ai_session_manager.stores import EventStore, MemoryStore, open_store
+from chuk_ai_session_manager.stores.codec import StoredSession
+from chuk_ai_session_manager.stores.durable import DurableStore
 
 MODEL = "gpt-4o-mini"
 
@@ -70,16 +75,18 @@ def any_log(random: Random) -> list[SessionEvent[Any]]:
     return log
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
-    max_tokens=st.integers(1, 150),
+    max_tokens=st.integers(1, 150) | st.integers(150, 600),
+    earlier=st.none() | st.integers(0, 60),
     include_system=st.booleans(),
     include_tools=st.booleans(),
 )
 def test_a_short_context_is_what_is_left_of_the_whole_one(
     seed: int,
     max_tokens: int,
+    earlier: int | None,
     *,
     include_system: bool,
     include_tools: bool,
@@ -88,12 +95,17 @@ def test_a_short_context_is_what_is_left_of_the_whole_one(
 
     async def contexts(store: EventStore, fresh: EventStore) -> None:
         async with store, fresh:
-            session = await Session.create(
-                session_id="s", metadata={"properties": {"system_prompt": "Be kind."}}, store=store
-            )
-            await store.append(session, log)
+            prompt = {"properties": {"system_prompt": "Be kind."}}
+            session = await Session.create(session_id="s", metadata=prompt, store=store)
+            await store.append(session, log[:earlier])
+            if earlier is not None:
+                next_id = next_segment_id("s")
+                session = await Session.create(
+                    session_id=next_id, parent_id="s", metadata=prompt, store=store
+                )
+                await store.append(session, log[earlier:])
             options: dict[str, Any] = {"include_system": include_system, "include_tools": include_tools}
-            manager = SessionManager("s", store=fresh, model=MODEL)
+            manager = SessionManager("s", store=fresh, model=MODEL, infinite_context=earlier is not None)
             short = await outcome(manager.get_messages_for_llm(max_tokens=max_tokens, **options))
             whole = await manager.get_messages_for_llm(**options)
             assert short == await outcome(truncate_prompt_to_token_limit(whole, max_tokens, MODEL))
@@ -109,3 +121,106 @@ def test_a_short_context_is_what_is_left_of_the_whole_one(
         asyncio.run(contexts(open_store(url), open_store(url)))
     memory = MemoryStore()
     asyncio.run(contexts(memory, memory))
+
+
+# -- the newest messages ------------------------------------------------------------------------------
+
+
+@on_each
+@pytest.mark.parametrize("infinite", [False, True])
+async def test_the_newest_messages_of_a_conversation(place: Place, *, infinite: bool) -> None:
+    async with place.store() as store, place.store() as other:
+        sm = SessionManager("s", store=store, infinite_context=infinite, max_turns_per_segment=7)
+        for at in range(20):
+            await sm.user_says(f"question {at}")
+            await sm.tool_used("look", {}, f"result {at}")
+            await sm.ai_responds(f"answer {at}", model=MODEL)
+        await sm.wait_for_summaries()
+        whole = await sm.get_conversation()
+        for fresh in (SessionManager("s", store=other, infinite_context=infinite), sm):
+            for limit in (1, 2, 3, 8, 9, 39, 40, 41, 1_000):
+                assert await fresh.get_conversation(limit=limit) == whole[-limit:]
+            live = await fresh.get_conversation(include_all_segments=False)
+            assert await fresh.get_conversation(include_all_segments=False, limit=5) == live[-5:]
+            for limit in (0, -1):
+                with pytest.raises(InvalidInput):
+                    await fresh.get_conversation(limit=limit)
+
+
+async def test_the_newest_messages_of_an_unknown_session_are_not_found() -> None:
+    with pytest.raises(SessionNotFound):
+        await SessionManager("nobody", store=MemoryStore()).get_conversation(limit=1)
+
+
+# -- what is read -------------------------------------------------------------------------------------
+
+
+class Reads:
+    """Counts what a store reads of logs: events, and calls to the database."""
+
+    def __init__(self, store: DurableStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events = self.calls = 0
+        read = store._read
+
+        async def counted(session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
+            found = await read(session_id, start, end)
+            self.calls += 1
+            self.events += 0 if found is None else sum(body.count('"timestamp"') for body in found.bodies)
+            return found
+
+        monkeypatch.setattr(store, "_read", counted)
+
+
+USES: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
+    "context": lambda sm: sm.get_messages_for_llm(max_tokens=400),
+    "context with tools": lambda sm: sm.get_messages_for_llm(max_tokens=400, include_tools=True),
+    "newest messages": lambda sm: sm.get_conversation(limit=10),
+    "newest messages of the segment": lambda sm: sm.get_conversation(False, limit=10),
+    "a tracked request": lambda sm: sm.writer.add_new_messages([{"role": "user", "content": "New?"}]),
+    "a late result": lambda sm: sm.add_messages(
+        [{"role": "tool", "tool_call_id": "call-9", "content": "42"}]
+    ),
+    "a bill": lambda sm: sm.ai_responds("Yes.", model=MODEL),
+}
+
+
+@on_each
+@pytest.mark.parametrize("infinite", [False, True])
+@pytest.mark.parametrize("use", USES)
+async def test_little_is_read_of_a_long_log(
+    place: Place, use: str, monkeypatch: pytest.MonkeyPatch, *, infinite: bool
+) -> None:
+    async def reads_of(session_id: str, exchanges: int) -> tuple[int, int]:
+        async with place.store() as store:
+            root = await Session.create(session_id=f"{session_id} root", store=store)
+            await store.append(root, exchange(0))
+            live_id = next_segment_id(root.id)
+            live = await Session.create(session_id=live_id, parent_id=root.id, store=store)
+            await store.append(live, [event for at in range(1, exchanges) for event in exchange(at)])
+        async with place.store() as fresh:
+            assert isinstance(fresh, DurableStore)
+            reads = Reads(fresh, monkeypatch)
+            sm = SessionManager(
+                live_id,
+                store=fresh,
+                infinite_context=infinite,
+                token_threshold=10**9,
+                max_turns_per_segment=10**9,
+            )
+            await USES[use](sm)
+        return reads.events, reads.calls
+
+    def exchange(at: int) -> list[SessionEvent[Any]]:
+        text = "word " * 20
+        return [
+            said(EventSource.USER, f"Question {at}: {text}", 24),
+            asked(text, [f"call-{at % 40}"], 24),
+            result(f"call-{at % 40}", text),
+            said(EventSource.LLM, f"Answer {at}: {text}", 24),
+        ]
+
+    short_events, short_calls = await reads_of("short", 50)
+    long_events, long_calls = await reads_of("long", 2_010)
+    assert long_events <= short_events + 8
+    assert long_events < 250
+    assert long_calls <= short_calls < 16

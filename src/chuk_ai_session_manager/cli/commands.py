@@ -24,7 +24,8 @@ from .figures import Tally, counted
 from .files import lines_in, output_to
 from .findings import show_checkup, show_stats
 from .listing import HEADINGS, MOST_LISTED, all_ids, cells_for_people, cells_for_programs, chains_of, rows_of
-from .options import AsJson, Format, FormatOption, Output, Sandbox, SessionId, StoreUrl
+from .newest import Newest, newest_of
+from .options import AsJson, Format, FormatOption, Last, Output, Sandbox, SessionId, StoreUrl
 from .report import report_of
 from .running import NOT_THERE, Where, result_of, run
 from .safe_text import shown_in_line
@@ -119,6 +120,7 @@ def show(
     session: SessionId,
     tools: Annotated[bool, typer.Option("--tools", help="Show tool calls and results in full.")] = False,
     system: Annotated[bool, typer.Option("--system", help="Show a long system prompt in full.")] = False,
+    last: Last = None,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
@@ -130,6 +132,9 @@ def show(
 
     async def work(opened: EventStore) -> None:
         screen = Screen()
+        if last is not None:
+            _show_newest(screen, await newest_of(session, opened, last), tools, system, as_json=as_json)
+            return
         if as_json:
             segments = [each async for each in segments_of(session, opened)]
             screen.json({"segments": [each.model_dump(mode="json", warnings=False) for each in segments]})
@@ -147,6 +152,19 @@ def show(
         transcript.end_turn()
 
     run(Where(store, sandbox), work)
+
+
+def _show_newest(screen: Screen, newest: Newest, tools: bool, system: bool, *, as_json: bool) -> None:
+    if as_json:
+        screen.json({"segments": newest.as_json(), "events_left_out": newest.left_out})
+        return
+    transcript = Transcript(screen, unfold_tools=tools, unfold_system=system)
+    transcript.begin(newest.root, len(newest.chain))
+    transcript.left_out(newest.left_out)
+    for segment, events in newest.segments:
+        transcript.segment(newest.chain.index(segment.id) + 1, len(newest.chain), segment)
+        for event in events:
+            transcript.look_on(segment, event)
 
 
 @app.command()
@@ -446,6 +464,7 @@ def _sandbox_of(store: EventStore) -> str:
 def report(
     session: SessionId,
     output: Output = None,
+    last: Last = None,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
@@ -458,7 +477,13 @@ def report(
         raise typer.BadParameter("a page is for a browser: name a file with -o, or use a pipe")
 
     async def work(opened: EventStore) -> None:
-        page = await asyncio.to_thread(report_of, [each async for each in segments_of(session, opened)])
+        left_out = 0
+        if last is None:
+            segments = [each async for each in segments_of(session, opened)]
+        else:
+            newest = await newest_of(session, opened, last)
+            segments, left_out = newest.as_sessions(), newest.left_out
+        page = await asyncio.to_thread(report_of, segments, left_out)
         with output_to(output) as write:
             write(page)
         if output is not None:

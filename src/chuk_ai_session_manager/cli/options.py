@@ -30,6 +30,16 @@ SessionId = Annotated[
     str,
     typer.Argument(metavar="SESSION", help="The id of any segment of the conversation.", show_default=False),
 ]
+Last = Annotated[
+    int | None,
+    typer.Option(
+        "--last",
+        min=1,
+        metavar="NUMBER",
+        help="Only so many of the newest events; older ones are not read.",
+        show_default=False,
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(

@@ -55,8 +55,13 @@ class Section:
         return f"turn {first}" if first == last else f"turns {first} to {last}"
 
 
-def report_of(segments: Sequence[AnySession]) -> str:
-    """The page of a whole conversation, its segments in order."""
+def report_of(segments: Sequence[AnySession], left_out: int = 0) -> str:
+    """The page of a conversation.
+
+    Args:
+        segments: the conversation's segments, in order.
+        left_out: how many events lie before those that the segments hold; the page says so.
+    """
     turns, tally = turns_of(segments), Tally()
     for turn in turns:
         for event in turn.events:
@@ -68,6 +73,7 @@ def report_of(segments: Sequence[AnySession]) -> str:
         charts=charts,
         clip=lambda text: _clipped(text, room),
         first=segments[0],
+        left_out=left_out,
         user=segments[-1].user_id,
         system_prompt=segments[-1].metadata.properties.get("system_prompt"),
         segments=segments,

@@ -63,11 +63,18 @@ class Transcript:
                 rest = len(prompt) - len(begun)
                 self._screen.line((f"  … and {rest:,} characters more: --system shows all", "dim italic"))
 
+    def left_out(self, events: int) -> None:
+        """Write how many events lie before those that are shown, if any do."""
+        if events:
+            self._screen.line()
+            self._screen.line((f"… {events:,} earlier events are not shown", "dim italic"))
+
     def segment(self, number: int, segments: int, segment: AnySession) -> None:
         """Write where a segment begins, if there are several."""
         if segments > 1:
             self._screen.line()
             self._screen.line((f"━━ segment {number} of {segments} ━━ ", "bold blue"), (segment.id, "blue"))
+        self._segment_id = segment.id
 
     def event(self, event: AnyEvent) -> None:
         """Write an event, and before it what the turn came to that it ends."""

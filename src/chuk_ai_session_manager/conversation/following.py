@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
 
 from ..exceptions import StorageError, UnreadableData, session_not_found
 from ..models.session import HomeStore, next_segment_id
 from ..stores.base import AnyEvent, AnySession
-from .segments import latest, segment_ids_of
+from .log_end import LogEnd
+from .segments import Placed, latest, newest_in
 from .summaries import ends_in_summary
 
-Placed: TypeAlias = "tuple[AnySession, AnyEvent]"
-"""An event, and the segment that it is in."""
+__all__ = ["Placed", "follow", "last_events", "live_segment_of"]
 
 # Segments that were closed while they were watched: their summaries may land late, or never.
 _MOST_WATCHED = 5
@@ -26,14 +27,7 @@ async def last_events(session_id: str, home: HomeStore, count: int) -> list[Plac
         SessionNotFound: there is no such session.
         UnreadableData: one of those segments is damaged.
     """
-    found: list[Placed] = []
-    for each in reversed(await segment_ids_of(session_id, home)):
-        if len(found) >= count:
-            break
-        segment = await home.get(each)
-        events = segment.events if segment is not None else []
-        found = [(segment, event) for event in events if segment is not None] + found
-    return found[max(0, len(found) - count) :]
+    return await newest_in(await live_segment_of(session_id, home), home, count)
 
 
 async def follow(
@@ -61,15 +55,20 @@ async def follow(
         UnreadableData: it is damaged.
         StorageError: as said of `on_outage`; and always where the first look fails.
     """
-    live = await _live_segment(session_id, home)
-    watched, seen = [live], {event.id for event in live.events}
-    for placed in await last_events(session_id, home, last):
+    live = await live_segment_of(session_id, home)
+    watched = [_Watched(live, live.totals.events)]
+    seen: set[str] = set()
+    for placed in await newest_in(live, home, last):
         seen.add(placed[1].id)
         yield placed
     while True:
         await asyncio.sleep(interval)
         try:
-            watched = await _looked_at(watched, home)
+            async with aclosing(_added_since(watched, home)) as added:
+                async for placed in added:
+                    if placed[1].id not in seen:
+                        seen.add(placed[1].id)
+                        yield placed
         except UnreadableData:
             raise
         except StorageError as problem:
@@ -77,38 +76,60 @@ async def follow(
                 raise
             on_outage(problem)
             continue
-        for placed in _events_but(seen, watched):
-            yield placed
-        watched = [*(each for each in watched[-_MOST_WATCHED:-1] if not _is_over(each)), watched[-1]]
+        watched = [*(each for each in watched[-_MOST_WATCHED:-1] if not each.is_over), watched[-1]]
 
 
-async def _live_segment(session_id: str, home: HomeStore) -> AnySession:
-    live = await home.get((await segment_ids_of(session_id, home))[-1])
-    if live is None:
+@dataclass(slots=True)
+class _Watched:
+    """A segment, and how many of its events were looked at."""
+
+    session: AnySession
+    told: int
+    ended: bool = False
+    """Whether the summary that ends it was among the events."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is added to it any more: another one follows, and it has its summary."""
+        return self.ended and self.following in self.session.child_ids
+
+    @property
+    def following(self) -> str:
+        """The id of the segment after it, if there is one."""
+        return next_segment_id(self.session.id)
+
+    async def added(self, home: HomeStore) -> list[AnyEvent]:
+        """The events that were added since the last look."""
+        log = LogEnd(await latest(self.session, home, with_events=False), home)
+        self.session, count = log.session, log.first + len(log.events)
+        missing = count - self.told
+        while missing > len(log.events) and not log.is_whole:
+            await log.read_back(limit=missing - len(log.events))
+        new = log.events[len(log.events) - missing :] if missing > 0 else []
+        self.told, self.ended = count, self.ended or ends_in_summary(new)
+        return new
+
+
+async def live_segment_of(session_id: str, home: HomeStore) -> AnySession:
+    """The segment that ends a session's conversation; its events may be left out.
+
+    Raises:
+        SessionNotFound: there is no such session.
+    """
+    session = await home.head(session_id)
+    if session is None:
         raise session_not_found(session_id)
-    return live
+    last_id = await home.last_segment_id(session_id)
+    last = None if last_id in {None, session_id} else await home.head(last_id or "")
+    return session if last is None else last
 
 
-def _events_but(seen: set[str], segments: Sequence[AnySession]) -> Iterator[Placed]:
-    """The events that were not seen yet; they are from now on."""
-    for segment in segments:
-        for event in segment.events:
-            if event.id not in seen:
-                seen.add(event.id)
-                yield segment, event
-
-
-async def _looked_at(watched: list[AnySession], home: HomeStore) -> list[AnySession]:
-    """The segments as they are stored now, and those that follow them."""
-    now = [await latest(segment, home) for segment in watched]
-    while (following := next_segment_id(now[-1].id)) in now[-1].child_ids:
-        child = await home.get(following)
-        if child is None:
-            break
-        now.append(child)
-    return now
-
-
-def _is_over(segment: AnySession) -> bool:
-    """Whether nothing is added to a segment any more: another one follows, and it has its summary."""
-    return next_segment_id(segment.id) in segment.child_ids and ends_in_summary(segment.events)
+async def _added_since(watched: list[_Watched], home: HomeStore) -> AsyncGenerator[Placed]:
+    """What was added to the segments, and to those that follow, which are watched from now on."""
+    for each in watched:  # which grows meanwhile
+        for event in await each.added(home):
+            yield each.session, event
+        if each is watched[-1] and each.following in each.session.child_ids:
+            child = await home.head(each.following)
+            if child is not None:
+                watched.append(_Watched(child, 0))

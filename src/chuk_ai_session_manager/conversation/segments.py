@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
 from ..exceptions.validation import copied
@@ -14,6 +15,9 @@ from ..models.session import HomeStore, enter_with_parent, next_segment_id
 from ..models.session_metadata import ConversationSettings
 from ..stores.base import AnyEvent, AnySession, EventStore, is_segment_after
 from .log_end import LogEnd
+
+Placed: TypeAlias = "tuple[AnySession, AnyEvent]"
+"""An event, and the segment that it is in."""
 
 # Segments that are read together: one after the other, most of the time would be waiting.
 _READ_TOGETHER = 50
@@ -262,6 +266,43 @@ async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator
             return
         yield log
         session = parent
+
+
+async def newest_in(
+    live: AnySession,
+    home: HomeStore,
+    count: int,
+    *,
+    is_wanted: Callable[[AnyEvent], bool] = lambda event: True,  # noqa: ARG005  (any event)
+    earlier_segments: bool = True,
+) -> list[Placed]:
+    """The newest events of a conversation, oldest first; little more than these is read of the logs.
+
+    Args:
+        live: the segment that ends the conversation.
+        home: where it is.
+        count: how many events.
+        is_wanted: which events count.
+        earlier_segments: whether to go on with the segments before, where the last one has too few.
+
+    Raises:
+        SessionNotFound: the conversation expired or was deleted.
+        UnreadableData: one of those segments is damaged.
+    """
+    found: list[Placed] = []
+    log: LogEnd | None = LogEnd(live, home)
+    earlier = segments_before(live, home)
+    while log is not None and len(found) < count:
+        if len(log.events) < count - len(found):
+            await log.read_back(limit=count - len(found) - len(log.events))
+        async with aclosing(log.newest_first()) as events:
+            async for event in events:
+                if is_wanted(event):
+                    found.append((log.session, event))
+                if len(found) >= count:
+                    break
+        log = await anext(earlier, None) if earlier_segments else None
+    return found[::-1]
 
 
 async def _continues(session: AnySession, parent: LogEnd) -> bool:

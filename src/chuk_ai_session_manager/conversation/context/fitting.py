@@ -10,6 +10,7 @@ from ...exceptions import TokenLimitExceeded
 from ...models import TokenUsage
 from ...providers.earlier import marked, with_earlier
 from ...providers.messages import ChatMessage, call_and_result_numbers, text_of
+from ...providers.sendable import with_newest_marks
 from ...stores.base import AnyEvent
 from ..log_end import LogEnd
 from .windows import is_system, is_user, shortened, truncate_prompt_to_token_limit
@@ -116,7 +117,8 @@ async def _fitted(
                 if may_begin_with_system and not start:
                     front += await _system_rows_of(log, rows_of)
                 continue  # the log may have been read anew
-            fitting = await shortened([*front, *rows_of(log.events[begins:])], max_tokens, model)
+            rows = with_newest_marks([*front, *rows_of(log.events[begins:])])
+            fitting = await shortened(rows, max_tokens, model)
             if fitting is not None:
                 return fitting
         await log.read_back()

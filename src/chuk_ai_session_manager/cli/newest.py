@@ -1,0 +1,72 @@
+"""The newest events of a conversation: of the logs, only the end is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..conversation.background import Sums, background_of
+from ..conversation.following import live_segment_of
+from ..conversation.segments import newest_in, whole_chain_of
+from ..exceptions import session_not_found
+from ..models import Session
+from ..stores import EventStore
+from ..stores.base import AnyEvent, AnySession
+
+
+@dataclass(slots=True)
+class Newest:
+    """The end of a conversation."""
+
+    root: AnySession
+    """The conversation's first segment, without its events."""
+    chain: list[str]
+    """The ids of all segments."""
+    segments: list[tuple[AnySession, list[AnyEvent]]]
+    """The segments that the newest events are in, with just these."""
+    left_out: int
+    """How many events lie before them."""
+
+    def as_sessions(self) -> list[AnySession]:
+        """The segments as sessions of their own that hold only the newest events."""
+        return [
+            Session(
+                id=segment.id,
+                metadata=segment.metadata,
+                parent_id=segment.parent_id,
+                child_ids=segment.child_ids,
+                events=events,
+            )
+            for segment, events in self.segments
+        ]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The segments as JSON: header, and of the log the newest events."""
+        return [
+            segment.model_dump(mode="json", warnings=False, exclude={"events"})
+            | {"events": [event.model_dump(mode="json", warnings=False) for event in events]}
+            for segment, events in self.segments
+        ]
+
+
+async def newest_of(session_id: str, store: EventStore, count: int) -> Newest:
+    """The newest events of a conversation.
+
+    Raises:
+        SessionNotFound: there is no such session.
+        UnreadableData: a part that was read is damaged.
+        StorageError: the store could not say.
+    """
+    live = await live_segment_of(session_id, store)
+    chain = await whole_chain_of(live, store)
+    root = await store.head(chain[0])
+    if root is None:
+        raise session_not_found(chain[0])
+    segments: list[tuple[AnySession, list[AnyEvent]]] = []
+    for segment, event in await newest_in(live, store, count):
+        if not segments or segments[-1][0] is not segment:
+            segments.append((segment, []))
+        segments[-1][1].append(event)
+    sums = (await background_of(live, store)).sums + Sums.of(live)
+    shown = sum(len(events) for _, events in segments)
+    return Newest(root, chain, segments or [(live, [])], max(0, sums.totals.events - shown))
