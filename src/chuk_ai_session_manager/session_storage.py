@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
+from .accounts.counters import installed_counters
 from .exceptions import StorageError
 from .exceptions.validation import check_name, check_ttl_hours
 from .models.guard import guard
@@ -269,9 +270,10 @@ def configure_storage(
 
 
 def get_storage_info() -> dict[str, Any]:
-    """Which store is the default one, and what it holds; no password is in it.
+    """Which store is the default one, what it holds, and what counts tokens; no password is in it.
 
-    Where the store cannot be opened, `provider` and the `error` that says why.
+    `token_counters` has the versions of the packages that count exactly, `None` for one that is not
+    installed. Where the store cannot be opened, there is only the `provider`, and the `error` that says why.
     """
     backend = get_backend()
     try:
@@ -285,4 +287,5 @@ def get_storage_info() -> dict[str, Any]:
         "sandbox_id": backend.sandbox_id,
         "redis_url": without_password(redis_url) if redis_url else "not_set",
         "stats": stats,
+        "token_counters": installed_counters(),
     }

@@ -15,6 +15,9 @@ LEVELS = (
     ("exceptions", "exceptions.validation"),
     (
         "accounts",
+        "accounts.estimator",
+        "accounts.vocabularies",
+        "accounts.counters",
         "accounts.tokens",
         "accounts.money",
         "accounts.model_names",

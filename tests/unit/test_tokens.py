@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from chuk_ai_session_manager.accounts import tokens
 from chuk_ai_session_manager.accounts.tokens import count_tokens, estimate_tokens, is_estimated
+from chuk_ai_session_manager.accounts.vocabularies import Vocabulary
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -104,9 +105,9 @@ def encodings() -> dict[str, Any]:
 
 
 @pytest.fixture
-def fresh() -> ModuleType:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A copy of the module that has loaded nothing yet."""
-    spec = importlib.util.spec_from_file_location("fresh_tokens", tokens.__file__)
+    spec = importlib.util.spec_from_file_location(f"{tokens.__package__}.fresh_tokens", tokens.__file__)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -114,49 +115,51 @@ def fresh() -> ModuleType:
     return module
 
 
-class FakeTiktoken:
-    """A tiktoken that loads when told to and counts every character as a token."""
+async def loaded(module: ModuleType, model: str) -> None:
+    """Wait until a load that was let go has arrived."""
+    while module.is_estimated(model):  # noqa: ASYNC110 - the thread has no event to await
+        await asyncio.sleep(0.001)
 
-    def __init__(self, failure: Exception | None = None) -> None:
+
+class FakeLoader:
+    """Loads vocabularies when told to; each counts every character as a token."""
+
+    def __init__(self) -> None:
         self.may_load = threading.Event()
         self.loading = threading.Event()
         self.loads: list[str] = []
-        self.failure = failure
+        self.failure: Exception | None = None
+        self.count: Any = len
 
-    def encoding_name_for_model(self, model: str) -> str:
-        if not model.startswith("gpt-"):
-            raise KeyError(model)
-        return "fake_base"
+    def vocabulary_of(self, model: str) -> Vocabulary | None:
+        return Vocabulary("fake_base") if model.startswith("gpt-") else None
 
-    def get_encoding(self, name: str) -> FakeTiktoken:
+    def load_counter(self, name: str) -> Any:
+        if name != "fake_base":
+            return None
         self.loads.append(name)
         self.loading.set()
         assert self.may_load.wait(30)
         if self.failure:
             raise self.failure
-        return self
+        return self.counted
 
-    def encode_ordinary(self, text: str) -> list[int]:
-        return [0] * len(text)
+    def counted(self, text: str) -> int:
+        return int(self.count(text))
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Takes the place of tiktoken; lets its threads go at the end."""
-    fake = FakeTiktoken()
-    monkeypatch.setitem(sys.modules, "tiktoken", fake)
+def fake(fresh: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Loads for the fresh module; lets its threads go at the end."""
+    fake = FakeLoader()
+    monkeypatch.setattr(fresh, "vocabulary_of", fake.vocabulary_of)
+    monkeypatch.setattr(fresh, "load_counter", fake.load_counter)
     yield fake
     fake.may_load.set()
 
 
 async def until(event: threading.Event) -> None:
     assert await asyncio.to_thread(event.wait, 30)
-
-
-async def loaded(module: ModuleType, model: str) -> None:
-    """Wait until a load that was let go has arrived."""
-    while module.is_estimated(model):  # noqa: ASYNC110 - the thread has no event to await
-        await asyncio.sleep(0.001)
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -342,17 +345,17 @@ async def test_an_unknown_model_is_counted_by_a_borrowed_vocabulary(encodings: d
         assert is_estimated(model)
 
 
-async def test_the_names_of_models_do_not_pile_up(fresh: ModuleType, fake: FakeTiktoken) -> None:
+async def test_the_names_of_models_do_not_pile_up(fresh: ModuleType, fake: FakeLoader) -> None:
     fake.may_load.set()
     for number in range(1200):
         assert await fresh.count_tokens("four", f"gpt-{number}") == 4
-    assert len(fresh._encode_by_model) <= fresh._MAXIMUM_CACHED_MODELS
+    assert len(fresh._found) <= fresh._MAXIMUM_CACHED_MODELS
 
 
 # --- loading
 
 
-async def test_many_first_counts_load_once(fresh: ModuleType, fake: FakeTiktoken) -> None:
+async def test_many_first_counts_load_once(fresh: ModuleType, fake: FakeLoader) -> None:
     counts = [asyncio.create_task(fresh.count_tokens("four", f"gpt-{number}")) for number in range(100)]
     await until(fake.loading)  # the loop goes on although the load does not
     fake.may_load.set()
@@ -373,10 +376,10 @@ def test_who_is_overtaken_takes_the_load_of_the_other(
             pass
 
     monkeypatch.setattr(fresh, "_loads_lock", OvertakenLock())
-    assert fresh._load("name", pytest.fail) is other
+    assert fresh._load("name") is other
 
 
-def test_loops_of_two_threads_load_once(fresh: ModuleType, fake: FakeTiktoken) -> None:
+def test_loops_of_two_threads_load_once(fresh: ModuleType, fake: FakeLoader) -> None:
     counts: list[int] = []
     threads = [
         threading.Thread(target=lambda: counts.append(asyncio.run(fresh.count_tokens("four", "gpt-x"))))
@@ -392,9 +395,7 @@ def test_loops_of_two_threads_load_once(fresh: ModuleType, fake: FakeTiktoken) -
     assert fake.loads == ["fake_base"]
 
 
-async def test_a_cancelled_waiter_leaves_the_load_to_the_others(
-    fresh: ModuleType, fake: FakeTiktoken
-) -> None:
+async def test_a_cancelled_waiter_leaves_the_load_to_the_others(fresh: ModuleType, fake: FakeLoader) -> None:
     first = asyncio.create_task(fresh.count_tokens("four", "gpt-x"))
     second = asyncio.create_task(fresh.count_tokens("seventh", "gpt-x"))
     await until(fake.loading)
@@ -407,7 +408,7 @@ async def test_a_cancelled_waiter_leaves_the_load_to_the_others(
 
 
 async def test_a_vocabulary_that_comes_late_makes_counts_exact(
-    fresh: ModuleType, fake: FakeTiktoken, monkeypatch: pytest.MonkeyPatch
+    fresh: ModuleType, fake: FakeLoader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fresh, "VOCABULARY_WAIT_SECONDS", 0.05)
     while not fake.loads:  # importing a fake is quick, but this machine may not be
@@ -419,7 +420,7 @@ async def test_a_vocabulary_that_comes_late_makes_counts_exact(
 
 
 async def test_a_vocabulary_that_fails_is_reported_once(
-    fresh: ModuleType, fake: FakeTiktoken, caplog: pytest.LogCaptureFixture
+    fresh: ModuleType, fake: FakeLoader, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake.failure = OSError("no route to host")
     fake.may_load.set()
@@ -433,15 +434,15 @@ async def test_a_vocabulary_that_fails_is_reported_once(
     assert "committee" not in caplog.text
 
 
-async def test_a_long_text_is_counted_off_the_loop(fresh: ModuleType, fake: FakeTiktoken) -> None:
+async def test_a_long_text_is_counted_off_the_loop(fresh: ModuleType, fake: FakeLoader) -> None:
     fake.may_load.set()
     counted_in: set[str] = set()
 
-    def encode_ordinary(text: str) -> list[int]:
+    def count(text: str) -> int:
         counted_in.add(threading.current_thread().name)
-        return [0] * len(text)
+        return len(text)
 
-    fake.encode_ordinary = encode_ordinary  # type: ignore[method-assign]
+    fake.count = count
     assert await fresh.count_tokens("a" * 100_000, "gpt-x") == 100_000
     assert threading.current_thread().name not in counted_in
     assert await fresh.count_tokens("a" * 100, "gpt-x") == 100
@@ -457,7 +458,8 @@ COUNT = """
 import asyncio, logging, sys
 logging.basicConfig(level=logging.WARNING)
 from chuk_ai_session_manager.accounts import tokens
-assert "tiktoken" not in sys.modules, "imported too early"
+assert not {{"splintr", "tiktoken"}} & set(sys.modules), "imported too early"
+sys.modules["splintr"] = None
 {preparation}
 for text in ("Hello", "word " * 9000):
     for model in ("gpt-4o", "unknown"):

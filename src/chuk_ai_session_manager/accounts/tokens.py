@@ -1,9 +1,8 @@
-"""How many tokens a text is: exactly by tiktoken where it can be, by an estimator of our own otherwise."""
+"""How many tokens a text is: exactly where the model's vocabulary is at hand, else by an estimator."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import re
 import threading
@@ -11,10 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from ..exceptions.validation import check_name
+from .counters import WHOLE_TEXTS, Counter, installed_counters, load_counter
+from .estimator import estimate_tokens
+from .vocabularies import Vocabulary, vocabulary_of
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -22,12 +23,14 @@ __all__ = [
     "VOCABULARY_WAIT_SECONDS",
     "count_tokens",
     "estimate_tokens",
+    "installed_counters",
     "is_estimated",
+    "set_tokenizer",
 ]
 
 logger = logging.getLogger(__name__)
 
-# A vocabulary on disk loads in 0.3 to 0.6 s. One that is not is downloaded (2 to 4 MB) by tiktoken without a
+# A vocabulary on disk loads in 0.1 to 0.6 s. One that is not is downloaded (2 to 4 MB) by tiktoken without a
 # timeout, which with no network can hang for minutes: 3 s is ample for the disk and for a quick download, and
 # short enough not to look like a hang. It is waited out once a vocabulary, not once a count.
 VOCABULARY_WAIT_SECONDS = 3.0
@@ -35,161 +38,33 @@ VOCABULARY_WAIT_SECONDS = 3.0
 DEFAULT_MODEL = "gpt-4o-mini"
 """Whose tokens are counted where no model is known, as in the original."""
 
-# The vocabulary that counts for a model tiktoken does not know; such a count is marked as an estimate.
-_BORROWED_ENCODING = "cl100k_base"
+# The vocabulary that counts where a model's own is not known, or not there; such a count is an estimate.
+_BORROWED = Vocabulary("cl100k_base", is_exact=False)
 
 # Up to so many characters a text is counted on the event loop: 0.3 to 0.5 ms for prose, 2 ms for the worst
 # text found (emoji, Chinese with no punctuation). A thread hop costs about 0.1 ms.
 LONG_TEXT = 4096
 
 # Longer texts are counted in a worker thread in slices of this size. tiktoken lets go of the GIL while it
-# encodes but not while it builds the list of tokens (0.5 ms for this many characters), its time for one
-# unbroken run of characters grows faster than the run, and a run of 1,000,000 spaces even makes it panic.
+# encodes but not while it builds the list of tokens (0.5 ms for this many characters), splintr never;
+# tiktoken's time for one unbroken run of characters grows faster than the run, and a run of 1,000,000
+# spaces makes it panic.
 _SLICE_CHARACTERS = 16_384
 
-# The estimator's own slices: each of its steps holds the GIL for well under 1 ms.
-_ESTIMATE_SLICE_CHARACTERS = 65_536
-
-# Names of models come from callers, so the cache by name is bounded (it is emptied when full).
+# Names of models come from callers, so what is known by name is bounded: when full, all of it is forgotten.
 _MAXIMUM_CACHED_MODELS = 512
 
-_Encode = Callable[[str], list[int]]
 
-
-# --- the estimator ------------------------------------------------------------------------------------------
-
-
-def _character_classes() -> bytes:
-    """The table that turns each byte of UTF-8 into the letter of its class.
-
-    ASCII: a lower case, A upper case, 0 digit, space, n line end, _ underscore, "." any other.
-    A lead byte of UTF-8 tells the script closely enough; a continuation byte is "c" and is never counted.
-    """
-    table = bytearray(b"." * 0x80 + b"c" * 0x40 + b"." * 0x40)
-    for characters, name in (
-        ("abcdefghijklmnopqrstuvwxyz", "a"),
-        ("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A"),
-        ("0123456789", "0"),
-        (" \t", " "),
-        ("\r\n", "n"),
-        ("_", "_"),
-    ):
-        for character in characters:
-            table[ord(character)] = ord(name)
-    for first, last, name in (
-        (0xC2, 0xC2, "P"),  # signs of Latin-1
-        (0xC3, 0xCC, "L"),  # Latin letters with marks
-        (0xCD, 0xCF, "G"),  # Greek
-        (0xD0, 0xD4, "C"),  # Cyrillic
-        (0xD5, 0xD7, "H"),  # Armenian, Hebrew
-        (0xD8, 0xDF, "R"),  # Arabic
-        (0xE0, 0xE0, "I"),  # the scripts of India, Thai
-        (0xE1, 0xE1, "T"),  # Georgian, Khmer and others, most of Vietnamese
-        (0xE2, 0xE2, "S"),  # typographic punctuation, arrows, boxes
-        (0xE3, 0xE3, "K"),  # kana, CJK punctuation
-        (0xE4, 0xE9, "Z"),  # Chinese characters
-        (0xEA, 0xED, "N"),  # Hangul
-        (0xEE, 0xEF, "F"),  # full-width forms, variation selectors
-        (0xF0, 0xF7, "M"),  # emoji and all else beyond the basic plane
-    ):
-        table[first : last + 1] = name.encode() * (last + 1 - first)
-    return bytes(table)
-
-
-_CLASSES = _character_classes()
-
-# Tokens per occurrence of a run of character classes. None is negative, so no text gets cheaper by appending.
-# Fitted by non-negative least squares on the relative error against the middle of cl100k_base and o200k_base
-# (English chats and documentation, Python, C, JavaScript, HTML, Perl, shell, JSON, numbers, hexadecimal,
-# base64), no weight above 1.6; the two last ones are set by hand for runs no such text has.
-_ASCII_WEIGHTS: tuple[tuple[bytes, float], ...] = (
-    (b"a", 0.043),
-    (b" a", 0.908),
-    (b".a", 1.197),
-    (b"_a", 1.222),
-    (b"an", 0.708),
-    (b"aA", 0.860),
-    (b"a0", 1.6),
-    (b"A", 0.247),
-    (b" A", 0.326),
-    (b".A", 1.6),
-    (b"A0", 1.6),
-    (b"0", 0.291),
-    (b" 0", 1.524),
-    (b".0", 1.39),
-    (b"0A", 1.6),
-    (b".", 0.146),
-    (b" .", 0.552),
-    (b". ", 0.545),
-    (b".  ", 1.229),
-    (b"n", 0.69),
-    (b"n ", 0.603),
-    (b"__", 0.719),
-    (b"a" * 16, 1.5),
-    (b" " * 64, 1.0),
-)
-
-# Tokens per character, the middle of two vocabularies far apart (Chinese 1.13 and 0.75, Hindi 1.0 and 0.27).
-_OTHER_WEIGHTS: tuple[tuple[bytes, float], ...] = (
-    (b"P", 0.9),
-    (b"L", 2.0),
-    (b"G", 0.57),
-    (b"C", 0.4),
-    (b"H", 0.6),
-    (b"R", 0.45),
-    (b"I", 0.52),
-    (b"T", 1.9),
-    (b"S", 1.1),
-    (b"K", 0.87),
-    (b"Z", 0.92),
-    (b"N", 0.88),
-    (b"F", 0.8),
-    (b"M", 2.37),
-)
-
-# The first word of a text follows no space or line end and would otherwise not be counted as one.
-_START_TOKENS = 0.8
-
-
-def estimate_tokens(text: str) -> int:
-    """About how many tokens the text is, for cl100k_base and o200k_base alike; 0 only for the empty text.
-
-    The two vocabularies differ, so it aims at their middle. Its mean absolute error on passages of 500
-    (3,000) characters, measured by benchmarks/estimator.py: English 3.5 % (2 %), Python code 4.5 % (2.5 %),
-    JSON 2.5 % (1 %), for either vocabulary; Chinese 18 % too few for cl100k_base and 23 % too many for
-    o200k_base at any size. It never falls when text is appended.
-    """
-    if not text:
-        return 0
-    total = _START_TOKENS
-    if len(text) <= _ESTIMATE_SLICE_CHARACTERS:
-        total += _estimate_slice(text)
-    else:
-        for start in range(0, len(text), _ESTIMATE_SLICE_CHARACTERS):
-            total += _estimate_slice(text[start : start + _ESTIMATE_SLICE_CHARACTERS])
-    return max(1, round(total))
-
-
-def _estimate_slice(text: str) -> float:
-    count = text.encode("utf-8", "surrogatepass").translate(_CLASSES).count
-    total = 0.0
-    for run, weight in _ASCII_WEIGHTS:
-        total += count(run) * weight
-    if not text.isascii():
-        for run, weight in _OTHER_WEIGHTS:
-            total += count(run) * weight
-    return total
-
-
-# --- tiktoken and its vocabularies --------------------------------------------------------------------------
+# --- loading ------------------------------------------------------------------------------------------------
 
 
 class _Load:
-    """One thing that a daemon thread brings into the process: tiktoken itself, or one vocabulary.
+    """A vocabulary that a daemon thread brings into the process.
 
-    Its result is None once it has failed, and stays so for the life of the process. A thread cannot keep a
-    vocabulary from the event loop altogether: tiktoken holds the GIL for its last 0.1 (cl100k_base) or 0.2 s
-    (o200k_base), once. It also loads one vocabulary at a time: a download that hangs holds up the others.
+    The result is `None` once loading has failed, and stays so for the life of the process. A thread cannot
+    keep a vocabulary from the event loop altogether: tiktoken holds the GIL for its last 0.1 (cl100k_base)
+    or 0.2 s (o200k_base), once. tiktoken also loads one vocabulary at a time: a download that hangs holds
+    up the others.
     """
 
     def __init__(self, name: str, produce: Callable[[], Any]) -> None:
@@ -211,8 +86,13 @@ class _Load:
             logger.debug("Why %s could not be loaded", name, exc_info=error)
         self._result.set_result(result)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended, well or badly."""
+        return self._result.done()
+
     def now(self) -> Any:
-        """The result, None while there is none."""
+        """The result, `None` while there is none."""
         return self._result.result() if self._result.done() else None
 
     async def soon(self) -> Any:
@@ -229,75 +109,105 @@ class _Load:
 
 _loads: dict[str, _Load] = {}
 _loads_lock = threading.Lock()
-_encode_by_model: dict[str, _Encode] = {}
-# Of those, the models that tiktoken knows: for the others a borrowed vocabulary counts.
-_exact_models: set[str] = set()
 
 
-def _load(name: str, produce: Callable[[], Any]) -> _Load:
-    """The load of this name, started by whoever asks first in the process."""
+def _load(name: str) -> _Load:
+    """The load of this vocabulary, started by whoever asks first in the process."""
     load = _loads.get(name)
     if load is None:
         with _loads_lock:
             load = _loads.get(name)
             if load is None:
-                load = _loads[name] = _Load(name, produce)
+                load = _loads[name] = _Load(name, lambda: load_counter(name))
     return load
 
 
-def _import_tiktoken() -> ModuleType | None:
-    try:
-        return importlib.import_module("tiktoken")
-    except ModuleNotFoundError as error:
-        if error.name != "tiktoken":
-            raise
-        logger.info("tiktoken is not installed: token counts are estimates")
-        return None
+# --- who counts for a model ---------------------------------------------------------------------------------
+
+# An application's own, by the beginning of the model's name.
+_own: dict[str, Counter] = {}
+# What was found for a model: what counts, and with which vocabulary.
+_found: dict[str, tuple[Counter, Vocabulary]] = {}
 
 
-def _encoding_name(tiktoken: ModuleType, model: str) -> str | None:
-    try:
-        name: str = tiktoken.encoding_name_for_model(model)
-    except KeyError:
-        return None
-    return name
+def set_tokenizer(prefix: str, tokenizer: Callable[[str], Any] | None) -> None:
+    """Count with a function of the application's for all models whose name begins with `prefix`.
+
+    Its counts are exact. Where several prefixes fit a name, the longest one decides. If the function
+    raises, the estimator counts that text, and the log says so once.
+
+    Args:
+        prefix: how the models' names begin, in any case: "my-model", "anthropic/".
+        tokenizer: gets a text, and gives the number of its tokens or the list of them. It must be quick:
+            texts of up to 4,096 characters are counted on the event loop. `None` takes an earlier one away.
+
+    Raises:
+        InvalidInput: the prefix is empty.
+    """
+    check_name(prefix, "prefix", "set a tokenizer")
+    if tokenizer is None:
+        _own.pop(prefix.lower(), None)
+    else:
+        _own[prefix.lower()] = _guarded(prefix, tokenizer)
+    _found.clear()
 
 
-async def _find_encode(model: str) -> _Encode | None:
-    """The exact encoder for a model, None if it is not at hand (yet)."""
-    tiktoken = await _load("tiktoken", _import_tiktoken).soon()
-    if tiktoken is None:
-        return None
-    own_name = _encoding_name(tiktoken, model)
-    name = own_name or _BORROWED_ENCODING
-    encoding = await _load(name, lambda: tiktoken.get_encoding(name)).soon()
-    if encoding is None:
-        return None
-    if len(_encode_by_model) >= _MAXIMUM_CACHED_MODELS:
-        _encode_by_model.clear()
-        _exact_models.clear()
-    encode: _Encode = encoding.encode_ordinary
-    _encode_by_model[model] = encode
-    if own_name is not None:
-        _exact_models.add(model)
-    return encode
+def _guarded(prefix: str, tokenizer: Callable[[str], Any]) -> Counter:
+    has_failed = False
+
+    def count(text: str) -> int:
+        nonlocal has_failed
+        try:
+            counted = tokenizer(text)
+            return counted if isinstance(counted, int) else len(counted)
+        except Exception as problem:  # noqa: BLE001  (an application's code may raise anything)
+            if not has_failed:
+                has_failed = True
+                kind = type(problem).__name__
+                logger.warning("The tokenizer set for %s failed (%s): its texts are estimated", prefix, kind)
+            return estimate_tokens(text)
+
+    return count
+
+
+def _own_counter(model: str) -> Counter | None:
+    fitting = [prefix for prefix in _own if model.lower().startswith(prefix)] if _own else []
+    return _own[max(fitting, key=len)] if fitting else None
+
+
+async def _find(model: str) -> tuple[Counter, Vocabulary] | None:
+    """What counts for a model, and with which vocabulary; `None` where there is only the estimator (yet)."""
+    own = _own_counter(model)
+    found = (own, Vocabulary("the application's")) if own else None
+    for vocabulary in () if found else (vocabulary_of(model) or _BORROWED, _BORROWED):
+        load = _load(vocabulary.name)
+        counter: Counter | None = await load.soon()
+        if counter is not None:
+            found = counter, vocabulary
+            break
+        if not load.is_done:
+            return None  # it may come yet: nothing is to be remembered
+    if found is not None:
+        if len(_found) >= _MAXIMUM_CACHED_MODELS:
+            _found.clear()
+        _found[model] = found
+    return found
 
 
 def is_estimated(model: str) -> bool:
     """Whether a count made for this model right now is an estimate.
 
-    It is where tiktoken does not know the model (another vocabulary counts for it), is not installed, or its
-    vocabulary is not at hand; so also before the first count, which is what starts the load.
+    The count is an estimate where the model's own vocabulary is not known (another one counts for it) or
+    not at hand; so also before the first count, which is what starts to load the vocabulary.
     """
-    if model in _encode_by_model:
-        return model not in _exact_models
-    tiktoken_load = _loads.get("tiktoken")
-    tiktoken = tiktoken_load.now() if tiktoken_load else None
-    if tiktoken is None:
-        return True
-    name = _encoding_name(tiktoken, model)
-    vocabulary_load = _loads.get(name) if name else None
-    return vocabulary_load is None or vocabulary_load.now() is None
+    found = _found.get(model)
+    if found is not None:
+        return not found[1].is_exact
+    if _own_counter(model):
+        return False
+    vocabulary = vocabulary_of(model)
+    load = _loads.get(vocabulary.name) if vocabulary and vocabulary.is_exact else None
+    return load is None or load.now() is None
 
 
 # --- counting -----------------------------------------------------------------------------------------------
@@ -317,26 +227,36 @@ def _cut() -> re.Pattern[str]:
 
 
 async def count_tokens(text: str, model: str) -> int:
-    """How many tokens the text is for a model: exact where tiktoken and its vocabulary are at hand.
+    """How many tokens the text is for a model: exact where the model's vocabulary is known and at hand.
 
-    Otherwise, and for a model tiktoken does not know, an estimate: see `is_estimated`. Special tokens such as
-    `<|endoftext|>` count as ordinary text. The first count for a vocabulary waits for it to load, at most
-    VOCABULARY_WAIT_SECONDS; if it comes later, the counts from then on are exact. A text of more than about
-    16,000 characters with no space or punctuation in them may count a few tokens too many.
+    Otherwise an estimate: see `is_estimated`. Special tokens such as `<|endoftext|>` count as ordinary
+    text. The first count for a vocabulary waits for it to load, at most VOCABULARY_WAIT_SECONDS; if it
+    comes later, the counts from then on are exact. A text of more than about 16,000 characters with no
+    space or punctuation in them may count a few tokens too many.
     """
-    encode = _encode_by_model.get(model) or await _find_encode(model)
+    found = _found.get(model) or await _find(model)
     if len(text) > LONG_TEXT:
-        return await asyncio.to_thread(_count_long, text, encode)
-    return estimate_tokens(text) if encode is None else len(encode(text))
+        return await asyncio.to_thread(_count_long, text, found)
+    return estimate_tokens(text) if found is None else _counted(found[0], text)
 
 
-def _count_long(text: str, encode: _Encode | None) -> int:
-    if encode is None:
+def _counted(counter: Counter, text: str) -> int:
+    try:
+        return counter(text)
+    except UnicodeEncodeError:  # half of a surrogate pair, which is no text: counted as its replacement
+        return counter(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _count_long(text: str, found: tuple[Counter, Vocabulary] | None) -> int:
+    if found is None:
         return estimate_tokens(text)
+    counter, vocabulary = found
+    if vocabulary.name in WHOLE_TEXTS:
+        return _counted(counter, text)
     total = start = 0
     while start < len(text):
         end = _slice_end(text, start)
-        total += len(encode(text[start:end]))
+        total += _counted(counter, text[start:end])
         start = end
     return total
 

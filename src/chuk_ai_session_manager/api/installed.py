@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from ..models.token_usage import TIKTOKEN_AVAILABLE
+
 
 def get_version() -> str:
     """The installed version of this library."""
@@ -28,8 +30,6 @@ def is_available() -> dict[str, bool]:
     needed = {
         "tool_processor": "chuk_tool_processor",
         "redis_support": "redis",
-        "enhanced_token_counting": "tiktoken",
     }
-    return dict.fromkeys(always, True) | {
-        part: find_spec(package) is not None for part, package in needed.items()
-    }
+    found = {part: find_spec(package) is not None for part, package in needed.items()}
+    return dict.fromkeys(always, True) | found | {"enhanced_token_counting": TIKTOKEN_AVAILABLE}

@@ -20,6 +20,7 @@ _PACKAGES = (
     "chuk-sessions",
     "chuk-tool-processor",
     "redis",
+    "splintr-rs",
     "tiktoken",
     "typer",
     "rich",

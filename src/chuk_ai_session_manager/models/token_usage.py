@@ -18,8 +18,8 @@ from ..accounts.pricing import call_cost, load_prices
 from ..exceptions import InvalidSessionOperation
 from .record import Record
 
-TIKTOKEN_AVAILABLE = find_spec("tiktoken") is not None
-"""Whether tiktoken is installed; set it to `False` to count by the built-in estimator."""
+TIKTOKEN_AVAILABLE = any(find_spec(name) is not None for name in ("splintr", "tiktoken"))
+"""Whether a package that counts exactly is installed; set it to `False` to use the built-in estimator."""
 
 
 def usd(amount: float) -> float:
@@ -121,7 +121,7 @@ class TokenUsage(Record):
 
     @staticmethod
     def is_estimated(model: str) -> bool:
-        """Whether `count_tokens` would estimate for this model, not use its own tokenizer."""
+        """Whether `count_tokens` would estimate for this model, and not count exactly."""
         return not TIKTOKEN_AVAILABLE or tokens.is_estimated(model)
 
     def add(self, other: TokenUsage) -> None:
