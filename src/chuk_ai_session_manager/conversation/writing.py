@@ -163,16 +163,17 @@ class Writer:
         """An event, and what it is billed by now: as its newest correction says, or as it was recorded."""
         await load_prices()
         latest_bill: CallUsage | None = None
-        segment: Session[Any] | None = session
+        log: LogEnd | None = LogEnd(session, home)
         earlier = segments_before(session, home)
-        while segment is not None:
-            for event in reversed(segment.events):
-                correction = correction_in(event)
-                if correction is not None and correction.event_id == event_id:
-                    latest_bill = latest_bill or correction.usage
-                if event.id == event_id and event.usage is not None:
-                    return event, latest_bill or event.usage
-            segment = await anext(earlier, None)
+        while log is not None:
+            async with aclosing(log.newest_first()) as events:
+                async for event in events:
+                    correction = correction_in(event)
+                    if correction is not None and correction.event_id == event_id:
+                        latest_bill = latest_bill or correction.usage
+                    if event.id == event_id and event.usage is not None:
+                        return event, latest_bill or event.usage
+            log = await anext(earlier, None)
         raise InvalidInput("correct_usage", "the conversation has no model call's event with this id")
 
     async def add_new_messages(self, messages: Sequence[ChatMessage]) -> str | None:
