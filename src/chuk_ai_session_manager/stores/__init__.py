@@ -19,6 +19,8 @@ from .memory import MemoryStore
 from .whole import WholeSessionStore, store_of_sessions
 
 if TYPE_CHECKING:
+    from redis.credentials import CredentialProvider
+
     from .sqlite.store import SqliteStore
 
 __all__ = [
@@ -56,14 +58,21 @@ def _sqlite_store() -> type[SqliteStore]:
     return SqliteStore
 
 
-def _redis(url: str, sandbox_id: str, ttl_hours: float | None) -> EventStore:
+def _redis(
+    url: str,
+    sandbox_id: str,
+    ttl_hours: float | None,
+    credential_provider: CredentialProvider | None = None,
+) -> EventStore:
     try:
         from .redis.store import RedisStore  # noqa: PLC0415  (the client is an extra, and slow to import)
     except ImportError as problem:
         raise StorageError(
             "The Redis store needs the redis client: pip install chuk-ai-session-manager[redis]"
         ) from problem
-    return RedisStore(url, sandbox_id=sandbox_id, ttl_hours=ttl_hours)
+    return RedisStore(
+        url, sandbox_id=sandbox_id, ttl_hours=ttl_hours, credential_provider=credential_provider
+    )
 
 
 def __getattr__(name: str) -> Any:
@@ -76,21 +85,28 @@ def __getattr__(name: str) -> Any:
 PROVIDERS = {"memory": _memory, "redis": _redis, "sqlite": _sqlite}
 """How the store of each provider's name is opened."""
 
-_SCHEMES = {"rediss": "redis", "redis+sentinel": "redis", "rediss+sentinel": "redis"}
+_SCHEMES = dict.fromkeys(("rediss", "redis+sentinel", "rediss+sentinel", "unix", "redis+unix"), "redis")
 
 
 def open_store(
-    url: str, *, sandbox_id: str | None = None, ttl_hours: float | None = DEFAULT_TTL_HOURS
+    url: str,
+    *,
+    sandbox_id: str | None = None,
+    ttl_hours: float | None = DEFAULT_TTL_HOURS,
+    credential_provider: CredentialProvider | None = None,
 ) -> EventStore:
     """Open the store that a URL names. A store connects when it is first used.
 
     Args:
         url: `memory://`; `sqlite:///folder/file.db`; `redis://[user:password@]host[:port][/database]`,
             with more hosts after commas for a Cluster; `rediss://` for verified TLS;
-            `redis+sentinel://host:port,host:port/service[/database]` for Sentinel.
+            `redis+sentinel://host:port,host:port/service[/database]` for Sentinel;
+            `unix://[user:password@]/path/to/redis.sock[?db=0]` for a socket of this machine.
         sandbox_id: the tenant; by default as `CHUK_SANDBOX_ID` says, else "chuk-ai-session-manager".
         ttl_hours: hours that a conversation lives after the last write to it, `None` for ever; by
             default 24 in memory and Redis, and for ever in a file.
+        credential_provider: for Redis, redis-py's: it is asked for user and password whenever a connection
+            is made, so that they may change.
 
     Raises:
         StorageError: no provider has that scheme (the text lists those that there are), the URL cannot
@@ -103,12 +119,17 @@ def open_store(
         raise StorageError(f"Unknown session provider {scheme!r}: known are {', '.join(sorted(PROVIDERS))}")
     if sandbox_id is None:
         sandbox_id = os.environ.get("CHUK_SANDBOX_ID") or DEFAULT_SANDBOX_ID
-    return provider(url, sandbox_id, ttl_hours)
+    if credential_provider is None:
+        return provider(url, sandbox_id, ttl_hours)
+    if provider is not _redis:
+        raise StorageError("A credential provider is for Redis: other stores have no users")
+    return _redis(url, sandbox_id, ttl_hours, credential_provider)
 
 
 def without_password(url: str) -> str:
     """A URL as logs and listings may show it: scheme, hosts and database, or, in doubt, nothing."""
-    found = re.fullmatch(r"([\w+]+)://(.*@)?([\w.:\[\],-]+(?:/[\w-]*)*)(\?[^@]*)?", url)
+    place = r"/[\w./-]+" if url.startswith(("unix://", "redis+unix://")) else r"[\w.:\[\],-]+(?:/[\w-]*)*"
+    found = re.fullmatch(rf"([\w+]+)://(.*@)?({place})(\?[^@]*)?", url)
     if found is None or "://" in (found[2] or "") or "?" in (found[2] or ""):
         return "***"
     return f"{found[1]}://{'***@' if found[2] else ''}{found[3]}"

@@ -12,6 +12,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
 
 from ...exceptions import StorageError
 
@@ -22,6 +23,8 @@ _URL = re.compile(
     r"(?P<hosts>[^@/?#]+)(?P<path>(?:/[^/?#]*){0,2})(?P<query>\?.*)?"
 )
 
+_UNIX = ("unix://", "redis+unix://")
+
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
@@ -29,6 +32,8 @@ class _Parsed:
     hosts: list[tuple[str, int]]
     tls: bool
     service: str | None
+    socket: str | None = None
+    """The path of a Unix domain socket, in place of hosts."""
 
     @property
     def is_cluster(self) -> bool:
@@ -47,11 +52,14 @@ def checked_url(url: str) -> _Parsed:
     except ValueError:
         raise StorageError(
             "The Redis URL is none. It looks like redis://user:password@host:6379/0, with more hosts after "
-            "commas for a Cluster, rediss:// for TLS, or redis+sentinel://host:26379,host:26379/service/0"
+            "commas for a Cluster, rediss:// for TLS, redis+sentinel://host:26379,host:26379/service/0, or "
+            "unix:///path/to/redis.sock?db=0"
         ) from None
 
 
 def _parsed(url: str) -> _Parsed:
+    if url.startswith(_UNIX):
+        return _parsed_socket(url)
     # Several URLs after commas count as several hosts.
     found = _URL.fullmatch(re.sub(r",rediss?://(?:[^,@/]*@)?", ",", url))
     if found is None:
@@ -80,9 +88,30 @@ def _parsed(url: str) -> _Parsed:
     )
 
 
-def make_client(url: str, timeout: float) -> Client:
-    """A pooled client for a URL: of one server, of a Cluster, or of the master that Sentinel names."""
+def _parsed_socket(url: str) -> _Parsed:
+    options: dict[str, Any] = dict(parse_url(url.removeprefix("redis+")))
+    options.pop("connection_class")
+    path = options.pop("path", "")
+    if not path.startswith("/"):
+        raise ValueError("a socket's URL names its path")
+    return _Parsed(options, [], tls=False, service=None, socket=path)
+
+
+def checked_access(url: str, credential_provider: CredentialProvider | None) -> _Parsed:
+    """What a Redis URL says, where a provider may give user and password in place of the URL.
+
+    Raises:
+        StorageError: the URL is none, or both name a user or a password.
+    """
     parsed = checked_url(url)
+    if credential_provider is not None and not {"username", "password"}.isdisjoint(parsed.options):
+        raise StorageError("Take user and password out of the Redis URL: the credential provider gives them")
+    return parsed
+
+
+def make_client(url: str, timeout: float, credential_provider: CredentialProvider | None = None) -> Client:
+    """A pooled client for a URL: of one server, of a Cluster, or of the master that Sentinel names."""
+    parsed = checked_access(url, credential_provider)
     # Retrying is the link's task, within its deadline: the driver would only stretch it.
     options: dict[str, Any] = {
         "socket_timeout": None,  # the link's deadline holds for all; a second one costs time
@@ -90,6 +119,10 @@ def make_client(url: str, timeout: float) -> Client:
         "retry": Retry(NoBackoff(), 0),
         **parsed.options,
     }
+    if credential_provider is not None:
+        options["credential_provider"] = credential_provider
+    if parsed.socket:
+        return Redis(unix_socket_path=parsed.socket, **options)
     if parsed.tls:
         options["ssl"] = True
     if parsed.service:

@@ -93,6 +93,13 @@ def _codes(answer: BaseException) -> list[str]:
     return _CODE.findall(str(answer)) if isinstance(answer, ResponseError) else []
 
 
+def is_refused_login(answer: Any) -> bool:
+    """Whether the server refused user and password, which a credential provider may have renewed by now."""
+    return isinstance(answer, AuthenticationError) or (
+        isinstance(answer, ResponseError) and not {"NOAUTH", "WRONGPASS"}.isdisjoint(_codes(answer))
+    )
+
+
 def _is_distrust(answer: BaseException) -> bool:
     """Whether the server's certificate was refused, which the driver takes for a lost connection."""
     problem: BaseException | None = answer
@@ -112,12 +119,16 @@ def as_cause(answer: BaseException) -> BaseException:
 def explained(problem: BaseException) -> StorageError:  # noqa: PLR0911  (one for each fault)
     """A driver's error as ours, saying what to do; never with a password or what was to be stored."""
     text = str(problem)
-    if (
-        isinstance(problem, AuthenticationError | NoPermissionError)
-        or "NOAUTH" in text
-        or "WRONGPASS" in text
-    ):
-        return StorageError("Redis refused the user or the password: check the URL's credentials")
+    if isinstance(problem, NoPermissionError) or "NOPERM" in text or "The user executing the script" in text:
+        return StorageError(
+            "Redis refused the user: they may not run a command, or touch a key, that the store needs. The "
+            "documentation (Where sessions live) lists commands and keys"
+        )
+    if isinstance(problem, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
+        return StorageError(
+            "Redis refused the user or the password: check the credentials in the URL, or of "
+            "the credential provider"
+        )
     if _is_distrust(problem):
         return StorageError(
             "Redis shows a certificate that is not trusted, or is another server's: name its authority in "

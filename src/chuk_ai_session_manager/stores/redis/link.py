@@ -14,13 +14,14 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.connection import AbstractConnection
+from redis.credentials import CredentialProvider
 from redis.exceptions import NoScriptError, ResponseError
 
 from ...exceptions import StorageError
 from ...models.guard import guard
 from ..durable import Outcome
-from .clients import Client, checked_url, make_client
-from .errors import as_cause, explained, is_no_master, may_pass
+from .clients import Client, checked_access, make_client
+from .errors import as_cause, explained, is_no_master, is_refused_login, may_pass
 from .exchange import attempt, close_connections, exchange, lane_of, look_around
 from .scripts import Command, as_sent
 
@@ -74,13 +75,19 @@ class Link:
     event loop; a client that was handed over is used as it is, and never closed.
     """
 
-    def __init__(self, address: str | Client, timeout: float) -> None:
+    def __init__(
+        self, address: str | Client, timeout: float, credential_provider: CredentialProvider | None = None
+    ) -> None:
+        if isinstance(address, str):
+            self.is_cluster = checked_access(address, credential_provider).is_cluster
+        elif credential_provider is None:
+            self.is_cluster = isinstance(address, RedisCluster)
+        else:
+            raise StorageError("Give the credential provider to the Redis client: it makes the connections")
         self._address = address
+        self._credential_provider = credential_provider
         self._timeout = timeout
         self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, _Here] = WeakKeyDictionary()
-        self.is_cluster = (
-            checked_url(address).is_cluster if isinstance(address, str) else isinstance(address, RedisCluster)
-        )
         _links.add(self)
 
     async def call(self, command: Command) -> Any:
@@ -158,7 +165,7 @@ class Link:
         def told(at: int, answer: Any) -> None:
             if not isinstance(answer, BaseException):
                 batch[at].answer.set_result(answer)
-            elif not (may_pass(answer) and batch[at].deadline > deadline + _FIRST_PAUSE):
+            elif not (self._may_pass(answer) and batch[at].deadline > deadline + _FIRST_PAUSE):
                 error = explained(answer)
                 error.__cause__ = as_cause(answer)
                 batch[at].answer.set_exception(error)
@@ -216,12 +223,16 @@ class Link:
 
     def _client(self) -> Client:
         if isinstance(self._address, str):
-            return make_client(self._address, self._timeout)
+            return make_client(self._address, self._timeout, self._credential_provider)
         if any(not loop.is_closed() for loop in self._places):
             raise StorageError(
                 "This Redis client is in use in another event loop: give the store a URL, or its own client"
             )
         return self._address
+
+    def _may_pass(self, answer: Any) -> bool:
+        """Whether sending the same again may be answered otherwise; a provider may give a newer password."""
+        return may_pass(answer) or (self._credential_provider is not None and is_refused_login(answer))
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout
@@ -247,7 +258,7 @@ class Link:
 
         def take(answer: Any) -> None:
             at = open_ones.popleft()
-            if may_pass(answer):
+            if self._may_pass(answer):
                 again[at] = answer
             else:
                 told(at, answer)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
+
+from redis.credentials import CredentialProvider
+from redis.exceptions import ResponseError
 
 from ...exceptions import StorageError
 from ...exceptions.validation import check_at_least
@@ -34,7 +36,7 @@ from .places import Places
 from .reading import read_session
 from .records import Records
 from .replies import pairs_of, text_of
-from .scripts import ask_hash
+from .scripts import Command, ask_hash
 from .writing import Writer
 
 _MS_AN_HOUR = 3_600_000
@@ -55,10 +57,12 @@ class RedisStore(DurableStore):
         ttl_hours: hours that a conversation lives after the last write to it; `None` for ever.
         timeout: seconds that a round trip may take, tries after a lost connection included. Most calls
             are one; reading a long session takes one for each megabyte.
+        credential_provider: redis-py's; it is asked for user and password whenever a connection is made,
+            so that they may change. In their place in the URL; a client brings its own.
 
     Raises:
         InvalidInput: an empty sandbox, or a number that cannot be right.
-        StorageError: the URL is none.
+        StorageError: the URL is none, or there are two sources of user and password.
     """
 
     def __init__(
@@ -68,11 +72,12 @@ class RedisStore(DurableStore):
         sandbox_id: str = DEFAULT_SANDBOX_ID,
         ttl_hours: float | None = DEFAULT_TTL_HOURS,
         timeout: float = 5.0,
+        credential_provider: CredentialProvider | None = None,
     ) -> None:
         super().__init__(sandbox_id, ttl_hours)
         check_at_least(timeout, 0, "timeout", "open a store")
         lives = None if ttl_hours is None else max(1, int(ttl_hours * _MS_AN_HOUR))
-        self._link = link = Link(address, timeout)
+        self._link = link = Link(address, timeout, credential_provider)
         self._keys = keys = Keys(sandbox_id, is_cluster=link.is_cluster)
         self.record_provider = Records(link)
         self.lifecycle = Lifecycle(self.record_provider, sandbox_id, ttl_hours)
@@ -106,20 +111,31 @@ class RedisStore(DurableStore):
 
     async def durability_report(self) -> DurabilityReport:
         """What the server's settings promise; in a Cluster, those of one node, which all should have."""
-        told = await self._link.call(("INFO", "replication"))
-        replicas = told.get("connected_slaves", 0) if isinstance(told, dict) else 0
+        replicas = (await self._told("replication")).get("connected_slaves", 0)
         settings: dict[str, str | None] = dict.fromkeys(_DURABILITY_SETTINGS)
         for name in settings:
-            with suppress(StorageError):  # which many who run Redis for others do not tell
-                answer = await self._link.call(("CONFIG GET", name))
-                pairs = answer if isinstance(answer, dict) else dict(pairs_of(answer))
-                settings[name] = next((text_of(value) for value in pairs.values()), None)
+            answer = await self._if_allowed(("CONFIG GET", name)) or {}
+            pairs = answer if isinstance(answer, dict) else dict(pairs_of(answer))
+            settings[name] = next((text_of(value) for value in pairs.values()), None)
         return redis_report(settings | {"replicas": str(replicas)})
 
     async def server_version(self) -> str | None:
         """The server's version; in a Cluster, that of one node."""
-        told = await self._link.call(("INFO", "server"))
-        return told.get("redis_version") if isinstance(told, dict) else None
+        return (await self._told("server")).get("redis_version")
+
+    async def _told(self, section: str) -> dict[str, Any]:
+        """What the server tells of itself; nothing where the user may not ask."""
+        told = await self._if_allowed(("INFO", section))
+        return told if isinstance(told, dict) else {}
+
+    async def _if_allowed(self, command: Command) -> Any:
+        """The answer to a command that many who run Redis for others forbid; `None` where they do."""
+        try:
+            return await self._link.call(command)
+        except StorageError as problem:
+            if isinstance(problem.__cause__, ResponseError):
+                return None
+            raise
 
     # -- reading and writing --------------------------------------------------------------------
 
