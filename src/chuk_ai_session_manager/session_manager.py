@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
 from .accounts.tokens import DEFAULT_MODEL
 from .conversation.background import Sums
-from .conversation.billing import Draft, Limits, draft_answers, draft_question, draft_rows
-from .conversation.callbacks import call
+from .conversation.billing import Limits, draft_answers, draft_question, draft_rows, draft_tool_use
+from .conversation.callbacks import Done, call
+from .conversation.context.asking import asked
 from .conversation.context.beginning import Beginning
-from .conversation.context.fitting import RowsOf, fitted
-from .conversation.log_end import LogEnd
 from .conversation.notes import Notes
 from .conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD, Conversation, HeldBy
 from .conversation.reading import answerer_of, figures_of, row_of
@@ -29,19 +28,18 @@ from .exceptions.validation import (
     check_session_id,
     check_text,
 )
-from .models import EventSource, EventType, SessionEvent
-from .models.session_event import check_event_length
 from .providers.answers import Answer
-from .providers.earlier import with_earlier
-from .providers.messages import (
-    ChatMessage,
-    check_chat_messages,
-    full_messages,
-    plain_messages,
-    readable_json,
-    readable_text,
-    tool_message,
+from .providers.anthropic_messages import rows_of_turns
+from .providers.formats import (
+    AnthropicRequest,
+    ContextOptions,
+    Format,
+    GoogleRequest,
+    OpenAIMessages,
+    ResponsesInput,
 )
+from .providers.messages import ChatMessage, check_chat_messages, plain_messages
+from .providers.parts import Content, check_content
 from .providers.registry import read_answer
 from .providers.usage import read_usage
 from .session_storage import ChukSessionsStore, get_backend
@@ -50,13 +48,6 @@ from .stores import SessionStore
 __all__ = ["ChukSessionsStore", "SessionManager", "get_backend"]
 
 logger = logging.getLogger(__name__)
-
-
-class _Done:
-    """What a method hands back that did all its work at once, but may be awaited."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield from ()
 
 
 class SessionManager:
@@ -199,23 +190,29 @@ class SessionManager:
 
     # -- writing --------------------------------------------------------------------------------
 
-    async def user_says(self, message: str, **metadata: Any) -> str:
+    async def user_says(self, message: Content, **metadata: Any) -> str:
         """Record what the user said; `metadata` goes with it.
 
-        Of several users in one conversation, `name=` says which one this is: contexts and summaries have it.
+        Args:
+            message: a text, or a list of parts in OpenAI's form for chats: `text`, `image_url`,
+                `input_audio` and `file`. Each format of `get_messages_for_llm` has them in its own form.
+                Images, audio and files count as many tokens as their provider documents, as an estimate.
+            **metadata: JSON values that go with the message. Of several users in one conversation, `name=`
+                says which one this is: contexts and summaries have it.
 
         Returns:
             The id of the session that it was written to.
 
         Raises:
-            InvalidInput: the message is not text, or the metadata not JSON.
+            InvalidInput: the message is neither text nor such parts (the error says which of them is
+                wrong), or the metadata not JSON; nothing was written.
             TokenLimitExceeded: a limit of this manager is reached, or the message would cross it.
             SessionNotFound: the session expired, was deleted, or `create=False` and is unknown.
             StorageError: the store could not do it.
         """
-        check_text(message, "message", "user_says")
+        content = check_content(message, "message", "user_says")
         metadata = check_json_object(metadata, "metadata", "user_says")
-        return await self.writer.record([draft_question(message, self.model, metadata)])
+        return await self.writer.record([draft_question(content, self.model, metadata, reader=self._model)])
 
     async def ai_responds(
         self,
@@ -322,21 +319,14 @@ class SessionManager:
         if tool_call_id is not None:
             check_name(tool_call_id, "tool_call_id", "tool_used")
             metadata["tool_call_id"] = tool_call_id
-        failure = None if error is None else readable_text(error)
-        event: SessionEvent[Any] = SessionEvent(
-            message=tool_message(tool_name, readable_json(arguments), readable_json(result), failure),
-            source=EventSource.SYSTEM,
-            type=EventType.TOOL_CALL,
-            metadata=metadata,
-        )
-        check_event_length(event)
-        return await self.writer.record([Draft(event, None, "")])
+        return await self.writer.record([draft_tool_use(tool_name, arguments, result, error, metadata)])
 
     async def add_messages(
         self, messages: Sequence[ChatMessage], *, model: str = "unknown", provider: str = "unknown"
     ) -> str:
         """Record a list of OpenAI chat messages: system, user, assistant (with `tool_calls`), tool.
 
+        Anthropic's own messages are taken too, with their `tool_use` and `tool_result` blocks.
         `get_messages_for_llm(include_tools=True)` gives them back equal. A system message that begins
         a conversation becomes its system prompt, also where the manager was given another. Each
         assistant message counts as one call of `model`.
@@ -354,7 +344,7 @@ class SessionManager:
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_answer("", model, provider, "add_messages")
-        rows = check_chat_messages(messages, "add_messages")
+        rows = rows_of_turns(check_chat_messages(messages, "add_messages"))
         return await self.writer.record(draft_rows(rows, self._model_of(model), provider))
 
     def names_of(self, answer: Answer, model: str, provider: str) -> tuple[str, str]:
@@ -393,7 +383,7 @@ class SessionManager:
     def set_summary_callback(self, callback: SummaryCallback) -> Awaitable[None]:
         """Say who summarises the segments that fill up from now on; may be awaited, or not."""
         self._summarizer.callback = callback
-        return _Done()
+        return Done()
 
     async def wait_for_summaries(self) -> None:
         """Wait for the summaries that this manager is still making; worth it before a program ends."""
@@ -401,53 +391,76 @@ class SessionManager:
 
     # -- reading --------------------------------------------------------------------------------
 
+    @overload
+    async def get_messages_for_llm(
+        self, include_system: bool = ..., *, format: None = ..., **options: Unpack[ContextOptions]
+    ) -> list[ChatMessage]: ...
+
+    @overload
+    async def get_messages_for_llm(
+        self, include_system: bool = ..., *, format: Literal["openai"], **options: Unpack[ContextOptions]
+    ) -> OpenAIMessages: ...
+
+    @overload
+    async def get_messages_for_llm(
+        self,
+        include_system: bool = ...,
+        *,
+        format: Literal["openai-responses"],
+        **options: Unpack[ContextOptions],
+    ) -> ResponsesInput: ...
+
+    @overload
+    async def get_messages_for_llm(
+        self, include_system: bool = ..., *, format: Literal["anthropic"], **options: Unpack[ContextOptions]
+    ) -> AnthropicRequest: ...
+
+    @overload
+    async def get_messages_for_llm(
+        self, include_system: bool = ..., *, format: Literal["google"], **options: Unpack[ContextOptions]
+    ) -> GoogleRequest: ...
+
     async def get_messages_for_llm(
         self,
         include_system: bool = True,
         *,
+        format: Format | None = None,  # noqa: A002  (the word that applications look for)
         include_tools: bool = False,
         max_tokens: int | None = None,
         model: str | None = None,
-    ) -> list[ChatMessage]:
+    ) -> Any:
         """The messages to send to a model next: system prompt, then what was said.
 
         The summary of earlier segments is the beginning of the first user's message, between marks
         (`providers.earlier`): what users and models said must not speak with the system's authority.
-        A user's message that has a `name` has it here too, before the text where OpenAI does not take it.
+        A user's message that has a `name` has it here too, before the text where a format does not take it.
 
         Args:
             include_system: whether system prompt and summary go first.
-            include_tools: whether tool calls and results are in it, complete and paired, in the OpenAI
-                format; otherwise only what user and model said.
+            format: what they are for. "openai": the `messages` of chat completions. "openai-responses": the
+                `input` of Responses, the system prompt as its first item. "anthropic": `system` and
+                `messages` of `messages.create`. "google": `system_instruction` and `contents` of Gemini. An
+                answer goes back to the provider that gave it as it came, signatures and all; to another it
+                goes as text and calls. Without a format: OpenAI's chat messages.
+            include_tools: whether tool calls and results are in it, complete and paired; without it, an
+                OpenAI chat has only what user and model said. All other formats have them in any case.
             max_tokens: the most content tokens it may have; the oldest exchanges go first.
-            model: whose tokens those are; by default the manager's model.
+            model: whose tokens those are, and who is asked; by default the manager's model.
 
         Raises:
+            InvalidInput: a format that is not known.
             TokenLimitExceeded: not even the newest exchange fits `max_tokens`.
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
-        if max_tokens is not None:
-            check_count(max_tokens, 1, "max_tokens", "get_messages_for_llm")
-        home, session = await self._conversation.current(with_events=max_tokens is None)
-        background = await self._beginning.background_of(home, session)
-        beginning = self._beginning.rows if include_system else []
-        summary = str(background.notes) if background.notes and include_system else None
-        rows_of: RowsOf = (
-            partial(full_messages, include_system=include_system) if include_tools else plain_messages
-        )
-        if max_tokens is None:
-            rows = beginning + rows_of([*background.start, *session.events])
-            return rows if summary is None else with_earlier(rows, summary)
-        return await fitted(
-            LogEnd(session, home),
-            beginning,
-            summary,
-            background.start,
-            rows_of,
-            may_begin_with_system=include_tools and include_system,
+        return await asked(
+            self._conversation,
+            self._beginning,
+            format,
+            include_system=include_system,
+            include_tools=include_tools,
             max_tokens=max_tokens,
-            model=model or self.model,
+            model=model or self._model,
         )
 
     async def get_conversation(

@@ -62,7 +62,7 @@ async def managers(sm: SessionManager) -> None:
 
     await sm.user_says(b"Hello")  # type: ignore[arg-type]
     await sm.user_says()  # type: ignore[call-arg]
-    await sm.get_messages_for_llm(True, True)  # type: ignore[call-arg]  # all but the first are keyword-only
+    await sm.get_messages_for_llm(True, True)  # type: ignore[call-overload]  # all but the first are keyword-only
     SessionManager(token_treshold=1)  # type: ignore[call-arg]
     SessionManager(token_threshold="many")  # type: ignore[arg-type]
     sm.session_id = "another"  # type: ignore[misc]  # a conversation keeps its id

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD
 from ..exceptions.validation import check_answer
+from ..providers.parts import Content
 from ..session_manager import SessionManager
 from .tracking import Exchange, LLMStream, complete, track_client
 
@@ -27,7 +28,7 @@ __all__ = [
 
 
 async def track_conversation(
-    user_message: str,
+    user_message: Content,
     ai_response: str,
     model: str = "unknown",
     provider: str = "unknown",
@@ -40,7 +41,7 @@ async def track_conversation(
     """Record a question and its answer.
 
     Args:
-        user_message: the question.
+        user_message: the question: a text, or parts as `SessionManager.user_says` takes them.
         ai_response: the answer.
         model: who gave it.
         provider: who ran the model.
@@ -61,7 +62,7 @@ async def track_conversation(
 
 
 async def track_infinite_conversation(
-    user_message: str,
+    user_message: Content,
     ai_response: str,
     model: str = "unknown",
     provider: str = "unknown",
@@ -74,7 +75,7 @@ async def track_infinite_conversation(
     """Record a question and its answer in a conversation that goes on in new segments.
 
     Args:
-        user_message: the question.
+        user_message: the question: a text, or parts as `SessionManager.user_says` takes them.
         ai_response: the answer.
         model: who gave it.
         provider: who ran the model.
@@ -101,8 +102,8 @@ async def track_infinite_conversation(
 
 
 async def track_llm_call(
-    user_input: str,
-    llm_function: Callable[[str], Any],
+    user_input: Content,
+    llm_function: Callable[[Any], Any],
     model: str = "unknown",
     provider: str = "unknown",
     session_manager: SessionManager | None = None,
@@ -117,7 +118,8 @@ async def track_llm_call(
     The answer is linked to its question (`parent_event_id`). A model's error is recorded too, by its kind.
 
     Args:
-        user_input: what the user said; it is recorded before the call.
+        user_input: what the user said, a text or parts as `SessionManager.user_says` takes them; it is
+            recorded before the call.
         llm_function: anything that can be called with it: async; or sync, then in a thread of its own (what
             needs the running event loop, such as `asyncio.create_task`, must be async). It gives a text, or
             a response of OpenAI, Anthropic, Google or LiteLLM as an object or dict, of which text, tool
@@ -144,8 +146,8 @@ async def track_llm_call(
 
 
 def stream_llm_call(
-    user_input: str,
-    llm_function: Callable[[str], Any],
+    user_input: Content,
+    llm_function: Callable[[Any], Any],
     model: str = "unknown",
     provider: str = "unknown",
     session_manager: SessionManager | None = None,
@@ -162,7 +164,8 @@ def stream_llm_call(
     with the metadata `interrupted`.
 
     Args:
-        user_input: what the user said; it is recorded before the call, which the first piece begins.
+        user_input: what the user said, as for `track_llm_call`; it is recorded before the call, which the
+            first piece begins.
         llm_function: as for `track_llm_call`, but giving an iterator, async or not, of texts, or of what the
             SDKs of OpenAI, Anthropic, Google and LiteLLM stream.
         model: as for `track_llm_call`, like all the others.
@@ -191,7 +194,7 @@ def _manager(
     )
 
 
-async def _exchange(sm: SessionManager, question: str, answer: str, model: str, provider: str) -> str:
+async def _exchange(sm: SessionManager, question: Content, answer: str, model: str, provider: str) -> str:
     """Record both sides, or, where either is refused, neither."""
     check_answer(answer, model, provider, "track a conversation")
     await sm.user_says(question)
@@ -199,7 +202,7 @@ async def _exchange(sm: SessionManager, question: str, answer: str, model: str, 
 
 
 async def quick_conversation(
-    user_message: str,
+    user_message: Content,
     ai_response: str,
     model: str = "unknown",
     provider: str = "unknown",

@@ -21,11 +21,12 @@ from typing import Any, Self, TypeVar, cast
 from ..conversation.billing import Draft, draft_answers, draft_question
 from ..conversation.callbacks import call
 from ..exceptions import InvalidInput, SessionManagerError
-from ..exceptions.validation import check_answer, check_text
+from ..exceptions.validation import check_answer
 from ..models import EventSource, EventType, SessionEvent
 from ..providers.answers import Answer, model_of, native_of
 from ..providers.common import data_of
 from ..providers.messages import ChatMessage, readable_json, readable_text
+from ..providers.parts import Content, check_content
 from ..providers.registry import answer_in, not_understood
 from ..providers.requests import asked_rows
 from ..providers.streamed_answers import AnswerInPieces
@@ -65,10 +66,11 @@ class Exchange:
         self.question_id: str | None = None
         """The id of the question's event, to which the answer is linked."""
 
-    async def ask(self, question: str) -> None:
+    async def ask(self, question: Content) -> None:
         """Record the question."""
-        check_text(question, "user_input", "track a model call")
-        draft = draft_question(question, self.sm.model)
+        content = check_content(question, "user_input", "track a model call")
+        reader = None if self._model == "unknown" else self._model
+        draft = draft_question(content, self.sm.model, reader=reader)
         self.question_id = draft.event.id
         self.sm.writer.is_asked.add(draft.event.id)
         try:
@@ -184,7 +186,9 @@ async def _to_the_end(work: Coroutine[Any, Any, str]) -> str:
     return await asyncio.shield(task)
 
 
-async def complete(exchange: Exchange, question: str, llm_function: Callable[[str], Any]) -> tuple[str, str]:
+async def complete(
+    exchange: Exchange, question: Content, llm_function: Callable[[Any], Any]
+) -> tuple[str, str]:
     """Ask, call the model, record its answer; the answer's text and the session's id."""
     async with exchange.sm.writer.calling():
         await exchange.ask(question)
@@ -223,7 +227,7 @@ class LLMStream:
     so far is, with the metadata `interrupted`.
     """
 
-    def __init__(self, exchange: Exchange, question: str, llm_function: Callable[[str], Any]) -> None:
+    def __init__(self, exchange: Exchange, question: Content, llm_function: Callable[[Any], Any]) -> None:
         self._exchange = exchange
         self._pieces = AnswerInPieces()
         # It holds nothing of this object, so that it ends when nobody reads it any more.
@@ -248,7 +252,7 @@ class LLMStream:
 
 
 async def _streamed(
-    exchange: Exchange, question: str, llm_function: Callable[[str], Any], pieces: AnswerInPieces
+    exchange: Exchange, question: Content, llm_function: Callable[[Any], Any], pieces: AnswerInPieces
 ) -> AsyncGenerator[Any, None]:
     await exchange.ask(question)
     async with exchange.calling():

@@ -11,6 +11,7 @@ from ..conversation.summaries import summary_text
 from ..models import EventSource, EventType
 from ..models.session_event import content_of
 from ..providers.messages import calls_of
+from ..providers.parts import describe, part_of, shown_content
 from ..stores.base import AnyEvent
 
 _SPEAKERS = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SYSTEM: "system"}
@@ -53,8 +54,10 @@ def text_in(event: AnyEvent) -> str:
 def _part_text(part: Any) -> str:
     if not isinstance(part, dict):
         return str(part)
-    text, kind = part.get("text"), part.get("type", "part")
-    return text if isinstance(text, str) else "" if kind in _CALL_BLOCKS else f"[{kind}]"
+    if part.get("type") in _CALL_BLOCKS:
+        return ""
+    read = part_of(part)
+    return read.text if read.kind == "text" else describe(read)
 
 
 def calls_in(event: AnyEvent) -> list[ToolUse]:
@@ -78,10 +81,21 @@ def outcome_in(event: AnyEvent, asked: Collection[str | None]) -> ToolUse | None
         str(message.get("tool", "unknown")),
         None if arguments is None else pretty(arguments),
         call_id,
-        pretty(_decoded(message.get("result") if error is None else error)),
+        _shown_result(message.get("result") if error is None else error),
         failed=error is not None or message.get("success") is False,
         seconds=seconds if isinstance(seconds, int | float) else None,
     )
+
+
+def _shown_result(result: Any) -> str:
+    """What a tool gave; of parts that are no text, what they are."""
+    if isinstance(result, list) and result and all(map(_is_part, result)):
+        return shown_content(result)
+    return pretty(_decoded(result))
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, dict) and part_of(value).kind != "other"
 
 
 def pretty(value: Any) -> str:

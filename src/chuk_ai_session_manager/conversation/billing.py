@@ -12,8 +12,18 @@ from ..accounts.pricing import call_cost, load_prices, own_price
 from ..accounts.tokens import DEFAULT_MODEL
 from ..exceptions import TokenLimitExceeded
 from ..models import CallUsage, EventSource, EventType, SessionEvent, TokenUsage
+from ..models.session_event import check_event_length
 from ..providers.answers import Answer
-from ..providers.messages import ChatMessage, calls_of, event_of, text_of
+from ..providers.messages import (
+    ChatMessage,
+    calls_of,
+    event_of,
+    readable_json,
+    readable_text,
+    text_of,
+    tool_message,
+)
+from ..providers.parts import Part, media_length, media_of
 from ..providers.usage import ReportedUsage
 
 # System prompts and summaries of a manager's, each in a model or two.
@@ -36,6 +46,10 @@ class Draft:
     """The tier that the application says served the call; else the response's."""
     response_key: str | None = None
     """What tells the response that it came of from all others, where its provider gave it an id."""
+    media: Sequence[Part] = ()
+    """Images, audio and files, whose tokens are estimated."""
+    reader: str = ""
+    """The model that reads those, where one was named."""
 
     @property
     def is_to_be_estimated(self) -> bool:
@@ -53,12 +67,29 @@ class Draft:
         return self.event.token_usage.total_tokens if self.event.token_usage else 0
 
 
-def draft_question(message: str, model: str, metadata: dict[str, Any] | None = None) -> Draft:
-    """What the user said, made ready."""
+def draft_question(
+    content: str | list[dict[str, Any]],
+    model: str,
+    metadata: dict[str, Any] | None = None,
+    *,
+    reader: str | None = None,
+) -> Draft:
+    """What the user said, made ready.
+
+    Args:
+        content: a text, or parts in OpenAI's form for chats.
+        model: whose tokens are counted.
+        metadata: what goes with it.
+        reader: the model that is to look at images and listen to audio, where one was named.
+    """
+    row: ChatMessage = {"role": "user", "content": content}
     event: SessionEvent[Any] = SessionEvent(
-        message=message, source=EventSource.USER, type=EventType.MESSAGE, metadata=metadata or {}
+        message=content if isinstance(content, str) else row,
+        source=EventSource.USER,
+        type=EventType.MESSAGE,
+        metadata=metadata or {},
     )
-    return Draft(event, message, model)
+    return Draft(event, text_of(row), model, media=media_of(content), reader=reader or "")
 
 
 def draft_answer(
@@ -115,6 +146,21 @@ def draft_answers(
     return [*drafts, draft_answer(answer, model, provider, metadata, **about)]
 
 
+def draft_tool_use(
+    tool_name: str, arguments: Any, result: Any, error: str | None, metadata: dict[str, Any]
+) -> Draft:
+    """A tool call and what came of it, made ready; what is not JSON is kept readably, as text."""
+    failure = None if error is None else readable_text(error)
+    event: SessionEvent[Any] = SessionEvent(
+        message=tool_message(tool_name, readable_json(arguments), readable_json(result), failure),
+        source=EventSource.SYSTEM,
+        type=EventType.TOOL_CALL,
+        metadata=metadata,
+    )
+    check_event_length(event)
+    return Draft(event, None, "")
+
+
 def draft_rows(rows: Sequence[ChatMessage], model: str, provider: str = "unknown") -> list[Draft]:
     """Chat messages made ready; each assistant's is the answer of one call of `model`."""
     calls: dict[str, ChatMessage] = {}
@@ -126,7 +172,13 @@ def draft_rows(rows: Sequence[ChatMessage], model: str, provider: str = "unknown
             event.metadata |= described(model, provider)
             calls |= {call["id"]: call for call in calls_of(row)}
         counting_model = DEFAULT_MODEL if model == "unknown" and not is_answer else model
-        drafts.append(Draft(event, text_of(row), counting_model, provider, is_call=is_answer))
+        reader = "" if model == "unknown" else model
+        media = media_of(row.get("content"))
+        drafts.append(
+            Draft(
+                event, text_of(row), counting_model, provider, is_call=is_answer, media=media, reader=reader
+            )
+        )
     return drafts
 
 
@@ -141,13 +193,14 @@ async def count(drafts: Sequence[Draft]) -> None:
         if draft.text is None:
             continue
         tokens = await TokenUsage.count_tokens(draft.text, draft.model)
+        tokens += await media_length(draft.media, draft.reader)
         draft.event.token_usage = TokenUsage(
             prompt_tokens=0 if draft.is_call else tokens,
             completion_tokens=tokens if draft.is_call else 0,
             total_tokens=tokens,
             model=draft.model,
             estimated_cost_usd=None,
-            estimated=TokenUsage.is_estimated(draft.model),
+            estimated=bool(draft.media) or TokenUsage.is_estimated(draft.model),
         )
         if draft.reported is not None:
             await _bill(draft, draft.reported)

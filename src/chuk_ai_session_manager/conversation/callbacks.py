@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import copy_context
 from threading import Thread
@@ -50,3 +50,10 @@ async def _in_thread(function: Callable[[Any], Any], argument: Any) -> Any:
 
     Thread(target=run, name="application's function", daemon=True).start()
     return await outcome
+
+
+class Done:
+    """What a method hands back that did all its work at once, but may be awaited."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import islice
 from typing import Any, NamedTuple, Self
 
-from ..providers.messages import ChatMessage, text_of
+from ..providers.messages import INTERRUPTED, ChatMessage, calls_of, text_of
 
 # The original's wording and measures, which applications match on.
 _SHORTEST_TOPIC = 10
@@ -18,6 +21,8 @@ _TOPICS = 3
 _DETAILS = 24
 _DECISIONS = 6
 _FACTS = 8
+_FOUND = 24
+_FOUND_IN_A_RESULT = 12
 _INSTRUCTIONS = 3
 _LONGEST_DETAIL = 60
 _LONGEST_SENTENCE = 160
@@ -78,6 +83,7 @@ _WEIGHTS = {
     "topics": 1.0,
     "names": 1.0,
     "figures": 1.0,
+    "found": 0.8,
     "decisions": 0.7,
     "request": 0.5,
     "goal": 0.5,
@@ -111,6 +117,8 @@ class Notes:
     """What users who have names said of themselves, each with whose it is."""
     names: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
+    """What results of tools said: numbers, ids and names, each with what it is."""
     decisions: tuple[str, ...] = ()
     request: str = ""
     is_open: bool = False
@@ -138,8 +146,13 @@ class Notes:
         return type(self)(earlier=f"{self} {summary}" if self else summary)
 
     def after(self, messages: Sequence[ChatMessage]) -> Self:
-        """Note what was said next, by user and assistant."""
-        said = [_Said(row["role"], _readable(row), _name_in(row)) for row in messages]
+        """Note what was said next, by user and assistant, and what tools found."""
+        said = [
+            _Said(row["role"], _readable(row), _name_in(row))
+            for row in messages
+            if row["role"] != "tool" and (row.get("content") or not calls_of(row))
+        ]
+        results = [_readable(row) for row in messages if row["role"] == "tool"]
         by_user, by_model, instructions = (
             [each.text for each in said if each.role == wanted] for wanted in ("user", "assistant", "system")
         )
@@ -164,6 +177,7 @@ class Notes:
             people=_newest_of(self.people, people)[-_FACTS:],
             names=_newest_of(self.names, _all(_names, texts)[-_DETAILS:]),
             figures=_newest_of(self.figures, _all(_figures, texts)[-_DETAILS:], _number_in),
+            found=_newest_of(self.found, _all(_found, results)[-_FOUND:]),
             decisions=_newest_of(self.decisions, told[-_DECISIONS:]),
             request=request or self.request,
             is_open=is_open if request else self.is_open,
@@ -201,6 +215,7 @@ class Notes:
             "Decided": self.decisions,
             "Names": self.names,
             "Figures": self.figures,
+            "Tools found": self.found,
         }
         for title, part in details.items():
             told = "\n".join(lines).casefold()
@@ -244,7 +259,7 @@ def _all(find: Callable[[str], list[str]], texts: Iterable[str]) -> list[str]:
 
 
 def _readable(row: ChatMessage) -> str:
-    text = text_of(row)
+    text = text_of({"content": row.get("content")})  # not what it asks tools for
     return text if len(text) <= _BEGINNING + _END else f"{text[:_BEGINNING]}\n{text[-_END:]}"
 
 
@@ -309,6 +324,40 @@ def _figures(text: str) -> list[str]:
                 after = words[at + 1] if at + 1 < len(words) and _tells(words[at + 1]) else ""
                 found.append(" ".join(filter(None, [before, word[:_LONGEST_DETAIL], after])))
     return [figure for figure in found if len(figure) > 1]
+
+
+def _found(result: str) -> list[str]:
+    """The numbers, ids and names in a tool's result, each with its key where the result is JSON."""
+    if result == INTERRUPTED:
+        return []
+    try:
+        value = json.loads(result)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict | list):
+        return (_figures(result) + _names(result))[:_FOUND_IN_A_RESULT]
+    return list(islice(_leaves(value), _FOUND_IN_A_RESULT))
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """The values of a JSON object worth keeping, those nearest to its top first."""
+    waiting = deque([("", value)])
+    while waiting:
+        key, value = waiting.popleft()
+        if isinstance(value, dict):
+            waiting.extend(value.items())
+        elif isinstance(value, list):
+            waiting.extend((key, each) for each in value)
+        elif isinstance(value, str) and len(value) > _LONGEST_DETAIL:
+            yield from _figures(value) + _names(value)
+        elif _is_detail(value):
+            yield f"{key} {value}".strip()
+
+
+def _is_detail(value: Any) -> bool:
+    if isinstance(value, bool) or value is None:
+        return False
+    return not isinstance(value, str) or any(map(str.isdigit, value)) or value[:1].isupper()
 
 
 def _tells(word: str) -> bool:

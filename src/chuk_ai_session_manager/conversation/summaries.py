@@ -14,8 +14,9 @@ from ..exceptions import InvalidInput
 from ..exceptions.validation import copied
 from ..models import EventSource, EventType, Session, SessionEvent, TokenUsage
 from ..models.session_event import content_of
+from ..providers.context_rows import told_messages
 from ..providers.endings import why_unfinished
-from ..providers.messages import ChatMessage, readable_text, text_of, told_messages
+from ..providers.messages import ChatMessage, readable_text, text_of
 from ..providers.registry import read_answer
 from ..providers.usage import ReportedUsage
 from .billing import bill

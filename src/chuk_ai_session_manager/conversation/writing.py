@@ -15,6 +15,7 @@ from ..exceptions import EventConflict, InvalidInput, SessionNotFound
 from ..models import CallUsage, EventSource, EventType, Session, SessionEvent
 from ..models.correction import Correction, correction_in
 from ..models.session import HomeStore
+from ..providers.anthropic_messages import rows_of_turns
 from ..providers.messages import (
     SYSTEM_ROLES,
     ChatMessage,
@@ -24,6 +25,7 @@ from ..providers.messages import (
     full_messages,
     text_of,
 )
+from ..providers.parts import media_of
 from ..providers.usage import ReportedUsage
 from ..stores.base import is_segment_after
 from ..stores.turns import Turns
@@ -188,7 +190,7 @@ class Writer:
         Raises:
             InvalidInput, TokenLimitExceeded, SessionNotFound, StorageError: as for `add_messages`.
         """
-        rows = check_chat_messages(messages, "record a request")
+        rows = rows_of_turns(check_chat_messages(messages, "record a request"))
         closings: list[asyncio.Task[None]] = []
         async with self._writing.turn():
             waiting, has_begun = await self._unanswered()
@@ -389,9 +391,12 @@ def _has_begun(session: Session[Any]) -> bool:
     return bool(session.totals.events) or is_segment_after(session, session.parent_id)
 
 
-def _said_in(row: ChatMessage) -> tuple[str, str]:
-    """What tells whether a row was said before: a result by its call, all else by its text."""
-    return row["role"], row["tool_call_id"] if row["role"] == "tool" else text_of(row)
+def _said_in(row: ChatMessage) -> tuple[str, ...]:
+    """What tells whether a row was said before: a result by its call, all else by its text and its media."""
+    if row["role"] == "tool":
+        return row["role"], row["tool_call_id"]
+    media = (part.data or part.url or part.file_id for part in media_of(row.get("content")))
+    return row["role"], text_of(row), *media
 
 
 def _tokens(drafts: Sequence[Draft]) -> int:

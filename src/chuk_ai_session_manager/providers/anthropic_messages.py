@@ -1,38 +1,53 @@
-"""OpenAI's chat messages in the form that Anthropic's Messages API takes."""
+"""Messages in the form that Anthropic's Messages API takes."""
 
 from __future__ import annotations
 
+import base64
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from zlib import crc32
 
+from ..exceptions.validation import copied
+from .call_ids import IdRule, cleaned, with_ids
+from .context_rows import ORIGIN, Origin, object_of
 from .earlier import with_name_in_text
 from .messages import (
     INTERRUPTED,
     SYSTEM_ROLES,
     ChatMessage,
+    asked_of,
+    blocks_of,
     calls_of,
     check_chat_messages,
-    function_of,
     text_of,
 )
+from .parts import Part, part_of, replaced_by_text
 from .sendable import arguments_object, says_nothing, with_newest_marks
 
-_OWN_BLOCKS = {"document", "image", "search_result", "text"}
-_CONTINUED = "[The conversation goes on from here.]"
-_NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
-_DATA_URL = re.compile(r"data:(?P<media_type>[\w.+/-]+);base64,(?P<data>.*)", re.DOTALL)
-
 Block = dict[str, Any]
+MaySign = Callable[[ChatMessage], bool]
+
+SIGNED = {"thinking", "redacted_thinking"}
+"""Blocks with a signature: they are bound to what stood before them, and of worth only to Anthropic."""
+
+_OWN_BLOCKS = {"document", "image", "search_result", "text", "container_upload", "tool_reference"}
+_TEXT_FIELDS = {"type", "text", "citations", "cache_control"}
+_CONTINUED = "[The conversation goes on from here.]"
+# https://docs.claude.com/en/docs/build-with-claude/vision: the kinds of images that the API reads.
+_IMAGES = {"image/gif", "image/jpeg", "image/png", "image/webp"}
+# https://docs.claude.com/en/docs/agents-and-tools/tool-use: `^[a-zA-Z0-9_-]+$`, each once in a request.
+_IDS = IdRule(cleaned)
+# A refused answer is not to be sent again: https://docs.claude.com/en/docs/test-and-evaluate/strengthen-guardrails/
+# handle-streaming-refusals
+_NOT_SENT = {"refusal"}
 
 
 def for_anthropic(messages: Sequence[ChatMessage]) -> dict[str, Any]:
     """Chat messages as the arguments `messages` and `system` of Anthropic's `messages.create`.
 
     Takes what `get_messages_for_llm(include_tools=True)` gives, or any list in OpenAI's format whose
-    calls are each followed by their results. All system messages go into `system`, which is left out
+    calls are each followed by their results. `get_messages_for_llm(format="anthropic")` does more: what
+    Anthropic's models answered goes back as it came. All system messages go into `system`, which is left out
     where there are none; messages that follow each other in one role become one, as the API itself
     would do; blank texts, which it refuses, are left out, and so are all but the four newest cache marks.
     An id that calls of several turns have in common is made one of its own for each.
@@ -40,94 +55,131 @@ def for_anthropic(messages: Sequence[ChatMessage]) -> dict[str, Any]:
     Raises:
         InvalidInput: a message that is no chat message; it says which.
     """
+    rows = rows_of_turns(check_chat_messages(messages, "make messages for Anthropic"))
+    return anthropic_request(rows, lambda _: True, merges_text=True)
+
+
+def rows_of_turns(rows: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """Chat messages, those of Anthropic's with the results in a user's turn as rows of their own."""
+    return [each for row in rows for each in _rows_of_turn(row)]
+
+
+def _rows_of_turn(row: ChatMessage) -> list[ChatMessage]:
+    results = blocks_of(row, "tool_result") if row["role"] == "user" else []
+    if not results:
+        return [row]
+    rest = [block for block in row["content"] if block not in results]
+    return [*map(result_row, results), *([row | {"content": rest}] if rest else [])]
+
+
+def result_row(block: ChatMessage) -> ChatMessage:
+    """Anthropic's "tool_result" as a row: its parts as they are, and whether the tool failed."""
+    content = block.get("content")
+    extra = {key: value for key, value in block.items() if key in {"is_error", "cache_control"}}
+    row = {"role": "tool", "tool_call_id": str(block.get("tool_use_id")), "content": content or ""}
+    return row | extra
+
+
+def anthropic_request(
+    rows: Sequence[ChatMessage], may_sign: MaySign, *, merges_text: bool = False
+) -> dict[str, Any]:
+    """Rows as `system` and `messages`.
+
+    Args:
+        rows: chat messages, each call followed by its results.
+        may_sign: whether the signed thinking of an answer may go back.
+        merges_text: whether a content of one text is given as that text, in whatever form it came.
+    """
     system: list[str] = []
     turns: list[dict[str, Any]] = []
-    ids = _CallIds()
-    for row in check_chat_messages(messages, "make messages for Anthropic"):
+    for row in with_ids(rows, _IDS):
         if row["role"] in SYSTEM_ROLES:
             system.append(text_of(row))
             continue
-        if says_nothing(row):
+        if says_nothing(row) and ORIGIN not in row:
             continue
         role = "assistant" if row["role"] == "assistant" else "user"
-        blocks = _blocks_of(with_name_in_text(row), ids)
-        if blocks and turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks
-        elif blocks:
-            turns.append({"role": role, "content": blocks})
+        blocks = _blocks_of(with_name_in_text(row), may_sign)
+        if not blocks:
+            continue
+        if not turns or turns[-1]["role"] != role:
+            turns.append({"role": role, "content": [], "is_text": isinstance(row.get("content"), str)})
+        turns[-1]["content"] += blocks
     if turns and turns[0]["role"] == "assistant":
-        turns.insert(0, {"role": "user", "content": [_text(_CONTINUED)]})
-    finished = [_finished(turn, is_last=turn is turns[-1]) for turn in turns]
+        turns.insert(0, {"role": "user", "content": [_text(_CONTINUED)], "is_text": True})
+    finished = [
+        _finished(turn, is_last=turn is turns[-1], as_text=merges_text or turn["is_text"]) for turn in turns
+    ]
     request: dict[str, Any] = {"messages": with_newest_marks(finished)}
     return request | ({"system": "\n\n".join(system)} if any(map(str.strip, system)) else {})
 
 
-def _finished(turn: dict[str, Any], *, is_last: bool) -> dict[str, Any]:
+def _finished(turn: dict[str, Any], *, is_last: bool, as_text: bool) -> dict[str, Any]:
     """A turn with its results in front, as the API wants them; a single text as just that."""
     blocks = sorted(turn["content"], key=lambda block: block["type"] != "tool_result")
     if is_last and turn["role"] == "assistant" and blocks[-1]["type"] == "text":
         blocks[-1] = blocks[-1] | {"text": blocks[-1]["text"].rstrip()}  # the API refuses it otherwise
-    is_plain = len(blocks) == 1 and blocks[0].keys() == {"type", "text"}
-    return turn | {"content": blocks[0]["text"] if is_plain else blocks}
+    is_plain = as_text and len(blocks) == 1 and blocks[0].keys() == {"type", "text"}
+    return {"role": turn["role"], "content": blocks[0]["text"] if is_plain else blocks}
 
 
-class _CallIds:
-    """The ids of calls as the API takes them: no two calls of a request may have the same one."""
-
-    def __init__(self) -> None:
-        self._used: set[str] = set()
-        self._answered: dict[str, list[str]] = {}
-
-    def of_calls(self, call_ids: Sequence[str]) -> list[str]:
-        """The ids of a message's calls; its results come next."""
-        self._answered = {}
-        return [self._of_call(call_id) for call_id in call_ids]
-
-    def _of_call(self, call_id: str) -> str:
-        unique = clean = _id(call_id)
-        number = 1
-        while unique in self._used:
-            number += 1
-            unique = f"{clean}_{number}"
-        self._used.add(unique)
-        self._answered.setdefault(call_id, []).append(unique)
-        return unique
-
-    def of_result(self, call_id: str) -> str:
-        """The id of the call that a result belongs to."""
-        waiting = self._answered.get(call_id)
-        return waiting.pop(0) if waiting else _id(call_id)
-
-
-def _blocks_of(row: ChatMessage, ids: _CallIds) -> list[Block]:
+def _blocks_of(row: ChatMessage, may_sign: MaySign) -> list[Block]:
     content = row.get("content")
     if row["role"] == "tool":
-        return [_result(row, content, ids)]
+        return [_result(row, content)]
+    origin = row.get(ORIGIN)
+    if isinstance(origin, Origin) and row["role"] == "assistant":
+        if origin.provider == "anthropic" and origin.finish_reason in _NOT_SENT:
+            return []
+        if origin.native_format == "anthropic" and (own := _own_blocks(row, origin.native, may_sign(row))):
+            return own
+    signed = [] if origin is not None and not may_sign(row) else row.get("thinking_blocks", [])
+    if isinstance(origin, Origin) and origin.native_format not in {"", "anthropic"}:
+        signed = []
     parts = content if isinstance(content, list) else [_text(content or "")]
-    blocks = [block for part in parts if (block := _block_of(part))]
-    asked = calls_of(row)
-    call_ids = ids.of_calls([call["id"] for call in asked])
+    blocks = [block for part in parts if (block := block_of(part))]
     calls = [
-        {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
-        for call, call_id in zip(asked, call_ids, strict=True)
-        for name, arguments in [_named(call)]
+        {"type": "tool_use", "id": call["id"], "name": asked_of(call)["tool"], "input": object_of(call)}
+        for call in calls_of(row)
     ]
-    return [*row.get("thinking_blocks", []), *blocks, *calls]
+    return [*signed, *blocks, *calls]
 
 
-def _named(call: ChatMessage) -> tuple[str, Block]:
-    function = function_of(call)
-    if "arguments" not in function and isinstance(function.get("input"), str):
-        return function["name"], {"arguments": function["input"]}  # of a custom tool of OpenAI's: any text
-    return function["name"], arguments_object(function.get("arguments", function.get("input")))
+def _own_blocks(row: ChatMessage, native: Any, may_sign: bool) -> list[Block]:
+    """An answer of Anthropic's as it came, with the ids that its calls have here; nothing if changed."""
+    content = native.get("content") if isinstance(native, Mapping) else native
+    if isinstance(content, str):
+        return [_text(content)] if content.strip() else []
+    blocks: list[Block] = [block for block in copied(content or []) if isinstance(block, dict)]
+    ids = [call["id"] for call in calls_of(row)]
+    uses = [block for block in blocks if block.get("type") == "tool_use"]
+    if len(uses) != len(ids):  # what is recorded of it was changed: the common form holds
+        return []
+    for block, call_id in zip(uses, ids, strict=True):
+        if block.get("id") != call_id:
+            block["id"] = call_id
+        if not isinstance(block.get("input"), dict):  # as of a stream that was cut
+            block["input"] = arguments_object(block.get("input"))
+    kept = [block for block in blocks if may_sign or block.get("type") not in SIGNED]
+    return [
+        block
+        for block in kept
+        # The API refuses a blank text, and thinking whose signature did not come any more.
+        if not (block.get("type") == "text" and not str(block.get("text") or "").strip())
+        and not (block.get("type") == "thinking" and not block.get("signature"))
+    ]
 
 
-def _result(row: ChatMessage, content: Any, ids: _CallIds) -> Block:
-    block: Block = {"type": "tool_result", "tool_use_id": ids.of_result(row["tool_call_id"])}
+def _result(row: ChatMessage, content: Any) -> Block:
+    block: Block = {"type": "tool_result", "tool_use_id": row["tool_call_id"]}
     if isinstance(content, list):
-        content = [part for each in content if (part := _block_of(each))]
+        content = [part for each in content if (part := block_of(each))]
     if content:
         block["content"] = content
+    if row.get("cache_control"):
+        block["cache_control"] = row["cache_control"]
+    if "is_error" in row:
+        return block | {"is_error": row["is_error"]}
     return block | ({"is_error": True} if _is_error(content) else {})
 
 
@@ -144,32 +196,59 @@ def _is_error(content: Any) -> bool:
     return outcome["error"] is not None and outcome.keys() <= {"error", "result"}
 
 
-def _block_of(part: Any) -> Block | None:
+def block_of(own: Any) -> Block | None:
     """A part of a message's content as a block, or nothing where it is blank."""
-    if not isinstance(part, dict):
-        part = _text(str(part))
-    kind = part.get("type")
-    if kind in {"text", "refusal"}:
-        text = part.get(kind)
-        block = part if kind == "text" else _text(text)
-        return block if isinstance(text, str) and text.strip() else None
-    if kind == "image_url":
-        return _image(part.get("image_url"))
-    return part if kind in _OWN_BLOCKS else _text(f"[{kind}: a part that cannot be sent here]")
+    part = part_of(own)
+    if part.kind == "text" and part.name not in _OWN_BLOCKS - {"text"}:
+        return _text_block(part)
+    if part.name in _OWN_BLOCKS and isinstance(own, dict):
+        return own
+    made = {"image": _image, "file": _document}.get(part.kind, lambda _: None)(part)
+    return made or _text(replaced_by_text(part))
 
 
-def _image(image: Any) -> Block:
-    url = str(image.get("url") if isinstance(image, dict) else image)
-    data = _DATA_URL.fullmatch(url)
-    source = {"type": "base64", **data.groupdict()} if data else {"type": "url", "url": url}
-    return {"type": "image", "source": source}
+def _text_block(part: Part) -> Block | None:
+    if not part.text.strip():
+        return None
+    if part.name == "text" and isinstance(part.own, dict):
+        return {key: value for key, value in part.own.items() if key in _TEXT_FIELDS}
+    return _text(part.text)
+
+
+def _image(part: Part) -> Block | None:
+    if part.data:
+        # What is no such image, the API refuses; what nobody named may be one.
+        if part.media_type not in _IMAGES:
+            return None
+        source = {"type": "base64", "media_type": part.media_type, "data": part.data}
+        return {"type": "image", "source": source}
+    return {"type": "image", "source": {"type": "url", "url": part.url}} if part.url else None
+
+
+def _document(part: Part) -> Block | None:
+    """A PDF, or a text; https://docs.claude.com/en/docs/build-with-claude/pdf-support."""
+    title = {"title": part.title} if part.title else {}
+    if part.data and part.media_type == "application/pdf":
+        source = {"type": "base64", "media_type": "application/pdf", "data": part.data}
+        return {"type": "document", "source": source} | title
+    if part.data and (text := _text_in(part)):
+        return {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": text},
+        } | title
+    if part.url and part.media_type in {"application/pdf", ""}:
+        return {"type": "document", "source": {"type": "url", "url": part.url}} | title
+    return None
+
+
+def _text_in(part: Part) -> str:
+    if not (part.media_type.startswith("text/") or part.media_type == "application/json"):
+        return ""
+    try:
+        return base64.b64decode(part.data).decode()
+    except ValueError:
+        return ""
 
 
 def _text(text: Any) -> Block:
     return {"type": "text", "text": text}
-
-
-def _id(call_id: str) -> str:
-    """A call's id with the characters that the API takes; no two become one."""
-    clean = _NOT_IN_AN_ID.sub("_", call_id)
-    return clean if clean == call_id and clean else f"{clean}_{crc32(call_id.encode()):08x}"

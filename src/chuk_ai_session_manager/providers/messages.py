@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -20,10 +21,12 @@ from ..exceptions.validation import check_json_object, check_name, copied, json_
 from ..models import EventSource, EventType, SessionEvent
 from ..models.session_event import content_of
 from .common import texts_in
+from .parts import shown_content
 from .sendable import (
     arguments_text,
     is_blank,
     says_nothing,
+    with_custom_calls,
     with_newest_marks,
     with_whole_calls,
 )
@@ -46,6 +49,9 @@ _ROLES = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SY
 _NAME = re.compile(r"[^\s<|\\/>]{1,64}")
 _TOOL_ROW_FIELDS = {"role", "tool_call_id", "content"}
 
+NATIVE = "chuk:native"
+"""In a row on its way into a session: the provider's own item, which the row's event keeps as `native`."""
+
 
 # -- in ------------------------------------------------------------------------------------------
 
@@ -59,19 +65,21 @@ def check_chat_messages(rows: object, operation: str) -> list[ChatMessage]:
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
         raise InvalidInput(operation, f"messages must be a list of dicts, not {type(rows).__name__}")
     copies = [check_json_object(row, f"messages[{position}]", operation) for position, row in enumerate(rows)]
+    has_empty_id = False  # of a call: some servers give none, and its result then has none either
     for position, row in enumerate(copies):
-        _check_row(row, f"messages[{position}]", operation)
+        _check_row(row, f"messages[{position}]", operation, may_lack_id=has_empty_id)
+        has_empty_id = has_empty_id or any(call.get("id") == "" for call in calls_of(row))
     return copies
 
 
-def _check_row(row: Mapping[str, Any], name: str, operation: str) -> None:
+def _check_row(row: Mapping[str, Any], name: str, operation: str, *, may_lack_id: bool) -> None:
     role, content = row.get("role"), row.get("content")
     if not isinstance(role, str) or (role != "tool" and role not in _SOURCES):
         raise InvalidInput(operation, f"{name} needs a role: {', '.join(_SOURCES)} or tool")
     may_be_empty = role == "assistant"
     if not isinstance(content, str | list) and not (content is None and may_be_empty):
         raise InvalidInput(operation, f"{name} needs a content that is text or a list of parts")
-    if role == "tool":
+    if role == "tool" and not (may_lack_id and row.get("tool_call_id") == ""):
         check_name(row.get("tool_call_id"), f"{name}['tool_call_id']", operation)
     calls = row.get("tool_calls")
     if calls is not None and (not isinstance(calls, list) or not all(map(_is_call, calls))):
@@ -91,14 +99,16 @@ def event_of(row: ChatMessage, calls: Mapping[str, ChatMessage]) -> SessionEvent
         row: a message that `check_chat_messages` let pass.
         calls: the tool calls made so far, by id: a `tool` row does not say what it answers.
     """
+    native = row.get(NATIVE)
+    row = {key: value for key, value in row.items() if key != NATIVE}
     if row["role"] == "tool":
-        return _tool_event(row, calls.get(row["tool_call_id"], {}))
+        return _tool_event(row, calls.get(row["tool_call_id"], {}), native)
     plain = row.keys() == {"role", "content"} and isinstance(row["content"], str)
     message = row["content"] if plain and row["role"] != "developer" else row
     return SessionEvent(message=message, source=_SOURCES[row["role"]], type=EventType.MESSAGE)
 
 
-def _tool_event(row: ChatMessage, call: ChatMessage) -> SessionEvent[Any]:
+def _tool_event(row: ChatMessage, call: ChatMessage, native: Any = None) -> SessionEvent[Any]:
     content = row["content"]
     extra = {key: value for key, value in row.items() if key not in _TOOL_ROW_FIELDS}
     metadata = {"tool_call_id": row["tool_call_id"]}
@@ -106,9 +116,15 @@ def _tool_event(row: ChatMessage, call: ChatMessage) -> SessionEvent[Any]:
         extra["content"] = content
     if extra:
         metadata["row"] = extra
-    message = tool_message(row.get("name", "unknown"), None, content) | asked_of(call)
+    # What is no text stays in the parts, which the metadata hold: it is not stored twice.
+    result = content if isinstance(content, str) else shown_content(content)
+    message = tool_message(row.get("name", "unknown"), None, result) | asked_of(call)
     return SessionEvent(
-        message=message, source=EventSource.SYSTEM, type=EventType.TOOL_CALL, metadata=metadata
+        message=message,
+        source=EventSource.SYSTEM,
+        type=EventType.TOOL_CALL,
+        metadata=metadata,
+        native=native,
     )
 
 
@@ -165,10 +181,10 @@ def calls_of(message: Any) -> list[ChatMessage]:
     """The tool calls that an assistant's message asks for: OpenAI's, or Anthropic's "tool_use" blocks."""
     calls = message.get("tool_calls") if isinstance(message, dict) else None
     found = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    return found or [_call_of(block) for block in _blocks_of(message, "tool_use")]
+    return found or [_call_of(block) for block in blocks_of(message, "tool_use")]
 
 
-def _blocks_of(message: Any, *kinds: str) -> list[ChatMessage]:
+def blocks_of(message: Any, *kinds: str) -> list[ChatMessage]:
     """The blocks of some kinds in a message's content."""
     content = message.get("content") if isinstance(message, dict) else None
     blocks = content if isinstance(content, list) else []
@@ -253,7 +269,7 @@ def _named(row: ChatMessage, name: str | None) -> ChatMessage:
     return row | {"content": [{"type": "text", "text": f"{name}:"}, *content]}
 
 
-def _by_phase(row: ChatMessage) -> list[ChatMessage]:
+def by_phase(row: ChatMessage) -> list[ChatMessage]:
     """A row as the messages that its answer consists of: commentary, and what is final.
 
     Responses of OpenAI's newer models tell these apart by a `phase`. Calls go with the last.
@@ -265,22 +281,8 @@ def _by_phase(row: ChatMessage) -> list[ChatMessage]:
     return [*rows[:-1], row | rows[-1]]
 
 
-def told_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
-    """What a summary is made of: what was said, and what the application told the model in between."""
-    rows = [
-        row
-        for event in events
-        for row in ([_message_row(event)] if _is_instruction(event) else plain_messages([event]))
-    ]
-    return with_newest_marks(rows)
-
-
-def _is_instruction(event: SessionEvent[Any]) -> bool:
-    return event.type == EventType.MESSAGE and event.source == EventSource.SYSTEM
-
-
 def _said(message: Any) -> Any:
-    if isinstance(message, dict) and _is_anthropic(message):
+    if isinstance(message, dict) and is_anthropic(message):
         return _from_anthropic(message)["content"]
     return content_of(message)
 
@@ -289,18 +291,16 @@ def full_messages(events: Sequence[SessionEvent[Any]], *, include_system: bool =
     """All messages and tool calls as rows that a provider accepts.
 
     Each call is followed by its result, wherever that was recorded; a call without one gets
-    `INTERRUPTED`; a result without its call gets the call put before it. Arguments that are no JSON
-    object become one; an answer without words and calls is left out.
+    `INTERRUPTED`; a result without its call gets the call put before it, and one that was recorded
+    twice stands there once. Results stand in the order in which they were recorded. Arguments that are no
+    JSON object become one; an answer without words and calls is left out.
     """
-    said = _said_rows(events)
-    results, paired = _pair_calls(events, said)
-    rows: list[ChatMessage] = []
-    for position, event in enumerate(events):
-        if event.type == EventType.TOOL_CALL and position not in paired:
-            rows += _lone_result(event)
-        elif position in said and (include_system or event.source != EventSource.SYSTEM):
-            rows += _by_phase(said[position])
-            rows += results.get(position, [])
+    rows = [
+        row
+        for turn in turns_of(events, include_system=include_system)
+        if not says_nothing(turn.row)
+        for row in [*by_phase(turn.row), *(result.row for result in turn.results)]
+    ]
     return with_newest_marks(rows)
 
 
@@ -309,31 +309,89 @@ def is_sent(event: SessionEvent[Any]) -> bool:
     return event.type != EventType.MESSAGE or not says_nothing(_message_row(event))
 
 
-def _said_rows(events: Sequence[SessionEvent[Any]]) -> dict[int, ChatMessage]:
-    """The rows of messages that say anything, by the events' positions."""
-    return {
-        position: row
-        for position, event in enumerate(events)
-        if event.type == EventType.MESSAGE
-        if not says_nothing(row := _message_row(event))
-    }
+class Result(NamedTuple):
+    """A tool's result in a turn."""
+
+    row: ChatMessage
+    call: int
+    """Which of the turn's calls it answers."""
+    event: SessionEvent[Any] | None
+    """What recorded it; `None` of one that stands for a result that never came."""
+    place: int
+    """Where that event is."""
 
 
-def _pair_calls(
-    events: Sequence[SessionEvent[Any]], said: Mapping[int, ChatMessage]
-) -> tuple[dict[int, list[ChatMessage]], set[int]]:
-    """The result rows of each message that makes calls, by its position; and the results' positions."""
-    pairs, unanswered = _callers(events, said)
-    results: dict[int, list[ChatMessage]] = {position: [] for position, row in said.items() if calls_of(row)}
-    paired: set[int] = set()
-    for caller, position in pairs:
-        call_id = call_id_of(events[position])
-        if caller is not None and call_id:
-            results[caller].append(_tool_row(events[position], call_id))
-            paired.add(position)
-    for caller, call_id in unanswered:
-        results[caller].append(_interrupted(call_id))
-    return results, paired
+@dataclass(slots=True)
+class Turn:
+    """A message's row and event, and the results of the calls that it makes."""
+
+    row: ChatMessage
+    event: SessionEvent[Any]
+    place: int | None
+    """Where the event is; `None` of a call that is only known by its result."""
+    results: list[Result] = field(default_factory=list)
+
+
+class _Pairing:
+    """Which call a result answers: the newest with its id that has no result yet; in one turn the first.
+
+    An id alone is no identity, since many servers count ids anew in every turn.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[tuple[Turn, list[int]]]] = {}
+        self._answered: dict[str, str] = {}
+        """What the newest result with an id says."""
+        self._since: set[str] = set()
+        """The ids that were answered since a model spoke."""
+
+    def asks(self, turn: Turn) -> None:
+        """Take in the calls of a turn, by the ids that they were recorded with."""
+        for at, call in enumerate(calls_of(turn.event.message)):
+            if not isinstance(call_id := call.get("id"), str):
+                continue
+            turns = self._waiting.setdefault(call_id, [])
+            if turns and turns[-1][0] is turn:
+                turns[-1][1].append(at)
+            else:
+                turns.append((turn, [at]))
+        if turn.event.source == EventSource.LLM:  # what comes now with an id answers another call of that id
+            self._since.clear()
+
+    def answers(self, event: SessionEvent[Any], place: int, call_id: str) -> bool:
+        """Put a result to its call; whether there is such a call, or the result was there before."""
+        text, turns = tool_text(event.message), self._waiting.get(call_id)
+        if not turns:
+            return call_id in self._since or self._answered.get(call_id) == text
+        turn, calls = turns[-1]
+        at = calls.pop(0)
+        turn.results.append(Result(_tool_row(event, calls_of(turn.row)[at]["id"]), at, event, place))
+        if not calls:
+            turns.pop()
+        self._since.add(call_id)
+        self._answered[call_id] = text
+        return True
+
+
+def turns_of(events: Sequence[SessionEvent[Any]], *, include_system: bool = True) -> list[Turn]:
+    """The messages, each with the results of its calls; a result without its call as a turn of its own."""
+    turns: list[Turn] = []
+    pairing = _Pairing()
+    for place, event in enumerate(events):
+        if event.type == EventType.TOOL_CALL:
+            call_id = call_id_of(event)
+            if call_id is None or not pairing.answers(event, place, call_id):
+                asked, result = _lone_result(event)
+                turns.append(Turn(asked, event, None, [Result(result, 0, event, place)]))
+        elif event.type == EventType.MESSAGE and (include_system or event.source != EventSource.SYSTEM):
+            turns.append(Turn(_message_row(event), event, place))
+            pairing.asks(turns[-1])
+    for turn in turns:
+        answered = {result.call for result in turn.results}
+        for at, call in enumerate(calls_of(turn.row)):
+            if at not in answered:
+                turn.results.append(Result(_interrupted(call["id"]), at, None, 0))
+    return turns
 
 
 def call_and_result_numbers(events: Sequence[SessionEvent[Any]]) -> list[tuple[int | None, int]]:
@@ -341,35 +399,12 @@ def call_and_result_numbers(events: Sequence[SessionEvent[Any]]) -> list[tuple[i
 
     `None` stands for a message that is not among these events.
     """
-    return _callers(events, _said_rows(events))[0]
-
-
-def _callers(
-    events: Sequence[SessionEvent[Any]], said: Mapping[int, ChatMessage]
-) -> tuple[list[tuple[int | None, int]], list[tuple[int, str]]]:
-    """Which message asked for each result that names its call, by positions; and the calls without a result.
-
-    An id alone is no identity, since many servers count ids anew in every turn: a result belongs to the
-    newest call with its id that has none yet.
-    """
-    pairs: list[tuple[int | None, int]] = []
-    waiting: dict[str, list[int]] = {}
-    for position, event in enumerate(events):
-        if event.type == EventType.TOOL_CALL:
-            call_id = call_id_of(event)
-            if call_id:
-                callers = waiting.get(call_id)
-                pairs.append((callers.pop() if callers else None, position))
-        elif position in said:
-            for call in calls_of(said[position]):
-                waiting.setdefault(call["id"], []).append(position)
-    unanswered: list[tuple[int, str]] = []
-    for position, row in said.items():
-        for call in calls_of(row):  # in the order of the calls, whatever was asked before
-            if position in waiting[call["id"]]:
-                waiting[call["id"]].remove(position)
-                unanswered.append((position, call["id"]))
-    return pairs, unanswered
+    return [
+        (turn.place, result.place)
+        for turn in turns_of(events)
+        for result in turn.results
+        if result.event is not None and call_id_of(result.event) is not None
+    ]
 
 
 def _interrupted(call_id: str) -> ChatMessage:
@@ -380,22 +415,39 @@ def _message_row(event: SessionEvent[Any]) -> ChatMessage:
     message = event.message
     if isinstance(message, dict) and "role" in message:
         row: ChatMessage = copied(message)
-        return with_whole_calls(_from_anthropic(row) if _is_anthropic(row) else row, _made_call_id(event))
+        row = _from_anthropic(row) if is_anthropic(row) else row
+        return with_whole_calls(with_custom_calls(row, event.native), _made_call_id(event))
     return _named({"role": role_of(event), "content": _shown(content_of(message))}, name_of(event))
 
 
-def _is_anthropic(row: ChatMessage) -> bool:
+# What an assistant's content in OpenAI's form for chats may have.
+_CHAT_PARTS = {
+    None,
+    "text",
+    "refusal",
+    "image_url",
+    "input_audio",
+    "file",
+    "audio",
+    "input_text",
+    "output_text",
+}
+
+
+def is_anthropic(row: ChatMessage) -> bool:
     """Whether a row is an answer of Anthropic's, as its SDK or API gives it."""
     if row.get("role", "assistant") != "assistant" or not isinstance(row.get("content"), list):
         return False
-    return row.get("type") == "message" or bool(_blocks_of(row, "tool_use", "thinking", "redacted_thinking"))
+    if row.get("type") == "message":
+        return True
+    return any(isinstance(part, dict) and part.get("type") not in _CHAT_PARTS for part in row["content"])
 
 
 def _from_anthropic(row: ChatMessage) -> ChatMessage:
     """An answer of Anthropic's in OpenAI's form; its thinking goes along for `for_anthropic`."""
-    text = "".join(texts_in(_blocks_of(row, "text"))) or None
+    text = "".join(texts_in(blocks_of(row, "text"))) or None
     converted: ChatMessage = {"role": row.get("role", "assistant"), "content": text}
-    thinking = _blocks_of(row, "thinking", "redacted_thinking")
+    thinking = blocks_of(row, "thinking", "redacted_thinking")
     for name, value in {"tool_calls": calls_of(row), "thinking_blocks": thinking}.items():
         if value:
             converted[name] = value
@@ -409,7 +461,8 @@ def _shown(content: Any) -> Any:
 
 def call_id_of(event: SessionEvent[Any]) -> str | None:
     """The id of the call that a tool-call event is the result of, where the provider gave it one."""
-    return event.metadata.get("tool_call_id") or event.metadata.get("call_id")
+    call_id = event.metadata.get("tool_call_id", event.metadata.get("call_id"))
+    return call_id if isinstance(call_id, str) else None
 
 
 def _tool_row(event: SessionEvent[Any], call_id: str) -> ChatMessage:

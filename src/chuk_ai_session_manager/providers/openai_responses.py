@@ -84,12 +84,17 @@ def _of_items(items: Sequence[Any]) -> Answer:
             {"type": "text", "text": mended(text)} | ({"phase": phase} if phase else {})
             for text, phase in zip(texts, phases, strict=True)
         ]
+    calls = [_call(item) for item in waiting_in(items)]
+    text = "\n\n".join(filter(None, texts)) if parts else "".join(texts)
+    return Answer(mended(text), calls, parts=parts)
+
+
+def waiting_in(items: Sequence[Any]) -> list[Any]:
+    """The items of a response that are calls which the application is to answer."""
     done = {
         field_of(item, "call_id") for item in items if text_in(field_of(item, "type")).endswith("_output")
     }
-    calls = [_call(item) for item in items if _waits(item, done)]
-    text = "\n\n".join(filter(None, texts)) if parts else "".join(texts)
-    return Answer(mended(text), calls, parts=parts)
+    return [item for item in items if _waits(item, done)]
 
 
 def _waits(item: Any, done: set[Any]) -> bool:

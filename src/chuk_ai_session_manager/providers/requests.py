@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .anthropic_messages import result_row
 from .common import texts_in
-from .messages import INTERRUPTED, SYSTEM_ROLES, ChatMessage
+from .messages import INTERRUPTED, NATIVE, SYSTEM_ROLES, ChatMessage
+from .openai_responses import FORMAT as RESPONSES
+from .parts import parts_of, shown_content
+
+# Items of a Responses request that say nothing, neither the application's words nor a model's.
+_SETTINGS = {"additional_tools", "compaction_trigger", "configuration_update"}
+# What answers a model's item, other than by a name that ends in "_output".
+_ANSWERS = {"mcp_approval_response"}
 
 
 def asked_rows(arguments: Mapping[str, Any]) -> list[ChatMessage]:
-    """What a request says after the model's last answer, as rows; a system prompt goes first."""
+    """What a request says after the model's last answer, as rows; a system prompt goes first.
+
+    A tool's result that is more than a text keeps its parts; one of a Responses request that is no plain
+    function's is in the row as it was, too (`NATIVE`).
+    """
     system = arguments.get("system") or arguments.get("instructions")
     given = arguments.get("messages", arguments.get("input")) or []
     rows = [row for item in ([given] if isinstance(given, str) else given) for row in _rows_of(item)]
@@ -28,12 +41,12 @@ def _rows_of(item: Any) -> list[ChatMessage]:
     """One item of a request as rows in OpenAI's form; an answer, or a part of one, as an empty answer."""
     if isinstance(item, str):
         return [{"role": "user", "content": item}]
-    row = item if isinstance(item, Mapping) else item.model_dump(exclude_none=True)
+    row = _as_dict(item)
     kind, role, content = str(row.get("type")), row.get("role"), row.get("content")
-    if kind.endswith("_output") and row.get("call_id"):
-        return [_result(row["call_id"], row.get("output"))]
-    if role == "tool":
-        return [dict(row)]
+    if kind.endswith("_output") or kind in _ANSWERS:
+        return [_result(kind, row)]
+    if kind in _SETTINGS or role == "tool":
+        return [row] if role == "tool" else []
     if role not in {"user", *SYSTEM_ROLES}:
         return [{"role": "assistant", "content": ""}]
     if isinstance(content, list | tuple):
@@ -41,13 +54,21 @@ def _rows_of(item: Any) -> list[ChatMessage]:
     return [{"role": role, "content": content if isinstance(content, str) else ""}]
 
 
+def _as_dict(item: Any) -> dict[str, Any]:
+    """An item as the API writes it: the SDKs' objects know fields that their plain dump renames."""
+    if isinstance(item, Mapping):
+        return dict(item)
+    written = item.to_dict() if hasattr(item, "to_dict") else item.model_dump(exclude_none=True)
+    return dict(written)
+
+
 def _rows_of_blocks(role: str, content: Sequence[Any]) -> list[ChatMessage]:
     """A content of several blocks as rows: tools' results, and what is said beside them."""
     blocks = [
-        block if isinstance(block, Mapping) else {"type": "text", "text": str(block)} for block in content
+        {"type": "text", "text": block} if isinstance(block, str) else _as_dict(block) for block in content
     ]
     results = [block for block in blocks if block.get("type") == "tool_result"]
-    rows = [_result(each.get("tool_use_id"), each.get("content")) for each in results]
+    rows = [_compact(result_row(each)) for each in results]
     parts = [_part(block) for block in blocks if block.get("type") != "tool_result"]
     if all(part.keys() == {"type", "text"} for part in parts):  # as of turns that were made one
         return [*rows, *({"role": role, "content": part["text"]} for part in parts)]
@@ -55,19 +76,82 @@ def _rows_of_blocks(role: str, content: Sequence[Any]) -> list[ChatMessage]:
 
 
 def _part(block: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of a content in OpenAI's form for chats."""
+    """A part of a content in OpenAI's form for chats, where that has such a part."""
     match block.get("type"):
         case "text" | "input_text" | "output_text":
             return {"type": "text", "text": str(block.get("text"))}
-        case "input_image":
-            return {"type": "image_url", "image_url": {"url": str(block.get("image_url"))}}
+        case "input_image" if block.get("image_url"):
+            detail = {"detail": block["detail"]} if block.get("detail") else {}
+            return {"type": "image_url", "image_url": {"url": str(block["image_url"])} | detail}
         case "image":
-            source = block.get("source") or {}
-            data = f"data:{source.get('media_type')};base64,{source.get('data')}"
-            return {"type": "image_url", "image_url": {"url": source.get("url") or data}}
+            (image,) = parts_of([block])
+            url = image.data_url if image.data else image.url
+            return {"type": "image_url", "image_url": {"url": url}} if url else dict(block)
+        case "input_file" if block.get("file_data") or block.get("file_id"):
+            names = ("file_data", "file_id", "filename")
+            return {"type": "file", "file": {name: block[name] for name in names if block.get(name)}}
         case _:
             return dict(block)
 
 
-def _result(call_id: object, output: Any) -> ChatMessage:
-    return {"role": "tool", "tool_call_id": str(call_id), "content": "\n".join(texts_in(output))}
+# -- results --------------------------------------------------------------------------------------
+
+
+def _result(kind: str, item: dict[str, Any]) -> ChatMessage:
+    """A result of a Responses request: its text, or its parts; and the item as it was."""
+    call_id = item.get("call_id") or item.get("approval_request_id") or item.get("id")
+    row: ChatMessage = {"role": "tool", "tool_call_id": str(call_id)}
+    output = item.get("output")
+    if kind in {"function_call_output", "custom_tool_call_output"}:
+        row = _compact(row | {"content": output if isinstance(output, str) else _listed(output)})
+        is_plain = item.keys() <= {"type", "call_id", "output", "status", "id"}
+        return row if is_plain else row | {NATIVE: _native(item)}
+    return row | {"content": _text_of(kind, item), NATIVE: _native(item)}
+
+
+def _native(item: dict[str, Any]) -> dict[str, Any]:
+    return {"format": RESPONSES, "message": item}
+
+
+def _listed(output: Any) -> list[Any]:
+    return [each if isinstance(each, str) else _as_dict(each) for each in output or []]
+
+
+def _compact(row: ChatMessage) -> ChatMessage:
+    """A row with its content as a text, where there is nothing but text in it."""
+    content = row["content"]
+    if isinstance(content, str):
+        return row
+    parts = parts_of(content)
+    is_text = all(
+        part.kind == "text" and part.name in {"text", "input_text", "output_text"} for part in parts
+    )
+    return row | {"content": "\n".join(part.text for part in parts) if is_text else list(content)}
+
+
+def _text_of(kind: str, item: Mapping[str, Any]) -> str:
+    """What an item says that is the answer to one of a model's own items."""
+    output = item.get("output")
+    match kind:
+        case "mcp_approval_response":
+            reason = {"reason": item["reason"]} if item.get("reason") else {}
+            return json.dumps({"approve": item.get("approve")} | reason, ensure_ascii=False)
+        case "tool_search_output":
+            tools = [each for each in item.get("tools") or [] if isinstance(each, Mapping)]
+            return "\n".join(str(tool.get("name") or tool.get("type")) for tool in tools)
+        case "shell_call_output" if isinstance(output, list | tuple):
+            return "\n".join(filter(None, map(_said_by_a_shell, output)))
+        case "computer_call_output":
+            return shown_content([output])
+    return output if isinstance(output, str) else shown_content(output) or str(item.get("status") or "")
+
+
+def _said_by_a_shell(piece: Any) -> str:
+    if not isinstance(piece, Mapping):
+        return str(piece)
+    outcome = piece.get("outcome")
+    code = outcome.get("exit_code") if isinstance(outcome, Mapping) else None
+    ended = f"[exit code {code}]" if code else ""
+    if isinstance(outcome, Mapping) and outcome.get("type") == "timeout":
+        ended = "[timed out]"
+    return "\n".join(filter(None, [str(piece.get("stdout") or ""), str(piece.get("stderr") or ""), ended]))

@@ -69,6 +69,24 @@ def with_whole_calls(row: ChatMessage, call_id: str) -> ChatMessage:
     return row
 
 
+def with_custom_calls(row: ChatMessage, native: Any) -> ChatMessage:
+    """A row whose calls of custom tools of OpenAI's are told from functions: their input may be any text."""
+    message = native.get("message") if isinstance(native, dict) else None
+    items = message.get("tool_calls") if isinstance(message, dict) else message
+    custom = {
+        item.get("call_id") or item.get("id")
+        for item in (items if isinstance(items, list) else [])
+        if isinstance(item, dict) and item.get("type") in {"custom", "custom_tool_call"}
+    }
+    if not custom:
+        return row
+    for call in row.get("tool_calls") or []:
+        if call.get("id") in custom and call.get("type") == "function":
+            function = call.pop("function")
+            call |= {"type": "custom", "custom": {"name": function["name"], "input": function["arguments"]}}
+    return row
+
+
 def _whole(call: ChatMessage, call_id: str) -> ChatMessage:
     if not isinstance(call.get("id"), str) or not call["id"]:
         call["id"] = call_id

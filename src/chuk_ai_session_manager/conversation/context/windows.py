@@ -10,6 +10,7 @@ from ...exceptions import TokenLimitExceeded
 from ...exceptions.validation import check_count
 from ...models import TokenUsage
 from ...providers.messages import SYSTEM_ROLES, ChatMessage, calls_of, text_of
+from ...providers.parts import media_length, media_of
 
 
 class _Row(NamedTuple):
@@ -63,7 +64,8 @@ async def shortened(prompt: list[ChatMessage], max_tokens: int, model: str) -> l
 
 
 async def _counted(row: ChatMessage, model: str) -> _Row:
-    return _Row(row, await TokenUsage.count_tokens(text_of(row), model))
+    tokens = await TokenUsage.count_tokens(text_of(row), model)
+    return _Row(row, tokens + await media_length(media_of(row.get("content")), model))
 
 
 async def _counted_from_the_end(prompt: list[ChatMessage], room: int, model: str) -> list[_Row]:

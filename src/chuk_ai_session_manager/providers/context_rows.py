@@ -1,0 +1,93 @@
+"""Rows of a context, each with where the row comes from: what the providers' own formats need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..models import SessionEvent
+from .messages import ChatMessage, calls_of, full_messages, function_of, is_anthropic, turns_of
+from .parts import shown_content
+from .sendable import arguments_object, says_nothing, with_newest_marks
+
+ORIGIN = "chuk:origin"
+"""In a row on its way out: its `Origin`. No format has it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a row of a context comes from: what its provider's own format needs beyond the common form."""
+
+    event_id: str
+    native_format: str = ""
+    """Whose form `native` has; empty where there is none."""
+    native: Any = field(default=None, repr=False)
+    """The provider's own message, or the item of a result."""
+    provider: str = "unknown"
+    model: str = "unknown"
+    finish_reason: str | None = None
+    tool: str = "unknown"
+    """Of a result: the tool that it is of."""
+
+
+def context_rows(events: Sequence[SessionEvent[Any]], *, include_system: bool = True) -> list[ChatMessage]:
+    """The same rows for a model's next call: each with its `Origin`, results in the order of their calls."""
+    rows = []
+    for turn in turns_of(events, include_system=include_system):
+        if says_nothing(turn.row) and not turn.event.native:
+            continue
+        rows.append(turn.row | {ORIGIN: _origin(turn.event)})
+        for result in sorted(turn.results, key=lambda result: result.call):
+            origin = {} if result.event is None else {ORIGIN: _origin(result.event)}
+            rows.append(result.row | origin)
+    return with_newest_marks(rows)
+
+
+def object_of(call: ChatMessage) -> ChatMessage:
+    """The arguments of a call as the object that most APIs want, whatever the model wrote."""
+    function = function_of(call)
+    if "arguments" not in function and isinstance(function.get("input"), str):
+        return {"arguments": function["input"]}  # of a custom tool of OpenAI's: any text
+    return arguments_object(function.get("arguments", function.get("input")))
+
+
+def native_of(event: SessionEvent[Any]) -> tuple[str, Any]:
+    """The provider's own message that an event keeps, and whose form that has; "" and `None` of none."""
+    native = event.native
+    if native is not None:
+        return str(native.get("format", "")), native.get("message")
+    message = event.message
+    if isinstance(message, dict) and is_anthropic(message):
+        return "anthropic", {"role": "assistant", "content": message["content"]}
+    return "", None
+
+
+def _origin(event: SessionEvent[Any]) -> Origin:
+    native_format, native = native_of(event)
+    about = event.metadata
+    message = event.message if isinstance(event.message, dict) else {}
+    reason = about.get("finish_reason")
+    return Origin(
+        event.id,
+        native_format,
+        native,
+        str(about.get("provider", "unknown")),
+        str(about.get("model", "unknown")),
+        reason if isinstance(reason, str) else None,
+        str(message.get("tool", "unknown")),
+    )
+
+
+def told_messages(events: Sequence[SessionEvent[Any]]) -> list[ChatMessage]:
+    """What a summary is made of: what was said, what tools were asked and gave, and instructions in between.
+
+    Images and other media are told by what they are, as text.
+    """
+    rows = (row | {"content": _told(row)} for row in full_messages(events))
+    return [row for row in rows if row["content"] or calls_of(row)]
+
+
+def _told(row: ChatMessage) -> Any:
+    content = row.get("content")
+    return shown_content(content) if isinstance(content, list) else content

@@ -1,0 +1,96 @@
+"""The formats in which a model is asked: rows of the common form in, what a provider's API takes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypeAlias, get_args
+
+from typing_extensions import TypedDict
+
+from ..exceptions import InvalidInput
+from .anthropic_messages import anthropic_request
+from .google_messages import google_request
+from .messages import ChatMessage
+from .openai_messages import openai_messages
+from .responses_messages import responses_input
+
+# The SDKs' own types, for those who check theirs; without an SDK installed they are `Any` there.
+if TYPE_CHECKING:
+    from anthropic.types import MessageParam
+    from google.genai.types import ContentDict
+    from openai.types.chat import ChatCompletionMessageParam
+    from openai.types.responses import ResponseInputItemParam
+else:
+    MessageParam = ContentDict = ChatCompletionMessageParam = ResponseInputItemParam = dict[str, Any]
+
+Format: TypeAlias = Literal["openai", "openai-responses", "anthropic", "google"]
+ToResponses: TypeAlias = Literal["openai-responses"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+"""The formats that `get_messages_for_llm` knows."""
+
+MaySign: TypeAlias = Callable[[ChatMessage], bool]
+"""Says of an answer's row whether what its provider signed (thinking, reasoning, thoughts) may go back."""
+
+
+class AnthropicRequest(TypedDict):
+    """The arguments of Anthropic's `messages.create` that say what was said."""
+
+    messages: list[MessageParam]
+    system: NotRequired[str]
+    """The system prompt; left out where there is none."""
+
+
+class GoogleRequest(TypedDict):
+    """What google-genai's `generate_content` takes: `contents`, and its config's `system_instruction`."""
+
+    contents: list[ContentDict]
+    system_instruction: NotRequired[str]
+    """The system prompt; left out where there is none."""
+
+
+class ContextOptions(TypedDict, total=False):
+    """The options of `get_messages_for_llm` that all formats have."""
+
+    include_tools: bool
+    max_tokens: int | None
+    model: str | None
+
+
+OpenAIMessages: TypeAlias = "list[ChatCompletionMessageParam]"
+ResponsesInput: TypeAlias = "list[ResponseInputItemParam]"
+
+
+def check_format(name: object, operation: str) -> None:
+    """Refuse a format that is not known.
+
+    Raises:
+        InvalidInput: naming those that are.
+    """
+    if name not in FORMATS:
+        raise InvalidInput(operation, f"format must be one of {', '.join(FORMATS)}")
+
+
+def written(
+    rows: Sequence[ChatMessage],
+    format_name: Format | None,
+    *,
+    model: str | None = None,
+    may_sign: MaySign = lambda _: True,
+) -> Any:
+    """Rows of a context as what a provider takes.
+
+    Args:
+        rows: of `context_rows`, or plain ones; each call followed by its results.
+        format_name: the format; without one, OpenAI's, with the thinking of Anthropic's models beside it.
+        model: who is asked, where that is known: some makers want more than the format says.
+        may_sign: whether an answer's signed parts may go back; its text and its calls do in any case.
+    """
+    match format_name:
+        case "anthropic":
+            return anthropic_request(rows, may_sign)
+        case "google":
+            return google_request(rows, may_sign, model)
+        case "openai-responses":
+            return responses_input(rows, may_sign)
+        case _:
+            return openai_messages(rows, may_sign, model, keeps_thinking=format_name is None)

@@ -1,0 +1,168 @@
+"""Messages in the form that OpenAI's chat completions take, and those who speak it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from ..exceptions.validation import copied
+from .call_ids import IdRule, shortened, with_ids
+from .context_rows import ORIGIN, Origin
+from .messages import ChatMessage, by_phase, calls_of
+from .parts import Part, parts_of, replaced_by_text
+from .sendable import arguments_text, says_nothing
+
+MaySign = Callable[[ChatMessage], bool]
+
+FORMAT = "openai"
+
+# https://platform.openai.com/docs/api-reference/chat: a tool call's id has at most 40 characters. (Ids that
+# repeat from turn to turn are taken: a result answers the calls right before it.)
+_IDS = IdRule(lambda call_id: shortened(call_id, 40), once_a_request=False)
+# https://docs.mistral.ai/capabilities/function_calling: an id must be a-z, A-Z, 0-9, with a length of 9.
+_MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
+_MISTRAL = ("mistral", "ministral", "magistral", "codestral", "devstral", "pixtral", "open-mi")
+_FAMILIES = {"deepseek": ("deepseek",), "mistral": _MISTRAL, "openai": ("gpt-", "o1", "o3", "o4", "chatgpt-")}
+_TEXT_FIELDS = {"type", "text", "refusal", "cache_control", "prompt_cache_breakpoint"}
+
+
+def openai_messages(
+    rows: Sequence[ChatMessage], may_sign: MaySign, model: str | None = None, *, keeps_thinking: bool = False
+) -> list[ChatMessage]:
+    """Rows as chat messages.
+
+    An answer that came from the provider that is asked goes back as it came, with what only that
+    provider takes back: DeepSeek's `reasoning_content` (https://api-docs.deepseek.com/guides/thinking_mode),
+    OpenRouter's `reasoning_details`, Gemini's signatures in `extra_content` (https://ai.google.dev/gemini-api/docs/openai).
+    One from another is given in the common form. Who is asked: `model`'s maker, else whoever gave the newest
+    answer.
+
+    Args:
+        rows: chat messages, each call followed by its results.
+        may_sign: whether the reasoning of an answer may go back.
+        model: who is asked.
+        keeps_thinking: whether the thinking of Anthropic's models goes along as `thinking_blocks`, for
+            LiteLLM and `for_anthropic`.
+    """
+    asked = _family(model) or next((_maker(row) for row in reversed(rows) if row["role"] == "assistant"), "")
+    rule = IdRule(_mistral_id) if asked == "mistral" else _IDS
+    messages = [
+        _message(each, may_sign(row) and _maker(row) == asked, keeps_thinking)
+        for row in with_ids(rows, rule)
+        for each in by_phase(row)
+    ]
+    return [row for row in messages if not says_nothing(row)]
+
+
+def _family(model: str | None) -> str:
+    """The maker of a model that speaks this format, as far as its name tells."""
+    name = (model or "").rpartition("/")[2].lower()
+    return next((family for family, begin in _FAMILIES.items() if name and name.startswith(begin)), "")
+
+
+def _maker(row: ChatMessage) -> str:
+    """Who gave an answer."""
+    origin = row.get(ORIGIN)
+    if not isinstance(origin, Origin):
+        return ""
+    return _family(origin.model) or origin.provider
+
+
+def _mistral_id(call_id: str) -> str:
+    return call_id if _MISTRAL_ID.fullmatch(call_id) else sha256(call_id.encode()).hexdigest()[:9]
+
+
+def _message(row: ChatMessage, is_own: bool, keeps_thinking: bool) -> ChatMessage:
+    origin = row.get(ORIGIN)
+    plain = {key: value for key, value in row.items() if key != ORIGIN}
+    if row["role"] == "user":
+        return _said(plain)
+    if row["role"] == "tool":
+        return _result(plain)
+    if row["role"] != "assistant" or not isinstance(origin, Origin):
+        return plain
+    if is_own and origin.native_format == FORMAT and isinstance(origin.native, dict):
+        own = _own(origin.native, plain)
+        if own is not None:
+            return own
+    if not keeps_thinking:
+        plain.pop("thinking_blocks", None)
+    if isinstance(plain.get("content"), list):
+        plain["content"] = [_answered(part) for part in plain["content"]]
+    return plain
+
+
+def _close(call: ChatMessage) -> None:
+    """Make the arguments of a function's call the text of an object, whatever the model wrote."""
+    function = call.get("function")
+    if isinstance(function, dict):
+        function["arguments"] = arguments_text(function.get("arguments"))
+
+
+def _own(native: ChatMessage, row: ChatMessage) -> ChatMessage | None:
+    """An answer as it came, with the ids that its calls have here; `None` where it does not fit any more."""
+    message: ChatMessage = copied(native)
+    if len(calls_of(message)) != len(calls_of(row)):
+        return None
+    for call, asked in zip(message.get("tool_calls") or [], calls_of(row), strict=False):
+        if call.get("id") != asked["id"]:
+            call["id"] = asked["id"]
+        _close(call)
+    if isinstance(message.get("audio"), dict):  # of an answer that was spoken, the API takes the id only
+        message["audio"] = {"id": message["audio"].get("id")}
+    message.setdefault("role", "assistant")
+    if message.get("content") is None and not message.get("tool_calls") and not message.get("audio"):
+        return None if not message.get("refusal") else message
+    return message
+
+
+def _said(row: ChatMessage) -> ChatMessage:
+    content = row.get("content")
+    if not isinstance(content, list):
+        return row
+    return row | {"content": [_part(part) for part in parts_of(content)]}
+
+
+def _result(row: ChatMessage) -> ChatMessage:
+    """A result, with no more than texts where another API's parts are in it."""
+    kept = {key: value for key, value in row.items() if key not in {"is_error", "cache_control"}}
+    content = row.get("content")
+    if not isinstance(content, list) or not any(_is_foreign(part) for part in parts_of(content)):
+        return kept
+    texts = [part.text if part.kind == "text" else replaced_by_text(part) for part in parts_of(content)]
+    return kept | {"content": [{"type": "text", "text": text} for text in texts if text]}
+
+
+def _is_foreign(part: Part) -> bool:
+    """Whether a part of a result is not one that a chat's result has."""
+    return not (isinstance(part.own, dict) and part.name in {"text", "refusal", "image_url"})
+
+
+def _answered(own: Any) -> Any:
+    if not isinstance(own, dict) or own.get("type") not in {"text", "refusal"}:
+        return own
+    return {key: value for key, value in own.items() if key in _TEXT_FIELDS}
+
+
+def _part(part: Part) -> Any:
+    """A part of what the user says; one in this form is given as it is."""
+    if not isinstance(part.own, dict) or part.name in {"image_url", "input_audio", "file"}:
+        return part.own
+    text = {"type": "text", "text": part.text if part.kind == "text" else replaced_by_text(part)}
+    match part.kind:
+        case "text" if part.name == "text":
+            return {key: value for key, value in part.own.items() if key in _TEXT_FIELDS}
+        case "image" if part.data or part.url:
+            image = {"url": part.data_url if part.data else part.url}
+            detail = {"detail": part.detail} if part.detail else {}
+            return {"type": "image_url", "image_url": image | detail}
+        case "audio" if part.data and part.media_type.rpartition("/")[2] in {"wav", "mp3"}:
+            sound = {"data": part.data, "format": part.media_type.rpartition("/")[2]}
+            return {"type": "input_audio", "input_audio": sound}
+        case "file" if part.data:
+            name = {"filename": part.title or f"file.{part.media_type.rpartition('/')[2] or 'bin'}"}
+            return {"type": "file", "file": name | {"file_data": part.data_url}}
+        case _:
+            return text

@@ -1,0 +1,241 @@
+"""Messages in the form that OpenAI's Responses API takes: a list of input items."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..exceptions.validation import copied
+from .call_ids import IdRule, shortened, with_ids
+from .context_rows import ORIGIN, Origin
+from .earlier import with_name_in_text
+from .messages import SYSTEM_ROLES, ChatMessage, asked_of, calls_of, function_of, text_of
+from .openai_responses import FORMAT, waiting_in
+from .parts import Part, part_of, parts_of, replaced_by_text, shown_content
+from .sendable import arguments_text
+
+Item = dict[str, Any]
+MaySign = Callable[[ChatMessage], bool]
+
+# https://platform.openai.com/docs/api-reference/responses: a call_id has at most 64 characters; a result is
+# matched to its call by it, wherever that stands in the input.
+_IDS = IdRule(lambda call_id: shortened(call_id, 64))
+# In what the API gives, and refused in what it takes (openai 3.57: in the output types, in no input type).
+_NOT_TAKEN = {"created_by"}
+# Fields that the SDK writes as null where nothing came, and the API refuses as null.
+_NOT_NULL = {"status"}
+
+# What answers an item, where that has another name than the item's with "_output".
+_ANSWERS = {"tool_search_call": "tool_search_output", "mcp_approval_request": "mcp_approval_response"}
+_APPROVED = {"true", "yes", "approve", "approved"}
+
+
+def responses_input(rows: Sequence[ChatMessage], may_sign: MaySign) -> list[Item]:
+    """Rows as input items.
+
+    The system prompt is the first item, a message with the role "system"; give it as `instructions`
+    instead with `get_messages_for_llm(include_system=False)`. Answers of this API go back as the items
+    that they were, each reasoning item in front of what came of it.
+
+    Args:
+        rows: chat messages, each call followed by its results.
+        may_sign: whether the reasoning items of an answer may go back.
+    """
+    items: list[Item] = []
+    asked: dict[str, Item] = {}  # the calls of the last answer, by the ids that their results have here
+    for row in with_ids(rows, _IDS):
+        if row["role"] == "tool":
+            items.append(_output(row, asked.get(row["tool_call_id"], {})))
+        elif row["role"] == "assistant":
+            own = _own_items(row, may_sign)
+            new = own or _answer(row)
+            asked = {_call_id_of(item): item for item in waiting_in(new)}
+            items += new
+        elif row["role"] in SYSTEM_ROLES:
+            items.append({"role": row["role"], "content": text_of(row)})
+        elif content := _content(with_name_in_text(row)["content"]):
+            items.append({"role": "user", "content": content})
+    return items
+
+
+def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
+    """An answer of this API as it came; nothing of another one, and of one that does not fit any more."""
+    origin = row.get(ORIGIN)
+    if (
+        not isinstance(origin, Origin)
+        or origin.native_format != FORMAT
+        or not isinstance(origin.native, list)
+    ):
+        return []
+    items: list[Item] = [_taken(item) for item in copied(origin.native) if isinstance(item, dict)]
+    if not may_sign(row) and any(item.get("type") == "reasoning" for item in items):
+        # Without its reasoning, an item is refused under its own id: so all of it goes in the common form.
+        return []
+    asking = waiting_in(items)
+    ids = [call["id"] for call in calls_of(row)]
+    if len(asking) != len(ids):
+        return []
+    for item, call_id in zip(asking, ids, strict=True):
+        if item["type"] != "mcp_approval_request" and item.get("call_id") != call_id:
+            item["call_id"] = call_id
+        if item["type"] == "function_call":
+            item["arguments"] = arguments_text(item.get("arguments"))
+    return items
+
+
+def _taken(item: Item) -> Item:
+    return {
+        name: value
+        for name, value in item.items()
+        if name not in _NOT_TAKEN and not (value is None and name in _NOT_NULL)
+    }
+
+
+def _call_id_of(item: Item) -> str:
+    return str(item.get("call_id") or item.get("id") or "")
+
+
+def _answer(row: ChatMessage) -> list[Item]:
+    """An answer in the common form: its texts, then its calls."""
+    items: list[Item] = []
+    content = row.get("content")
+    for own in content if isinstance(content, list) else [content or ""]:
+        part = part_of(own)
+        text = part.text if part.kind == "text" else replaced_by_text(part)
+        if text.strip():
+            phase = own.get("phase") if isinstance(own, Mapping) else None
+            items.append({"role": "assistant", "content": text} | ({"phase": phase} if phase else {}))
+    return items + [_call(call) for call in calls_of(row)]
+
+
+def _call(call: ChatMessage) -> Item:
+    asked = asked_of(call)
+    if call.get("type") == "custom":
+        given = call["custom"].get("input", "")
+        text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        return {"type": "custom_tool_call", "call_id": call["id"], "name": asked["tool"], "input": text}
+    arguments = arguments_text(function_of(call).get("arguments"))
+    return {"type": "function_call", "call_id": call["id"], "name": asked["tool"], "arguments": arguments}
+
+
+# -- results --------------------------------------------------------------------------------------
+
+
+def _output(row: ChatMessage, call: Item) -> Item:
+    """What answers a call: the item as it was, or made of the result in the type that the call wants."""
+    asking = str(call.get("type", "function_call"))
+    kind = _ANSWERS.get(asking, f"{asking}_output")
+    origin = row.get(ORIGIN)
+    if isinstance(origin, Origin) and origin.native_format == FORMAT and isinstance(origin.native, dict):
+        item = _taken(copied(origin.native))
+        if item.get("type") == kind:
+            return item | ({"call_id": row["tool_call_id"]} if "call_id" in item else {})
+    return _MADE.get(kind, _plain_output)(kind, row, call)
+
+
+def _plain_output(kind: str, row: ChatMessage, _call: Item) -> Item:
+    return {"type": kind, "call_id": row["tool_call_id"], "output": _content(row.get("content")) or ""}
+
+
+def _shell_output(kind: str, row: ChatMessage, _call: Item) -> Item:
+    said = {
+        "stdout": shown_content(row.get("content")),
+        "stderr": "",
+        "outcome": {"type": "exit", "exit_code": 0},
+    }
+    return {"type": kind, "call_id": row["tool_call_id"], "output": [said]}
+
+
+def _local_shell_output(kind: str, row: ChatMessage, call: Item) -> Item:
+    # openai 3.57: the id is the call's; there is no call_id.
+    text = json.dumps({"stdout": shown_content(row.get("content"))}, ensure_ascii=False)
+    return {"type": kind, "id": str(call.get("call_id")), "output": text}
+
+
+def _patch_output(kind: str, row: ChatMessage, _call: Item) -> Item:
+    text = shown_content(row.get("content"))
+    status = "failed" if text.startswith('{"error"') else "completed"
+    return {"type": kind, "call_id": row["tool_call_id"], "status": status, "output": text}
+
+
+def _screenshot(kind: str, row: ChatMessage, _call: Item) -> Item:
+    images = [part for part in parts_of(row.get("content")) if part.kind == "image"]
+    found = _image(images[0]) if images else {}
+    # The API takes a picture only: where none was recorded, the smallest there is.
+    picture = {key: found[key] for key in ("image_url", "file_id") if key in found} or {
+        "image_url": _NO_PICTURE
+    }
+    return {
+        "type": kind,
+        "call_id": row["tool_call_id"],
+        "output": {"type": "computer_screenshot"} | picture,
+    }
+
+
+def _found_tools(kind: str, row: ChatMessage, _call: Item) -> Item:
+    try:
+        tools = json.loads(text_of(row))
+    except ValueError:
+        tools = []
+    found = tools if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools) else []
+    return {"type": kind, "call_id": row["tool_call_id"], "tools": found, "execution": "client"}
+
+
+def _approval(kind: str, row: ChatMessage, call: Item) -> Item:
+    text = text_of(row)
+    try:
+        decided = json.loads(text)
+    except ValueError:
+        decided = None
+    if isinstance(decided, dict):
+        decided = decided.get("approve", decided.get("approved"))
+    approve = decided if isinstance(decided, bool) else text.strip().lower() in _APPROVED
+    return {"type": kind, "approval_request_id": str(call.get("id")), "approve": approve}
+
+
+_MADE: dict[str, Callable[[str, ChatMessage, Item], Item]] = {
+    "shell_call_output": _shell_output,
+    "local_shell_call_output": _local_shell_output,
+    "apply_patch_call_output": _patch_output,
+    "computer_call_output": _screenshot,
+    "tool_search_output": _found_tools,
+    "mcp_approval_response": _approval,
+}
+_NO_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk"
+    "YAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+)  # -- parts ----------------------------------------------------------------------------------------
+
+
+def _content(content: Any) -> str | list[Item]:
+    """What is said or found: a text, or parts; blank texts among parts are left out."""
+    if isinstance(content, str):
+        return content
+    return [_input(part) for part in parts_of(content) if part.kind != "text" or part.text]
+
+
+def _input(part: Part) -> Item:
+    own_name = part.name in {"input_text", "input_image", "input_file"}
+    if own_name and isinstance(part.own, dict):
+        is_whole = part.name != "input_image" or "detail" in part.own
+        return part.own if is_whole else part.own | {"detail": "auto"}
+    item = {"image": _image, "file": _file}.get(part.kind, lambda _: {})(part)
+    text = part.text if part.kind == "text" else replaced_by_text(part)
+    return item or {"type": "input_text", "text": text}
+
+
+def _image(part: Part) -> Item:
+    url = part.data_url if part.data else part.url
+    if part.file_id and part.name in {"input_image", "computer_screenshot"}:
+        return {"type": "input_image", "file_id": part.file_id, "detail": part.detail or "auto"}
+    return {"type": "input_image", "image_url": url, "detail": part.detail or "auto"} if url else {}
+
+
+def _file(part: Part) -> Item:
+    if part.data:
+        name = part.title or f"file.{part.media_type.rpartition('/')[2] or 'bin'}"
+        return {"type": "input_file", "filename": name, "file_data": part.data_url}
+    if part.url:
+        return {"type": "input_file", "file_url": part.url}
+    return {"type": "input_file", "file_id": part.file_id} if part.file_id and part.name == "file" else {}
