@@ -202,7 +202,10 @@ async def test_what_expires_while_it_is_read_is_not_there() -> None:
         (lambda line: line.replace('"source":"user"', '"source":"SECRET"'), "line 2 is no exported session"),
         (lambda line: line.replace('"id":"two"', '"id":"a\\nb"'), "line 2: a session id holds no control"),
         (lambda line: line.replace('"state":{}', '"state":{"x":NaN}'), "line 2: the session's state must be"),
-        (lambda line: line.replace("Hello?", "\\ud800"), "line 2: message, native form, metadata and cost must be JSON"),
+        (
+            lambda line: line.replace("Hello?", "\\ud800"),
+            "line 2: message, native form, metadata and cost must be JSON",
+        ),
         (lambda line: '{"messages": []}', "line 2 is a chat in OpenAI's format"),
         (lambda line: line.replace('"two"', '"one"'), "line 2: session one is there twice"),
     ],
