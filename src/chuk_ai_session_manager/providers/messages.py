@@ -253,7 +253,7 @@ def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
         content = _said(event.message)
         if content is None or (event.source == EventSource.LLM and is_blank(content)):
             continue
-        rows += _by_phase(_named({"role": speaker(event), "content": _shown(content)}, name_of(event)))
+        rows += by_phase(_named({"role": speaker(event), "content": _shown(content)}, name_of(event)))
     return with_newest_marks(rows)
 
 
@@ -422,16 +422,8 @@ def _message_row(event: SessionEvent[Any]) -> ChatMessage:
 
 # What an assistant's content in OpenAI's form for chats may have.
 _CHAT_PARTS = {
-    None,
-    "text",
-    "refusal",
-    "image_url",
-    "input_audio",
-    "file",
-    "audio",
-    "input_text",
-    "output_text",
-}
+    None, "text", "refusal", "image_url", "input_audio", "file", "audio", "input_text", "output_text",
+}  # fmt: skip
 
 
 def is_anthropic(row: ChatMessage) -> bool:
