@@ -31,6 +31,8 @@ from .api.simple_api import (
     track_llm_call,
     track_tool_use,
 )
+from .conversation.budgets import Budget
+from .conversation.usage_report import usage_report
 from .exceptions import (
     InvalidSessionOperation,
     SessionAlreadyExists,
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Budget",
     "EventSource",
     "EventType",
     "InfiniteConversationManager",
@@ -104,13 +107,13 @@ __all__ = [
     "track_llm_call",
     "track_tool_use",
     "truncate_prompt_to_token_limit",
+    "usage_report",
 ]
 
 
 # The one-liners under the shorter path that the original's examples print.
 sys.modules[f"{__name__}.simple_api"] = simple_api
 
-_LAZY_NAMES = {"usage_report": "conversation.usage_report"}
 _LAZY_MODULES = {
     "following": "conversation.following",
     "pricing": "accounts.pricing",
@@ -127,8 +130,6 @@ def __getattr__(name: str) -> Any:
         return SessionAwareToolProcessor
     if name == "__version__":
         return get_version()
-    if name in _LAZY_NAMES:
-        return getattr(import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
     if name in _LAZY_MODULES:
         return import_module(f"{__name__}.{_LAZY_MODULES[name]}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -136,4 +137,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """All public names, the lazy ones too."""
-    return sorted(set(globals()) | set(__all__) | set(_LAZY_NAMES) | set(_LAZY_MODULES))
+    return sorted(set(globals()) | set(__all__) | set(_LAZY_MODULES))

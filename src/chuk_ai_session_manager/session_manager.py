@@ -10,6 +10,7 @@ from typing import Any, Literal, Unpack, overload
 from .accounts.tokens import DEFAULT_MODEL
 from .conversation.background import Sums
 from .conversation.billing import Limits, draft_answers, draft_question, draft_rows, draft_tool_use
+from .conversation.budgets import Budget, Spending
 from .conversation.callbacks import Done, call
 from .conversation.context.asking import asked
 from .conversation.context.beginning import Beginning
@@ -19,6 +20,7 @@ from .conversation.reading import answerer_of, figures_of, row_of
 from .conversation.segments import Thresholds, chain_of, newest_in, segments_in
 from .conversation.summaries import Summarizer, SummaryCallback, noted
 from .conversation.writing import Writer
+from .exceptions import InvalidInput
 from .exceptions.validation import (
     check_answer,
     check_at_least,
@@ -80,6 +82,8 @@ class SessionManager:
         cost_limit: USD that the conversation has cost from which on no model is asked any more. It is known
             after a call what that cost: the last one may cross the limit. With a limit, calls that are not
             streamed are made one after the other.
+        budget: what the user may spend, over all their sessions in the store and in all processes; see
+            `Budget`. Once that is spent, no model is asked any more.
         summary_callback: makes the summary when a segment is full, of the summary so far and the messages
             since; sync or async. It gives a text, or a model's response, whose usage is billed to the
             conversation.
@@ -108,6 +112,7 @@ class SessionManager:
         create: bool = True,
         token_limit: int | None = None,
         cost_limit: float | None = None,
+        budget: Budget | None = None,
         summary_callback: SummaryCallback | None = None,
         summary_timeout: float = 30.0,
         summary_max_tokens: int = 500,
@@ -130,6 +135,8 @@ class SessionManager:
             check_count(token_limit, 1, "token_limit", operation)
         if cost_limit is not None:
             check_at_least(cost_limit, 0, "cost_limit", operation)
+        if budget is not None and user_id is None:
+            raise InvalidInput(operation, "a budget is a user's: name the user_id")
 
         self._model = model
         self._summarizer = Summarizer(summary_callback, summary_timeout, summary_max_tokens)
@@ -151,6 +158,7 @@ class SessionManager:
             self._beginning,
             model=self.model,
             limits=Limits(token_limit, cost_limit),
+            spending=None if budget is None else Spending(budget, user_id or "", model),
             summarizer=self._summarizer,
         )
         """What stores all that this manager is told; `api.tracking` uses it too."""

@@ -31,6 +31,7 @@ from ..stores.base import is_segment_after
 from ..stores.turns import Turns
 from .background import Sums
 from .billing import Draft, Limits, bill_estimated, call_usage, count, draft_rows
+from .budgets import Spending
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .log_end import LogEnd
@@ -60,6 +61,7 @@ class Writer:
         beginning: what goes before its messages, which calls are billed for too.
         model: the model where a call names none.
         limits: the most that the conversation may be, and cost.
+        spending: what its user may spend in all conversations.
         summarizer: makes the summaries of full segments.
     """
 
@@ -70,12 +72,14 @@ class Writer:
         *,
         model: str,
         limits: Limits,
+        spending: Spending | None,
         summarizer: Summarizer,
     ) -> None:
         self._conversation = conversation
         self._beginning = beginning
         self._model = model
         self.limits = limits
+        self._spending = spending
         self.closing = Closing(summarizer)
         self._writing = Turns()
         self._one_call = Turns()
@@ -124,6 +128,8 @@ class Writer:
         home, session = await self._conversation.open_to_write()
         if is_limited:  # all at once, before any is written
             await self._check_limits(home, session, _without_prompt(drafts)[0])
+        if asks and self._spending is not None:
+            await self._admit(self._spending, home, session, drafts)
         drafts = await self._keep_prompt(home, session, drafts)
         drafts = await self._replays.unseen(home, session, drafts)
         await self._find_calls(home, session, drafts)
@@ -135,6 +141,21 @@ class Writer:
             session = await self._append_unseen(home, session, batch, closings, is_limited=is_limited)
         self._conversation.adopt(session)
         return until, session.id
+
+    async def _admit(
+        self, spending: Spending, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+    ) -> None:
+        """Refuse a question whose user has spent the budget."""
+        before = (await self._beginning.background_of(home, session)).sums.tokens
+        await spending.admit(home, before + session.total_tokens + _tokens(drafts))
+
+    async def _charge(self, home: HomeStore, drafts: Sequence[Draft]) -> None:
+        """Put what calls cost on the user's account, once their answers are stored."""
+        if self._spending is None:
+            return
+        for draft in drafts:
+            if draft.event.usage is not None:
+                await self._spending.charge(home, draft.event.usage.cost_usd or 0.0, draft.event.id)
 
     async def correct_usage(self, event_id: str, usage: ReportedUsage) -> str:
         """Put the bill of a recorded call right, by an event that refers to it.
@@ -157,6 +178,9 @@ class Writer:
                 was_stored, session = await append(session, [event], home, only_if_current=True)
                 if was_stored:
                     self._conversation.adopt(session)
+                    if self._spending is not None:
+                        difference = (right.cost_usd or 0.0) - (billed.cost_usd or 0.0)
+                        await self._spending.charge(home, difference, event.id)
                     return session.id
 
     async def _bill_now(
@@ -205,8 +229,12 @@ class Writer:
             drafts = draft_rows(new, self._model)
             if drafts:
                 await self._record(drafts, closings, asks=True)
-            elif self.limits and self._conversation.is_begun:
-                await self._check_limits(*await self._conversation.open_to_write(), [])
+            elif self._is_limited and self._conversation.is_begun:
+                home, session = await self._conversation.open_to_write()
+                if self.limits:
+                    await self._check_limits(home, session, [])
+                if self._spending is not None:
+                    await self._admit(self._spending, home, session, [])
             last = [*waiting, *(draft.event for draft in drafts)][-1:]
             asked = last[0].id if last else None
             if asked is not None:
@@ -288,7 +316,7 @@ class Writer:
             async def is_over(live: Session[Any]) -> bool:
                 return has_message and self._conversation.thresholds.are_reached(live)
 
-            return await append_to_live(
+            session = await append_to_live(
                 session,
                 events,
                 home,
@@ -297,11 +325,14 @@ class Writer:
                 on_closed=lambda closed: closings.append(self.closing.start(closed, home)),
                 prepare=prepare,
             )
+            await self._charge(home, drafts)
+            return session
         while True:
             await prepare(session)
             # Within the limits by what is stored: others must not write in between.
             was_stored, session = await append(session, events, home, only_if_current=is_limited)
             if was_stored:
+                await self._charge(home, drafts)
                 return session
 
     async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
@@ -338,6 +369,10 @@ class Writer:
         sums = (await self._beginning.background_of(home, session)).sums + Sums.of(session)
         self.limits.check(sums.tokens, sums.cost, _tokens(drafts))
 
+    @property
+    def _is_limited(self) -> bool:
+        return bool(self.limits) or self._spending is not None
+
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
         """Make a whole model call in here: where there are limits, one after the other.
@@ -345,7 +380,7 @@ class Writer:
         What a call costs is known when it is over. Calls that begin before that would be as many over the
         limit as there are tasks. A call that is made inside of another one does not wait for that.
         """
-        if not self.limits or self in _calling.get():
+        if not self._is_limited or self in _calling.get():
             yield
             return
         async with self._one_call.turn():
@@ -358,7 +393,7 @@ class Writer:
     @asynccontextmanager
     async def after_calls(self) -> AsyncIterator[None]:
         """Ask in here when the whole calls that began before are over, where there are limits."""
-        if not self.limits or self in _calling.get():
+        if not self._is_limited or self in _calling.get():
             yield
             return
         async with self._one_call.turn():

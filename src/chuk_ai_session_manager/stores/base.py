@@ -257,6 +257,28 @@ class EventStore(ABC):
         """Seconds that a session has left if nobody writes to it: `inf` for ever, `None` if not there."""
         return None if await self.head(session_id) is None else math.inf
 
+    async def change_account(
+        self,
+        name: str,  # noqa: ARG002  (of those that can)
+        change: Callable[[dict[str, Any] | None], dict[str, Any] | None],  # noqa: ARG002
+        *,
+        hours: float | None = None,  # noqa: ARG002
+    ) -> None:
+        """Change a small JSON object that lies beside the sessions, with no other change in between.
+
+        Args:
+            name: which one; each sandbox has its own.
+            change: makes the new object of the one that is stored, or of `None` where there is none. It may
+                be called again, where another writer was faster. `None` leaves things as they are.
+            hours: how long the object is kept from now on; for ever by default.
+
+        Raises:
+            InvalidInput: the store keeps no such objects.
+            UnreadableData: what is stored is none.
+        """
+        reason = f"{type(self).__name__} keeps none: a store in memory, SQLite or Redis does"
+        raise InvalidInput("keep an account of what a user spends", reason)
+
     async def durability_report(self) -> DurabilityReport:
         """What of acknowledged messages may be lost, and when, as the store is set up now.
 

@@ -90,6 +90,8 @@ class MemoryStore(EventStore):
         # When to look at a conversation next: once an entry, however often its expiry is put off.
         self._due: list[tuple[float, int, _Conversation]] = []
         self._warned = False
+        # Users' accounts, and when each expires.
+        self._accounts: dict[str, tuple[dict[str, Any], float]] = {}
 
     @property
     def sessions(self) -> Mapping[str, AnySession]:
@@ -270,6 +272,23 @@ class MemoryStore(EventStore):
             self._free_expired()
             conversation = self._conversations.get(session_id)
             return None if conversation is None else conversation.expires_at - self._clock()
+
+    async def change_account(
+        self,
+        name: str,
+        change: Callable[[dict[str, Any] | None], dict[str, Any] | None],
+        *,
+        hours: float | None = None,
+    ) -> None:
+        """Change a small object that lies beside the sessions, in one step."""
+        with guard:
+            now = self._clock()
+            for expired in [each for each, (_, until) in self._accounts.items() if until <= now]:
+                del self._accounts[expired]
+            stored = self._accounts.get(name)
+            changed = change(None if stored is None else stored[0])
+            if changed is not None:
+                self._accounts[name] = changed, math.inf if hours is None else now + hours * 3600
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first."""

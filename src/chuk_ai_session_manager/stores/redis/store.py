@@ -9,7 +9,7 @@ first, holds only `in`: the id of the conversation's first session.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.credentials import CredentialProvider
@@ -24,6 +24,7 @@ from ..codec import EncodedEvent, StoredSession, damaged_header
 from ..durability import DurabilityReport, redis_report
 from ..durable import Appended, Change, DurableStore, is_session_id
 from ..lifecycle import Lifecycle
+from .accounts import Accounts
 from .appending import Appender
 from .chores import Chores
 from .clients import Client
@@ -87,6 +88,7 @@ class RedisStore(DurableStore):
         self._lifetimes = Lifetimes(link, keys, places, self.lifecycle, self._chores, lives)
         self._appender = Appender(link, keys, places, self._lifetimes)
         self._writer = Writer(link, keys, places, self._listing, self._lifetimes)
+        self._accounts = Accounts(link, keys)
         self._deleter = Deleter(link, keys, places, self.lifecycle)
         self._importing: set[str] = set()
 
@@ -230,6 +232,16 @@ class RedisStore(DurableStore):
         before: tuple[int, str] | None,
     ) -> list[tuple[int, str]]:
         return await self._listing.page(prefix, parent_id, user_id, limit, before)
+
+    async def change_account(
+        self,
+        name: str,
+        change: Callable[[dict[str, Any] | None], dict[str, Any] | None],
+        *,
+        hours: float | None = None,
+    ) -> None:
+        """Change a small object that lies beside the sessions, in one step."""
+        await self._accounts.change(name, change, hours)
 
     async def time_to_live(self, session_id: str) -> float | None:
         """Seconds that a session has left if nobody writes to it."""

@@ -22,6 +22,7 @@ from ..codec import (
 )
 from ..durability import DurabilityReport
 from ..durable import Appended, Change, DurableStore, is_session_id
+from .accounts import change_account
 from .file import checked_path, connect
 from .transactions import (
     add_events,
@@ -150,6 +151,17 @@ class SqliteStore(DurableStore):
     @staticmethod
     def _lifetime(hours: float | None) -> int | None:
         return None if hours is None else int(hours * 3_600_000_000)
+
+    async def change_account(
+        self,
+        name: str,
+        change: Callable[[dict[str, Any] | None], dict[str, Any] | None],
+        *,
+        hours: float | None = None,
+    ) -> None:
+        """Change a small object that lies beside the sessions, in one transaction."""
+        lives = self._lifetime(hours)
+        await self._worker.write(partial(change_account, self.sandbox_id, name, change, lives))
 
     # -- listing and deleting -------------------------------------------------------------------
 

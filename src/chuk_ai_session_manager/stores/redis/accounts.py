@@ -1,0 +1,56 @@
+"""Small JSON objects beside the sessions, each under a key of its own: what users spend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from ...exceptions import UnreadableData
+from .keys import Keys
+from .link import Link
+from .scripts import Script
+
+_STORE = Script("account")
+_MS_AN_HOUR = 3_600_000
+
+
+class Accounts:
+    """The accounts of one sandbox."""
+
+    def __init__(self, link: Link, keys: Keys) -> None:
+        self._link = link
+        self._keys = keys
+
+    async def change(
+        self,
+        name: str,
+        change: Callable[[dict[str, Any] | None], dict[str, Any] | None],
+        hours: float | None,
+    ) -> None:
+        """Change one: made anew of what others wrote meanwhile, until nobody did.
+
+        A change whose reply was lost may be made once more: it has to know itself again.
+        """
+        key = self._keys.of(name, "account:")
+        lives = "" if hours is None else str(int(hours * _MS_AN_HOUR))
+        while True:
+            stored = await self._link.call(("GET", key))
+            before = stored.decode() if isinstance(stored, bytes) else stored or ""
+            changed = change(_read(before) if before else None)
+            if changed is None:
+                return
+            if await self._link.call(_STORE([key], before, json.dumps(changed), lives)):
+                return
+            await asyncio.sleep(0)
+
+
+def _read(body: str) -> dict[str, Any]:
+    try:
+        account = json.loads(body)
+    except ValueError:
+        account = None
+    if not isinstance(account, dict):
+        raise UnreadableData("An account of what a user spent is damaged: it is no JSON object")
+    return account

@@ -1,0 +1,52 @@
+"""Small JSON objects beside the sessions of a SQLite file: what users spend."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...exceptions import UnreadableData
+
+# Made when it is first needed: a file without budgets stays as it was, and an older release opens either.
+_TABLE = """
+CREATE TABLE IF NOT EXISTS accounts (
+    sandbox TEXT NOT NULL,
+    name TEXT NOT NULL,
+    body TEXT NOT NULL,         -- JSON
+    expires INTEGER,            -- microseconds since 1970; NULL: never
+    PRIMARY KEY (sandbox, name)
+) WITHOUT ROWID
+"""
+
+
+def change_account(
+    sandbox: str,
+    name: str,
+    change: Callable[[dict[str, Any] | None], dict[str, Any] | None],
+    lives: int | None,
+    db: sqlite3.Connection,
+) -> None:
+    """Change one of them, in a transaction; `lives` is in microseconds."""
+    db.execute(_TABLE)
+    now = time.time_ns() // 1_000
+    db.execute("DELETE FROM accounts WHERE expires <= ?", (now,))
+    row = db.execute("SELECT body FROM accounts WHERE sandbox = ? AND name = ?", (sandbox, name)).fetchone()
+    changed = change(None if row is None else _read(row[0]))
+    if changed is not None:
+        db.execute(
+            "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?)",
+            (sandbox, name, json.dumps(changed), None if lives is None else now + lives),
+        )
+
+
+def _read(body: str) -> dict[str, Any]:
+    try:
+        account = json.loads(body)
+    except ValueError:
+        account = None
+    if not isinstance(account, dict):
+        raise UnreadableData("An account of what a user spent is damaged: it is no JSON object")
+    return account
