@@ -154,6 +154,24 @@ def test_show_is_a_transcript(place: Place, cli: Callable[..., Ended]) -> None:
     assert [segment["id"] for segment in segments] == chain
 
 
+async def answer_with_details(place: Place) -> None:
+    blocks = [{"type": "a_new_block", "x": 1}, {"type": "text", "text": "No."}]
+    said = {"type": "message", "role": "assistant", "content": blocks, "stop_reason": "refusal"}
+    async with place.store() as store:
+        sm = SessionManager("detailed", store=store)
+        await sm.ai_responds(said | {"id": f"msg_1{HOSTILE}", "stop_details": {"category": "bio"}})
+
+
+@on_each
+def test_show_all_tells_the_details_of_answers(place: Place, cli: Callable[..., Ended]) -> None:
+    run(answer_with_details, place)
+    assert "a_new_block" not in cli("show", "detailed", at=place).out
+    out = cli("show", "detailed", "--all", at=place).out
+    for told in ("format: anthropic", "response id: msg_1", "parts: a_new_block, text", "stop_details"):
+        assert told in out
+    assert "\x1b" not in out
+
+
 def test_a_long_system_prompt_is_folded(tmp_path: Path, cli: Callable[..., Ended]) -> None:
     place = Place(f"sqlite:///{tmp_path / 'a.db'}")
 

@@ -65,7 +65,7 @@ def line_of(session: AnySession) -> str:
     Raises:
         InvalidInput: something in it is not JSON, which only a store in memory keeps.
     """
-    events = ",".join(event.body for event in encode_events(session.events))
+    events = ",".join(event.body for event in encode_events(session.events, folds=False))
     # As it is stored: without the noise of adding floats, which differs from reader to reader.
     summary = summary_in(counters_of(session.totals, session.token_summary, None))
     fields = encode_header(session) | {

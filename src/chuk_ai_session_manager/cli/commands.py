@@ -121,6 +121,9 @@ def show(
     tools: Annotated[bool, typer.Option("--tools", help="Show tool calls and results in full.")] = False,
     system: Annotated[bool, typer.Option("--system", help="Show a long system prompt in full.")] = False,
     last: Last = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show all of it: with ids, endings and annotations of answers.")
+    ] = False,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
@@ -140,7 +143,12 @@ def show(
             screen.json({"segments": [each.model_dump(mode="json", warnings=False) for each in segments]})
             return
         ids = await segment_ids_of(session, opened)
-        transcript = Transcript(screen, unfold_tools=tools, unfold_system=system)
+        transcript = Transcript(
+            screen,
+            unfold_tools=tools or everything,
+            unfold_system=system or everything,
+            shows_details=everything,
+        )
         number = 0
         async for segment in read_all(ids, opened.get):
             number += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from ..models.token_usage import CallUsage
+from ..providers.details import details_of
 from ..stores.base import AnyEvent, AnySession
 from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
 from .figures import Figures, begins_turn, billed_text, cost_text, counted
@@ -31,9 +32,18 @@ class Transcript:
         screen: where to.
         unfold_tools: whether tool calls are shown in full, not each in a line.
         unfold_system: whether a long system prompt is shown in full.
+        shows_details: whether it is shown what an answer's native form says beside its text.
     """
 
-    def __init__(self, screen: Screen, *, unfold_tools: bool, unfold_system: bool = False) -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        *,
+        unfold_tools: bool,
+        unfold_system: bool = False,
+        shows_details: bool = False,
+    ) -> None:
+        self._shows_details = shows_details
         self._screen = screen
         self._unfold_system = unfold_system
         self._unfold_tools = unfold_tools
@@ -126,6 +136,9 @@ class Transcript:
         for call in calls_in(event):
             self._asked.add(call.call_id)
             self._write_call(call)
+        if self._shows_details and event.native is not None:
+            for name, value in details_of(event.native):
+                self._screen.line((f"  {name}: ", "dim"), (value, "dim"))
 
     def _time_of(self, event: AnyEvent) -> str:
         """When it was, with the day where that is another one than before."""

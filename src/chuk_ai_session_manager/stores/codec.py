@@ -23,6 +23,7 @@ from ..models.session_event import check_event_length
 from ..models.session_totals import EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
 from .base import AnyEvent, AnySession
+from .folding import folded, unfolded
 
 SCHEMA = 1
 """The version of all that is written here; a store refuses to read a newer one."""
@@ -394,14 +395,21 @@ def _is_long(event: AnyEvent) -> bool:
     return any(isinstance(text, str) and len(text) > _LONG_MESSAGE for text in texts)
 
 
-def encode_events(events: Iterable[AnyEvent]) -> list[EncodedEvent]:
+def encode_events(events: Iterable[AnyEvent], *, folds: bool = True) -> list[EncodedEvent]:
     """Events as they are written, each once.
+
+    Args:
+        events: the events.
+        folds: whether texts of a native form that the message has too are left out of the former.
 
     Raises:
         InvalidInput: an event holds what JSON cannot, or they are too long; nothing was written.
     """
     by_id = {event.id: event for event in events}
-    encoded = [EncodedEvent(each.id, encode_event(each), counters_of_event(each)) for each in by_id.values()]
+    encoded = [
+        EncodedEvent(each.id, encode_event(each, folds=folds), counters_of_event(each))
+        for each in by_id.values()
+    ]
     length = sum(len(each.body) for each in encoded)
     if length > _MOST_AT_ONCE:
         reason = f"what is stored in one step may have {_MOST_AT_ONCE:,} characters of JSON, not {length:,}"
@@ -409,21 +417,21 @@ def encode_events(events: Iterable[AnyEvent]) -> list[EncodedEvent]:
     return encoded
 
 
-def encode_event(event: AnyEvent) -> str:
+def encode_event(event: AnyEvent, *, folds: bool = True) -> str:
     """One event as JSON.
 
     Raises:
         InvalidInput: it holds what JSON cannot, or is too long.
     """
     misfit = json_misfit(event.message) or (json_misfit(event.metadata) if event.metadata else None)
-    if event.native is not None and misfit is None:
-        misfit = json_misfit(event.native)
     if event.usage is not None and misfit is None:
         misfit = json_misfit(event.usage.cost_usd)
     if misfit:
-        raise InvalidInput(
-            "store an event", f"message, native form, metadata and cost must be JSON: {misfit}"
-        )
+        raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
+    if event.native is not None and (misfit := json_misfit(event.native)):
+        raise InvalidInput("store an event", f"its native form must be JSON: {misfit}")
+    if event.native is not None and folds:
+        event = event.model_copy(update={"native": folded(event.message, event.native)})
     try:
         body = event.model_dump_json(warnings=False)
     except PydanticSerializationError:
@@ -456,11 +464,15 @@ def _decoded(stored: StoredSession) -> list[AnyEvent]:
     try:
         for body in stored.bodies:
             events += decode(f"[{body}]")
+        for event in events:
+            if event.native is not None:
+                event.native = unfolded(event.message, event.native)
     except ValidationError as problem:
         at = problem.errors(include_input=False, include_url=False)[0]["loc"][:1]
         near = stored.start + len(events) + (int(at[0]) if at else 0)
         raise damaged_event(stored.id, near) from problem
-    except InvalidSessionOperation as problem:  # a count of tokens that is none
+    except (InvalidSessionOperation, ValueError, TypeError, LookupError) as problem:
+        # A count of tokens that is none; a native form that is not of this message.
         raise damaged_event(stored.id, f"{stored.start + len(events)} or one after it") from problem
     return events
 
