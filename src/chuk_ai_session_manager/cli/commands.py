@@ -135,20 +135,20 @@ def show(
 
     async def work(opened: EventStore) -> None:
         screen = Screen()
-        if last is not None:
-            _show_newest(screen, await newest_of(session, opened, last), tools, system, as_json=as_json)
-            return
-        if as_json:
-            segments = [each async for each in segments_of(session, opened)]
-            screen.json({"segments": [each.model_dump(mode="json", warnings=False) for each in segments]})
-            return
-        ids = await segment_ids_of(session, opened)
         transcript = Transcript(
             screen,
             unfold_tools=tools or everything,
             unfold_system=system or everything,
             shows_details=everything,
         )
+        if last is not None:
+            _show_newest(screen, transcript, await newest_of(session, opened, last), as_json=as_json)
+            return
+        if as_json:
+            segments = [each async for each in segments_of(session, opened)]
+            screen.json({"segments": [each.model_dump(mode="json", warnings=False) for each in segments]})
+            return
+        ids = await segment_ids_of(session, opened)
         number = 0
         async for segment in read_all(ids, opened.get):
             number += 1
@@ -162,11 +162,10 @@ def show(
     run(Where(store, sandbox), work)
 
 
-def _show_newest(screen: Screen, newest: Newest, tools: bool, system: bool, *, as_json: bool) -> None:
+def _show_newest(screen: Screen, transcript: Transcript, newest: Newest, *, as_json: bool) -> None:
     if as_json:
         screen.json({"segments": newest.as_json(), "events_left_out": newest.left_out})
         return
-    transcript = Transcript(screen, unfold_tools=tools, unfold_system=system)
     transcript.begin(newest.root, len(newest.chain))
     transcript.left_out(newest.left_out)
     for segment, events in newest.segments:
