@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal, Unpack, overload
 
@@ -29,6 +29,7 @@ from .exceptions.validation import (
     check_name,
     check_session_id,
     check_text,
+    copied,
 )
 from .providers.answers import Answer
 from .providers.anthropic_messages import rows_of_turns
@@ -373,6 +374,34 @@ class SessionManager:
         """
         check_text(prompt, "prompt", "update_system_prompt")
         await self.writer.set_prompt(prompt)
+
+    async def get_state(self) -> dict[str, Any]:
+        """The conversation's state, a copy; the same by any segment's id.
+
+        Raises:
+            SessionNotFound: there is no such session.
+            StorageError: the store could not say.
+        """
+        _, session = await self._conversation.current(with_events=False)
+        return dict(copied(session.state))
+
+    async def update_state(self, change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Change the conversation's state in one step, whoever else changes it at the same time.
+
+        Args:
+            change: is called with the state, a dict, and changes that: ``lambda state: state.update(n=1)``.
+                It is not async, and called again where another writer came first, so that a counter that
+                ten processes raise ends at ten. What it returns is not looked at.
+
+        Returns:
+            A copy of the state as it is stored then.
+
+        Raises:
+            InvalidInput: the function is async, or leaves values that are not JSON; nothing was written.
+            SessionNotFound, StorageError: as for `user_says`.
+            Exception: what the function raises; nothing was written.
+        """
+        return await self.writer.update_state(change)
 
     async def claim(self, user_id: str) -> None:
         """Let a session that was made without a user be this user's, once and for all.

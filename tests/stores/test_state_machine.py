@@ -19,7 +19,12 @@ from hypothesis.stateful import (
 from places import InMemory, Place, in_memory_too
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager
-from chuk_ai_session_manager.exceptions import EventConflict, SessionAlreadyExists, SessionNotFound
+from chuk_ai_session_manager.exceptions import (
+    EventConflict,
+    InvalidSessionOperation,
+    SessionAlreadyExists,
+    SessionNotFound,
+)
 from chuk_ai_session_manager.models import EventSource, EventType
 from chuk_ai_session_manager.stores import EventStore, MemoryStore
 
@@ -41,6 +46,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.stores: list[EventStore] = [self.here.store(), self.here.store()]
         self.model: dict[str, list[SessionEvent[Any]]] = {}
         self.talks: dict[str, list[str]] = {}
+        self.states: dict[str, dict[str, int]] = {}
+        self.owners: dict[str, str] = {}
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(work, 60))
@@ -104,10 +111,54 @@ class StoreMachine(RuleBasedStateMachine):
         self.do(sm.user_says(text))
         self.talks.setdefault(talk, []).append(text)
 
+    @precondition(lambda self: bool(self.talks))
+    @rule(which=st.integers(0, 1), text=TEXTS, data=st.data())
+    def say_by_an_old_id(self, which: int, text: str, data: st.DataObject) -> None:
+        """Whichever segment's id it is, and without saying how the conversation was made."""
+        talk = data.draw(st.sampled_from(sorted(self.talks)))
+        session_id = data.draw(st.sampled_from(self.do(self.stores[which].segment_ids(talk))))
+        self.do(SessionManager(session_id, store=self.stores[which]).user_says(text))
+        self.talks[talk].append(text)
+
+    @precondition(lambda self: bool(self.talks))
+    @rule(which=st.integers(0, 1), key=st.sampled_from("xy"), data=st.data())
+    def change_state(self, which: int, key: str, data: st.DataObject) -> None:
+        """By `update_state`, or by saving an object of any segment."""
+        talk = data.draw(st.sampled_from(sorted(self.talks)))
+        session_id = data.draw(st.sampled_from(self.do(self.stores[which].segment_ids(talk))))
+        state = self.states.setdefault(talk, {})
+        if data.draw(st.booleans()):
+            sm = SessionManager(session_id, store=self.stores[which])
+            self.do(sm.update_state(lambda stored: stored.update({key: stored.get(key, 0) + 1})))
+            state[key] = state.get(key, 0) + 1
+            return
+        session = self.do(self.stores[which].get(session_id))
+        assert session is not None
+        if data.draw(st.booleans()):
+            session.state.pop(key, None)
+            state.pop(key, None)
+        else:
+            session.state[key] = state[key] = 7
+        self.do(self.stores[which].save(session))
+
+    @precondition(lambda self: bool(self.talks))
+    @rule(which=st.integers(0, 1), user=st.sampled_from(["ada", "bob"]), data=st.data())
+    def claim(self, which: int, user: str, data: st.DataObject) -> None:
+        talk = data.draw(st.sampled_from(sorted(self.talks)))
+        session_id = data.draw(st.sampled_from(self.do(self.stores[which].segment_ids(talk))))
+        work = SessionManager(session_id, store=self.stores[which]).claim(user)
+        if self.owners.setdefault(talk, user) == user:
+            self.do(work)
+        else:
+            with pytest.raises(InvalidSessionOperation):
+                self.do(work)
+
     @rule(talk=st.sampled_from(["talk1", "talk2"]), which=st.integers(0, 1))
     def forget(self, talk: str, which: int) -> None:
         deleted = self.do(self.stores[which].delete_conversation(talk))
         said = self.talks.pop(talk, [])
+        self.states.pop(talk, None)
+        self.owners.pop(talk, None)
         assert deleted == (len(said) + 1) // 2
 
     @invariant()
@@ -123,6 +174,21 @@ class StoreMachine(RuleBasedStateMachine):
                     assert session.totals.user_messages == len(session.events)
             for talk, said in self.talks.items():
                 self.do(self.check_talk(store, talk, said))
+                self.do(self.check_shared(store, talk))
+
+    async def check_shared(self, store: EventStore, talk: str) -> None:
+        """State and owner are the same by every segment's id."""
+        owner = self.owners.get(talk)
+        for session_id in await store.segment_ids(talk):
+            session = await store.get(session_id)
+            assert session is not None
+            assert (session.state, session.user_id) == (self.states.get(talk, {}), owner)
+            stranger = SessionManager(session_id, store=store, user_id="eve")
+            with pytest.raises(SessionNotFound):
+                await stranger.get_state()
+            if owner is not None:
+                mine = SessionManager(session_id, store=store, user_id=owner)
+                assert await mine.get_state() == session.state
 
     @staticmethod
     async def check_talk(store: EventStore, talk: str, said: list[str]) -> None:

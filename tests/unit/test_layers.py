@@ -83,6 +83,7 @@ LEVELS = (
         "stores.lifecycle",
         "stores.folding",
         "stores.codec",
+        "stores.merging",
         "stores.durable",
         "stores.sqlite.worker",
         "stores.sqlite.file",

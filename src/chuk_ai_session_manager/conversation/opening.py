@@ -13,7 +13,15 @@ from ..models.session import HomeStore
 from ..session_storage import event_store
 from ..stores import EventStore, SessionStore
 from ..stores.turns import Turns
-from .segments import Thresholds, create_session, is_of_segments, latest, live_segment, whole_chain_of
+from .segments import (
+    Thresholds,
+    create_session,
+    is_of_segments,
+    latest,
+    live_segment,
+    update_live,
+    whole_chain_of,
+)
 
 
 class Unsaid(int):
@@ -155,7 +163,7 @@ class Conversation:
                 raise InvalidSessionOperation("claim a session", f"session {live.id} has an owner already")
             live.metadata.properties["user_id"] = user_id
 
-        await home.update(await live_segment(stored, home), change)
+        await update_live(stored, change, home)
 
     async def _open(self, *, creating: bool) -> tuple[HomeStore, Session[Any]]:
         session: Session[Any] | None = getattr(self._here, "session", None)
@@ -235,7 +243,7 @@ class Conversation:
             stored.metadata.properties["system_prompt"] = prompt
             stored.metadata.updated_at = utc_now()
 
-        await home.update(session, change)
+        self.adopt(await update_live(session, change, home))
         self.system_prompt = prompt
         self._prompt_is_own = False
 

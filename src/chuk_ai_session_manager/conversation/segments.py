@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from ..exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
 from ..exceptions.validation import copied
@@ -53,9 +53,9 @@ def is_of_segments(session: AnySession) -> bool:
 # -- writing --------------------------------------------------------------------------------------
 
 
-async def create_session(home: HomeStore, **fields: Any) -> AnySession:
+async def create_session(home: HomeStore, by: _Next | None = None, **fields: Any) -> AnySession:
     """Make a session through `Session.create`, looked up now: an application may have replaced it."""
-    session: AnySession = await Session.create(store=home, **fields)
+    session: AnySession = await Session.create(store=home if by is None else cast("HomeStore", by), **fields)
     if not session.is_bound:  # a replacement may not have stored it
         await home.save(session)
     return session
@@ -101,6 +101,41 @@ async def append_to_live(
         was_stored, session = await append(session, events, home, only_if_current=True)
         if was_stored:
             return session
+
+
+class _WentOnError(Exception):
+    """The segment that was to be changed is closed by now."""
+
+
+async def update_live(
+    session: AnySession, change: Callable[[AnySession], None], home: HomeStore
+) -> AnySession:
+    """Change what a conversation's live segment is besides its events; that segment.
+
+    Args:
+        session: any segment of the conversation.
+        change: runs again where another writer came first.
+        home: where.
+
+    Raises:
+        SessionNotFound: the conversation expired or was deleted.
+    """
+
+    def changed(stored: AnySession) -> None:
+        if stored.is_closed:
+            raise _WentOnError
+        change(stored)
+
+    while True:
+        live = await live_segment(await latest(session, home, with_events=False), home)
+        try:
+            await home.update(live, changed)
+        except _WentOnError:
+            last = await live_segment(await latest(live, home, with_events=False), home)
+            if last.id != live.id:
+                continue
+            await home.update(live, change)  # the segments after it were deleted
+        return live
 
 
 async def append_unfilled(session: AnySession, events: Sequence[AnyEvent], home: HomeStore) -> AnySession:
@@ -157,14 +192,45 @@ async def open_next_segment(
     Raises:
         SessionNotFound: the full one expired or was deleted: nothing goes on from it.
     """
-    stored = await latest(session, home, with_events=False)
     child_id = next_segment_id(session.id)
+    while True:
+        stored = await latest(session, home, with_events=False)
+        child = await _opened_after(stored, child_id, home, thresholds)
+        if child is not None:
+            return child
+
+
+class _WrittenError(Exception):
+    """A segment was written to between reading it and opening the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """What `Session.create` stores a new segment by: only if nothing came between."""
+
+    home: HomeStore
+    before: AnySession
+
+    async def create(self, session: AnySession) -> None:
+        if not await self.home.create_next(session, self.before):
+            raise _WrittenError
+
+
+async def _opened_after(
+    stored: AnySession, child_id: str, home: HomeStore, thresholds: Thresholds
+) -> tuple[AnySession, bool] | None:
+    """The segment after one, as `open_next_segment` gives it; `None` where that was written to."""
+    session = stored
     settings = stored.metadata.conversation
     if settings is None:  # older than the settings, or made without infinite context
         settings = thresholds.settings((await whole_chain_of(stored, home))[0])
     metadata = SessionMetadata(properties=copied(stored.metadata.properties), conversation=settings)
     try:
-        child = await create_session(home, session_id=child_id, parent_id=session.id, metadata=metadata)
+        child = await create_session(
+            home, _Next(home, stored), session_id=child_id, parent_id=session.id, metadata=metadata
+        )
+    except _WrittenError:
+        return None
     except SessionAlreadyExists:
         made_by_another = await home.head(child_id)
         if made_by_another is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 from ..accounts.pricing import load_prices
 from ..exceptions import EventConflict, InvalidInput, SessionNotFound
+from ..exceptions.validation import check_json_object, copied
 from ..models import CallUsage, EventSource, EventType, Session, SessionEvent
 from ..models.correction import Correction, correction_in
 from ..models.session import HomeStore
@@ -42,6 +44,7 @@ from .segments import (
     append_to_live,
     latest,
     segments_before,
+    update_live,
 )
 from .summaries import Summarizer
 
@@ -93,6 +96,35 @@ class Writer:
             await self._conversation.open_to_write()
             home, session = await self._conversation.current(with_events=False)
             await self._conversation.save_prompt(home, session, prompt)
+
+    async def update_state(self, change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Change the conversation's state by a function, which runs again where another writer came first.
+
+        Returns:
+            A copy of the state after it.
+
+        Raises:
+            InvalidInput: the function is async, or leaves what is not JSON; nothing was written.
+            SessionNotFound, StorageError: as for `SessionManager.user_says`.
+        """
+        after: dict[str, Any] = {}
+
+        def changed(stored: Session[Any]) -> None:
+            nonlocal after
+            after = copied(stored.state)
+            if inspect.isawaitable(outcome := change(after)):
+                if inspect.iscoroutine(outcome):
+                    outcome.close()
+                raise InvalidInput("update_state", "the function must not be async: it may run several times")
+            check_json_object(after, "the state", "update_state")
+            stored.state.clear()
+            stored.state.update(copied(after))
+
+        async with self._writing.turn():
+            await self._conversation.open_to_write()
+            home, session = await self._conversation.current(with_events=False)
+            self._conversation.adopt(await update_live(session, changed, home))
+        return after
 
     async def record(self, drafts: Sequence[Draft]) -> str:
         """Count, price and store events that were made ready, in the order of the calls.

@@ -66,6 +66,9 @@ class HomeStore(Protocol):
     async def create(self, session: Session[Any]) -> None:
         """Store a session under an id that must be free, and enter it with its parent."""
 
+    async def create_next(self, session: Session[Any], before: Session[Any]) -> bool:
+        """Store the segment after another, with its state and properties, unless that was written to."""
+
     async def append(
         self, session: Session[Any], events: Sequence[SessionEvent[Any]], *, only_if_current: bool = False
     ) -> bool:

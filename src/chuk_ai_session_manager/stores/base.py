@@ -16,7 +16,7 @@ from ..exceptions import (
     InvalidInput,
     session_not_found,
 )
-from ..exceptions.validation import check_count
+from ..exceptions.validation import check_count, copied
 from ..models import Session, SessionEvent
 from ..models.event_page import EventPage
 from ..models.session import HomeStore, next_segment_id
@@ -110,6 +110,22 @@ class EventStore(ABC):
         Raises:
             SessionAlreadyExists: its id is taken; what is stored there stays as it is.
         """
+
+    async def create_next(self, session: AnySession, before: AnySession) -> bool:
+        """Store the segment after another, with the state and properties that are stored there.
+
+        Nothing is done where `before` was written to since it was read: a change of the state that comes
+        between would be lost. A store that cannot tell takes them as they are here.
+
+        Returns:
+            Whether the segment is stored; else `before` is to be read again.
+
+        Raises:
+            SessionAlreadyExists: its id is taken.
+        """
+        take_over(session, before)
+        await self.create(session)
+        return True
 
     @abstractmethod
     async def append(
@@ -307,6 +323,12 @@ class EventStore(ABC):
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
+
+
+def take_over(session: AnySession, before: AnySession) -> None:
+    """Let a new segment begin with the state and properties of the one before."""
+    session.state = copied(before.state)
+    session.metadata.properties = copied(before.metadata.properties)
 
 
 def is_segment_after(session: AnySession, parent_id: str | None) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from random import random
 from typing import Any, TypeVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -14,6 +15,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from ..exceptions import (
     InvalidInput,
     SessionAlreadyExists,
+    SessionManagerError,
     StorageError,
     UnreadableData,
     session_not_found,
@@ -42,6 +44,7 @@ from .codec import (
     header_value,
     totals_of,
 )
+from .merging import SHARED, is_closed, merged, shared_of
 
 T = TypeVar("T")
 
@@ -96,6 +99,12 @@ class Change:
     """What comes after those that stay."""
     born: str = ""
     """Of a new session: what tells it from another one that had its id before."""
+    follows_at: int | None = None
+    """Of a new segment: the revision that the one before it must be at, whose state it begins with."""
+
+
+class MovedError(SessionManagerError):
+    """Somebody wrote to a session since it was read; it is read again."""
 
 
 class Outcome(asyncio.Future[T]):
@@ -156,7 +165,11 @@ class DurableStore(EventStore):
 
     @abstractmethod
     async def _create(self, session: AnySession, change: Change) -> bool:
-        """Write a new session and enter it with its parent; `False` if its id is taken."""
+        """Write a new session and enter it with its parent; `False` if its id is taken.
+
+        Raises:
+            MovedError: the segment before it is not at `change.follows_at` any more.
+        """
 
     @abstractmethod
     async def _change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
@@ -251,7 +264,7 @@ class DurableStore(EventStore):
             stored = await self._read(session.id, 0)
         if stored is None or stored.born != mark.born:
             return False
-        if stored.revision == mark.revision and not lacks_some:
+        if stored.revision == mark.revision and stored.fields == mark.fields and not lacks_some:
             return True
         read = await decode_session(stored)
         now = self._mark(session)
@@ -316,22 +329,39 @@ class DurableStore(EventStore):
 
     async def create(self, session: AnySession) -> None:
         """Store a new session, and enter it with its parent's children if the parent is there."""
+        await self._create_new(session, follows_at=None)
+
+    async def create_next(self, session: AnySession, before: AnySession) -> bool:
+        """Store the segment after another, with its state and properties, unless that was written to."""
+        mark = self._mark(before)
+        if mark is None:
+            return await super().create_next(session, before)
+        session.state = header_value("state", mark.fields["state"])
+        session.metadata.properties = header_value("metadata", mark.fields["metadata"]).properties
+        try:
+            await self._create_new(session, follows_at=mark.revision)
+        except MovedError:
+            return False
+        return True
+
+    async def _create_new(self, session: AnySession, follows_at: int | None) -> None:
         check_session_id(session.id, "create a session")
-        if not await self._store_new(session):
+        if not await self._store_new(session, follows_at):
             raise SessionAlreadyExists(session.id)
         parent = self._in_use.get(session.parent_id or "")
         if parent is not None and parent.mark_of(self):
             with suppress(StorageError):  # the session is stored; the parent's object learns of it later
                 await self.latest(parent, with_events=False)
 
-    async def _store_new(self, session: AnySession) -> bool:
+    async def _store_new(self, session: AnySession, follows_at: int | None = None) -> bool:
         log = list(session.events or [])  # as it is now: the object may get more of them meanwhile
         totals, newest = totals_of(log)
         counters = counters_of(totals, session.token_summary, newest)
         fields = encode_header(session)
         events = await encoded(log)
         born = uuid4().hex
-        if not await self._create(session, Change(fields, counters, events=events, born=born)):
+        change = Change(fields, counters, events=events, born=born, follows_at=follows_at)
+        if not await self._create(session, change):
             return False
         self._put_in_use(session, Mark(born, fields, 1, 0, first=0, count=len(events)))
         return True
@@ -356,7 +386,9 @@ class DurableStore(EventStore):
         mark, here = self._mark(session), list(session.events or [])
         log, others = _merged(here, mark, there)
         header = encode_header(session)
-        changed = {name: text for name, text in header.items() if mark is None or text != mark.fields[name]}
+        changed = header if mark is None else _changes(header, mark.fields, stored.fields)
+        if mark is not None:
+            await self._share(session.id, stored.fields, changed)
         totals, newest = totals_of(log)
         counters = counters_of(totals, session.token_summary, newest)
         counters = counters_after(counters, [_usage_only(each) for each in await encoded(others)])
@@ -373,8 +405,8 @@ class DurableStore(EventStore):
         for event in others:
             if event.token_usage and event.id not in had:
                 session.token_summary.add(event.token_usage)
-        for name, text in stored.fields.items():
-            if mark is not None and name not in changed and text != mark.fields[name]:
+        for name, text in (stored.fields | changed).items():
+            if mark is not None and text != header[name]:
                 setattr(session, name, header_value(name, text))  # as others changed it
         rewrites = stored.rewrites + (change.keep is not None and change.keep < len(there))
         fields, revision = stored.fields | changed, stored.revision + 1
@@ -387,12 +419,9 @@ class DurableStore(EventStore):
         if mark is None:
             await self.save(session)
             return
-        if _unsaved(session, mark):
-            await self._change_header(session, lambda _: self._unsaved_fields(session))
-
-    def _unsaved_fields(self, session: AnySession) -> dict[str, str]:
-        header, unsaved = encode_header(session), _unsaved(session, self._mark(session))
-        return {name: header[name] for name in unsaved}
+        header, before = encode_header(session), mark.fields
+        if header != before:
+            await self._change_header(session, lambda stored, _: _changes(header, before, stored.fields))
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
         """Change the session as it is stored, and here."""
@@ -401,38 +430,72 @@ class DurableStore(EventStore):
             await self.save(session)
             return
 
-        def changed(stored: AnySession) -> dict[str, str]:
-            before = encode_header(stored)
-            change(stored)
-            return {k: v for k, v in encode_header(stored).items() if v != before[k]}
+        def changed(stored: StoredSession, read: AnySession) -> dict[str, str]:
+            change(read)
+            return {k: v for k, v in encode_header(read).items() if v != stored.fields[k]}
 
-        unsaved = _unsaved(session, self._mark(session))
-        fields = await self._change_header(session, changed)
-        if unsaved & fields.keys():
-            change(session)
-            return
-        for name, text in fields.items():
-            setattr(session, name, header_value(name, text))
+        await self._change_header(session, changed)
 
     async def _change_header(
-        self, session: AnySession, changed: Callable[[AnySession], dict[str, str]]
-    ) -> dict[str, str]:
+        self, session: AnySession, changed: Callable[[StoredSession, AnySession], dict[str, str]]
+    ) -> None:
         """Write header fields, worked out anew from what is stored until no other writer comes between."""
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             stored = await self._read(session.id, None)
             if stored is None:
                 raise session_not_found(session.id)  # expired or deleted: it does not come back
-            fields = changed(await decode_session(stored))
+            fields = changed(stored, await decode_session(stored))
             if not fields:
-                return {}
+                return
+            await self._share(session.id, stored.fields, fields)
             if await self._change(session.id, Change(fields), stored.born, stored.revision):
-                mark = self._mark(session)
-                if mark is not None:
-                    is_next = mark.revision == stored.revision
-                    revision = stored.revision + 1 if is_next else mark.revision
-                    session.bind(self, replace(mark, fields=mark.fields | fields, revision=revision))
-                return fields
+                self._take_header(session, stored.revision, fields)
+                return
+            await _after_a_collision(attempt)
         raise _kept_changing(session.id)
+
+    def _take_header(self, session: AnySession, revision: int, fields: dict[str, str]) -> None:
+        """Let an object have header fields that were written over a revision; its unsaved changes stay."""
+        mark = self._mark(session)
+        if mark is None:
+            for name, text in fields.items():
+                setattr(session, name, header_value(name, text))
+            return
+        if mark.revision > revision:
+            return  # it was brought further meanwhile, by what others do with it
+        mine = encode_header(session)
+        for name, text in fields.items():
+            now = merged(name, mark.fields[name], mine[name], text)
+            if now != mine[name]:
+                setattr(session, name, header_value(name, now))
+        is_next = mark.revision == revision
+        now_at = revision + 1 if is_next else mark.revision
+        session.bind(self, replace(mark, fields=mark.fields | fields, revision=now_at))
+
+    async def _share(self, session_id: str, before: Mapping[str, str], fields: Mapping[str, str]) -> None:
+        """Let a closed segment's changes of what is the conversation's reach its last segment."""
+        names = [name for name in SHARED if name in fields]
+        if not names or not is_closed(session_id, before):
+            return
+        for attempt in range(_TRIES):
+            live_id = await self.last_segment_id(session_id)
+            live = await self._read(live_id, None) if live_id not in {None, session_id} else None
+            if live is None or live_id is None:
+                return  # deleted: what is left of the conversation ends here
+            new = {
+                name: merged(
+                    name,
+                    shared_of(before, name, live.fields[name]),
+                    shared_of(fields, name, live.fields[name]),
+                    live.fields[name],
+                )
+                for name in names
+            }
+            change = Change({name: text for name, text in new.items() if text != live.fields[name]})
+            if not change.fields or await self._change(live_id, change, live.born, live.revision):
+                return
+            await _after_a_collision(attempt)
+        raise _kept_changing(session_id)
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Let a session's conversation live so many hours longer; `False` where there is none."""
@@ -502,11 +565,18 @@ def _mark_of(stored: StoredSession, first: int | None = None) -> Mark:
     return Mark(stored.born, stored.fields, stored.revision, stored.rewrites, first, stored.count)
 
 
-def _unsaved(session: AnySession, mark: Mark | None) -> set[str]:
-    """The header fields that the application changed since the session was read."""
-    if mark is None:
-        return set(HEADER_FIELDS)
-    return {name for name, text in encode_header(session).items() if text != mark.fields[name]}
+def _changes(mine: dict[str, str], before: dict[str, str], theirs: dict[str, str]) -> dict[str, str]:
+    """The header fields that an application changed since it read them, with what others changed in them."""
+    return {
+        name: merged(name, before[name], text, theirs[name])
+        for name, text in mine.items()
+        if text != before[name]
+    }
+
+
+async def _after_a_collision(attempt: int) -> None:
+    """Let other writers be done: the longer, the more there seem to be, and not each as long."""
+    await asyncio.sleep(random() * min(0.001 * 2**attempt, 0.1))  # noqa: S311  (no secret)
 
 
 def _bring_up_to_date(
@@ -514,10 +584,13 @@ def _bring_up_to_date(
 ) -> None:
     """Let a session's object have what was read anew; what the application changed in it stays."""
     if stored.fields != mark.fields:
-        unsaved = _unsaved(session, mark)
+        here = encode_header(session)
         for name in HEADER_FIELDS:
-            if stored.fields[name] != mark.fields[name] and name not in unsaved:
+            if here[name] == mark.fields[name] != stored.fields[name]:
                 setattr(session, name, getattr(read, name))
+            elif stored.fields[name] != mark.fields[name]:
+                now = merged(name, mark.fields[name], here[name], stored.fields[name])
+                setattr(session, name, header_value(name, now))
     if stored.start:
         objects = {event.id: event for event in mine}
         _place(

@@ -137,6 +137,14 @@ class MemoryStore(EventStore):
             if parent is not None:
                 parent.enter_child(session.id)
 
+    async def create_next(self, session: AnySession, before: AnySession) -> bool:
+        """Keep the segment after another; state and properties are the same objects in all segments."""
+        with guard:
+            live = self._sessions.get(before.id, before)
+            session.state, session.metadata.properties = live.state, live.metadata.properties
+            await self.create(session)
+            return True
+
     async def newest_events(
         self,
         session: AnySession,
@@ -337,10 +345,20 @@ class MemoryStore(EventStore):
             self._conversations[session.id] = conversation
         self._sessions[session.id] = session
         session.bind(self, mark=self._born.setdefault(session.id, self._writes))
+        self._share(session, conversation)
         self._touch(session.id)
         self._renew(conversation)
         if is_new:
             self._free_oldest(but=conversation)
+
+    def _share(self, session: AnySession, conversation: _Conversation) -> None:
+        """Let all segments have this one's state and properties: they are the conversation's."""
+        if len(conversation.session_ids) == 1 or session.metadata is None:
+            return
+        for session_id in conversation.session_ids:
+            other = self._sessions.get(session_id)
+            if other is not None and other.metadata is not None:
+                other.state, other.metadata.properties = session.state, session.metadata.properties
 
     def _conversation_for(self, session: AnySession) -> _Conversation:
         """The conversation that the session continues, or a new one, a child of its parent's."""

@@ -23,6 +23,7 @@ from .base import (
     SessionStore,
     change_stored,
     check_page_size,
+    take_over,
     walked_segment_ids,
 )
 from .turns import Turns
@@ -99,6 +100,17 @@ class WholeSessionStore:
                 raise SessionAlreadyExists(session.id)
             await self.save(session)
         await enter_with_parent(session, self)
+
+    async def create_next(self, session: AnySession, before: AnySession) -> bool:
+        """Store the segment after another, with its state and properties as they are stored now."""
+        async with self._writing.turn():
+            if isinstance(await self.get(session.id), Session):
+                raise SessionAlreadyExists(session.id)
+            stored = await self.get(before.id)
+            take_over(session, stored if isinstance(stored, Session) else before)
+            await self.save(session)
+        await enter_with_parent(session, self)
+        return True
 
     async def save_header(self, session: AnySession) -> None:
         """Nothing more to do: every append saves the whole session."""

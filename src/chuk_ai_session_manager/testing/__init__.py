@@ -771,7 +771,7 @@ class StoreContract:
             assert await store.get(deleted) is None
         assert await store.delete_conversation(segments[segment]) == 0
         for kept in others:
-            await (await _head(store, kept)).add_event_and_save(_message("goes on"))
+            await store.append(await _head(store, kept), [_message("goes on")])
 
     @_in_a_loop
     async def test_the_segments_of_a_conversation_in_their_order(self, stores: Stores) -> None:
@@ -1019,7 +1019,7 @@ class StoreContract:
         assert await _hours_left(store, segments) == pytest.approx([1, 1, 1], abs=0.02)
         assert await store.extend_session_ttl(segments[1], 2)
         assert await _hours_left(store, segments) == pytest.approx([3, 3, 3], abs=0.02)
-        session = await _read(stores.open(ttl_hours=1), segments[1])
+        session = await _read(stores.open(ttl_hours=1), segments[2])
         for write in _WRITES.values():
             session.state["changed"] = session.state.get("changed", 0) + 1
             await write(store, session)
@@ -1047,7 +1047,7 @@ class StoreContract:
             session_id=following, parent_id=segments[2], store=stores.open(ttl_hours=hours + 1)
         )
         assert await _hours_left(short, [*segments, following]) == pytest.approx([hours + 1] * 4, abs=0.02)
-        await (await _head(short, segments[0])).add_event_and_save(_message("makes it no shorter"))
+        await short.append(await _head(short, segments[0]), [_message("makes it no shorter")])
         assert await _hours_left(short, segments) == pytest.approx([hours + 1] * 3, abs=0.02)
 
     @_in_a_loop
@@ -1101,6 +1101,36 @@ class StoreContract:
             assert messages == await first.get_messages_for_llm(include_tools=include_tools)
         await fresh.user_says("And on.")
         assert (await first.get_stats())["total_messages"] == 7
+
+    @_in_a_loop
+    async def test_state_goes_over_roll_overs_and_is_merged_by_key(self, stores: Stores) -> None:
+        store = stores.open()
+        first = SessionManager("s", store=store, infinite_context=True, max_turns_per_segment=2)
+        for number in range(5):
+            await first.update_state(lambda state, key=f"key {number}": state.update({key: 1}))  # type: ignore[misc]
+            await first.user_says(f"{number}?")
+        counters = [SessionManager(each, store=stores.open()) for each in await first.get_session_chain()]
+        await asyncio.gather(
+            *(sm.update_state(lambda state: state.update(n=state.get("n", 0) + 1)) for sm in counters * 3)
+        )
+        again = stores.open()
+        for session_id in await first.get_session_chain():
+            state = await SessionManager(session_id, store=again).get_state()
+            assert state == {"n": 9} | {f"key {number}": 1 for number in range(5)}
+
+    @_in_a_loop
+    async def test_another_user_s_session_is_not_found(self, stores: Stores) -> None:
+        store = stores.open()
+        await SessionManager("s", store=store, user_id="ada").user_says("mine")
+        stranger = SessionManager("s", store=stores.open(), user_id="bob")
+        for use in (stranger.user_says("mine too"), stranger.get_conversation(), stranger.get_state()):
+            with pytest.raises(SessionNotFound):
+                await use
+        await SessionManager("free", store=store).user_says("anybody's")
+        await SessionManager("free", store=store).claim("ada")
+        mine = SessionManager("free", store=stores.open(), user_id="ada")
+        assert [row["content"] for row in await mine.get_conversation()] == ["anybody's"]
+        assert len((await _read(stores.open(), "s")).events) == 1
 
     @_in_a_loop
     async def test_managers_that_fill_a_segment_together_open_one_next(self, stores: Stores) -> None:

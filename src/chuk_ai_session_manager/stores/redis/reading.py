@@ -9,6 +9,7 @@ from typing import Any
 from ...exceptions import UnreadableData
 from ..codec import CHUNK, HEADER_FIELDS, SCHEMA, StoredSession, damaged_header, load_counters
 from ..durable import newer_schema
+from ..merging import SHARED, is_closed, with_shared
 from .places import Places
 from .replies import text_of
 from .scripts import Command, Script
@@ -45,6 +46,9 @@ async def read_session(
         if text_of(answer[0]) == "damaged":
             raise UnreadableData(f"Session {session_id} is damaged: its event {int(answer[1])} is missing")
         stored = _stored(session_id, answer[1])
+        if answer[6] and None not in answer[6] and is_closed(session_id, stored.fields):
+            live = dict(zip(SHARED, map(text_of, answer[6]), strict=True))
+            stored.fields = with_shared(stored.fields, live)
         if version not in {None, (stored.born, stored.rewrites)}:  # rewritten between two replies
             bodies, at, version = [], start, None
             continue

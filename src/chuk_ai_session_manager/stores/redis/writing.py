@@ -8,7 +8,7 @@ from typing import Any
 
 from ..base import AnySession, is_segment_after
 from ..codec import damaged_header, dump, dump_counters, user_id_in
-from ..durable import Change
+from ..durable import Change, MovedError
 from .keys import Keys
 from .lifetimes import BESIDE, Lifetimes
 from .link import Link
@@ -64,6 +64,8 @@ class Writer:
             return False
         command = self._put(self._keys.of(parent), session.id, change, follows=session.parent_id or "")
         answer = await naming(session.id, self._link.call(command))
+        if text_of(answer[0]) == "moved":
+            raise MovedError
         if text_of(answer[0]) == "damaged":
             raise damaged_header(session.parent_id or "")
         if text_of(answer[0]) == "not here":
@@ -98,7 +100,8 @@ class Writer:
         lives = self._lifetimes.milliseconds or ""
         counts_as_written = change.counters is not None
         arguments: list[Any] = [session_id, lives, expected, follows, dump(session_id)]
-        arguments += [int(counts_as_written), parent, change.born, len(change.fields)]
+        arguments += [int(counts_as_written), parent, change.born]
+        arguments += ["" if change.follows_at is None else change.follows_at, len(change.fields)]
         for name, text in change.fields.items():
             arguments += (name, text)
         counters = change.counters

@@ -29,7 +29,8 @@ from ..codec import (
     split_header,
     user_id_in,
 )
-from ..durable import Appended, Change
+from ..durable import Appended, Change, MovedError
+from ..merging import is_closed, with_shared
 
 _SESSION = """
 SELECT
@@ -121,9 +122,23 @@ def read_session(
         # Without the cause, which quotes it.
         raise UnreadableData(f"Session {session_id} is damaged: an event of it is no text") from None
     header, counters = row.read_header(), row.read_counters()
+    if is_closed(session_id, header):
+        header = with_shared(header, _header_of_last(db, row.conversation))
     return StoredSession(
         session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks
     )
+
+
+def _header_of_last(db: sqlite3.Connection, conversation: int) -> dict[str, str]:
+    """The header of a conversation's last segment."""
+    query = (
+        "SELECT id, CAST(header AS BLOB) FROM sessions WHERE conversation = ? ORDER BY segment DESC LIMIT 1"
+    )
+    session_id, header = db.execute(query, (conversation,)).fetchone()
+    try:
+        return split_header(header)
+    except (ValueError, TypeError, KeyError):
+        raise damaged_header(session_id) from None  # the cause may quote it
 
 
 def add_events(
@@ -185,6 +200,8 @@ def create_session(
     if find_session(sandbox, session.id, db):
         return False
     parent = find_session(sandbox, session.parent_id, db) if session.parent_id else None
+    if parent is not None and change.follows_at not in {None, parent.revision}:
+        raise MovedError
     parent_fields = None if parent is None else parent.read_header()  # damaged, it refuses before all writing
     if parent is not None and is_segment_after(session, session.parent_id):
         conversation, segment = parent.conversation, parent.segment + 1

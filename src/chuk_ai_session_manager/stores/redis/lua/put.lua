@@ -3,7 +3,7 @@
 -- ARGV    session id, lifetime in ms or '', the revision it must be at ('' for a new session),
 --         the id of the segment that it follows or '', its own id as JSON, 1 if it counts as written to,
 --         the conversation of its parent or '', what tells the session from others that had its id,
---         number of header fields, and each one's name and JSON,
+--         the revision that the segment it follows must be at or '', number of header fields, and each one's name and JSON,
 --         counters as JSON or '', how many of the oldest events stay, number of ids of stored events
 --         that go, those ids, then of each event that comes: id, body
 local key, id, lives, expected, follows = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -35,6 +35,9 @@ if expected == '' then
         tonumber(redis.call('HGET', key, before .. ':revision'))) then
       return unwritten('damaged')
     end
+    if ARGV[9] ~= '' and redis.call('HGET', key, before .. ':revision') ~= ARGV[9] then
+      return {'moved'}
+    end
   end
   n = redis.call('HINCRBY', key, 'segments', 1) - 1
   redis.call('HSET', key, 's:' .. id, n, n .. ':born', ARGV[8], 'last', id)
@@ -54,8 +57,8 @@ else
   end
 end
 
-local i = 10
-for _ = 1, tonumber(ARGV[9]) do
+local i = 11
+for _ = 1, tonumber(ARGV[10]) do
   redis.call('HSET', key, n .. ':' .. ARGV[i], ARGV[i + 1])
   i = i + 2
 end

@@ -3,7 +3,7 @@
 -- ARGV    session id, number of the first event wanted (below 0: how many, up to the end) or '', number
 --         after the last one's or '', events in a chunk, bytes in a reply
 -- Gives   'session', the header, chunks of events, the number after the last event in them, the number of
---         the first event wanted, and the number after the last one wanted
+--         the first event wanted, the number after the last one wanted, and what is the conversation's
 local key, id, start = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local n = redis.call('HGET', key, 's:' .. id)
 if not n then
@@ -16,6 +16,12 @@ end
 local header = redis.call('HMGET', key, 'schema', n .. ':count', n .. ':revision', n .. ':rewrites',
   n .. ':counters', n .. ':metadata', n .. ':parent_id', n .. ':child_ids', n .. ':task_ids',
   n .. ':runs', n .. ':state', n .. ':born')
+local shared = {}  -- of a segment that is not the last one: the state and metadata of that
+local live = redis.call('HGET', key, 'last')
+local live_n = live and live ~= id and redis.call('HGET', key, 's:' .. live)
+if live_n then
+  shared = redis.call('HMGET', key, live_n .. ':state', live_n .. ':metadata')
+end
 local count = tonumber(header[2]) or 0  -- the caller says that a header without it is damaged
 local last = math.max(0, math.min(tonumber(ARGV[3]) or count, count))
 start = start or last
@@ -37,4 +43,4 @@ while next < last and bytes < tonumber(ARGV[5]) do
   end
   chunks[#chunks + 1] = table.concat(chunk, ',')
 end
-return {'session', header, chunks, next, start, last}
+return {'session', header, chunks, next, start, last, shared}
