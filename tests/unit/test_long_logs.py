@@ -107,8 +107,11 @@ def test_a_short_context_is_what_is_left_of_the_whole_one(
             options: dict[str, Any] = {"include_system": include_system, "include_tools": include_tools}
             manager = SessionManager("s", store=fresh, model=MODEL, infinite_context=earlier is not None)
             short = await outcome(manager.get_messages_for_llm(max_tokens=max_tokens, **options))
-            whole = await manager.get_messages_for_llm(**options)
-            assert short == await outcome(truncate_prompt_to_token_limit(whole, max_tokens, MODEL))
+            holding = SessionManager("s", store=store, model=MODEL, infinite_context=earlier is not None)
+            whole = await holding.get_messages_for_llm(**options)  # from now on, its object holds all
+            assert short == await outcome(holding.get_messages_for_llm(max_tokens=max_tokens, **options))
+            if earlier is None:
+                assert short == await outcome(truncate_prompt_to_token_limit(whole, max_tokens, MODEL))
 
     async def outcome(rows: Any) -> list[ChatMessage] | float | None:
         try:

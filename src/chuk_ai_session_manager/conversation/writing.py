@@ -202,7 +202,7 @@ class Writer:
         async with self._writing.turn():
             await self._conversation.open_to_write()
             while True:
-                home, session = await self._conversation.current()
+                home, session = await self._conversation.current(with_events=False)
                 called, billed = await self._bill_now(home, session, event_id)
                 right = call_usage(billed.model, billed.provider, usage, when=called.timestamp)
                 event = Correction(event_id, called.timestamp, billed, right).as_event()

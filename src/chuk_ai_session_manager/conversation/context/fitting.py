@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from ...exceptions import TokenLimitExceeded
 from ...models import TokenUsage
+from ...models.event_page import tokens_of
 from ...providers.earlier import marked, with_earlier
 from ...providers.messages import ChatMessage, call_and_result_numbers, text_of
 from ...providers.sendable import with_newest_marks
@@ -107,7 +108,7 @@ async def _fitted(
     model: str,
 ) -> list[ChatMessage]:
     front: list[ChatMessage] | None = None
-    if not log.is_whole:
+    if not log.is_whole and tokens_of(log.events) < max_tokens:
         await log.read_back(tokens=max_tokens)
     while not log.is_whole:
         begins = _beginning_of_window(log.events, rows_of)
