@@ -39,12 +39,15 @@ from chuk_ai_session_manager import (
 from chuk_ai_session_manager.accounts import pricing
 from chuk_ai_session_manager.models import CallUsage
 from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic
+from chuk_ai_session_manager.providers.formats import AnthropicRequest, GoogleRequest
 from chuk_ai_session_manager.session_storage import get_backend
 from chuk_ai_session_manager.stores import EventStore, MemoryStore, SessionPage, SqliteStore, open_store
 from chuk_ai_session_manager.stores.durability import DurabilityReport
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from anthropic import AsyncAnthropic
+from google.genai import Client
+from openai import AsyncOpenAI
 
 Rows = list[dict[str, Any]]
 
@@ -55,6 +58,8 @@ async def managers(sm: SessionManager) -> None:
     assert_type(await sm.tool_used("clock", {}, "12:30", tool_call_id="call_1"), str)
     assert_type(await sm.add_messages([{"role": "user", "content": "Hi"}], model="gpt-4o"), str)
     assert_type(await sm.get_messages_for_llm(include_tools=True, max_tokens=100), Rows)
+    assert_type(await sm.get_messages_for_llm(format="anthropic", max_tokens=100), AnthropicRequest)
+    assert_type(await sm.get_messages_for_llm(format="google"), GoogleRequest)
     assert_type(await sm.get_conversation(), Rows)
     assert_type(await sm.get_stats(include_all_segments=True), dict[str, Any])
     assert_type(await sm.get_session_chain(), list[str])
@@ -105,6 +110,20 @@ async def one_liners(client: AsyncOpenAI, sm: SessionManager) -> None:
     await stream_llm_call("Hello", stream)  # type: ignore[misc]  # it is iterated over, not awaited
     await track_llm_call("Hello", "an answer")  # type: ignore[arg-type]
     await get_session_stats()  # type: ignore[call-arg]
+
+
+async def formats(sm: SessionManager, gpt: AsyncOpenAI, claude: AsyncAnthropic, gemini: Client) -> None:
+    await sm.user_says([{"type": "text", "text": "Hi"}])
+    await gpt.chat.completions.create(
+        model="gpt-5", messages=await sm.get_messages_for_llm(format="openai", include_tools=True)
+    )
+    await gpt.responses.create(model="gpt-5", input=await sm.get_messages_for_llm(format="openai-responses"))
+    await claude.messages.create(
+        model="claude-sonnet-4-5", max_tokens=100, **await sm.get_messages_for_llm(format="anthropic")
+    )
+    asked = await sm.get_messages_for_llm(format="google")
+    await gemini.aio.models.generate_content(model="gemini-3-pro-preview", contents=asked["contents"])
+    await sm.get_messages_for_llm(format="cobol")  # type: ignore[call-overload]
 
 
 async def records() -> None:
