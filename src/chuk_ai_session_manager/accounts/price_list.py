@@ -157,16 +157,20 @@ def usage_units(counts: Mapping[str, int], details: Mapping[str, int]) -> dict[s
     if "input_audio_seconds" in units:
         units.setdefault("audio_seconds", units["input_audio_seconds"])
     for kind in ("audio", "image", "video"):
-        taken = units.get(f"input_{kind}_tokens", 0)
-        if not taken:
-            continue
-        for way in ("read", "write"):
-            cached = units[f"cache_{way}_tokens"]
-            if cached:
-                units.setdefault(f"cache_{kind}_{way}_tokens", max(0, cached + taken - units["input_tokens"]))
-            if way == "write" and units.get("cache_write_1h_tokens"):
-                units.setdefault(f"cache_{kind}_write_1h_tokens", 0)
+        _add_overlaps(units, kind)
     return units
+
+
+def _add_overlaps(units: dict[str, int], kind: str) -> None:
+    taken, made = units.get(f"input_{kind}_tokens", 0), units.get(f"output_{kind}_tokens", 0)
+    for way in ("read", "write") if taken else ():
+        if cached := units[f"cache_{way}_tokens"]:
+            units.setdefault(f"cache_{kind}_{way}_tokens", max(0, cached + taken - units["input_tokens"]))
+    if taken and units.get("cache_write_1h_tokens"):
+        units.setdefault(f"cache_{kind}_write_1h_tokens", 0)
+    thought = units.get("output_reasoning_tokens", 0)
+    if made and thought:
+        units[f"output_{kind}_reasoning_tokens"] = max(0, made + thought - units["output_tokens"])
 
 
 def _covers(prices: ModelPrice, usage: Mapping[str, int]) -> bool:

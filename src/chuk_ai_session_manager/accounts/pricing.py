@@ -31,6 +31,7 @@ from .price_list import (
 
 if TYPE_CHECKING:
     from genai_prices import UpdatePrices
+    from genai_prices.types import TieredPrices
 
 __all__ = [
     "call_cost",
@@ -61,6 +62,7 @@ _PARTS = {
     "web_search": "web_searches_kcount",
     "request": "requests_kcount",
 }
+_KINDS = ("audio", "image", "video")
 _EACH = {"web_search", "request"}
 """Parts that are priced by the piece, not by the million; the list's unit is a thousand."""
 
@@ -99,8 +101,31 @@ class _OwnPrice:
             ]
             return TieredPrices(base, higher) if higher else base
 
-        entry = ModelPrice(**{_PARTS[part]: of(part, price) for part, price in prices.items()})
-        return Rates.of(entry, factor)
+        said = {_PARTS[part]: of(part, price) for part, price in prices.items()}
+        return Rates.of(ModelPrice(**_with_overlaps(said)), factor)
+
+
+def _with_overlaps(said: dict[str, Decimal | TieredPrices]) -> dict[str, Decimal | TieredPrices]:
+    """Prices, with those that the price list's arithmetic asks for where parts overlap.
+
+    Whatever is more special needs what it is part of, and cached audio the price of both: that of audio, as
+    long as nobody says that it is cheaper.
+    """
+    prices = dict(said)
+    for special, general in (
+        ("cache_write_1h_mtok", "cache_write_mtok"),
+        *((f"cache_{kind}_read_mtok", "cache_read_mtok") for kind in _KINDS),
+        *((f"cache_{kind}_read_mtok", f"input_{kind}_mtok") for kind in _KINDS),
+    ):
+        if special in prices:
+            prices.setdefault(general, prices["input_mtok"])
+    for kind in _KINDS:
+        for way in ("read", "write", "write_1h"):
+            if f"input_{kind}_mtok" in prices and f"cache_{way}_mtok" in prices:
+                prices.setdefault(f"cache_{kind}_{way}_mtok", prices[f"input_{kind}_mtok"])
+        if f"output_{kind}_mtok" in prices and "output_reasoning_mtok" in prices:
+            prices.setdefault(f"output_{kind}_reasoning_mtok", prices[f"output_{kind}_mtok"])
+    return prices
 
 
 def _exact(part: str, price: float) -> Decimal:

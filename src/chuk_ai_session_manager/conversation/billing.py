@@ -267,16 +267,21 @@ def call_usage(
         estimated: whether that was estimated here.
         when: when the call was made; now by default.
     """
-    terms = {name: usage[name] for name in _TERMS if name in usage}  # type: ignore[literal-required]
+    terms = _terms_of(usage)
     calls = [
-        CallUsage(model=each.get("model", model), provider=provider, **_counts_in(each), **terms)
+        CallUsage(
+            model=each.get("model", model),
+            provider=provider,
+            **_counts_in(each),
+            **{**terms, **_terms_of(each)},
+        )
         for each in usage.get("iterations", ())
     ]
     own = own_price(model, provider) is not None
     cost, source = usage.get("cost_usd"), "reported"
     if cost is None:
         rest = _without(_counts_in(usage), calls)
-        costs = [_cost(call.model, provider, _counts_of(call), terms, when) for call in calls]
+        costs = [_cost(call.model, provider, _counts_of(call), _terms_in(call), when) for call in calls]
         calls = [call.model_copy(update={"cost_usd": paid}) for call, paid in zip(calls, costs, strict=True)]
         if not calls or any(rest.values()):
             costs.append(_cost(model, provider, rest, terms, when))
@@ -297,6 +302,14 @@ def call_usage(
 
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 _TERMS = ("service_tier", "speed", "inference_geo")
+
+
+def _terms_of(usage: ReportedUsage) -> dict[str, Any]:
+    return {name: usage[name] for name in _TERMS if name in usage}  # type: ignore[literal-required]
+
+
+def _terms_in(call: CallUsage) -> dict[str, Any]:
+    return {name: getattr(call, name) for name in _TERMS}
 
 
 def _counts_in(usage: ReportedUsage) -> dict[str, Any]:

@@ -222,6 +222,7 @@ def _add_tools(read: ReportedUsage, response: object) -> None:
         },
     )
     call["model"] = name_in(field_of(response, "image_model")) or image_model_of(response)
+    call["service_tier"] = "default"  # the tier is that of the model that answered
     _add(read, call)
     read.setdefault("iterations", []).append(call)
 
