@@ -395,6 +395,25 @@ def import_file(
 
 
 @app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The new file, for its owner's eyes only.")],
+    store: StoreUrl = None,
+    sandbox: Sandbox = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a whole SQLite store, while others write.
+
+    All its sandboxes, as they are at one moment.
+    """
+
+    async def work(opened: EventStore) -> None:
+        await opened.backup(path)
+        _say_done({"file": str(path)}, f"Wrote the whole store to {path}.", as_json=as_json)
+
+    run(Where(store, sandbox), work)
+
+
+@app.command()
 def delete(
     session: SessionId,
     only_this: Annotated[

@@ -7,6 +7,7 @@ session. A store that can append in the time of one event says so by subclassing
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -14,6 +15,7 @@ from typing import Any, Protocol, Self, TypeAlias
 
 from ..exceptions import (
     InvalidInput,
+    InvalidSessionOperation,
     session_not_found,
 )
 from ..exceptions.validation import check_count, copied
@@ -302,6 +304,19 @@ class EventStore(ABC):
             StorageError: the store could not say.
         """
         return DurabilityReport(type(self).__name__, "unknown: this store does not say")
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the whole store into a new file, consistently, while others go on writing.
+
+        Raises:
+            InvalidSessionOperation: this store has no file that can be copied; or the path is taken.
+            StorageError: the store could not do it.
+        """
+        reason = (
+            f"{type(self).__name__} has no file that can be copied to {os.fspath(path)!r}. Use the "
+            "database's own means (in Redis BGSAVE), or `chuk-ai-sessions export --all`"
+        )
+        raise InvalidSessionOperation("back up a store", reason)
 
     async def server_version(self) -> str | None:
         """The version of the database behind the store; `None` where there is none.

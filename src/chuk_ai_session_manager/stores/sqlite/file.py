@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from ...exceptions import StorageError
@@ -146,3 +146,26 @@ def _retried(action: Callable[[], object], seconds: float) -> None:
             time.sleep(0.01)
         else:
             return
+
+
+def copy_file(path: str, target: str) -> None:
+    """Copy a database as it is at one moment, by SQLite's own means; the copy is there whole or not at all.
+
+    Raises:
+        StorageError: the file could not be read, or the copy not be written.
+    """
+    part = f"{target}.{os.getpid()}.part"
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as copy:
+            source.backup(copy)
+            # So that the copy is one file, whoever opens it and however.
+            copy.execute("PRAGMA journal_mode = DELETE")
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+        os.link(part, target)  # fails where somebody made that meanwhile, which a move would replace
+    except (sqlite3.Error, OSError) as problem:
+        raise StorageError(f"SQLite could not copy {path} to {target}: {type(problem).__name__}") from problem
+    finally:
+        with suppress(OSError):
+            os.unlink(part)

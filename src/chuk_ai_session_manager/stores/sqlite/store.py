@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import sqlite3
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from ...exceptions import InvalidSessionOperation
 from ...exceptions.validation import check_at_least
 from ..base import (
     DEFAULT_SANDBOX_ID,
@@ -23,7 +25,7 @@ from ..codec import (
 from ..durability import DurabilityReport
 from ..durable import Appended, Change, DurableStore, is_session_id
 from .accounts import change_account
-from .file import checked_path, connect
+from .file import checked_path, connect, copy_file
 from .transactions import (
     add_events,
     change_session,
@@ -117,6 +119,26 @@ class SqliteStore(DurableStore):
         synced = settings["synchronous"] in {"2", "3"}
         lossy = "when the machine fails, the last commits (synchronous is below FULL)"
         return DurabilityReport("sqlite", "none" if synced else lossy, [], settings)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the whole file, with all that was acknowledged, into a new one (mode 0600).
+
+        Others may go on writing; the copy is what the store was at one moment. It is there whole or not
+        at all, and needs no file beside it.
+
+        Raises:
+            InvalidSessionOperation: the store is in memory; or there is something at the path.
+            StorageError: the file could not be read, or the copy not be written.
+        """
+        if self._path == ":memory:":
+            raise InvalidSessionOperation(
+                "back up a store", "its path is :memory:, of which there is no file"
+            )
+        await self._worker.read(settings_of)  # made where it is not there; another application's is refused
+        target = checked_path(path)
+        if await asyncio.to_thread(os.path.lexists, target):
+            raise InvalidSessionOperation("back up a store", f"there is a file {target}: name another one")
+        await asyncio.to_thread(copy_file, self._path, target)
 
     async def server_version(self) -> str:
         """The version of SQLite."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -72,6 +74,7 @@ class Worker:
             target=_serve, args=(jobs, self._connect, self._name), name="chuk-sqlite", daemon=True
         )
         self._thread.start()
+        _threads.add(self._thread)
         finalize(self, jobs.put, None)
         return jobs
 
@@ -100,6 +103,9 @@ class Worker:
 
 # A child that inherits an open SQLite file believes to hold its parent's locks, and takes none of its own.
 _workers: WeakSet[Worker] = WeakSet()
+_threads: WeakSet[Thread] = WeakSet()
+# Seconds that the end of a program waits for its last writes.
+_PATIENCE = 10.0
 
 
 def _close_all() -> None:
@@ -107,6 +113,14 @@ def _close_all() -> None:
         worker.close_before_fork()
 
 
+def _close_at_exit() -> None:
+    """Let what was written be in the files themselves, of which somebody may take a copy."""
+    _close_all()
+    for thread in list(_threads):  # of stores that nobody holds any more, too
+        thread.join(_PATIENCE)
+
+
+atexit.register(_close_at_exit)
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(before=_close_all)
 
@@ -131,7 +145,14 @@ def _serve(jobs: _Queue, connect: Callable[[], sqlite3.Connection], name: str) -
             connection = None  # it would go on so when the cause is gone
         del batch, outcomes
     if connection is not None:
-        connection.close()
+        _close(connection)
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    """Close a connection; the file alone has everything then, as far as no other process is reading it."""
+    with suppress(sqlite3.Error):  # what is not moved into the file stays beside it
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
 
 
 def _waiting(jobs: _Queue) -> tuple[list[_Job], bool]:
