@@ -161,11 +161,11 @@ def copy_file(path: str, target: str) -> None:
             source.backup(copy)
             # So that the copy is one file, whoever opens it and however.
             copy.execute("PRAGMA journal_mode = DELETE")
-        with open(part, "rb") as written:
+        with Path(part).open("rb") as written:
             os.fsync(written.fileno())
         os.link(part, target)  # fails where somebody made that meanwhile, which a move would replace
     except (sqlite3.Error, OSError) as problem:
         raise StorageError(f"SQLite could not copy {path} to {target}: {type(problem).__name__}") from problem
     finally:
         with suppress(OSError):
-            os.unlink(part)
+            Path(part).unlink()
