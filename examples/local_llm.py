@@ -48,6 +48,21 @@ def answer_to(body: dict[str, Any]) -> list[str]:
     return [word if at == 0 else f" {word}" for at, word in enumerate(words)]
 
 
+# What a model does before it says anything, where the user's words ask for it.
+THOUGHTS = ["Let me", " think", " about", " that."]
+ARGUMENTS = ['{"city": ', '"Lis', 'bon"}']
+
+
+def thoughts_in(body: dict[str, Any]) -> list[str]:
+    """What the model thinks first, in pieces: where the user said "think"."""
+    return THOUGHTS if "think" in last_words(body) else []
+
+
+def arguments_in(body: dict[str, Any]) -> list[str]:
+    """The arguments of the model's call of a tool, in pieces: where the user said "weather"."""
+    return ARGUMENTS if "weather" in last_words(body) else []
+
+
 class Server(ThreadingHTTPServer):
     """Answers many at once, and says nothing of clients that hang up."""
 
@@ -165,8 +180,15 @@ def chat_completion(body: dict[str, Any]) -> dict[str, Any]:
 
 def chat_chunks(body: dict[str, Any], response_id: str) -> Iterator[tuple[str, Any]]:
     common = {"id": response_id, "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
-    for piece in answer_to(body):
-        yield "", common | {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
+    deltas: list[dict[str, Any]] = [{"reasoning_content": piece} for piece in thoughts_in(body)]
+    deltas = [{"role": "assistant", "content": ""}, *deltas] if deltas else deltas
+    deltas += [{"content": piece} for piece in answer_to(body)]
+    for number, piece in enumerate(arguments_in(body)):
+        begun = {"id": "call_1", "type": "function"} if number == 0 else {}
+        function = {"arguments": piece} | ({"name": "weather"} if number == 0 else {})
+        deltas.append({"tool_calls": [{"index": 0, "function": function} | begun]})
+    for delta in deltas:
+        yield "", common | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
     yield "cut", ""
     yield "", common | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     if (body.get("stream_options") or {}).get("include_usage"):
@@ -201,8 +223,30 @@ def response(body: dict[str, Any]) -> dict[str, Any]:
 def response_events(body: dict[str, Any], whole: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     begun = whole | {"status": "in_progress", "output": [], "usage": None}
     events: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
+    if thoughts_in(body):
+        item = {"type": "reasoning", "id": "rs_1", "summary": []}
+        place = {"item_id": "rs_1", "output_index": 1, "summary_index": 0}
+        events.append({"type": "response.output_item.added", "output_index": 1, "item": item})
+        events += [
+            {"type": "response.reasoning_summary_text.delta", "delta": piece} | place
+            for piece in thoughts_in(body)
+        ]
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
     events += [{"type": "response.output_text.delta", "delta": piece} | place for piece in answer_to(body)]
+    if arguments_in(body):
+        item = {
+            "type": "function_call",
+            "id": "fc_1",
+            "call_id": "call_1",
+            "name": "weather",
+            "arguments": "",
+        }
+        place = {"item_id": "fc_1", "output_index": 2}
+        events.append({"type": "response.output_item.added", "output_index": 2, "item": item})
+        events += [
+            {"type": "response.function_call_arguments.delta", "delta": piece} | place
+            for piece in arguments_in(body)
+        ]
     events.append({"type": "response.completed", "response": whole})
     for number, event in enumerate(events):
         yield event["type"], event | {"sequence_number": number}
@@ -232,13 +276,21 @@ def message(body: dict[str, Any]) -> dict[str, Any]:
 def message_events(whole: dict[str, Any], body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     begun = whole | {"content": [], "stop_reason": None, "usage": whole["usage"] | {"output_tokens": 1}}
     yield "message_start", {"type": "message_start", "message": begun}
-    block = {"type": "text", "text": ""}
-    yield "content_block_start", {"type": "content_block_start", "index": 0, "content_block": block}
-    for piece in answer_to(body):
-        delta = {"type": "text_delta", "text": piece}
-        yield "content_block_delta", {"type": "content_block_delta", "index": 0, "delta": delta}
+    thinking = {"type": "thinking", "thinking": "", "signature": ""}
+    calling = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+    blocks = [
+        (thinking, [{"type": "thinking_delta", "thinking": piece} for piece in thoughts_in(body)]),
+        ({"type": "text", "text": ""}, [{"type": "text_delta", "text": piece} for piece in answer_to(body)]),
+        (calling, [{"type": "input_json_delta", "partial_json": piece} for piece in arguments_in(body)]),
+    ]
+    for index, (block, deltas) in enumerate(each for each in blocks if each[1]):
+        if index:
+            yield "content_block_stop", {"type": "content_block_stop", "index": index - 1}
+        yield "content_block_start", {"type": "content_block_start", "index": index, "content_block": block}
+        for delta in deltas:
+            yield "content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}
     yield "cut", ""
-    yield "content_block_stop", {"type": "content_block_stop", "index": 0}
+    yield "content_block_stop", {"type": "content_block_stop", "index": index}
     end = {"stop_reason": "end_turn", "stop_sequence": None}
     usage = {"output_tokens": whole["usage"]["output_tokens"]}
     yield "message_delta", {"type": "message_delta", "delta": end, "usage": usage}

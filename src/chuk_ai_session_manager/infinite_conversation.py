@@ -9,6 +9,7 @@ from typing import Any
 from .conversation.background import background_of, told_by_ancestors
 from .conversation.closing import Closing
 from .conversation.notes import Notes
+from .conversation.order import as_told
 from .conversation.segments import Thresholds, append_to_live, chain_of, open_next_segment, segments_in
 from .conversation.summaries import Summarizer, context_row
 from .exceptions import InvalidInput, InvalidSessionOperation, session_not_found
@@ -165,7 +166,7 @@ class InfiniteConversationManager:
         check_count(max_messages, 1, "max_messages", "build a context")
         home, session = await self._load(session_id)
         background = await background_of(session, home)
-        messages = plain_messages([*background.start, *session.events])[-max_messages:]
+        messages = plain_messages(as_told([*background.start, *session.events]))[-max_messages:]
         if not include_summaries:
             return messages
         notes = background.notes or Notes(await told_by_ancestors(session, home))
@@ -186,14 +187,14 @@ class InfiniteConversationManager:
         Raises:
             SessionNotFound: there is no such session.
         """
+        events = [event for session in await self.get_session_chain(session_id) for event in session.events]
         return [
             (
                 role_of(event),
                 event.source,
                 content_of(event.message),
             )
-            for session in await self.get_session_chain(session_id)
-            for event in session.events
+            for event in as_told(events)
             if event.type == EventType.MESSAGE
         ]
 
@@ -206,7 +207,7 @@ class InfiniteConversationManager:
 
     async def _create_summary(self, session: Session[Any], llm_callback: SummaryModel) -> str:
         prompt = {"role": "system", "content": self._get_summarization_prompt()}
-        return await llm_callback([prompt, *plain_messages(session.events)])
+        return await llm_callback([prompt, *plain_messages(as_told(session.events))])
 
     def _get_summarization_prompt(self) -> str:
         return _PROMPTS[self.summarization_strategy]

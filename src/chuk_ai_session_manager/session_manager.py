@@ -16,6 +16,7 @@ from .conversation.context.asking import asked
 from .conversation.context.beginning import Beginning
 from .conversation.notes import Notes
 from .conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD, Conversation, HeldBy
+from .conversation.order import as_told
 from .conversation.reading import answerer_of, figures_of, row_of
 from .conversation.segments import Thresholds, chain_of, newest_in, segments_in
 from .conversation.summaries import Summarizer, SummaryCallback, noted
@@ -490,6 +491,7 @@ class SessionManager:
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
+        await self.writer.settle()
         return await asked(
             self._conversation,
             self._beginning,
@@ -529,6 +531,7 @@ class SessionManager:
         """
         if limit is not None:
             check_count(limit, 1, "limit", "get_conversation")
+        await self.writer.settle()
         home, session = await self._conversation.current(with_events=limit is None)
         rows_of = partial(row_of, with_tools=include_tools, with_ids=with_ids)
         covers_all = self._covers_all(include_all_segments)
@@ -540,17 +543,16 @@ class SessionManager:
                 is_wanted=lambda event: rows_of(event) is not None,
                 earlier_segments=covers_all,
             )
-            return [
-                row | ({"session_id": segment.id} | answerer_of(event) if covers_all else {})
-                for segment, event in newest
-                if (row := rows_of(event)) is not None
-            ]
-        if not covers_all:
-            return [row for event in session.events if (row := rows_of(event)) is not None]
+            placed = [(segment.id, event) for segment, event in newest]
+        elif covers_all:
+            segments = segments_in(await chain_of(session, home), home)
+            placed = [(segment.id, event) async for segment in segments for event in segment.events]
+        else:
+            placed = [(session.id, event) for event in session.events]
+        segment_ids = {event.id: segment_id for segment_id, event in placed}
         return [
-            row | {"session_id": segment.id} | answerer_of(event)
-            async for segment in segments_in(await chain_of(session, home), home)
-            for event in segment.events
+            row | ({"session_id": segment_ids[event.id]} | answerer_of(event) if covers_all else {})
+            for event in as_told([event for _, event in placed])
             if (row := rows_of(event)) is not None
         ]
 
@@ -589,6 +591,7 @@ class SessionManager:
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
+        await self.writer.settle()
         home, session = await self._conversation.current(with_events=False)
         chain = await chain_of(session, home) if self.is_infinite else [session.id]
         covers_all = self._covers_all(include_all_segments)
@@ -621,5 +624,5 @@ class SessionManager:
     async def _create_summary(self, callback: SummaryCallback | None = None) -> str:
         """Summarise the live segment alone, by a callback or without a model."""
         _, session = await self._conversation.current()
-        messages = plain_messages(session.events)
+        messages = plain_messages(as_told(session.events))
         return str(await noted(Notes(), messages) if callback is None else await call(callback, messages))

@@ -16,6 +16,7 @@ from typing import Any
 from .conversation.background import told_by_ancestors
 from .conversation.context.fitting import fitted_with_earlier
 from .conversation.context.windows import is_system, is_user, truncate_prompt_to_token_limit
+from .conversation.order import as_told
 from .conversation.summaries import summary_text
 from .exceptions import InvalidInput
 from .exceptions.validation import check_count, check_text, copied
@@ -186,7 +187,7 @@ async def _build_hierarchical_prompt(
 
 
 async def _build_chat_prompt(session: AnySession, max_history: int) -> list[ChatMessage]:
-    events = [event for event in session.events or [] if is_sent(event)]
+    events = [event for event in as_told(session.events or []) if is_sent(event)]
     positions = [position for position, event in enumerate(events) if event.type == EventType.MESSAGE]
     start = positions[-max_history] if len(positions) > max_history else 0
     # Cut as rows, not as events: a result that was recorded later than `start` goes with its call.
@@ -198,7 +199,7 @@ async def _build_chat_prompt(session: AnySession, max_history: int) -> list[Chat
 
 
 def _messages(session: AnySession) -> list[AnyEvent]:
-    return [event for event in session.events or [] if event.type == EventType.MESSAGE]
+    return [event for event in as_told(session.events or []) if event.type == EventType.MESSAGE]
 
 
 def _user_rows(session: AnySession) -> list[ChatMessage]:

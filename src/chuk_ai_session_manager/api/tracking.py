@@ -15,6 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager
+from copy import deepcopy
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
@@ -25,10 +26,11 @@ from ..exceptions.validation import check_answer
 from ..models import EventSource, EventType, SessionEvent
 from ..providers.answers import Answer, model_of, native_of
 from ..providers.common import data_of
-from ..providers.messages import ChatMessage, readable_json, readable_text
+from ..providers.endings import written_in
+from ..providers.messages import readable_json, readable_text
 from ..providers.parts import Content, check_content
 from ..providers.registry import answer_in, not_understood
-from ..providers.requests import asked_rows
+from ..providers.requests import asked_rows, request_text
 from ..providers.streamed_answers import AnswerInPieces
 from ..providers.usage import usage_of
 from ..session_manager import SessionManager
@@ -65,6 +67,16 @@ class Exchange:
         self._provider = provider
         self.question_id: str | None = None
         """The id of the question's event, to which the answer is linked."""
+        self.is_awaited = False
+        """Whether somebody waits for the next piece of a streamed answer just now."""
+        self._request: Callable[[], str] | None = None
+        self._length: int | None = None
+        self._question_in = ""
+        self._pieces: AnswerInPieces | None = None
+        self._is_called = False
+        self._came = 0
+        self._part: Draft | None = None
+        self._part_came = 0
 
     async def ask(self, question: Content) -> None:
         """Record the question."""
@@ -75,15 +87,24 @@ class Exchange:
         self.sm.writer.is_asked.add(draft.event.id)
         try:
             async with self.sm.writer.after_calls():
-                await self.sm.writer.record([draft])
+                self._question_in = await self.sm.writer.record([draft])
         except BaseException:
             self._is_over()
             raise
+        self._length = self.sm.writer.length
 
-    async def ask_for(self, rows: list[ChatMessage]) -> None:
-        """Record what of a request's rows is new to the session."""
+    async def ask_for(self, arguments: Mapping[str, Any], *, is_known: bool) -> None:
+        """Record what of the messages in a request's arguments is new to the session.
+
+        Args:
+            arguments: those of the call.
+            is_known: whether it only asks for a response that was made before.
+        """
+        rows = [] if is_known else readable_json(asked_rows(arguments))
+        self._request = partial(request_text, arguments)
         async with self.sm.writer.after_calls():
             self.question_id = await self.sm.writer.add_new_messages(rows)
+            self._question_in = self.sm.session_id
 
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
@@ -96,13 +117,24 @@ class Exchange:
 
     async def answer(self, answer: Answer, **metadata: Any) -> str:
         """Record the answer, also where who waits for it is cancelled; the session's id."""
-        answer.text = readable_text(answer.text)  # a model may write what no store takes
-        names = self.sm.names_of(answer, self._model, self._provider)
-        drafts = draft_answers(answer, *names, metadata, parent_event_id=self.question_id)
+        drafts = self._drafted(answer, metadata, is_stopped=False)
         self._is_over()
         if not drafts:  # its provider is still at work on it
             return self.sm.session_id
         return await _to_the_end(self.sm.writer.record(drafts))
+
+    def _drafted(self, answer: Answer, metadata: dict[str, Any], *, is_stopped: bool) -> list[Draft]:
+        answer.text = readable_text(answer.text)  # a model may write what no store takes
+        names = self.sm.names_of(answer, self._model, self._provider)
+        drafts = draft_answers(answer, *names, metadata, parent_event_id=self.question_id)
+        for draft in drafts[-1:]:
+            draft.request, draft.length, draft.replaces = self._request, self._length, self._part
+            draft.question_in = self._question_in
+            if self._came:
+                draft.written = written_in(answer)
+            if self._pieces is not None and is_stopped:
+                draft.reported, draft.partly = None, self._pieces.usage_so_far
+        return drafts
 
     async def read_and_answer(self, response: Any) -> None:
         """Record a response, whatever is in there: the caller is to have it in any case."""
@@ -153,19 +185,67 @@ class Exchange:
         self._is_over()
         await self._try(self.sm.writer.record([Draft(event, None, "")]))
 
-    async def interrupt(self, pieces: AnswerInPieces, problem: BaseException) -> None:
+    # -- of streams -----------------------------------------------------------------------------
+
+    def begin(self, pieces: AnswerInPieces) -> None:
+        """Read the answer in pieces: what came of it by then is stored where the conversation goes on."""
+        if self._pieces is None:
+            self._pieces = pieces
+            self.sm.writer.unfinished.append(self)
+
+    def is_called(self) -> None:
+        """Know that the model was asked: from now on, the call counts though nothing may come of it."""
+        self._is_called = True
+
+    def came(self, piece: object) -> None:
+        """Take in a piece of the answer."""
+        assert self._pieces is not None  # noqa: S101  (tells mypy)
+        _add(self._pieces, piece)
+        self._came += 1
+
+    async def interrupt(self, problem: BaseException) -> None:
         """Record as much of an answer as came before its stream broke, or its reader went away."""
-        answer = pieces.end()
-        if answer.text or answer.tool_calls:
-            how = {} if pieces.is_complete else {"interrupted": True}
-            await self._try(self.answer(answer, **how))
+        if isinstance(problem, asyncio.CancelledError):  # who waited for its first piece had asked for it
+            self._is_called = True
+        draft = self.part(before_question=True)
+        if draft is not None:
+            self._is_over()
+            await self._try(self.sm.writer.record([draft]))
         if isinstance(problem, GeneratorExit):
             self._is_over()
         else:
             await self.fail(problem)
 
+    async def leave(self) -> None:
+        """Know that nobody reads on: record what came, if it is not recorded yet."""
+        if self in self.sm.writer.unfinished:
+            await self.interrupt(GeneratorExit())
+
+    def part(self, *, before_question: bool) -> Draft | None:
+        """What came of the answer so far, made ready to be stored; `None` where there is nothing new."""
+        pieces = self._pieces
+        if pieces is None or pieces.unknown is not None:
+            return None
+        is_new = self._came > self._part_came
+        is_nothing = before_question and not self.is_awaited and self._is_called and self._part is None
+        if not is_new and not is_nothing:
+            return None
+        how = {} if pieces.is_complete else {"interrupted": True}
+        answer = deepcopy(pieces.end())
+        answer.is_pending = False
+        *_, draft = self._drafted(answer, how, is_stopped=not pieces.is_complete)
+        draft.response_key = None  # the whole answer may come yet
+        self._part, self._part_came = draft, self._came
+        return draft
+
+    def part_is_lost(self) -> None:
+        """Take back the last part: it could not be stored."""
+        self._part, self._part_came = None, 0
+
     def _is_over(self) -> None:
         self.sm.writer.is_asked.discard(self.question_id or "")
+        if self in self.sm.writer.unfinished:
+            self.sm.writer.unfinished.remove(self)
 
     async def _try(self, recording: Coroutine[Any, Any, str]) -> None:
         try:
@@ -275,21 +355,29 @@ async def _recorded(exchange: Exchange, source: Any, pieces: AnswerInPieces) -> 
         await exchange.answer(answer)
         yield answer.text
         return
+    exchange.begin(pieces)
     try:
         async with _opened(source) as stream:
+            if not _is_generator(source):
+                exchange.is_called()  # a generator asks the model when its first piece is wanted
+            exchange.is_awaited = True
             async for piece in stream:
-                _add(pieces, piece)
+                exchange.came(piece)
+                exchange.is_awaited = False
                 yield piece
+                exchange.is_awaited = True
     except BaseException as problem:
-        await exchange.interrupt(pieces, problem)
+        exchange.is_awaited = False
+        await exchange.interrupt(problem)
         raise
+    exchange.is_awaited = False
     if pieces.unknown is not None and not _is_response(pieces.unknown):
         async with exchange.calling():
             raise not_understood(pieces.unknown)
     if pieces.unknown is not None:
         await exchange.unreadable(pieces.unknown)
     elif pieces.is_cut:  # the connection was closed as if that were the end
-        await exchange.interrupt(pieces, ConnectionResetError())
+        await exchange.interrupt(ConnectionResetError())
     else:
         await exchange.answer(pieces.end())
 
@@ -322,6 +410,10 @@ async def _opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
             yield aiter(source) if hasattr(source, "__aiter__") else _in_threads(iter(source))
     finally:
         await _closed(source)
+
+
+def _is_generator(source: Any) -> bool:
+    return inspect.isasyncgen(source) or inspect.isgenerator(source) or isinstance(source, list | tuple)
 
 
 async def _closed(stream: Any) -> None:
@@ -426,13 +518,12 @@ class _Tracked:
         exchange = Exchange(self._sm, str(arguments.get("model") or "unknown"), self._provider)
         # Nothing is asked for a response that was made before.
         is_known = "response_id" in arguments or bool(given)
-        asked = [] if is_known else readable_json(asked_rows(arguments))
         if arguments.get("stream"):
-            await exchange.ask_for(asked)
+            await exchange.ask_for(arguments, is_known=is_known)
             async with exchange.calling():
                 return _RecordedStream(await create(*given, **arguments), exchange)
         async with self._sm.writer.calling():
-            await exchange.ask_for(asked)
+            await exchange.ask_for(arguments, is_known=is_known)
             async with exchange.calling():
                 response = await create(*given, **arguments)
             await exchange.read_and_answer(response)
@@ -444,7 +535,11 @@ class _RecordedStream:
 
     def __init__(self, source: Any, exchange: Exchange) -> None:
         self._source = source
-        self._reading = _recorded(exchange, source, AnswerInPieces())
+        self._exchange = exchange
+        pieces = AnswerInPieces()
+        exchange.begin(pieces)
+        exchange.is_called()
+        self._reading = _recorded(exchange, source, pieces)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
@@ -463,5 +558,6 @@ class _RecordedStream:
 
     async def close(self) -> None:
         """Stop reading, and record what there is so far."""
-        await self._reading.aclose()
+        await self._reading.aclose()  # which does nothing where it was not begun
         await _closed(self._source)
+        await self._exchange.leave()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from ..conversation.order import as_told
 from ..conversation.segments import read_all, segments_of
 from ..exceptions import InvalidInput, SessionAlreadyExists, StorageError
 from ..exceptions.validation import check_name, check_session_id
@@ -153,7 +154,7 @@ async def export_chat(session_id: str, store: EventStore) -> dict[str, Any]:
     return {
         "id": segments[0].id,
         "model": models[-1] if models else "unknown",
-        "messages": rows + full_messages(events),
+        "messages": rows + full_messages(as_told(events)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,7 @@ from ..accounts.pricing import call_cost, load_prices, own_price
 from ..accounts.tokens import DEFAULT_MODEL
 from ..exceptions import TokenLimitExceeded
 from ..models import CallUsage, EventSource, EventType, SessionEvent, TokenUsage
-from ..models.session_event import check_event_length
+from ..models.session_event import REPLACES, check_event_length
 from ..providers.answers import Answer
 from ..providers.messages import (
     ChatMessage,
@@ -50,6 +51,23 @@ class Draft:
     """Images, audio and files, whose tokens are estimated."""
     reader: str = ""
     """The model that reads those, where one was named."""
+    partly: ReportedUsage | None = None
+    """Of an answer that was stopped: what the provider had counted by then."""
+    written: str | None = None
+    """Of an answer that was stopped: all that came of it, by which the output is estimated."""
+    request: Callable[[], str] | None = None
+    """The texts of the request that was sent, where they are at hand."""
+    length: int | None = None
+    """Content tokens of the session when the model was asked; else as many as it has now."""
+    replaces: Draft | None = None
+    """A part of the same answer, which was stored before."""
+    question_in: str = ""
+    """Of an answer: the segment that its question is in."""
+    is_stored: bool = False
+    whole_tokens: int = 0
+    """Content tokens of the whole message, of which a part may be counted already."""
+    whole_usage: CallUsage | None = None
+    """The bill of the whole call, of which a part may be billed already."""
 
     @property
     def is_to_be_estimated(self) -> bool:
@@ -194,6 +212,10 @@ async def count(drafts: Sequence[Draft]) -> None:
             continue
         tokens = await TokenUsage.count_tokens(draft.text, draft.model)
         tokens += await media_length(draft.media, draft.reader)
+        if (part := draft.replaces) is not None and part.is_stored:
+            draft.event.metadata[REPLACES] = part.event.id
+            tokens = max(0, tokens - part.whole_tokens)
+        draft.whole_tokens = tokens + (part.whole_tokens if part is not None and part.is_stored else 0)
         draft.event.token_usage = TokenUsage(
             prompt_tokens=0 if draft.is_call else tokens,
             completion_tokens=tokens if draft.is_call else 0,
@@ -218,9 +240,29 @@ async def bill_estimated(
     """
     for draft in drafts:
         if draft.is_to_be_estimated:
-            sent = length + await preface_length(draft.model)
-            await _bill(draft, estimated_usage(sent, draft.tokens))
+            await _bill(draft, await _estimate(draft, length, preface_length))
         length += draft.tokens
+
+
+async def _estimate(
+    draft: Draft, length: int, preface_length: Callable[[str], Awaitable[int]]
+) -> ReportedUsage:
+    """What a call used, as far as its provider did not say it before it was stopped."""
+    output = draft.whole_tokens
+    if draft.written is not None:
+        output = max(output, await TokenUsage.count_tokens(draft.written, draft.model))
+    if draft.partly is not None and draft.partly["input_tokens"]:
+        usage: ReportedUsage = {**draft.partly}
+        usage["output_tokens"] = max(output, usage["output_tokens"])
+        return usage
+    part = draft.replaces
+    if part is not None and part.is_stored and part.whole_usage is not None:
+        sent = part.whole_usage.input_tokens  # the same request, estimated when it was fresher
+    elif draft.request is not None:
+        sent = await TokenUsage.count_tokens(await asyncio.to_thread(draft.request), draft.model)
+    else:
+        sent = (length if draft.length is None else draft.length) + await preface_length(draft.model)
+    return estimated_usage(sent, output)
 
 
 def estimated_usage(sent: int, answered: int) -> ReportedUsage:
@@ -238,6 +280,34 @@ async def _bill(draft: Draft, usage: ReportedUsage) -> None:
     if draft.service_tier is not None:
         usage = {**usage, "service_tier": draft.service_tier}
     await bill(draft.event, draft.model, draft.provider, usage, estimated=draft.reported is None)
+    draft.whole_usage = draft.event.usage
+    part = draft.replaces
+    if part is not None and part.is_stored and part.whole_usage is not None and draft.whole_usage is not None:
+        rest = _rest_of(draft.whole_usage, part.whole_usage)
+        draft.event.usage = rest
+        if draft.event.token_usage is not None:
+            draft.event.token_usage.estimated_cost_usd = rest.cost_usd
+
+
+def _rest_of(whole: CallUsage, part: CallUsage) -> CallUsage:
+    """The bill of a call without what was billed of it before, so that both are the call's.
+
+    Where more was estimated than the provider counted in the end, the cost is corrected, and may be below 0;
+    counts of tokens cannot be.
+    """
+    counts = {name: max(0, getattr(whole, name) - getattr(part, name)) for name in _COUNTS}
+    cost = whole.cost_usd
+    if cost is not None and part.cost_usd is not None:
+        cost -= part.cost_usd
+    details = {name: count - part.details.get(name, 0) for name, count in whole.details.items()}
+    return whole.model_copy(
+        update=counts
+        | {
+            "cost_usd": cost,
+            "details": {name: count for name, count in details.items() if count > 0},
+            "continues": True,
+        }
+    )
 
 
 async def bill(

@@ -10,6 +10,7 @@ from ..models.session import HomeStore
 from ..stores.base import AnySession
 from ..stores.turns import pulse_of
 from .background import background_of, carry_over
+from .order import late_questions
 from .segments import latest
 from .summaries import TIMED_OUT, Reply, Summarizer
 
@@ -121,6 +122,8 @@ async def close_segment(
     before = background.summary
     hung = after_waiting and before is not None and before.metadata.get("callback_failure") == TIMED_OUT
     reply = Reply(failure=TIMED_OUT) if hung else None if may_ask else Reply()
-    summary = await summarizer.summarise(background.notes, stored, reply)
+    summary = await summarizer.summarise(
+        background.notes, stored, reply, await late_questions(stored.events, home)
+    )
     carry_over(background, stored, summary)
     await home.append(stored, [summary])

@@ -29,7 +29,7 @@ class LogEnd:
     """
 
     def __init__(self, session: Session[Any], home: HomeStore) -> None:
-        self._home = home
+        self.home = home
         self._take(session)
 
     def _take(self, session: Session[Any]) -> None:
@@ -71,7 +71,7 @@ class LogEnd:
             return
         if limit is None and tokens is None:
             limit = min(max(len(self.events), _SMALLEST_PAGE), _LARGEST_PAGE)
-        page = await self._home.newest_events(self.session, before=self.first, limit=limit, tokens=tokens)
+        page = await self.home.newest_events(self.session, before=self.first, limit=limit, tokens=tokens)
         if page is None or not page.events:
             await self._read_anew()
             return
@@ -127,7 +127,7 @@ class LogEnd:
         """
         wanted = 8
         while wanted < self.first:
-            page = await self._home.newest_events(self.session, before=wanted, limit=wanted)
+            page = await self.home.newest_events(self.session, before=wanted, limit=wanted)
             if page is None:
                 await self._read_anew()
             elif are_enough(page.events):
@@ -139,7 +139,7 @@ class LogEnd:
 
     async def _read_anew(self) -> None:
         """Take the whole log: it was rewritten meanwhile, so that numbers may stand for other events."""
-        session = await self._home.latest(self.session)
+        session = await self.home.latest(self.session)
         if session is None:
             raise session_not_found(self.session.id)
         self._take(session)

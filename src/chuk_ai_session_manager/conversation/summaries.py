@@ -23,6 +23,7 @@ from .billing import bill
 from .callbacks import call
 from .log_end import LogEnd
 from .notes import Notes
+from .order import as_told
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,11 @@ class Summarizer:
         return any(call.goes_on and call.callback == self.callback for call in _calls.get())
 
     async def summarise(
-        self, before: Notes, segment: Session[Any], reply: Reply | None = None
+        self,
+        before: Notes,
+        segment: Session[Any],
+        reply: Reply | None = None,
+        late: Sequence[SessionEvent[Any]] = (),
     ) -> SessionEvent[Any]:
         """The event that a closed segment ends in: the summary of it, and of all before it.
 
@@ -96,8 +101,9 @@ class Summarizer:
             before: what is known of what went before.
             segment: with all its events.
             reply: what stands for the callback's, where that is not to be asked.
+            late: questions of earlier segments that answers in this one belong to.
         """
-        messages = told_messages(segment.events)
+        messages = told_messages(as_told([*late, *segment.events]))
         reply = reply or await self._ask(before, segment, messages)
         metadata: dict[str, Any] = {"rolling": True, "made_by": "callback"}
         if reply.text is None:
@@ -212,7 +218,7 @@ async def notes_with(before: Notes, log: LogEnd) -> Notes:
     """What is known of a conversation after a segment, by the summary that the segment ends in."""
     summary = await closing_summary(log)
     if summary is None:  # its writer was cut off, or is still at it; the whole log was read to know that
-        return await noted(before, told_messages(log.events))
+        return await noted(before, told_messages(as_told(log.events)))
     return notes_of(summary) if covers_all(summary) else before.followed_by(summary_text(summary.message))
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from ..accounts.pricing import load_prices
-from ..exceptions import EventConflict, InvalidInput, SessionNotFound
+from ..exceptions import EventConflict, InvalidInput, SessionManagerError, SessionNotFound
 from ..exceptions.validation import check_json_object, copied
 from ..models import CallUsage, EventSource, EventType, Session, SessionEvent
 from ..models.correction import Correction, correction_in
@@ -22,7 +23,6 @@ from ..providers.messages import (
     SYSTEM_ROLES,
     ChatMessage,
     asked_of,
-    calls_of,
     check_chat_messages,
     full_messages,
     text_of,
@@ -34,10 +34,12 @@ from ..stores.turns import Turns
 from .background import Sums
 from .billing import Draft, Limits, bill_estimated, call_usage, count, draft_rows
 from .budgets import Spending
+from .calls import unanswered_calls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .log_end import LogEnd
 from .opening import Conversation
+from .order import QUESTION_IN, as_told
 from .replays import Replays
 from .segments import (
     append,
@@ -48,12 +50,27 @@ from .segments import (
 )
 from .summaries import Summarizer
 
-# How far back a tool result's call is looked for: results follow their calls closely.
-_SEGMENTS_SEARCHED = 3
-_EVENTS_SEARCHED = 1_000
+logger = logging.getLogger(__name__)
 
 # Whose model calls this is done in.
 _calling: ContextVar[tuple[Writer, ...]] = ContextVar("chuk_ai_session_manager_calling", default=())
+
+
+class Unfinished(Protocol):
+    """An answer whose stream is not over."""
+
+    is_awaited: bool
+    """Whether somebody waits for its next piece just now."""
+
+    def part(self, *, before_question: bool) -> Draft | None:
+        """What came of it so far, made ready to be stored; `None` where there is nothing new.
+
+        Args:
+            before_question: whether the next question follows, so that a call of which nothing came counts.
+        """
+
+    def part_is_lost(self) -> None:
+        """Take back the last part: it could not be stored."""
 
 
 class Writer:
@@ -89,6 +106,8 @@ class Writer:
         self._replays = Replays(is_infinite=conversation.is_infinite)
         self.is_asked: set[str] = set()
         """Questions that a model is just answering, by their events' ids."""
+        self.unfinished: list[Unfinished] = []
+        """Answers whose streams are not over, whether anybody reads them or not."""
 
     async def set_prompt(self, prompt: str) -> None:
         """Set the system prompt, and keep it with the session, which is made for it where it is not there."""
@@ -141,12 +160,52 @@ class Writer:
         closings: list[asyncio.Task[None]] = []
         until, session_id = math.inf, ""
         async with self._writing.turn():
-            for part, asks in _cut_at_question(drafts):
+            parts = _cut_at_question(drafts)
+            if any(asks for _, asks in parts):
+                await self._settle(closings, before_question=True)
+            for part, asks in parts:
                 end, session_id = await self._record(part, closings, asks=asks)
                 until = min(until, end)
         if closings:  # after its turn: this holds up nobody else
             await self.closing.wait(closings, min(until, _in(PATIENCE)))
         return session_id
+
+    async def settle(self) -> None:
+        """Store what came of answers that nobody is reading just now: who left a stream may not close it."""
+        if all(each.is_awaited for each in self.unfinished):
+            return
+        closings: list[asyncio.Task[None]] = []
+        async with self._writing.turn():
+            await self._settle(closings, before_question=False)
+
+    async def _settle(self, closings: list[asyncio.Task[None]], *, before_question: bool) -> None:
+        """The same, with the lock held; before a question, also of answers that are being read.
+
+        What comes later is stored at the end of the stream, in place of the part.
+        """
+        for each in list(self.unfinished):
+            if each.is_awaited and not before_question:
+                continue
+            draft = each.part(before_question=before_question)
+            if draft is None:
+                continue
+            try:
+                await self._record([draft], closings, asks=False)
+            except SessionManagerError as problem:
+                each.part_is_lost()
+                name = type(problem).__name__
+                logger.warning(
+                    "Part of an answer in session %s was not stored: %s", self._conversation.session_id, name
+                )
+            except BaseException:
+                each.part_is_lost()
+                raise
+
+    @property
+    def length(self) -> int | None:
+        """Content tokens of the live segment, as far as it is known here."""
+        session = self._conversation.session
+        return None if session is None else session.total_tokens
 
     async def _record(
         self, drafts: Sequence[Draft], closings: list[asyncio.Task[None]], *, asks: bool
@@ -171,6 +230,8 @@ class Writer:
                 until = min(until, _in(PATIENCE))
                 await self.closing.wait(closings, until)
             session = await self._append_unseen(home, session, batch, closings, is_limited=is_limited)
+            for draft in batch:
+                draft.is_stored = True
         self._conversation.adopt(session)
         return until, session.id
 
@@ -249,6 +310,7 @@ class Writer:
         rows = rows_of_turns(check_chat_messages(messages, "record a request"))
         closings: list[asyncio.Task[None]] = []
         async with self._writing.turn():
+            await self._settle(closings, before_question=True)
             waiting, has_begun = await self._unanswered()
             known = [_said_in(row) for row in full_messages(waiting)]
             new = []
@@ -286,7 +348,10 @@ class Writer:
         background = await self._beginning.background_of(home, session)
         log = LogEnd(session, home)
         answer = await log.read_back_to(lambda event: event.source == EventSource.LLM)
-        events = [*background.start, *log.events] if answer is None else log.since(answer)
+        # An answer that came late is older than what was asked meanwhile.
+        asked = next((each for each in log.events if answer and each.id == answer.parent_event_id), None)
+        first = asked or answer
+        events = as_told([*background.start, *log.events] if first is None else log.since(first))
         answered = [at for at, event in enumerate(events) if event.source == EventSource.LLM]
         waiting = events[answered[-1] + 1 if answered else 0 :]
         said = [event for event in waiting if event.type in {EventType.MESSAGE, EventType.TOOL_CALL}]
@@ -337,17 +402,21 @@ class Writer:
         """Store drafts, in a new segment where the live one is full; hand back the one they are in."""
         events = [draft.event for draft in drafts]
 
+        has_message = events[0].type == EventType.MESSAGE
+
+        async def is_over(live: Session[Any]) -> bool:
+            is_infinite = self._conversation.is_infinite
+            return is_infinite and has_message and self._conversation.thresholds.are_reached(live)
+
         async def prepare(live: Session[Any]) -> None:
             if is_limited:
                 await self._check_limits(home, live, drafts)
             await self._bill(home, live, drafts)
+            for draft in drafts:
+                if draft.question_in and (draft.question_in != live.id or await is_over(live)):
+                    draft.event.metadata[QUESTION_IN] = draft.question_in
 
         if self._conversation.is_infinite:
-            has_message = events[0].type == EventType.MESSAGE
-
-            async def is_over(live: Session[Any]) -> bool:
-                return has_message and self._conversation.thresholds.are_reached(live)
-
             session = await append_to_live(
                 session,
                 events,
@@ -369,22 +438,23 @@ class Writer:
 
     async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Let tool results that came without their calls know what was asked, as recorded before."""
-        results = {
-            draft.event.metadata["tool_call_id"]: draft.event.message
+        results = [
+            draft.event
             for draft in drafts
-            if draft.text is not None and draft.event.type == EventType.TOOL_CALL
-        }
-        waiting = {call_id for call_id, message in results.items() if message["arguments"] is None}
-        if not waiting:
+            if draft.event.type == EventType.TOOL_CALL
+            and draft.text is not None
+            and draft.event.message["arguments"] is None
+        ]
+        if not results:
             return
-        log: LogEnd | None = LogEnd(await latest(session, home, with_events=False), home)
-        earlier = segments_before(session, home)
-        for _ in range(_SEGMENTS_SEARCHED if self._conversation.is_infinite else 1):
-            if log is None or not waiting:
-                return
-            for made in await _calls_in(log, waiting):
-                results[made["id"]].update(asked_of(made))
-            log = await anext(earlier, None)
+        log = LogEnd(await latest(session, home, with_events=False), home)
+        earlier = segments_before(session, home) if self._conversation.is_infinite else _nothing()
+        call_ids = [event.metadata["tool_call_id"] for event in results]
+        found = await unanswered_calls(call_ids, log, earlier)
+        for event in results:
+            calls = found.get(event.metadata["tool_call_id"])
+            if calls:
+                event.message.update(asked_of(calls.pop(0)))
 
     async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Estimate the calls that no provider reported."""
@@ -432,20 +502,10 @@ class Writer:
             yield
 
 
-async def _calls_in(log: LogEnd, waiting: set[str]) -> list[ChatMessage]:
-    """The newest calls of these ids in a log; the ids of those that are found are taken out of `waiting`."""
-    found: list[ChatMessage] = []
-    seen = 0
-    async with aclosing(log.newest_first()) as events:
-        async for event in events:
-            for made in calls_of(event.message):
-                if made.get("id") in waiting:
-                    waiting.discard(made["id"])
-                    found.append(made)
-            seen += 1
-            if not waiting or seen >= _EVENTS_SEARCHED:
-                break
-    return found
+async def _nothing() -> AsyncIterator[LogEnd]:
+    """No earlier segments."""
+    return
+    yield
 
 
 def _in(seconds: float) -> float:

@@ -17,6 +17,11 @@ from .token_usage import CallUsage, TokenUsage
 
 MessageT = TypeVar("MessageT", default=Any)
 
+REPLACES = "replaces_event_id"
+"""Metadata of an answer of which a part was stored before, while it was still coming: that part's event.
+
+Its `token_usage` and `usage` hold what the part's do not."""
+
 
 def content_of(message: Any) -> Any:
     """What a message says: a text itself, or the `content` of a chat message."""

@@ -11,7 +11,7 @@ from .correction import correction_in
 from .event_source import EventSource
 from .event_type import EventType
 from .guard import guard
-from .session_event import SessionEvent
+from .session_event import REPLACES, SessionEvent
 from .token_usage import CallUsage
 
 
@@ -39,21 +39,26 @@ class SessionTotals:
         if event.type == EventType.TOOL_CALL:
             self.tool_calls += 1
         elif event.type == EventType.MESSAGE:
-            self.messages += 1
-            if event.source == EventSource.USER:
-                self.user_messages += 1
-            elif event.source == EventSource.LLM:
-                self.ai_messages += 1
+            self._count_message(event)
         if event.usage is not None:
             self._bill(event.usage)
         elif event.type == EventType.REFERENCE and (correction := correction_in(event)):
             self._bill(correction.replaces, -1)
             self._bill(correction.usage)
 
+    def _count_message(self, event: SessionEvent[Any]) -> None:
+        if event.source == EventSource.LLM and REPLACES in event.metadata:
+            return  # the part that this answer stands for was counted
+        self.messages += 1
+        if event.source == EventSource.USER:
+            self.user_messages += 1
+        elif event.source == EventSource.LLM:
+            self.ai_messages += 1
+
     def _bill(self, usage: CallUsage, times: int = 1) -> None:
-        self.llm_calls += times
+        self.llm_calls += times * (not usage.continues)
         self.reported_calls += times * (not usage.estimated)
-        self.unpriced_calls += times * (usage.cost_usd is None)
+        self.unpriced_calls += times * (usage.cost_usd is None and not usage.continues)
         self.input_tokens += times * usage.input_tokens
         self.output_tokens += times * usage.output_tokens
         self.cache_read_tokens += times * usage.cache_read_tokens
@@ -65,7 +70,7 @@ class SessionTotals:
         """Where the billed tokens come from: "reported" by providers, "estimated", "mixed" or "none"."""
         if not self.llm_calls:
             return "none"
-        if self.reported_calls == self.llm_calls:
+        if self.reported_calls >= self.llm_calls:
             return "reported"
         return "mixed" if self.reported_calls else "estimated"
 

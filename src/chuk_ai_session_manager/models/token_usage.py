@@ -238,6 +238,9 @@ class CallUsage(Record):
     """Calls that the provider made by itself for this answer, each billed at its own model's price:
     compactions, advisors, fallbacks, images. They are in the counts and the cost of this one."""
 
+    continues: bool = False
+    """Whether this goes on with the bill of a call of which a part was stored before: it is no other call."""
+
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave the optional parts out where they are empty: most calls have none of them."""
@@ -248,7 +251,15 @@ class CallUsage(Record):
         return written
 
 
-_OPTIONAL = ("details", "service_tier", "speed", "inference_geo", "cost_source", "iterations")
+_OPTIONAL = (
+    "details",
+    "service_tier",
+    "speed",
+    "inference_geo",
+    "cost_source",
+    "iterations",
+    "continues",
+)
 
 
 def _require_counts(*counts: int) -> None:

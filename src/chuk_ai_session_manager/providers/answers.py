@@ -109,6 +109,11 @@ class AnswerStream(ABC):
     def end(self) -> Answer:
         """The answer, as far as it came."""
 
+    @property
+    def usage_so_far(self) -> ReportedUsage | None:
+        """What the provider has counted by now; with most, that is nothing before the end."""
+        return self.end().usage
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:

@@ -17,6 +17,7 @@ from .answers import (
     usage_in,
 )
 from .common import field_of, is_list, known_fields, list_of, mended, merged, name_in, text_in, without
+from .usage import ReportedUsage
 
 FORMAT = "anthropic"
 THINKING = {"thinking", "redacted_thinking"}
@@ -151,6 +152,11 @@ class AnthropicStream(AnswerStream):
         """Counts are totals so far: a later one holds, but nothing and 0 do not undo an earlier one."""
         found = known_fields(usage, *_COUNTS)
         self._usage = _counted(self._usage, found)
+
+    @property
+    def usage_so_far(self) -> ReportedUsage | None:
+        """What the provider has counted by now: the input, from the beginning on."""
+        return usage_in(self._usage)
 
     def end(self) -> Answer:
         """The answer, as far as it came."""

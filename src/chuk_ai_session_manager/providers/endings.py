@@ -1,8 +1,14 @@
-"""Why a model's response ended, where that makes it less than an answer."""
+"""Answers that ended early: why, and how much of them there is."""
 
 from __future__ import annotations
 
-from .common import field_of, list_of, name_in
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .answers import Answer
+from .common import field_of, is_list, list_of, name_in
+from .messages import text_of
 
 UNFINISHED = frozenset(
     {
@@ -53,6 +59,50 @@ def why_unfinished(response: object, finish_reason: str | None) -> str | None:
     if reason in UNFINISHED:
         return reason
     return "refusal" if _holds_refusal(response) else None
+
+
+def written_in(answer: Answer) -> str:
+    """All that a model wrote of an answer, by which its output is estimated: text, thinking, arguments."""
+    if answer.native is not None:
+        written = "\n".join(_texts_in(answer.native.get("message")))
+        return written if answer.text in written else f"{written}\n{answer.text}"
+    return text_of({"content": answer.text, "tool_calls": answer.tool_calls})
+
+
+# What stands in providers' messages beside what their models wrote.
+_NOT_WRITTEN = frozenset(
+    {
+        "id",
+        "call_id",
+        "item_id",
+        "type",
+        "role",
+        "status",
+        "format",
+        "object",
+        "model",
+        "signature",
+        "thoughtSignature",
+        "thought_signature",
+        "encrypted_content",
+        "data",
+        "phase",
+    }
+)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            if name in {"input", "args", "arguments"} and not isinstance(each, str):
+                yield json.dumps(each, ensure_ascii=False, default=str)
+            elif name not in _NOT_WRITTEN:
+                yield from _texts_in(each)
+    elif is_list(value):
+        for each in value:
+            yield from _texts_in(each)
 
 
 def _holds_refusal(response: object) -> bool:

@@ -119,6 +119,14 @@ def _call(item: Any) -> ChatMessage:
 # -- streams --------------------------------------------------------------------------------------
 
 
+_ARGUMENTS = {
+    "response.function_call_arguments.delta",
+    "response.mcp_call_arguments.delta",
+    "response.custom_tool_call_input.delta",
+}
+_REASONING = {"response.reasoning_text.delta", "response.reasoning_summary_text.delta"}
+
+
 class OpenAIResponsesStream(AnswerStream):
     """A response as its events bring it."""
 
@@ -127,6 +135,8 @@ class OpenAIResponsesStream(AnswerStream):
         self._begun: Any = {}
         self._items: dict[int, Any] = {}
         self._texts: dict[tuple[object, object], list[str]] = {}
+        self._arguments: dict[object, list[str]] = {}
+        self._reasoning: dict[object, list[str]] = {}
 
     @property
     def text(self) -> str:
@@ -148,6 +158,10 @@ class OpenAIResponsesStream(AnswerStream):
         match kind:
             case "response.output_text.delta" | "response.refusal.delta":
                 self._texts.setdefault(place, []).append(text_in(field_of(piece, "delta")))
+            case _ if kind in _ARGUMENTS:
+                self._arguments.setdefault(place[0], []).append(text_in(field_of(piece, "delta")))
+            case _ if kind in _REASONING:
+                self._reasoning.setdefault(place[0], []).append(text_in(field_of(piece, "delta")))
             case "response.created" | "response.queued" | "response.in_progress":
                 self.says_its_end = True
                 self._begun = field_of(piece, "response") or {}
@@ -183,7 +197,20 @@ class OpenAIResponsesStream(AnswerStream):
         return [self._as_far_as_it_came(index, item) for index, item in sorted(self._items.items())]
 
     def _as_far_as_it_came(self, index: int, item: Any) -> Any:
-        if not isinstance(item, dict) or item.get("type") != "message" or item.get("content"):
+        if not isinstance(item, dict):
+            return item
+        kind = text_in(item.get("type"))
+        if kind.endswith("_call") and index in self._arguments:
+            name = "input" if kind == "custom_tool_call" else "arguments"
+            return item | {name: item.get(name) or mended("".join(self._arguments[index]))}
+        if (
+            kind == "reasoning"
+            and index in self._reasoning
+            and not (item.get("content") or item.get("summary"))
+        ):
+            text = mended("".join(self._reasoning[index]))
+            return item | {"content": [{"type": "reasoning_text", "text": text}]}
+        if kind != "message" or item.get("content"):
             return item
         texts = ["".join(pieces) for (at, _), pieces in self._texts.items() if at == index]
         return item | {"content": [{"type": "output_text", "text": mended(text)} for text in texts]}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .anthropic_messages import result_row
-from .common import texts_in
+from .common import data_of, texts_in
 from .messages import INTERRUPTED, NATIVE, SYSTEM_ROLES, ChatMessage
 from .openai_responses import FORMAT as RESPONSES
 from .parts import parts_of, shown_content
@@ -16,6 +16,36 @@ from .parts import parts_of, shown_content
 _SETTINGS = {"additional_tools", "compaction_trigger", "configuration_update"}
 # What answers a model's item, other than by a name that ends in "_output".
 _ANSWERS = {"mcp_approval_response"}
+
+
+def request_text(arguments: Mapping[str, Any]) -> str:
+    """All texts that a request sends to a model: system prompt, tools, messages; no images and the like."""
+    sent = {name: arguments.get(name) for name in ("system", "instructions", "messages", "input")}
+    tools = [data_of(each) for name in ("tools", "functions") for each in arguments.get(name) or ()]
+    asked = [json.dumps(tool, ensure_ascii=False, default=str) for tool in tools]
+    return "\n".join([*_sent_texts(sent), *asked])
+
+
+# What is no text for a model, or what it sees as something else than text.
+_NOT_SENT = {
+    "type", "role", "id", "call_id", "tool_call_id", "tool_use_id", "status", "cache_control",
+    "url", "image_url", "data", "file_data", "media_type", "signature", "encrypted_content",
+}  # fmt: skip
+
+
+def _sent_texts(value: Any) -> Iterator[str]:
+    value = data_of(value)
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            if name == "input" and isinstance(each, Mapping):  # of Anthropic's calls
+                yield json.dumps(each, ensure_ascii=False, default=str)
+            elif name not in _NOT_SENT:
+                yield from _sent_texts(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _sent_texts(each)
 
 
 def asked_rows(arguments: Mapping[str, Any]) -> list[ChatMessage]:

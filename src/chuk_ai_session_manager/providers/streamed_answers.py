@@ -5,6 +5,7 @@ from __future__ import annotations
 from .answers import Answer, AnswerStream
 from .common import data_of
 from .registry import readers, said_by
+from .usage import ReportedUsage
 
 
 class AnswerInPieces:
@@ -29,6 +30,11 @@ class AnswerInPieces:
     def is_cut(self) -> bool:
         """Whether the stream is of a kind that says when the answer ends, and has not."""
         return any(stream.says_its_end for stream in self._streams.values()) and not self.is_complete
+
+    @property
+    def usage_so_far(self) -> ReportedUsage | None:
+        """What the provider has counted by now; `None` where it has not said it yet."""
+        return next(filter(None, (stream.usage_so_far for stream in self._streams.values())), None)
 
     @property
     def text(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,9 +11,11 @@ from ...exceptions.validation import check_count
 from ...providers.context_rows import context_rows
 from ...providers.earlier import with_earlier
 from ...providers.formats import Format, check_format, written
-from ...providers.messages import plain_messages
+from ...providers.messages import ChatMessage, plain_messages
+from ...stores.base import AnyEvent
 from ..log_end import LogEnd
 from ..opening import Conversation
+from ..order import as_told, late_questions
 from .beginning import Beginning
 from .fitting import RowsOf, fitted
 
@@ -38,9 +41,14 @@ async def asked(
     rows = beginning.rows if include_system else []
     summary = str(background.notes) if background.notes and include_system else None
     has_tools = include_tools or format_name not in {None, "openai"}
-    rows_of: RowsOf = partial(context_rows, include_system=include_system) if has_tools else plain_messages
+    in_format: RowsOf = partial(context_rows, include_system=include_system) if has_tools else plain_messages
+
+    def rows_of(events: Sequence[AnyEvent]) -> list[ChatMessage]:
+        return in_format(as_told(events))
+
     if max_tokens is None:
-        rows = [*rows, *rows_of([*background.start, *session.events])]
+        late = await late_questions(session.events, home)
+        rows = [*rows, *rows_of([*late, *background.start, *session.events])]
         rows = rows if summary is None else with_earlier(rows, summary)
     else:
         rows = await fitted(

@@ -14,6 +14,7 @@ from ...providers.messages import ChatMessage, call_and_result_numbers, text_of
 from ...providers.sendable import with_newest_marks
 from ...stores.base import AnyEvent
 from ..log_end import LogEnd
+from ..order import late_answers, late_questions
 from .windows import is_system, is_user, shortened, truncate_prompt_to_token_limit
 
 RowsOf: TypeAlias = Callable[[Sequence[AnyEvent]], list[ChatMessage]]
@@ -123,13 +124,17 @@ async def _fitted(
             if fitting is not None:
                 return fitting
         await log.read_back()
-    rows = [*beginning, *rows_of([*start, *log.events])]
+    late = await late_questions(log.events, log.home)
+    rows = [*beginning, *rows_of([*late, *start, *log.events])]
     return await truncate_prompt_to_token_limit(rows, max_tokens, model)
 
 
 def _beginning_of_window(events: Sequence[AnyEvent], rows_of: RowsOf) -> int | None:
-    """The first event that a user's message is, from which on no result is without its call."""
-    spans = call_and_result_numbers(events)
+    """The first event that a user's message is, from which on no result is without its call.
+
+    And no answer that came late without its question.
+    """
+    spans = [*call_and_result_numbers(events), *late_answers(events)]
     at = 0
     while True:
         at = next((n for n in range(at, len(events)) if _is_user_s(events[n], rows_of)), len(events))

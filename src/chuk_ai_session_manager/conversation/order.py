@@ -1,0 +1,127 @@
+"""The order in which a conversation is told, which is not always the order in which it was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from ..models import EventSource, EventType
+from ..models.session import HomeStore
+from ..models.session_event import REPLACES
+from ..providers.messages import call_id_of, calls_of
+from ..stores.base import AnyEvent
+from .log_end import LogEnd
+
+QUESTION_IN = "question_in"
+"""Metadata of an answer that came late: the segment that its question is in, where that is another one."""
+
+
+def as_told(events: Sequence[AnyEvent]) -> list[AnyEvent]:
+    """Events in the order in which they are told: each answer stands with the question that it answers.
+
+    A log only grows, and an answer may come when the user has gone on already: its stream was read late,
+    or several questions were asked at once. Such an answer goes to the end of its own question's exchange
+    (`parent_event_id` says which question that is). An answer that was stored in part, and then whole, is
+    told once: whole, in the place of the part. All else stays as it was stored.
+
+    Args:
+        events: in the order in which they were stored.
+    """
+    newest = {old: event for event in events if (old := _replaced_by(event)) is not None}
+    known = {event.id for event in events} if newest else set()
+    told: list[list[AnyEvent]] = []
+    for event, exchange in _exchanges(events):
+        while exchange >= len(told):
+            told.append([])
+        if _replaced_by(event) not in known:
+            told[exchange].append(event)
+    return [_newest(event, newest) for exchange in told for event in exchange]
+
+
+def late_answers(events: Sequence[AnyEvent]) -> list[tuple[int | None, int]]:
+    """Of each answer that came late: its question's position, and its own.
+
+    `None` stands for a question that is not among these events, nor in an earlier segment.
+    """
+    at = {event.id: position for position, event in enumerate(events)}
+    found: list[tuple[int | None, int]] = []
+    begun = 0
+    for position, event in enumerate(events):
+        if _is_question(event):
+            begun = position
+        elif is_linked_answer(event):
+            question = at.get(event.parent_event_id or "")
+            is_elsewhere = question is None and QUESTION_IN in event.metadata
+            if not is_elsewhere and (question is None or question < begun):
+                found.append((question, position))
+    return found
+
+
+async def late_questions(events: Sequence[AnyEvent], home: HomeStore) -> list[AnyEvent]:
+    """What answers among these events belong to that stands in an earlier segment, oldest first."""
+    known = {event.id for event in events}
+    found: dict[str, AnyEvent] = {}
+    for event in events:
+        segment_id, question_id = event.metadata.get(QUESTION_IN), event.parent_event_id
+        if not isinstance(segment_id, str) or question_id is None or question_id in known:
+            continue
+        segment = await home.head(segment_id)
+        log = None if segment is None else LogEnd(segment, home)
+        question = None if log is None else await log.read_back_to(partial(_is_called, question_id))
+        if question is not None:
+            known.add(question_id)
+            found[question_id] = question
+    return sorted(found.values(), key=lambda question: question.timestamp)
+
+
+def _is_called(event_id: str, event: AnyEvent) -> bool:
+    return event.id == event_id
+
+
+def _exchanges(events: Sequence[AnyEvent]) -> Iterator[tuple[AnyEvent, int]]:
+    """Each event with the number of the exchange that it is part of."""
+    exchange_of: dict[str, int] = {}
+    asked: dict[str, list[int]] = {}
+    last = 0
+    for event in events:
+        exchange = last
+        if _is_question(event):
+            last += 1
+            exchange = last
+        elif is_linked_answer(event):
+            exchange = exchange_of.get(event.parent_event_id or "", last)
+        exchange_of[event.id] = exchange
+        if event.type == EventType.TOOL_CALL:
+            # A result stays where it is, but what answers the result belongs to the call's exchange.
+            waiting = asked.get(call_id_of(event) or "")
+            if waiting:
+                exchange_of[event.id] = waiting.pop()
+        elif event.source == EventSource.LLM:
+            for call in calls_of(event.message):
+                asked.setdefault(str(call.get("id")), []).append(exchange)
+        yield event, exchange
+
+
+def _newest(event: AnyEvent, newest: dict[str, AnyEvent]) -> AnyEvent:
+    """What an event was replaced by at last."""
+    seen = {event.id}
+    while (later := newest.get(event.id)) is not None and later.id not in seen:
+        event = later
+        seen.add(event.id)
+    return event
+
+
+def _replaced_by(event: AnyEvent) -> str | None:
+    """The event that this one stands for."""
+    replaced = event.metadata.get(REPLACES) if event.source == EventSource.LLM else None
+    return replaced if isinstance(replaced, str) else None
+
+
+def _is_question(event: AnyEvent) -> bool:
+    return event.type == EventType.MESSAGE and event.source == EventSource.USER
+
+
+def is_linked_answer(event: AnyEvent) -> bool:
+    """Whether an event is an answer that says which question it answers."""
+    is_answer = event.type == EventType.MESSAGE and event.source == EventSource.LLM
+    return is_answer and event.parent_event_id is not None
