@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 from ..models import EventType
@@ -11,45 +11,73 @@ from ..providers.messages import ChatMessage, call_id_of, calls_of
 from .log_end import LogEnd
 
 
-async def unanswered_calls(
-    call_ids: Iterable[str], log: LogEnd, earlier: AsyncIterator[LogEnd]
-) -> dict[str, list[ChatMessage]]:
-    """For results that come now, the calls that they answer, the newest first.
+class OpenCalls:
+    """The tool calls of a conversation that have no result yet.
 
-    That is, of each id, the newest call that has no result yet: many servers count ids anew in every turn,
-    so that an id alone is no identity. Logs are read backwards, page by page, and only as far as it takes.
-
-    Args:
-        call_ids: the results' ids, each as often as there are results of it.
-        log: the live segment's log.
-        earlier: those of the segments before it, the nearest first.
-
-    Raises:
-        SessionNotFound: a segment expired or was deleted.
-        StorageError: the store could not say.
+    Many servers count ids anew in every turn, so that an id alone is no identity: a result answers the newest
+    call with its id that has none yet. Logs are read backwards, page by page, as far as it takes to find the
+    calls; what was read to its beginning is not read again.
     """
-    wanted = Counter(call_ids)
-    answered: Counter[str] = Counter()  # of results that were met, whose calls are further back
-    found: dict[str, list[ChatMessage]] = {}
-    reading: LogEnd | None = log
-    while reading is not None and wanted:
-        async with aclosing(reading.newest_first()) as events:
-            async for event in events:
-                if event.type == EventType.TOOL_CALL:
-                    call_id = call_id_of(event)
-                    if call_id is not None and call_id in wanted:
-                        answered[call_id] += 1
-                    continue
-                for call in reversed(calls_of(event.message)):
-                    call_id = str(call.get("id"))
-                    if call_id not in wanted:
+
+    def __init__(self) -> None:
+        self._known: dict[str, list[ChatMessage]] = {}
+        """Those up to the newest event that was read, by id, the newest one last."""
+        self._newest_read: str | None = None
+
+    async def find(
+        self, call_ids: Sequence[str], log: LogEnd, earlier: AsyncIterator[LogEnd]
+    ) -> dict[str, list[ChatMessage]]:
+        """For results that come now, the calls that they answer, by id, the newest one first.
+
+        Args:
+            call_ids: the results' ids, each as often as there are results of it.
+            log: the live segment's log.
+            earlier: those of the segments before it, the nearest first.
+
+        Raises:
+            SessionNotFound: a segment expired or was deleted.
+            StorageError: the store could not say.
+        """
+        wanted = Counter(call_ids)
+        answered: Counter[str] = Counter()  # by results that were met, whose calls are further back
+        found: dict[str, list[ChatMessage]] = {}
+        newest: str | None = None
+        reading: LogEnd | None = log
+        while reading is not None:
+            async with aclosing(reading.newest_first()) as events:
+                async for event in events:
+                    if event.id == self._newest_read:
+                        return self._go_on(newest, answered, found)
+                    newest = newest or event.id
+                    if event.type == EventType.TOOL_CALL:
+                        answered[call_id_of(event) or ""] += 1
                         continue
-                    if answered[call_id]:
-                        answered[call_id] -= 1
-                        continue
-                    found.setdefault(call_id, []).append(call)
-                    wanted -= Counter([call_id])
-                if not wanted:
-                    break
-        reading = await anext(earlier, None)
-    return found
+                    for call in reversed(calls_of(event.message)):
+                        _meet(call, answered, found)
+                    if all(len(found.get(call_id, ())) >= count for call_id, count in wanted.items()):
+                        return found
+            reading = await anext(earlier, None)
+        self._known = {}
+        return self._go_on(newest, answered, found)
+
+    def _go_on(
+        self, newest: str | None, answered: Counter[str], found: dict[str, list[ChatMessage]]
+    ) -> dict[str, list[ChatMessage]]:
+        """Know what was read now, too; all that is open, the newest first."""
+        for call_id, count in answered.items():
+            if calls := self._known.get(call_id):
+                del calls[max(0, len(calls) - count) :]
+        for call_id, calls in found.items():
+            self._known.setdefault(call_id, []).extend(reversed(calls))
+        self._known = {call_id: calls for call_id, calls in self._known.items() if calls}
+        self._newest_read = newest or self._newest_read
+        return {call_id: calls[::-1] for call_id, calls in self._known.items()}
+
+
+def _meet(call: ChatMessage, answered: Counter[str], found: dict[str, list[ChatMessage]]) -> None:
+    """Take in a call that was met on the way back."""
+    call_id = str(call.get("id"))
+    if answered[call_id] > 0:
+        answered[call_id] -= 1
+    else:
+        found.setdefault(call_id, []).append(call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
@@ -64,8 +65,10 @@ class Replays:
             ids = await home.segment_ids(session.id)
             found: Questions = {}
             searched = 0
-            async for segment in segments_before(session, home):
-                found.update((event.id, event.parent_event_id) for event in segment.events)
+            async for log in segments_before(session, home):
+                async with aclosing(log.newest_first()) as events:
+                    async for event in events:
+                        found[event.id] = event.parent_event_id
                 searched += 1
                 if searched == _SEGMENTS_SEARCHED:
                     break

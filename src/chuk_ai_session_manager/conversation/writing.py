@@ -34,7 +34,7 @@ from ..stores.turns import Turns
 from .background import Sums
 from .billing import Draft, Limits, bill_estimated, call_usage, count, draft_rows
 from .budgets import Spending
-from .calls import unanswered_calls
+from .calls import OpenCalls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .log_end import LogEnd
@@ -45,6 +45,7 @@ from .segments import (
     append,
     append_to_live,
     latest,
+    live_segment,
     segments_before,
     update_live,
 )
@@ -104,6 +105,7 @@ class Writer:
         self._writing = Turns()
         self._one_call = Turns()
         self._replays = Replays(is_infinite=conversation.is_infinite)
+        self._open_calls = OpenCalls()
         self.is_asked: set[str] = set()
         """Questions that a model is just answering, by their events' ids."""
         self.unfinished: list[Unfinished] = []
@@ -402,7 +404,7 @@ class Writer:
         """Store drafts, in a new segment where the live one is full; hand back the one they are in."""
         events = [draft.event for draft in drafts]
 
-        has_message = events[0].type == EventType.MESSAGE
+        has_message = bool(events) and events[0].type == EventType.MESSAGE
 
         async def is_over(live: Session[Any]) -> bool:
             is_infinite = self._conversation.is_infinite
@@ -447,10 +449,13 @@ class Writer:
         ]
         if not results:
             return
-        log = LogEnd(await latest(session, home, with_events=False), home)
+        # Another writer may have gone on into a new segment.
+        known = await latest(session, home, with_events=False)
+        session = await latest(await live_segment(known, home), home, with_events=False)
+        log = LogEnd(session, home)
         earlier = segments_before(session, home) if self._conversation.is_infinite else _nothing()
         call_ids = [event.metadata["tool_call_id"] for event in results]
-        found = await unanswered_calls(call_ids, log, earlier)
+        found = await self._open_calls.find(call_ids, log, earlier)
         for event in results:
             calls = found.get(event.metadata["tool_call_id"])
             if calls:
