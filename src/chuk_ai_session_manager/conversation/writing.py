@@ -462,8 +462,13 @@ class Writer:
                 event.message.update(asked_of(calls.pop(0)))
 
     async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Estimate the calls that no provider reported."""
+        """Estimate the calls that no provider reported; what is written is not older than what is there."""
         self._conversation.check_owner(session)
+        newest = session.newest_event_time
+        for draft in drafts:
+            # The clock may have been set back, or another machine's be ahead.
+            if newest is not None and draft.event.timestamp.astimezone() < newest.astimezone():
+                draft.event.timestamp = newest
 
         async def preface_length(model: str) -> int:
             return await self._beginning.length(home, session, model)

@@ -100,7 +100,9 @@ class Writer:
         lives = self._lifetimes.milliseconds or ""
         counts_as_written = change.counters is not None
         arguments: list[Any] = [session_id, lives, expected, follows, dump(session_id)]
-        arguments += [int(counts_as_written), parent, change.born]
+        # What comes with its messages, as imports do, stands in lists by when those were said.
+        said = (change.counters or {}).get("newest") if expected == "" else None
+        arguments += [int(counts_as_written) if said is None else int(said), parent, change.born]
         arguments += ["" if change.follows_at is None else change.follows_at, len(change.fields)]
         for name, text in change.fields.items():
             arguments += (name, text)

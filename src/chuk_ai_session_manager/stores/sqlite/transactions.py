@@ -221,7 +221,8 @@ def create_session(
         "count": len(change.events),
         "revision": 1,
         "rewrites": 0,
-        "written": now(),
+        # What comes with its messages, as imports do, stands in lists by when those were said.
+        "written": min(now(), int((change.counters or {}).get("newest", now()))),
     }
     marks = ", ".join("?" * len(columns))
     insert = f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  (the names above)

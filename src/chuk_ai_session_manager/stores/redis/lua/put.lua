@@ -1,7 +1,7 @@
 -- Write a new session, or change a stored one that is at a given revision.
 -- KEYS[1] the conversation   KEYS[2] the sandbox's index, where it may be in the same step
 -- ARGV    session id, lifetime in ms or '', the revision it must be at ('' for a new session),
---         the id of the segment that it follows or '', its own id as JSON, 1 if it counts as written to,
+--         the id of the segment that it follows or '', its own id as JSON, 1 if it counts as written to now, or when it was in microseconds, 0 if it does not,
 --         the conversation of its parent or '', what tells the session from others that had its id,
 --         the revision that the segment it follows must be at or '', number of header fields, and each one's name and JSON,
 --         counters as JSON or '', how many of the oldest events stay, number of ids of stored events
@@ -96,8 +96,9 @@ if before then
 end
 
 local time = redis.call('TIME')
-if KEYS[2] and ARGV[6] == '1' then
-  redis.call('ZADD', KEYS[2], time[1] * 1000000 + time[2], id)
+if KEYS[2] and ARGV[6] ~= '0' then
+  local now = time[1] * 1000000 + time[2]
+  redis.call('ZADD', KEYS[2], ARGV[6] == '1' and now or math.min(now, tonumber(ARGV[6])), id)
 end
 if is_new then
   redis.call('HSET', key, 'renewed', time[1] * 1000)
