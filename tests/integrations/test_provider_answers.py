@@ -183,6 +183,21 @@ async def test_google_s_automatic_function_calling(gemini: Any) -> None:
     assert (stats["input_tokens"], stats["usage_source"]) == (1500, "reported")  # its chunks say it
 
 
+async def test_a_stream_of_boto3_s() -> None:
+    events = [
+        {"messageStart": {"role": "assistant"}},
+        {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": "At noon."}}},
+        {"messageStop": {"stopReason": "end_turn"}},
+        {"metadata": {"usage": {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}}},
+    ]
+    sm = SessionManager()
+    stream = stream_llm_call("When?", lambda _: {"stream": iter(events)}, session_manager=sm)
+    assert [event async for event in stream] == events
+    (answer,) = await answers_of(sm)
+    assert (answer.message, answer.metadata["finish_reason"]) == ("At noon.", "end_turn")
+    assert (await sm.get_stats())["usage_source"] == "reported"
+
+
 # -- once -----------------------------------------------------------------------------------------
 
 
@@ -243,6 +258,20 @@ async def test_also_where_the_conversation_goes_on_in_another_segment(place: Pla
             await each.ai_responds(WHOLE)
         assert len(await sm.get_conversation()) == 3
         assert (await sm.get_stats())["llm_calls"] == 1
+
+
+@in_memory_too
+async def test_also_where_another_process_closed_the_segment_meanwhile(place: Place) -> None:
+    async with place.store() as store, place.store() as other_store:
+        late, other = (
+            SessionManager("root", store=each, infinite_context=True, max_turns_per_segment=2)
+            for each in (store, other_store)
+        )
+        await late.user_says("When?")
+        await other.ai_responds(WHOLE)
+        await other.user_says("And then?")
+        await late.ai_responds(WHOLE)
+        assert [row["content"] for row in await late.get_conversation()] == ["When?", "At noon.", "And then?"]
 
 
 async def test_what_only_looks_the_same_is_recorded() -> None:

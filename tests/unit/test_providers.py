@@ -89,6 +89,8 @@ async def test_cases(case: dict[str, Any]) -> None:
         (event,) = session[1].events
         for kept in case.get("keeps", []):
             assert kept in event.model_dump_json()
+            form = native(answer)["format"]
+            assert kept in json.dumps(await sm.get_messages_for_llm(include_tools=True, format=form))
         assert type(event).model_validate_json(event.model_dump_json()) == event
 
 
@@ -289,6 +291,12 @@ def test_half_a_character_in_arguments_is_joined_or_written_out() -> None:
     assert asked(answer) == [("f", '{"x": "\U0001f600 \\ud83d"}')]
 
 
+async def test_half_a_character_in_a_text_of_the_application_s_is_written_out() -> None:
+    sm = SessionManager()
+    await sm.ai_responds("Nice \ud83d\ude00 \ud83d")
+    assert (await sm.get_conversation())[0]["content"] == "Nice \U0001f600 \\ud83d"
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.text(st.characters(codec=None), max_size=20), st.data())
 async def test_whatever_a_model_writes_can_be_stored(text: str, data: st.DataObject) -> None:
@@ -336,6 +344,26 @@ def test_an_audio_answer_says_its_transcript() -> None:
     ]
     answer = in_pieces(pieces)
     assert (answer.text, native(answer)["message"]["audio"]) == ("hello there", audio)
+
+
+def test_mistral_s_sdk() -> None:
+    from mistralai.client import models
+
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+    content = [thinking, {"type": "text", "text": "ok"}]
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    whole = completion({"content": content, "tool_calls": [call]}, usage=usage)
+    first = {"data": delta(role="assistant", content=[thinking])}
+    second = {"data": delta(content="ok", tool_calls=[call]) | {"usage": usage}}
+    for answer in (
+        read_answer(models.ChatCompletionResponse.model_validate(whole)),
+        in_pieces([models.CompletionEvent.model_validate(each) for each in (first, second)]),
+    ):
+        assert (answer.text, asked(answer), answer.provider) == ("ok", [("f", '{"x": 1}')], "mistral")
+        assert native(answer)["message"]["content"] == content
+        assert answer.usage is not None
+        assert answer.usage["input_tokens"] == 10
 
 
 # -- OpenAI's Responses ---------------------------------------------------------------------------

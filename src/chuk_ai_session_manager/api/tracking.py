@@ -344,6 +344,8 @@ async def _streamed(
 
 async def _recorded(exchange: Exchange, source: Any, pieces: AnswerInPieces) -> AsyncGenerator[Any, None]:
     """The pieces of a stream as they come; what they come to is recorded at the end, however it ends."""
+    if isinstance(source, Mapping) and hasattr(source.get("stream"), "__iter__"):
+        source = source["stream"]  # as boto3 gives it
     if not isinstance(source, list | tuple) and not any(hasattr(source, name) for name in _STREAMS):
         answer = _read(source)
         if answer is None and not _is_response(source):

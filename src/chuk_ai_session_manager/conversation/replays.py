@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
+from ..exceptions import EventConflict
 from ..models import Session
 from ..models.record import new_id
 from ..models.session import HomeStore
@@ -16,8 +17,9 @@ from .segments import latest, live_segment, segments_before
 # What each event answers, by the event's id.
 Questions: TypeAlias = dict[str, str | None]
 
-# How many earlier segments are looked through: responses are seen again soon.
+# How many earlier segments, and events of these, are looked through: responses are seen again soon.
 _SEGMENTS_SEARCHED = 3
+_EVENTS_SEARCHED = 500
 
 
 class Replays:
@@ -56,24 +58,42 @@ class Replays:
     ) -> tuple[Session[Any], Sequence[Draft]]:
         """The live segment with its log, and the drafts that it lacks: a store refused one of them."""
         session = await latest(await live_segment(session, home), home)
-        return session, _unseen(drafts, session, {})
+        _, earlier = await self._earlier(home, session)
+        return session, _unseen(drafts, session, earlier)
+
+    async def check_before(self, home: HomeStore, live: Session[Any], drafts: Sequence[Draft]) -> None:
+        """Refuse drafts that are in the segments before the one that they are about to be stored in.
+
+        Raises:
+            EventConflict: one of them is, as where another process closed that segment meanwhile.
+        """
+        ids = {draft.event.id for draft in drafts if draft.response_key is not None}
+        if ids and not ids.isdisjoint((await self._earlier(home, live))[1]):
+            raise EventConflict("An answer is in an earlier segment already")
 
     async def _earlier(self, home: HomeStore, session: Session[Any]) -> tuple[str, Questions]:
         if not self._is_infinite or session.parent_id is None:
             return session.id, {}
         if self._known is None or self._known[0] != session.id:
             ids = await home.segment_ids(session.id)
-            found: Questions = {}
-            searched = 0
-            async for log in segments_before(session, home):
-                async with aclosing(log.newest_first()) as events:
-                    async for event in events:
-                        found[event.id] = event.parent_event_id
-                searched += 1
-                if searched == _SEGMENTS_SEARCHED:
-                    break
+            found = await self._newest_before(home, session)
             self._known = session.id, ids[0] if session.id in ids else session.id, found
         return self._known[1], self._known[2]
+
+    async def _newest_before(self, home: HomeStore, session: Session[Any]) -> Questions:
+        """What the newest events before a segment answer; the rest of a long segment is not read."""
+        found: Questions = {}
+        searched = 0
+        async for log in segments_before(session, home):
+            searched += 1
+            async with aclosing(log.newest_first()) as events:
+                async for event in events:
+                    found[event.id] = event.parent_event_id
+                    if len(found) == _EVENTS_SEARCHED:
+                        return found
+            if searched == _SEGMENTS_SEARCHED:
+                break
+        return found
 
 
 def _unseen(drafts: Sequence[Draft], session: Session[Any], earlier: Questions) -> list[Draft]:

@@ -413,6 +413,7 @@ class Writer:
         async def prepare(live: Session[Any]) -> None:
             if is_limited:
                 await self._check_limits(home, live, drafts)
+            await self._replays.check_before(home, live, drafts)
             await self._bill(home, live, drafts)
             for draft in drafts:
                 if draft.question_in and (draft.question_in != live.id or await is_over(live)):

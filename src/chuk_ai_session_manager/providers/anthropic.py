@@ -66,11 +66,17 @@ def _of_blocks(content: Sequence[Any]) -> Answer:
         for block in content
         if field_of(block, "type") == "tool_use"
     ]
-    thinking = [block for block in content if field_of(block, "type") in THINKING and isinstance(block, dict)]
+    thinking = [block for block in content if isinstance(block, dict) and _is_thought(block)]
     return Answer(mended("".join(texts)), calls, thinking=thinking)
 
 
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+def _is_thought(block: dict[str, Any]) -> bool:
+    """Whether a block is thinking that the API takes back: not where it was cut before its signature."""
+    kind = block.get("type")
+    return kind == "redacted_thinking" or (kind == "thinking" and bool(block.get("signature")))
 
 
 class AnthropicStream(AnswerStream):

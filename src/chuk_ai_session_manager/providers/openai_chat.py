@@ -232,6 +232,7 @@ class OpenAIChatStream(AnswerStream):
             piece, self._is_helped = field_of(piece, "chunk"), True
         elif self._is_helped:
             return True
+        piece = field_of(piece, "data") or piece  # Mistral's SDK gives events with chunks in them
         choices = field_of(piece, "choices")
         if not is_list(choices) and not (self._choices and field_of(piece, "usage") is not None):
             return False

@@ -19,7 +19,7 @@ from . import (
     plain,
 )
 from .answers import Answer, Reader, provider_of
-from .common import data_of, field_of, package_of
+from .common import data_of, field_of, mended, package_of
 from .usage import usage_of
 
 # Asked in this order: the first that knows a shape reads it.
@@ -96,7 +96,7 @@ def not_understood(response: object) -> InvalidInput:
 def answer_in(response: object) -> Answer | None:
     """A model's response as an answer; `None` where it is none that is known."""
     if isinstance(response, str):
-        return Answer(response)
+        return Answer(mended(response))
     if response is None or isinstance(response, bytes | bytearray | int | float | Sequence):
         return None
     data = data_of(response)
