@@ -347,15 +347,8 @@ async def _recorded(exchange: Exchange, source: Any, pieces: AnswerInPieces) -> 
     if isinstance(source, Mapping) and hasattr(source.get("stream"), "__iter__"):
         source = source["stream"]  # as boto3 gives it
     if not isinstance(source, list | tuple) and not any(hasattr(source, name) for name in _STREAMS):
-        answer = _read(source)
-        if answer is None and not _is_response(source):
-            async with exchange.calling():
-                raise not_understood(source)
-        if answer is None:
-            await exchange.unreadable(source)
-            return
-        await exchange.answer(answer)
-        yield answer.text
+        if (answer := await _answered_at_once(exchange, source)) is not None:
+            yield answer.text
         return
     exchange.begin(pieces)
     try:
@@ -382,6 +375,19 @@ async def _recorded(exchange: Exchange, source: Any, pieces: AnswerInPieces) -> 
         await exchange.interrupt(ConnectionResetError())
     else:
         await exchange.answer(pieces.end())
+
+
+async def _answered_at_once(exchange: Exchange, response: Any) -> Answer | None:
+    """Record what is no stream; the answer, or `None` where it is a response that cannot be read."""
+    answer = _read(response)
+    if answer is not None:
+        await exchange.answer(answer)
+    elif _is_response(response):
+        await exchange.unreadable(response)
+    else:
+        async with exchange.calling():
+            raise not_understood(response)
+    return answer
 
 
 def _add(pieces: AnswerInPieces, piece: Any) -> None:
