@@ -261,6 +261,36 @@ async def test_the_input_of_a_custom_tool_is_in_every_format() -> None:
             assert "sql" in text
 
 
+async def test_what_a_server_ran_itself_goes_back_without_what_the_api_refuses() -> None:
+    pieces = [{"stdout": "a", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}]
+    ran: list[Row] = [
+        {"id": "ws_1", "type": "web_search_call", "status": "completed",
+         "action": {"type": "search", "query": "tide"}},
+        {"id": "sh_1", "type": "shell_call", "call_id": "s1", "status": "completed",
+         "action": {"commands": ["ls"]}},
+        {"id": "so_1", "type": "shell_call_output", "call_id": "s1", "status": "completed", "output": pieces},
+        said_item("At noon."),
+    ]  # fmt: skip
+    came = [item | {"created_by": "agent_1"} for item in ran]
+    came[2]["output"] = [piece | {"created_by": "agent_1"} for piece in pieces]
+    sm = SessionManager()
+    await sm.user_says("?")
+    await sm.ai_responds(response(reasoning_item(), *came))
+    assert (await in_format(sm, "openai-responses"))[1:] == [reasoning_item(), *ran]
+
+
+async def test_an_answer_that_was_cut_while_it_was_thinking() -> None:
+    sm = SessionManager()
+    await sm.user_says("one")
+    await sm.ai_responds(response(reasoning_item()))
+    thinking = anthropic_answer("At", [])
+    del thinking["content"][0]["signature"]
+    await sm.ai_responds(thinking)
+    await sm.user_says("two")
+    for name in FORMATS:
+        await in_format(sm, name)
+
+
 async def test_messages_keep_their_phase() -> None:
     items = [
         said_item("First I look.", "msg_1", phase="commentary"),
@@ -312,6 +342,18 @@ async def test_ids_that_no_api_takes(ids: tuple[str, str]) -> None:
         assert "result 1" in text
         assert INTERRUPTED not in text
         assert request == await in_format(sm, name)
+
+
+async def test_a_tool_may_give_parts() -> None:
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+    sm = await asked_a_tool(chat_answer("", [CALL, ("call_2", "see", {})]))
+    await sm.tool_used("see", {}, [{"type": "text", "text": "the sea"}, picture], tool_call_id="call_2")
+    for name in FORMATS:
+        text = json.dumps(await in_format(sm, name))
+        assert "the sea" in text
+        assert text.count(PNG) == (name != "openai")
+    rows = await sm.get_messages_for_llm(include_tools=True)
+    assert rows[-1]["content"][1] == picture
 
 
 async def test_what_one_format_gives_another_takes() -> None:

@@ -93,4 +93,4 @@ def written(
         case "openai-responses":
             return responses_input(rows, may_sign)
         case _:
-            return openai_messages(rows, may_sign, model, keeps_thinking=format_name is None)
+            return openai_messages(rows, may_sign, model, as_recorded=format_name is None)

@@ -21,7 +21,7 @@ from ..exceptions.validation import check_json_object, check_name, copied, json_
 from ..models import EventSource, EventType, SessionEvent
 from ..models.session_event import content_of
 from .common import texts_in
-from .parts import shown_content
+from .parts import has_media, shown_content
 from .sendable import (
     arguments_text,
     is_blank,
@@ -274,7 +274,7 @@ def by_phase(row: ChatMessage) -> list[ChatMessage]:
 
     Responses of OpenAI's newer models tell these apart by a `phase`. Calls go with the last.
     """
-    parts = row["content"]
+    parts = row.get("content")
     if not isinstance(parts, list) or not any(isinstance(part, dict) and "phase" in part for part in parts):
         return [row]
     rows = [{"role": row["role"], "content": part["text"]} for part in parts]
@@ -458,7 +458,9 @@ def call_id_of(event: SessionEvent[Any]) -> str | None:
 
 
 def _tool_row(event: SessionEvent[Any], call_id: str) -> ChatMessage:
-    row: ChatMessage = {"role": "tool", "tool_call_id": call_id, "content": tool_text(event.message)}
+    result = event.message.get("result") if isinstance(event.message, dict) else None
+    content = copied(result) if has_media(result) else tool_text(event.message)
+    row: ChatMessage = {"role": "tool", "tool_call_id": call_id, "content": content}
     row.update(copied(event.metadata.get("row", {})))
     return row
 

@@ -29,7 +29,7 @@ _TEXT_FIELDS = {"type", "text", "refusal", "cache_control", "prompt_cache_breakp
 
 
 def openai_messages(
-    rows: Sequence[ChatMessage], may_sign: MaySign, model: str | None = None, *, keeps_thinking: bool = False
+    rows: Sequence[ChatMessage], may_sign: MaySign, model: str | None = None, *, as_recorded: bool = False
 ) -> list[ChatMessage]:
     """Rows as chat messages.
 
@@ -43,13 +43,13 @@ def openai_messages(
         rows: chat messages, each call followed by its results.
         may_sign: whether the reasoning of an answer may go back.
         model: who is asked.
-        keeps_thinking: whether the thinking of Anthropic's models goes along as `thinking_blocks`, for
-            LiteLLM and `for_anthropic`.
+        as_recorded: whether rows keep what OpenAI does not take: the thinking of Anthropic's models as
+            `thinking_blocks`, for LiteLLM and `for_anthropic`, and images in results.
     """
     asked = _family(model) or next((_maker(row) for row in reversed(rows) if row["role"] == "assistant"), "")
     rule = IdRule(_mistral_id) if asked == "mistral" else _IDS
     messages = [
-        _message(each, may_sign(row) and _maker(row) == asked, keeps_thinking)
+        _message(each, may_sign(row) and _maker(row) == asked, as_recorded)
         for row in with_ids(rows, rule)
         for each in by_phase(row)
     ]
@@ -74,20 +74,20 @@ def _mistral_id(call_id: str) -> str:
     return call_id if _MISTRAL_ID.fullmatch(call_id) else sha256(call_id.encode()).hexdigest()[:9]
 
 
-def _message(row: ChatMessage, is_own: bool, keeps_thinking: bool) -> ChatMessage:
+def _message(row: ChatMessage, is_own: bool, as_recorded: bool) -> ChatMessage:
     origin = row.get(ORIGIN)
     plain = {key: value for key, value in row.items() if key != ORIGIN}
     if row["role"] == "user":
         return _said(plain)
     if row["role"] == "tool":
-        return _result(plain)
+        return _result(plain, as_recorded)
     if row["role"] != "assistant" or not isinstance(origin, Origin):
         return plain
     if is_own and origin.native_format == FORMAT and isinstance(origin.native, dict):
         own = _own(origin.native, plain)
         if own is not None:
             return own
-    if not keeps_thinking:
+    if not as_recorded:
         plain.pop("thinking_blocks", None)
     if isinstance(plain.get("content"), list):
         plain["content"] = [_answered(part) for part in plain["content"]]
@@ -125,19 +125,19 @@ def _said(row: ChatMessage) -> ChatMessage:
     return row | {"content": [_part(part) for part in parts_of(content)]}
 
 
-def _result(row: ChatMessage) -> ChatMessage:
-    """A result, with no more than texts where another API's parts are in it."""
-    kept = {key: value for key, value in row.items() if key not in {"is_error", "cache_control"}}
+def _result(row: ChatMessage, as_recorded: bool) -> ChatMessage:
+    """A result; of parts it may have texts only (https://platform.openai.com/docs/api-reference/chat)."""
+    kept = {key: value for key, value in row.items() if key != "is_error"}
     content = row.get("content")
-    if not isinstance(content, list) or not any(_is_foreign(part) for part in parts_of(content)):
+    taken = {"text", "refusal", "image_url"} if as_recorded else {"text"}
+    if not isinstance(content, list) or all(_is_one_of(part, taken) for part in parts_of(content)):
         return kept
     texts = [part.text if part.kind == "text" else replaced_by_text(part) for part in parts_of(content)]
     return kept | {"content": [{"type": "text", "text": text} for text in texts if text]}
 
 
-def _is_foreign(part: Part) -> bool:
-    """Whether a part of a result is not one that a chat's result has."""
-    return not (isinstance(part.own, dict) and part.name in {"text", "refusal", "image_url"})
+def _is_one_of(part: Part, names: set[str]) -> bool:
+    return isinstance(part.own, dict) and part.name in names
 
 
 def _answered(own: Any) -> Any:

@@ -131,6 +131,14 @@ def media_of(content: Any) -> list[Part]:
     return [part for part in parts_of(content) if part.kind in {"image", "audio", "video", "file"}]
 
 
+def has_media(value: Any) -> bool:
+    """Whether a tool's result is a list of parts, one of which is an image, audio or a file."""
+    if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
+        return False
+    kinds = {part.kind for part in parts_of(value)}
+    return kinds <= {"text", "image", "audio", "video", "file"} and kinds != {"text"} and bool(kinds)
+
+
 async def media_length(parts: Sequence[Part], model: str) -> int:
     """About how many tokens such parts are, by the documented rule of who makes the model."""
     if sum(len(part.data) for part in parts) > _LONG:

@@ -72,6 +72,8 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
     if not may_sign(row) and any(item.get("type") == "reasoning" for item in items):
         # Without its reasoning, an item is refused under its own id: so all of it goes in the common form.
         return []
+    while items and items[-1].get("type") == "reasoning":
+        items.pop()  # of an answer that was cut: the API refuses reasoning with nothing after it
     asking = waiting_in(items)
     ids = [call["id"] for call in calls_of(row)]
     if len(asking) != len(ids):
@@ -85,11 +87,14 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
 
 
 def _taken(item: Item) -> Item:
-    return {
+    taken = {
         name: value
         for name, value in item.items()
         if name not in _NOT_TAKEN and not (value is None and name in _NOT_NULL)
     }
+    if isinstance(taken.get("output"), list):  # of a shell, each piece says who made it, too
+        taken["output"] = [_taken(each) if isinstance(each, dict) else each for each in taken["output"]]
+    return taken
 
 
 def _call_id_of(item: Item) -> str:
