@@ -147,7 +147,27 @@ LEVELS = (
     ),
     ("api.installed", "api.tracking", "api.transfer", "api.simple_api", "api"),
     ("",),  # the package itself
-    ("testing",),  # for authors of stores: nothing here imports it
+    # For authors of stores: nothing here imports it.
+    (
+        "testing.readings",
+        "testing.checks",
+        "testing.samples",
+        "testing.hostile",
+        "testing.base",
+        "testing.reopening",
+        "testing.creating",
+        "testing.appending",
+        "testing.threads",
+        "testing.reading",
+        "testing.saving",
+        "testing.deleting",
+        "testing.listing",
+        "testing.contents",
+        "testing.sandboxes",
+        "testing.lifetimes",
+        "testing.managers",
+        "testing",
+    ),
     # The command line: nothing else imports it either.
     (
         "cli.safe_text",

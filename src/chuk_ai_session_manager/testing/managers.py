@@ -1,0 +1,97 @@
+"""Tests of a store under `SessionManager`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from ..exceptions import SessionNotFound
+from ..models import EventType
+from ..session_manager import SessionManager
+from .base import Contract, Stores, in_a_loop
+from .checks import check_each_in_order, check_totals
+from .readings import read_session
+
+
+class Managers(Contract):
+    """Tests of a store under `SessionManager`."""
+
+    @pytest.mark.parametrize("infinite", [False, True])
+    @in_a_loop
+    async def test_a_manager_goes_on_where_another_was(self, stores: Stores, *, infinite: bool) -> None:
+        def manager(**arguments: Any) -> SessionManager:
+            return SessionManager(
+                "talk", store=stores.open(), infinite_context=infinite, max_turns_per_segment=3, **arguments
+            )
+
+        first = manager(system_prompt="Be brief", user_id="ann", metadata={"topic": "stores"})
+        for number in range(3):
+            await first.user_says(f"Question {number}?", number=number)
+            usage = {"prompt_tokens": 10, "completion_tokens": 2}
+            await first.ai_responds("Answer.", model="gpt-4o", provider="openai", usage=usage)
+            await first.tool_used("clock", {"zone": "UTC"}, "12:00", tool_call_id=f"call {number}")
+        fresh = manager(create=False)
+        assert await fresh.get_stats() == await first.get_stats()
+        assert (await fresh.get_stats())["input_tokens"] == 30
+        assert await fresh.get_conversation() == await first.get_conversation()
+        for include_tools in (False, True):
+            messages = await fresh.get_messages_for_llm(include_tools=include_tools)
+            assert messages == await first.get_messages_for_llm(include_tools=include_tools)
+        await fresh.user_says("And on.")
+        assert (await first.get_stats())["total_messages"] == 7
+
+    @in_a_loop
+    async def test_state_goes_over_roll_overs_and_is_merged_by_key(self, stores: Stores) -> None:
+        store = stores.open()
+        first = SessionManager("s", store=store, infinite_context=True, max_turns_per_segment=2)
+        for number in range(5):
+            await first.update_state(lambda state, key=f"key {number}": state.update({key: 1}))  # type: ignore[misc]
+            await first.user_says(f"{number}?")
+        counters = [SessionManager(each, store=stores.open()) for each in await first.get_session_chain()]
+        await asyncio.gather(
+            *(sm.update_state(lambda state: state.update(n=state.get("n", 0) + 1)) for sm in counters * 3)
+        )
+        again = stores.open()
+        for session_id in await first.get_session_chain():
+            state = await SessionManager(session_id, store=again).get_state()
+            assert state == {"n": 9} | {f"key {number}": 1 for number in range(5)}
+
+    @in_a_loop
+    async def test_another_user_s_session_is_not_found(self, stores: Stores) -> None:
+        store = stores.open()
+        await SessionManager("s", store=store, user_id="ada").user_says("mine")
+        stranger = SessionManager("s", store=stores.open(), user_id="bob")
+        for use in (stranger.user_says("mine too"), stranger.get_conversation(), stranger.get_state()):
+            with pytest.raises(SessionNotFound):
+                await use
+        await SessionManager("free", store=store).user_says("anybody's")
+        await SessionManager("free", store=store).claim("ada")
+        mine = SessionManager("free", store=stores.open(), user_id="ada")
+        assert [row["content"] for row in await mine.get_conversation()] == ["anybody's"]
+        assert len((await read_session(stores.open(), "s")).events) == 1
+
+    @in_a_loop
+    async def test_managers_that_fill_a_segment_together_open_one_next(self, stores: Stores) -> None:
+        store = stores.open()
+        managers = [
+            SessionManager("talk", store=stores.open(), infinite_context=True, max_turns_per_segment=4)
+            for _ in range(4)
+        ]
+        names = [str(number) for number in range(len(managers))]
+        await asyncio.gather(
+            *(
+                manager.user_says(f"{name} {number}")
+                for name, manager in zip(names, managers, strict=True)
+                for number in range(10)
+            )
+        )
+        segments = [await read_session(store, each) for each in await store.list_sessions()]
+        assert Counter(len(segment.child_ids) for segment in segments) == {1: len(segments) - 1, 0: 1}
+        for segment in segments:
+            assert sum(event.type == EventType.SUMMARY for event in segment.events) <= 1
+            check_totals(segment)
+        fresh = SessionManager("talk", store=stores.open(), infinite_context=True, max_turns_per_segment=4)
+        check_each_in_order([row["content"] for row in await fresh.get_conversation()], names, 10)
