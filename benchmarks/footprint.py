@@ -1,4 +1,4 @@
-"""Memory: of sessions, and of conversations that go on for ever."""
+"""Memory: of sessions, and of conversations that go on for ever; and bytes of an answer as it is stored."""
 
 from __future__ import annotations
 
@@ -7,12 +7,39 @@ from concurrent.futures import ThreadPoolExecutor
 from harness import AGENTS, APPEND, NEWEST, ORIGINAL, PEERS, PROJECT, Bench, Peer
 from report import Report, Series, Target
 
+from chuk_ai_session_manager.conversation.billing import draft_answer
+from chuk_ai_session_manager.providers import read_answer
+from chuk_ai_session_manager.stores.codec import encode_event
+
 
 def measure(bench: Bench, report: Report) -> None:
     """Each in a fresh process; two at a time, for time is not measured."""
     with ThreadPoolExecutor(2) as pool:
         _sessions(bench, report, pool)
         _endless(bench, report, pool)
+    _answers(report)
+
+
+def _answers(report: Report) -> None:
+    """An answer with thinking and a tool call, stored with what its provider said, and without."""
+    words = "High water at the old harbour is at noon, and again a little after midnight. " * 8
+    blocks = [
+        {"type": "thinking", "thinking": words, "signature": "S" * 400},
+        {"type": "text", "text": words},
+        {"type": "tool_use", "id": "toolu_1", "name": "tide", "input": {"harbour": "the old one"}},
+    ]
+    usage = {"input_tokens": 1000, "output_tokens": 300}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-6"}
+    answer = read_answer(message | {"content": blocks, "stop_reason": "tool_use", "usage": usage})
+    event = draft_answer(answer, "claude-sonnet-4-6", "anthropic").event
+    forms = {
+        "with its native form": encode_event(event),
+        "as if texts were stored twice": encode_event(event, folds=False),
+        "without": encode_event(event.model_copy(update={"native": None})),
+    }
+    report.side_by_side["an answer of 1,200 characters and a tool call, as it is stored"] = [
+        Series(name, "bytes", [len(body.encode())]) for name, body in forms.items()
+    ]
 
 
 def _sessions(bench: Bench, report: Report, pool: ThreadPoolExecutor) -> None:

@@ -685,6 +685,17 @@ def test_blocks_are_kept_in_their_order(form: str) -> None:
     assert (answer.finish_reason, answer.response_id) == ("tool_use", "msg_1")
 
 
+def test_a_compaction_is_kept_and_is_no_text() -> None:
+    block = {"type": "compaction", "content": "What went before."}
+    events = message_events(message(block, {"type": "text", "text": "ok"}))
+    events[1]["content_block"] = {"type": "compaction", "content": None}
+    change = {"type": "compaction_delta", "content": "What went before."}
+    events.insert(2, {"type": "content_block_delta", "index": 0, "delta": change})
+    for answer in (read_answer(message(block, {"type": "text", "text": "ok"})), in_pieces(events)):
+        assert answer.text == "ok"
+        assert native(answer)["message"]["content"][0] == block
+
+
 def test_thinking_that_is_cut_before_its_signature() -> None:
     events = message_events(message(BLOCKS[0], said_text := {"type": "text", "text": "ok"}))
     cut = [each for each in events if each.get("delta", {}).get("type") != "signature_delta"][:4]
@@ -721,6 +732,8 @@ def test_counts_of_a_message_delta_replace_those_before() -> None:
     assert (raw["input_tokens"], raw["output_tokens"], raw["cache_read_input_tokens"]) == (10, 300, 200)
     assert raw["output_tokens_details"] == {"thinking_tokens": 100}
     assert answer.billed["service_tier"] == "standard"
+    assert answer.usage is not None
+    assert answer.usage["reasoning_tokens"] == 100
     assert native(answer)["response"]["stop_details"]["category"] == "x"
     assert "context_management" in native(answer)["response"]
 
