@@ -139,6 +139,19 @@ async def test_a_correction_counts() -> None:
     await sm.user_says("Some is left.")
 
 
+async def test_summaries_count() -> None:
+    def summary(_: Any) -> dict[str, Any]:
+        return {"text": "So far.", "model": "m", "usage": USAGE | {"cost": 2}}
+
+    store = MemoryStore()
+    sm = manager(store, Budget(1), infinite_context=True, max_turns_per_segment=2, summary_callback=summary)
+    for text in ("one", "two", "three"):
+        await sm.user_says(text)
+    await sm.wait_for_summaries()
+    with pytest.raises(TokenLimitExceeded):
+        await sm.user_says("four")
+
+
 async def test_a_budget_of_nothing() -> None:
     with pytest.raises(TokenLimitExceeded):
         await manager(MemoryStore(), Budget(0)).user_says("hello")

@@ -409,10 +409,12 @@ class TestLedgers:
             await sm.user_says("hello world")
             await sm.ai_responds("hello world", model="gpt-4")
         stats = await sm.get_stats()
-        assert stats["input_tokens"] == (2 + 2) + (2 + 6)
+        # Two and four messages with three tokens around each, and the answer's beginning.
+        around = (2 * 3 + 3) + (4 * 3 + 3)
+        assert stats["input_tokens"] == (2 + 2) + (2 + 6) + around
         assert stats["output_tokens"] == 4
         assert (stats["llm_calls"], stats["usage_source"]) == (2, "estimated")
-        assert stats["estimated_cost"] == pytest.approx(12 * 30e-6 + 4 * 60e-6)
+        assert stats["estimated_cost"] == pytest.approx((12 + around) * 30e-6 + 4 * 60e-6)
 
     async def test_the_provider_s_figures_win(self) -> None:
         sm = SessionManager()
@@ -706,7 +708,9 @@ class TestWholeConversations:
         )
         session = await stored(sm.session_id)
         bills = [event.usage for event in session.events if event.usage]
-        assert [bill.input_tokens for bill in bills] == [1 + 2, 1 + 6, 1 + 10]
+        around = [2 * 3 + 3, 4 * 3 + 3, 6 * 3 + 3]  # the messages, and the answer's beginning
+        contents = [1 + 2, 1 + 6, 1 + 10]
+        assert [bill.input_tokens for bill in bills] == list(map(sum, zip(contents, around, strict=True)))
         assert {(bill.model, bill.provider) for bill in bills} == {("gpt-4o", "openai")}
         assert session.events[1].metadata["provider"] == "openai"
 

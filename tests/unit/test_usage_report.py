@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from places import Place, in_memory_too
 
-from chuk_ai_session_manager import SessionManager, usage_report
+from chuk_ai_session_manager import SessionManager, track_client, usage_report
 from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.models import CallUsage, EventSource, EventType, Session, SessionEvent
 from chuk_ai_session_manager.stores import EventStore, MemoryStore
@@ -168,3 +169,42 @@ class TestCorrections:
             SessionEvent(message={"usage_correction": {"event_id": "e"}}, type=EventType.REFERENCE)
         )
         assert session.totals.llm_calls == 0
+
+
+class TestEstimates:
+    """A call whose provider reports nothing is billed for what would really be sent."""
+
+    async def test_tool_definitions_of_a_tracked_request_are_sent_too(self) -> None:
+        class Completions:
+            async def create(self, **_: Any) -> dict[str, Any]:
+                message = {"role": "assistant", "content": "ok"}
+                return {"object": "chat.completion", "model": "gpt-4o", "choices": [{"message": message}]}
+
+        class Chat:
+            completions = Completions()
+
+        class Client:
+            chat = Chat()
+
+            async def __aenter__(self) -> Client:
+                return self
+
+        sent = []
+        for tools in (None, [{"type": "function", "function": {"name": f"tool_{at}"}} for at in range(50)]):
+            sm = SessionManager(store=MemoryStore())
+            request = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}], "tools": tools}
+            await track_client(Client(), sm).chat.completions.create(**request)
+            stats = await sm.get_stats()
+            assert stats["usage_source"] == "estimated"
+            sent.append(stats["input_tokens"])
+        assert sent[1] > sent[0] + 50 * 5
+
+    async def test_what_goes_around_each_message_is_sent_too(self) -> None:
+        sm = SessionManager(store=MemoryStore())
+        rows = [{"role": role, "content": "hi"} for role in ("user", "assistant")] * 10
+        await sm.add_messages(rows, model="gpt-4o")
+        session = await sm._conversation.current()
+        bills = [event.usage for event in session[1].events if event.usage]
+        longer = [later.input_tokens - bill.input_tokens for bill, later in pairwise(bills)]
+        content = session[1].total_tokens // 20
+        assert set(longer) == {2 * (content + 3)}

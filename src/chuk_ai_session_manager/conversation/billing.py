@@ -228,24 +228,34 @@ async def count(drafts: Sequence[Draft]) -> None:
             await _bill(draft, draft.reported)
 
 
+# Around each message a chat model is sent some tokens more, and its answer is begun for it:
+# https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
+TOKENS_A_MESSAGE, _TOKENS_OF_A_BEGINNING = 3, 3
+
+
 async def bill_estimated(
-    drafts: Sequence[Draft], length: int, preface_length: Callable[[str], Awaitable[int]]
+    drafts: Sequence[Draft], length: int, around: int, preface_length: Callable[[str], Awaitable[int]]
 ) -> None:
     """Put a bill on each call whose provider reported none: for what it would have been sent.
+
+    That is the request, where it is at hand; else all that was said before it, with what goes around each
+    message.
 
     Args:
         drafts: the events, in order, counted.
         length: content tokens of the session before them.
-        preface_length: tokens, in a model's count, of what it is sent before the session's messages.
+        around: tokens that go around its messages.
+        preface_length: all tokens, in a model's count, of what it is sent before the session's messages.
     """
     for draft in drafts:
         if draft.is_to_be_estimated:
-            await _bill(draft, await _estimate(draft, length, preface_length))
+            await _bill(draft, await _estimate(draft, length, around, preface_length))
         length += draft.tokens
+        around += 0 if draft.text is None else TOKENS_A_MESSAGE
 
 
 async def _estimate(
-    draft: Draft, length: int, preface_length: Callable[[str], Awaitable[int]]
+    draft: Draft, length: int, around: int, preface_length: Callable[[str], Awaitable[int]]
 ) -> ReportedUsage:
     """What a call used, as far as its provider did not say it before it was stopped."""
     output = draft.whole_tokens
@@ -261,7 +271,8 @@ async def _estimate(
     elif draft.request is not None:
         sent = await TokenUsage.count_tokens(await asyncio.to_thread(draft.request), draft.model)
     else:
-        sent = (length if draft.length is None else draft.length) + await preface_length(draft.model)
+        sent = (length if draft.length is None else draft.length) + around + await preface_length(draft.model)
+        sent += _TOKENS_OF_A_BEGINNING
     return estimated_usage(sent, output)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..models.session import HomeStore
-from ..stores.base import AnySession
+from ..stores.base import AnyEvent, AnySession
 from ..stores.turns import pulse_of
 from .background import background_of, carry_over
 from .order import late_questions
@@ -31,10 +31,20 @@ _under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
 
 
 class Closing:
-    """Has the segments that were closed through one manager summarised."""
+    """Has the segments that were closed through one manager summarised.
 
-    def __init__(self, summarizer: Summarizer) -> None:
+    Args:
+        summarizer: makes the summaries.
+        on_summary: told of each, once it is stored.
+    """
+
+    def __init__(
+        self,
+        summarizer: Summarizer,
+        on_summary: Callable[[HomeStore, AnyEvent], Awaitable[None]] | None = None,
+    ) -> None:
         self.summarizer = summarizer
+        self._on_summary = on_summary
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, segment: AnySession, home: HomeStore) -> asyncio.Task[None]:
@@ -61,7 +71,11 @@ class Closing:
             await _ended([previous])
         waited = previous is not None
         try:
-            await close_segment(segment, home, self.summarizer, after_waiting=waited, may_ask=may_ask)
+            summary = await close_segment(
+                segment, home, self.summarizer, after_waiting=waited, may_ask=may_ask
+            )
+            if self._on_summary is not None:
+                await self._on_summary(home, summary)
         except Exception as problem:  # noqa: BLE001  (the message is stored: to raise now would say it is not)
             logger.warning("The summary of session %s was not stored: %s", segment.id, type(problem).__name__)
 
@@ -102,7 +116,7 @@ async def close_segment(
     *,
     after_waiting: bool = False,
     may_ask: bool = True,
-) -> None:
+) -> AnyEvent:
     """Let a segment that another one follows end in a summary of it, and of all before it.
 
     Args:
@@ -112,6 +126,9 @@ async def close_segment(
         after_waiting: whether the segment before it was still being summarised: if that took too long,
             the callback is not tried again at once. One wait is enough.
         may_ask: whether the callback may be called at all.
+
+    Returns:
+        The summary, as it is stored.
 
     Raises:
         SessionNotFound: it expired or was deleted.
@@ -127,3 +144,4 @@ async def close_segment(
     )
     carry_over(background, stored, summary)
     await home.append(stored, [summary])
+    return summary

@@ -32,7 +32,7 @@ from ..providers.usage import ReportedUsage
 from ..stores.base import is_segment_after
 from ..stores.turns import Turns
 from .background import Sums
-from .billing import Draft, Limits, bill_estimated, call_usage, count, draft_rows
+from .billing import TOKENS_A_MESSAGE, Draft, Limits, bill_estimated, call_usage, count, draft_rows
 from .budgets import Spending
 from .calls import OpenCalls
 from .closing import PATIENCE, Closing
@@ -101,7 +101,7 @@ class Writer:
         self._model = model
         self.limits = limits
         self._spending = spending
-        self.closing = Closing(summarizer)
+        self.closing = Closing(summarizer, self._charge_for)
         self._writing = Turns()
         self._one_call = Turns()
         self._replays = Replays(is_infinite=conversation.is_infinite)
@@ -246,11 +246,12 @@ class Writer:
 
     async def _charge(self, home: HomeStore, drafts: Sequence[Draft]) -> None:
         """Put what calls cost on the user's account, once their answers are stored."""
-        if self._spending is None:
-            return
-        for draft in drafts:
-            if draft.event.usage is not None:
-                await self._spending.charge(home, draft.event.usage.cost_usd or 0.0, draft.event.id)
+        for draft in drafts if self._spending is not None else ():
+            await self._charge_for(home, draft.event)
+
+    async def _charge_for(self, home: HomeStore, event: SessionEvent[Any]) -> None:
+        if self._spending is not None and event.usage is not None:
+            await self._spending.charge(home, event.usage.cost_usd or 0.0, event.id)
 
     async def correct_usage(self, event_id: str, usage: ReportedUsage) -> str:
         """Put the bill of a recorded call right, by an event that refers to it.
@@ -475,7 +476,9 @@ class Writer:
             return await self._beginning.length(home, session, model)
 
         if any(draft.is_to_be_estimated for draft in drafts):
-            await bill_estimated(drafts, session.total_tokens, preface_length)
+            rows = session.totals.messages + session.totals.tool_calls
+            around = rows * TOKENS_A_MESSAGE
+            await bill_estimated(drafts, session.total_tokens, around, preface_length)
 
     async def _check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Refuse a question that a limit stands in the way of."""

@@ -10,7 +10,7 @@ from ...models.session import HomeStore
 from ...providers.earlier import marked
 from ...providers.messages import ChatMessage
 from ..background import NO_BACKGROUND, Background, background_of
-from ..billing import LengthCache
+from ..billing import TOKENS_A_MESSAGE, LengthCache
 from ..opening import Conversation
 from ..summaries import Summarizer
 
@@ -32,13 +32,18 @@ class Beginning:
         return [{"role": "system", "content": prompt}] if prompt and prompt.strip() else []
 
     async def length(self, home: HomeStore, session: Session[Any], model: str) -> int:
-        """How long all of it is that goes before a segment's own messages, in a model's tokens."""
+        """How long all is that goes before a segment's own messages, in a model's tokens.
+
+        What goes around each message is counted too.
+        """
         background = await self.background_of(home, session)
         texts = [row["content"] for row in self.rows]
         texts += [marked(str(background.notes))] if background.notes else []
         usages = [event.token_usage for event in background.start if event.token_usage]
         lengths = [await self._lengths.length(text, model) for text in texts]
-        return sum(lengths) + sum(usage.total_tokens for usage in usages)
+        rows = len(self.rows) + len(background.start)  # the summary stands in a row of these
+        length = sum(lengths) + sum(usage.total_tokens for usage in usages)
+        return length + rows * TOKENS_A_MESSAGE
 
     async def background_of(self, home: HomeStore, session: Session[Any]) -> Background:
         """What a segment goes on from; what a closed one ends in stays, and is read once."""
