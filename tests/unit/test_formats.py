@@ -479,8 +479,10 @@ async def say(sm: SessionManager, number: int, turn: tuple[str, str, list[Any], 
             _, session = await sm._conversation.current()
             message = session.events[-1].message
             made = message.get("tool_calls", []) if isinstance(message, dict) else []
-            for call in reversed(made if is_answered else made[:1]):
-                await sm.tool_used("look", {}, [text, number], tool_call_id=call["id"] or "none")
+            image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+            results: list[Any] = [[text, number], [{"type": "text", "text": text}, image], text]
+            for at, call in enumerate(reversed(made if is_answered else made[:1])):
+                await sm.tool_used("look", {}, results[at], tool_call_id=call["id"] or "none")
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from request_rules import check_request
 
-from chuk_ai_session_manager import SessionManager, track_conversation, track_llm_call
+from chuk_ai_session_manager import SessionManager, stream_llm_call, track_conversation, track_llm_call
 from chuk_ai_session_manager.accounts.media import media_tokens
 from chuk_ai_session_manager.accounts.tokens import count_tokens
 from chuk_ai_session_manager.exceptions import InvalidInput
-from chuk_ai_session_manager.providers.parts import describe, part_of
+from chuk_ai_session_manager.providers.parts import describe, has_media, part_of
 from chuk_ai_session_manager.stores import open_store
 
 Row = dict[str, Any]
@@ -125,6 +125,30 @@ async def test_the_one_liners_take_parts() -> None:
     assert asked == [ALL]
     rows = await SessionManager(session_id).get_messages_for_llm()
     assert [row["content"] for row in rows][1:] == ["A cat.", ALL, "Six things."]
+
+
+async def test_streams_take_parts() -> None:
+    sm = SessionManager()
+    pieces = [
+        piece async for piece in stream_llm_call(ALL, lambda _: ["Six ", "things."], session_manager=sm)
+    ]
+    assert pieces == ["Six ", "things."]
+    assert [row["content"] for row in await sm.get_messages_for_llm()] == [ALL, "Six things."]
+
+
+@pytest.mark.parametrize(
+    ("result", "is_parts"),
+    [
+        ([TEXT, LINK], True),
+        ([TEXT], False),  # a text is a text
+        ([{"id": 1}, LINK], False),
+        ([], False),
+        ({"type": "image_url"}, False),
+        ("text", False),
+    ],
+)
+def test_what_a_tool_gives_is_parts_or_json(result: Any, is_parts: bool) -> None:
+    assert has_media(result) is is_parts
 
 
 async def test_parts_in_each_format() -> None:
