@@ -313,7 +313,8 @@ class SessionManager:
             tool_name: the tool.
             arguments: what it was called with.
             result: what it gave.
-            error: what went wrong, if something did.
+            error: what went wrong, if something did. Where the result itself says so, as MCP's do by
+                `isError`, it is taken from there.
             tool_call_id: the provider's id of the call, which ties the result to it.
             **metadata: JSON values that go with it.
 

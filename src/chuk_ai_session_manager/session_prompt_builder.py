@@ -247,7 +247,11 @@ def _tool_row(message: Any) -> ChatMessage:
 
 def _tool_or_error_row(message: dict[str, Any]) -> ChatMessage:
     row, error = _tool_row(message), message.get("error")
-    return row | {"content": _json({"error": error, "details": message.get("result")})} if error else row
+    return (
+        row | {"content": _json({"error": error, "details": message.get("result")})}
+        if error is not None
+        else row
+    )
 
 
 def _is_error(message: dict[str, Any]) -> bool:

@@ -42,6 +42,7 @@ LEVELS = (
     ),
     (
         "providers.common",
+        "providers.failures",
         "providers.sendable",
         "providers.parts",
         "providers.messages",
@@ -123,6 +124,10 @@ LEVELS = (
         "conversation.calls",
         "conversation.segments",
         "conversation.replays",
+        "conversation.tool_calls",
+        "conversation.tool_declarations",
+        "conversation.tool_results",
+        "conversation.tool_journal",
         "conversation.summaries",
         "conversation.background",
         "conversation.closing",

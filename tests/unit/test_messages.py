@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.models import EventSource, EventType, SessionEvent
+from chuk_ai_session_manager.providers.common import readable_json
 from chuk_ai_session_manager.providers.messages import (
     INTERRUPTED,
     calls_of,
@@ -18,7 +19,6 @@ from chuk_ai_session_manager.providers.messages import (
     event_of,
     full_messages,
     plain_messages,
-    readable_json,
     text_of,
     tool_message,
 )

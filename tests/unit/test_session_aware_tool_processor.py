@@ -307,7 +307,7 @@ async def test_the_anthropic_form(processor: SessionAwareToolProcessor, session:
         ("not json", "not valid JSON"),
         ("[" * 100_000, "not valid JSON"),
         ("[1]", "not a JSON object"),
-        ("null", "not a JSON object"),
+        ("0", "not a JSON object"),
         ('{"value": NaN}', "no number for"),
         ({"value": {1, 2}}, "holds something of type set"),
         (7, "not a JSON object"),
@@ -478,9 +478,9 @@ async def test_without_caching_each_call_runs(store: MemoryStore, session: Sessi
 
 
 async def test_each_processor_has_its_own_cache(store: MemoryStore, session: Session[Any]) -> None:
-    for _ in range(2):
+    for call_id in ("call_1", "call_2"):
         processor = SessionAwareToolProcessor("s", store=store)
-        await processor.process_llm_message(asking(call("call_1", "sap_echo")))
+        await processor.process_llm_message(asking(call(call_id, "sap_echo")))
     assert Stage.calls == {"echo": 2}
 
 

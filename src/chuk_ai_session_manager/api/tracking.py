@@ -25,9 +25,8 @@ from ..exceptions import InvalidInput, SessionManagerError
 from ..exceptions.validation import check_answer
 from ..models import EventSource, EventType, SessionEvent
 from ..providers.answers import Answer, model_of, native_of
-from ..providers.common import data_of
+from ..providers.common import data_of, readable_json, readable_text
 from ..providers.endings import written_in
-from ..providers.messages import readable_json, readable_text
 from ..providers.parts import Content, check_content
 from ..providers.registry import answer_in, not_understood
 from ..providers.requests import asked_rows, request_text

@@ -15,12 +15,12 @@ from ..exceptions import TokenLimitExceeded
 from ..models import CallUsage, EventSource, EventType, SessionEvent, TokenUsage
 from ..models.session_event import REPLACES, check_event_length
 from ..providers.answers import Answer
+from ..providers.common import readable_json, readable_text
+from ..providers.failures import failure_in
 from ..providers.messages import (
     ChatMessage,
     calls_of,
     event_of,
-    readable_json,
-    readable_text,
     text_of,
     tool_message,
 )
@@ -168,7 +168,7 @@ def draft_tool_use(
     tool_name: str, arguments: Any, result: Any, error: str | None, metadata: dict[str, Any]
 ) -> Draft:
     """A tool call and what came of it, made ready; what is not JSON is kept readably, as text."""
-    failure = None if error is None else readable_text(error)
+    failure = failure_in(result) if error is None else readable_text(error)
     event: SessionEvent[Any] = SessionEvent(
         message=tool_message(tool_name, readable_json(arguments), readable_json(result), failure),
         source=EventSource.SYSTEM,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ..exceptions import EventConflict
-from ..models import Session
+from ..models import Session, SessionEvent
 from ..models.record import new_id
 from ..models.session import HomeStore
 from .billing import Draft
-from .segments import latest, live_segment, segments_before
+from .segments import is_of_segments, latest, live_segment, segments_before
 
 # What each event answers, by the event's id.
 Questions: TypeAlias = dict[str, str | None]
@@ -20,6 +20,29 @@ Questions: TypeAlias = dict[str, str | None]
 # How many earlier segments, and events of these, are looked through: responses are seen again soon.
 _SEGMENTS_SEARCHED = 3
 _EVENTS_SEARCHED = 500
+_MADE_OF_A_NAME = 5
+"""The version of UUIDs that come of a name."""
+
+
+def answer_event_id(conversation_id: str, response_key: str) -> str:
+    """The id of the event of a response that has an id: every process makes the same one."""
+    return str(uuid5(NAMESPACE_URL, f"chuk-ai-session-manager:answer:{conversation_id}:{response_key}"))
+
+
+def is_of_response(event: SessionEvent[Any]) -> bool:
+    """Whether an event's id was made of its response's; all others are random."""
+    try:
+        return UUID(event.id).version == _MADE_OF_A_NAME
+    except ValueError:  # an application's own
+        return False
+
+
+async def conversation_id_of(session: Session[Any], home: HomeStore) -> str:
+    """The id of the first segment of a session's conversation, of which events' ids are made."""
+    if session.parent_id is None or not is_of_segments(session):
+        return session.id
+    ids = await home.segment_ids(session.id)
+    return ids[0] if session.id in ids else session.id
 
 
 class Replays:
@@ -49,8 +72,7 @@ class Replays:
         conversation_id, earlier = await self._earlier(home, session)
         for draft in drafts:
             if draft.response_key is not None:
-                name = f"chuk-ai-session-manager:answer:{conversation_id}:{draft.response_key}"
-                draft.event.id = str(uuid5(NAMESPACE_URL, name))
+                draft.event.id = answer_event_id(conversation_id, draft.response_key)
         return _unseen(drafts, session, earlier)
 
     async def unstored(
@@ -75,9 +97,8 @@ class Replays:
         if not self._is_infinite or session.parent_id is None:
             return session.id, {}
         if self._known is None or self._known[0] != session.id:
-            ids = await home.segment_ids(session.id)
-            found = await self._newest_before(home, session)
-            self._known = session.id, ids[0] if session.id in ids else session.id, found
+            conversation_id = await conversation_id_of(session, home)
+            self._known = session.id, conversation_id, await self._newest_before(home, session)
         return self._known[1], self._known[2]
 
     async def _newest_before(self, home: HomeStore, session: Session[Any]) -> Questions:

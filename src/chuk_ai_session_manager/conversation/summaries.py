@@ -14,9 +14,10 @@ from ..exceptions import InvalidInput
 from ..exceptions.validation import copied
 from ..models import EventSource, EventType, Session, SessionEvent, TokenUsage
 from ..models.session_event import content_of
+from ..providers.common import readable_text
 from ..providers.context_rows import told_messages
 from ..providers.endings import why_unfinished
-from ..providers.messages import ChatMessage, readable_text, text_of
+from ..providers.messages import ChatMessage, text_of
 from ..providers.registry import read_answer
 from ..providers.usage import ReportedUsage
 from .billing import bill

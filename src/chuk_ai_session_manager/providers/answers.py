@@ -12,8 +12,19 @@ from uuid import uuid4
 
 from ..exceptions import InvalidInput
 from ..exceptions.validation import json_misfit
-from .common import all_mended, dumped, field_of, json_of, mended, name_in, package_of, parsed, text_in
-from .messages import ChatMessage, readable_json
+from .common import (
+    all_mended,
+    dumped,
+    field_of,
+    json_of,
+    mended,
+    name_in,
+    package_of,
+    parsed,
+    readable_json,
+    text_in,
+)
+from .messages import ChatMessage
 from .usage import ReportedUsage, image_model_of, read_usage
 
 # The packages whose types say who ran the model, unless the application says it.

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from enum import Enum
 from typing import Any
+
+from pydantic_core import to_json
+
+from ..exceptions.validation import copied, json_misfit
 
 # Google's JSON has this alphabet for bytes, the JSON of all others the standard one.
 _URL_SAFE = "google"
@@ -115,6 +119,32 @@ def parsed(text: str) -> Any:
         return json_of(json.loads(text)) if text.strip() else {}
     except (ValueError, RecursionError):
         return text
+
+
+# -- anything, readably --------------------------------------------------------------------------
+
+
+def readable_json(value: Any) -> Any:
+    """A value as JSON: a copy if it is, else the nearest thing that can be read."""
+    if json_misfit(value) is None:
+        return copied(value)
+    if isinstance(value, Iterator | AsyncIterator):  # to read it would take it from whoever it is for
+        return f"<{type(value).__name__}>"
+    if isinstance(value, memoryview):
+        value = bytes(value)
+    try:
+        readable = json.loads(to_json(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64"))
+    except Exception:  # noqa: BLE001  (it contains itself, is nested too deeply, or fails to say what it is)
+        return readable_text(value)
+    return readable if json_misfit(readable) is None else readable_text(value)
+
+
+def readable_text(value: Any) -> str:
+    """A value as text that can be stored: half of a surrogate pair is written out."""
+    try:
+        return str(value).encode(errors="backslashreplace").decode()
+    except Exception:  # noqa: BLE001  (a value of an application's own, whatever its `__str__` does)
+        return f"<{type(value).__name__}>"
 
 
 # -- fields ---------------------------------------------------------------------------------------

@@ -14,13 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
-
 from ..exceptions import InvalidInput
-from ..exceptions.validation import check_json_object, check_name, copied, json_misfit
+from ..exceptions.validation import check_json_object, check_name, copied
 from ..models import EventSource, EventType, SessionEvent
 from ..models.session_event import content_of
-from .common import texts_in
+from .common import parsed, texts_in
+from .failures import failure_in
 from .parts import has_media, shown_content
 from .sendable import (
     arguments_text,
@@ -146,25 +145,6 @@ def tool_message(tool_name: str, arguments: Any, result: Any, error: str | None 
         "error": error,
         "success": error is None,
     }
-
-
-def readable_json(value: Any) -> Any:
-    """A value as JSON: a copy if it is, else the nearest thing that can be read."""
-    if json_misfit(value) is None:
-        return copied(value)
-    try:
-        readable = json.loads(to_json(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64"))
-    except Exception:  # noqa: BLE001  (it contains itself, is nested too deeply, or fails to say what it is)
-        return readable_text(value)
-    return readable if json_misfit(readable) is None else readable_text(value)
-
-
-def readable_text(value: Any) -> str:
-    """A value as text that can be stored: half of a surrogate pair is written out."""
-    try:
-        return str(value).encode(errors="backslashreplace").decode()
-    except Exception:  # noqa: BLE001  (a value of an application's own, whatever its `__str__` does)
-        return f"<{type(value).__name__}>"
 
 
 def _decoded(arguments: Any) -> Any:
@@ -487,7 +467,9 @@ def tool_text(message: Any) -> str:
         return message if isinstance(message, str) else _json(message)
     result, error = message.get("result"), message.get("error")
     if error is not None:
-        return _json({"error": error} | ({} if result in (None, "null") else {"result": result}))
+        returned = parsed(result) if isinstance(result, str) else result
+        says_no_more = returned is None or failure_in(returned) == error
+        return _json({"error": error} | ({} if says_no_more else {"result": result}))
     return result if isinstance(result, str) else _json(result)
 
 

@@ -17,11 +17,17 @@ https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
 """
 
 
+def is_nothing(arguments: object) -> bool:
+    """Whether arguments are none: so models call tools that have no parameters."""
+    return arguments is None or arguments in ([], "")
+
+
 def arguments_object(arguments: object) -> dict[str, Any]:
     """The arguments of a tool call as the JSON object that providers want.
 
-    Text that was cut off in the middle is worth nothing, and becomes no arguments at all; another value
-    than an object is put into one, as `arguments`.
+    No arguments are `{}`, in whichever form (nothing, blank text, `null`, an empty list). Text that was cut
+    off in the middle is worth nothing, and becomes no arguments at all; another value than an object is put
+    into one, as `arguments`.
     """
     value = arguments
     if isinstance(arguments, str):
@@ -31,7 +37,7 @@ def arguments_object(arguments: object) -> dict[str, Any]:
             value = json.loads(arguments, parse_constant=_no_json)
         except (ValueError, RecursionError):
             return {}
-    if value is None:
+    if is_nothing(value):
         return {}
     return dict(value) if isinstance(value, Mapping) else {"arguments": value}
 

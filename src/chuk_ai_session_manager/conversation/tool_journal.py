@@ -1,0 +1,191 @@
+"""Which tool calls of a conversation were begun, and what came of them: no call is begun twice."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..exceptions import EventConflict
+from ..models import EventType, SessionEvent
+from ..models.session import HomeStore
+from ..providers.messages import calls_of
+from ..stores.base import AnyEvent, AnySession
+from .log_end import LogEnd
+from .replays import answer_event_id, conversation_id_of, is_of_response
+from .segments import append, append_unfilled, is_of_segments, latest, live_segment, segments_before
+from .tool_calls import (
+    Call,
+    Recorded,
+    begun_event,
+    is_claimed,
+    is_same_message,
+    parsed_call,
+    recorded_results,
+    with_call_ids,
+)
+
+MakeEvent = Callable[[str | None], Awaitable[SessionEvent[Any]]]
+"""Makes a message's event, under an id where it has to be that one."""
+
+# How many events are looked through at the end of a log: messages are processed again soon.
+_EVENTS_SEARCHED = 1_000
+
+
+@dataclass(slots=True)
+class Begun:
+    """A model's message in its conversation, and how far its tool calls have come."""
+
+    session: Any
+    """Where the results go."""
+    event_id: str
+    """The message's event."""
+    calls: list[Call]
+    is_ours: bool
+    """Whether the calls without a result are begun now; else somebody else began them."""
+    results: Mapping[int, Recorded] = field(default_factory=dict)
+    """What was recorded before, by the calls' places in the message."""
+
+
+async def begin(
+    session: AnySession,
+    home: HomeStore,
+    message: dict[str, Any],
+    response_key: str | None,
+    make_event: MakeEvent,
+    finished: Collection[str],
+) -> Begun:
+    """Record a message, unless the conversation has it already, and begin its calls, unless they are begun.
+
+    The message is known by its response's id; without one, by its place and what it says: it is the newest
+    message that its conversation has, and only results came after it.
+
+    Args:
+        session: any segment of the conversation.
+        home: its store.
+        message: the message.
+        response_key: what tells the response from all others (`Answer.key`).
+        make_event: makes the message's event.
+        finished: events of messages that were processed to their end here: one that says the same is another.
+
+    Raises:
+        SessionNotFound, StorageError: as for `append`.
+    """
+    event_id = None
+    if response_key is not None:
+        event_id = answer_event_id(await conversation_id_of(session, home), response_key)
+    event: SessionEvent[Any] | None = None
+    while True:
+        session = await live_segment(session, home)
+        found = await _found_at_end(session, home, message, event_id, finished)
+        if found is None and event_id is not None:
+            found = await _found_in_segment_before(session, home, event_id)
+        if found is not None:
+            return await _joined(session, home, *found)
+        event = event or await make_event(event_id)
+        try:
+            # Only where it was looked for: two processes may have been given the same message.
+            was_stored, session = await append(session, [event], home, only_if_current=True)
+        except EventConflict:
+            if event_id is None or (found := await _found_by_id(session, home, event_id)) is None:
+                raise
+            return await _joined(session, home, *found)
+        if was_stored:
+            return Begun(session, event.id, _calls_in(event), is_ours=True)
+
+
+async def record(session: AnySession, home: HomeStore, event: SessionEvent[Any]) -> AnyEvent:
+    """Store a result in the live segment; what is stored of the call, another's result if that came first."""
+    try:
+        await append_unfilled(session, [event], home)
+    except EventConflict:
+        found = await _found_by_id(session, home, event.id)
+        if found is None:
+            raise
+        return found[0]
+    return event
+
+
+async def _joined(
+    session: AnySession, home: HomeStore, message: AnyEvent, later: Sequence[AnyEvent]
+) -> Begun:
+    """A message that is there already, with what is recorded of its calls."""
+    calls = _calls_in(message)
+    results = recorded_results(message.id, calls, later)
+    is_ours = False
+    if len(results) < len(calls) and not is_claimed(message):
+        try:
+            session = await append_unfilled(session, [begun_event(message.id)], home)
+            is_ours = True
+        except EventConflict:
+            pass  # another process began them
+    return Begun(session, message.id, calls, is_ours=is_ours, results=results)
+
+
+def _calls_in(event: AnyEvent) -> list[Call]:
+    recorded = event.message if isinstance(event.message, dict) else {}
+    return [parsed_call(call) for call in calls_of(with_call_ids(dict(recorded), event.id))]
+
+
+async def _found_at_end(
+    session: AnySession,
+    home: HomeStore,
+    message: dict[str, Any],
+    event_id: str | None,
+    finished: Collection[str],
+) -> tuple[AnyEvent, list[AnyEvent]] | None:
+    """The newest message of a segment, with what came after it, if it is the given one."""
+    later: list[AnyEvent] = []
+    async with aclosing(LogEnd(session, home).newest_first()) as events:
+        async for event in events:
+            if event.type == EventType.MESSAGE:
+                if event_id is not None and event.id != event_id and is_of_response(event):
+                    return None
+                is_it = event.id == event_id or (event.id not in finished and is_same_message(event, message))
+                return (event, later[::-1]) if is_it else None
+            later.append(event)
+            if len(later) >= _EVENTS_SEARCHED:
+                break
+    return None
+
+
+async def _found_by_id(
+    session: AnySession, home: HomeStore, event_id: str
+) -> tuple[AnyEvent, list[AnyEvent]] | None:
+    """An event of the live segment, with what came after it."""
+    live = await latest(await live_segment(session, home), home)
+    event = live.event(event_id)
+    return None if event is None else (event, LogEnd(live, home).since(event)[1:])
+
+
+async def _found_in_segment_before(
+    session: AnySession, home: HomeStore, event_id: str
+) -> tuple[AnyEvent, list[AnyEvent]] | None:
+    """An event of the segment before the live one, with what came after it there and here.
+
+    A store has an id once in a segment, so that only this segment need not be looked through.
+    """
+    if not is_of_segments(session):
+        return None
+    async for before in segments_before(session, home):
+        event = await _newest_of(before, event_id)
+        if event is None:
+            return None
+        here = LogEnd(session, home)
+        await here.read_back_to(lambda _: False)
+        return event, [*before.since(event)[1:], *here.events]
+    return None
+
+
+async def _newest_of(log: LogEnd, event_id: str) -> AnyEvent | None:
+    """The event of an id, if it is among the newest of a log."""
+    async with aclosing(log.newest_first()) as events:
+        searched = 0
+        async for event in events:
+            searched += 1
+            if event.id == event_id:
+                return event
+            if searched >= _EVENTS_SEARCHED:
+                break
+    return None
