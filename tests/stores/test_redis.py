@@ -50,6 +50,7 @@ class TestClients:
         client = Redis.from_url(redis_server.url, decode_responses=decode, protocol=protocol)
         store = RedisStore(client, sandbox_id=uuid4().hex)
         ids = await three_segments(store)
+        await SessionManager("root", store=store).claim("ada")
         sm = SessionManager("root", user_id="ada", store=store, infinite_context=True)
         await sm.user_says("hello")
         assert sm.session_id == ids[-1]

@@ -78,6 +78,7 @@ LEVELS = (
     (
         "stores.turns",
         "stores.durability",
+        "stores.recency",
         "stores.base",
         "stores.whole",
         "stores.memory",

@@ -17,6 +17,7 @@ from ..exceptions import EventConflict, InvalidInput, SessionManagerError, Sessi
 from ..exceptions.validation import check_json_object, copied
 from ..models import CallUsage, EventSource, EventType, Session, SessionEvent
 from ..models.correction import Correction, correction_in
+from ..models.record import is_before
 from ..models.session import HomeStore
 from ..providers.anthropic_messages import rows_of_turns
 from ..providers.messages import (
@@ -469,7 +470,7 @@ class Writer:
         newest = session.newest_event_time
         for draft in drafts:
             # The clock may have been set back, or another machine's be ahead.
-            if newest is not None and draft.event.timestamp.astimezone() < newest.astimezone():
+            if newest is not None and is_before(draft.event.timestamp, newest):
                 draft.event.timestamp = newest
 
         async def preface_length(model: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from os import urandom
 from typing import Any
 
@@ -16,9 +16,23 @@ def new_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
+JUST_NOW = timedelta(minutes=1)
+"""What is stored within this time of its making is stored as it happens; what is older comes by an import.
+
+Long enough for an event that waits for its turn and for its store."""
+
+
 def utc_now() -> datetime:
     """The time now, with its zone: timestamps of different machines compare."""
     return datetime.now(UTC)
+
+
+def is_before(moment: datetime, other: datetime) -> bool:
+    """Whether one time is earlier than another; those without a zone are this machine's."""
+    try:
+        return moment < other
+    except TypeError:
+        return moment.astimezone() < other.astimezone()
 
 
 class Record(BaseModel):

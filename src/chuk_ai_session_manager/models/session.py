@@ -15,12 +15,15 @@ from .event_page import EventPage
 from .event_source import EventSource
 from .event_type import EventType
 from .guard import guard
-from .record import Record, new_id
+from .record import JUST_NOW, Record, is_before, new_id, utc_now
 from .session_event import MessageT, SessionEvent, content_of
 from .session_metadata import SessionMetadata
 from .session_run import RunStatus, SessionRun
 from .session_totals import EventIndex, SessionTotals
 from .token_usage import TokenSummary, TokenUsage, usd
+
+# What a closed segment takes no more of.
+_SAID = frozenset({EventType.MESSAGE, EventType.TOOL_CALL})
 
 
 def next_segment_id(session_id: str) -> str:
@@ -215,18 +218,36 @@ class Session(Record, Generic[MessageT]):
             StorageError: the store could not do it.
         """
         if self.is_bound:
-            is_said = event.type in {EventType.MESSAGE, EventType.TOOL_CALL}
-            if is_said:
+            if event.type in _SAID:
                 self._check_live()
             await self.home.save_header(self)
-            may_close = self.metadata is not None and self.metadata.conversation is not None
-            while not await self.home.append(self, [event], only_if_current=is_said and may_close):
-                if await self.home.latest(self, with_events=False) is None:
-                    raise session_not_found(self.id)
-                self._check_live()
+            said = event.timestamp
+            self._keep_order(event)
+            try:
+                await self._append_live(event)
+            except EventConflict:
+                if event.timestamp == said:
+                    raise
+                event.timestamp = said  # as it may have been stored before, with no reply
+                await self._append_live(event)
             return
         # Not from a store, or under another id now: there is nothing to append to.
         await self.record_and_save(self.home, event)
+
+    def _keep_order(self, event: SessionEvent[MessageT]) -> None:
+        """Let a new event of just now be no older than those before it: the clock may have been set back."""
+        newest = self.newest_event_time
+        if newest is None or self.event(event.id) is not None:
+            return
+        if is_before(event.timestamp, newest) and not is_before(event.timestamp, utc_now() - JUST_NOW):
+            event.timestamp = newest
+
+    async def _append_live(self, event: SessionEvent[MessageT]) -> None:
+        may_close = self.metadata is not None and self.metadata.conversation is not None
+        while not await self.home.append(self, [event], only_if_current=event.type in _SAID and may_close):
+            if await self.home.latest(self, with_events=False) is None:
+                raise session_not_found(self.id)
+            self._check_live()
 
     @property
     def is_closed(self) -> bool:

@@ -216,7 +216,7 @@ class EventStore(ABC):
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
         """Change what a session is besides its events, as it is stored and as it is here.
 
-        It does not count as written to in a listing.
+        In a listing, the session stays where it is.
 
         Raises:
             SessionNotFound: the session expired or was deleted.
@@ -250,7 +250,10 @@ class EventStore(ABC):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SessionPage:
-        """The ids of stored sessions, the one written to last first, without reading what they hold.
+        """The ids of stored sessions, the one with the newest message first, without reading what they hold.
+
+        A message of just now puts its session on top, even where the clock was set back. A session without
+        messages stands where it was made.
 
         Args:
             prefix: what the ids begin with.
@@ -371,7 +374,7 @@ async def walked_segment_ids(session_id: str, store: HomeStore) -> list[str]:
 
 
 def cursor_at(written: int, session_id: str) -> str:
-    """The cursor behind a session in a listing: when it was written to, as the store counts, and its id."""
+    """The cursor behind a session in a listing: its place there, as the store counts, and its id."""
     return f"{written}:{session_id}"
 
 
@@ -409,7 +412,7 @@ def check_page_size(limit: int | None) -> None:
 
 
 def page_of(rows: Iterable[tuple[int, str]], limit: int | None) -> SessionPage:
-    """The first page of rows of when they were written to and their ids, newest first."""
+    """The first page of rows of sessions' places and ids, newest first."""
     found = list(islice(rows, None if limit is None else limit + 1))
     page = found[:limit]
     return SessionPage(

@@ -24,6 +24,7 @@ from ..models.session_totals import EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
 from .base import AnyEvent, AnySession
 from .folding import folded, unfolded
+from .recency import microseconds_of
 
 SCHEMA = 1
 """The version of all that is written here; a store refuses to read a newer one."""
@@ -255,13 +256,13 @@ def counters_of_event(event: AnyEvent) -> dict[str, float]:
         found |= _counters_of_usage(event.token_usage.model, event.token_usage)
     if any(abs(value) > _MOST for value in found.values()):
         raise InvalidInput("store an event", f"tokens and USD are at most {_MOST:,} each")
-    return found | {"newest": _microseconds(event.timestamp)}
+    return found | {"newest": microseconds_of(event.timestamp)}
 
 
 def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]:
     found: dict[str, float] = {name: value for name in _COUNTED if (value := getattr(totals, name))}
     if newest is not None:
-        found["newest"] = _microseconds(newest)
+        found["newest"] = microseconds_of(newest)
     return found
 
 
@@ -364,12 +365,6 @@ def newest_in(counters: Mapping[str, float]) -> datetime | None:
     """The newest event's time, if any event was counted."""
     newest = counters.get("newest")
     return None if newest is None else _EPOCH + timedelta(microseconds=int(newest))
-
-
-def _microseconds(moment: datetime) -> int:
-    moment = moment if moment.tzinfo else moment.astimezone()
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 # -- events -------------------------------------------------------------------------------------

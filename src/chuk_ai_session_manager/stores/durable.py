@@ -45,6 +45,7 @@ from .codec import (
     totals_of,
 )
 from .merging import SHARED, is_closed, merged, shared_of
+from .recency import NOW, microseconds_of, place_of
 
 T = TypeVar("T")
 
@@ -90,7 +91,9 @@ class Change:
     fields: dict[str, str]
     """The header fields that change."""
     counters: dict[str, float] | None = None
-    """All counters, if they change; a session is then listed as written to."""
+    """All counters, if they change."""
+    place: int | None = None
+    """Where lists have the session from now on, as `recency` says; `None` for where they have it."""
     keep: int | None = None
     """How many of the oldest events stay as they are; `None`, all of them."""
     gone: list[str] = field(default_factory=list)
@@ -360,7 +363,11 @@ class DurableStore(EventStore):
         fields = encode_header(session)
         events = await encoded(log)
         born = uuid4().hex
-        change = Change(fields, counters, events=events, born=born, follows_at=follows_at)
+        if newest is not None:  # as imports have it, whose messages may have been said at any time
+            place = microseconds_of(newest)
+        else:
+            place = place_of(microseconds_of(session.metadata.created_at)) if session.metadata else NOW
+        change = Change(fields, counters, place, events=events, born=born, follows_at=follows_at)
         if not await self._create(session, change):
             return False
         self._put_in_use(session, Mark(born, fields, 1, 0, first=0, count=len(events)))
@@ -393,6 +400,7 @@ class DurableStore(EventStore):
         counters = counters_of(totals, session.token_summary, newest)
         counters = counters_after(counters, [_usage_only(each) for each in await encoded(others)])
         change = await _change_of_log(there, log, changed, counters)
+        change = replace(change, place=_place_of_new(log, there))
         if not await self._change(session.id, change, stored.born, stored.revision):
             return False
         now = self._mark(session)
@@ -511,7 +519,7 @@ class DurableStore(EventStore):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SessionPage:
-        """The ids of the sessions, the one written to last first."""
+        """The ids of the sessions, the one with the newest message first."""
         before = check_page(limit, cursor)
         if not all(_is_stored_text(text) for text in (prefix, parent_id, user_id, cursor)):
             return SessionPage()
@@ -658,6 +666,13 @@ async def _change_of_log(
         return Change(fields, counters)
     gone = [event.id for event in there[same:]]
     return Change(fields, counters, keep=same, gone=gone, events=await encoded(log[same:]))
+
+
+def _place_of_new(log: Sequence[AnyEvent], there: Sequence[AnyEvent]) -> int | None:
+    """Where lists have a session after the newest of its new events; `None` where none is new."""
+    known = {event.id for event in there}
+    _, newest = totals_of(event for event in log if event.id not in known)
+    return None if newest is None else place_of(microseconds_of(newest))
 
 
 def _usage_only(event: EncodedEvent) -> EncodedEvent:

@@ -6,7 +6,7 @@ import heapq
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +27,7 @@ from .base import (
     page_of,
 )
 from .durability import DurabilityReport
+from .recency import NOW, microseconds_of, now, place_of
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +83,12 @@ class MemoryStore(EventStore):
         # Tells a session from another one that had its id before.
         self._born: dict[str, int] = {}
         self._conversations: dict[str, _Conversation] = {}
-        # When each session was written to, in writes since the store was made; the newest is the last.
-        self._written: dict[str, int] = {}
-        self._writes = 0
+        self._births = 0
+        # Where lists have each session (`recency`), and how many events it had then. The newest is the last
+        # one, but where `_is_sorted` says that one came whose messages were said before.
+        self._placed: dict[str, tuple[int, int]] = {}
+        self._newest = 0
+        self._is_sorted = True
         # The conversations from the one written to longest ago to the newest.
         self._by_last_write: dict[_Conversation, None] = {}
         # When to look at a conversation next: once an entry, however often its expiry is put off.
@@ -177,12 +181,12 @@ class MemoryStore(EventStore):
                 if only_if_current and not is_current and live.check_new(events):
                     return False
                 session.catch_up(live)
-            live.record(*events)
+            new = live.record(*events)
             if live is not session:
                 session.record(*events)
-            session_id = session.id
-            self._touch(session_id)
-            self._renew(self._conversations[session_id])
+            if new:
+                self._place(live, place_of(max([microseconds_of(event.timestamp) for event in new])))
+            self._renew(self._conversations[session.id])
             return True
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
@@ -214,10 +218,38 @@ class MemoryStore(EventStore):
             raise session_not_found(session_id)
         return live
 
-    def _touch(self, session_id: str) -> None:
-        self._written.pop(session_id, None)
-        self._writes += 1
-        self._written[session_id] = self._writes
+    def _place(self, session: AnySession, place: int) -> None:
+        """Put a session, in lists, where `recency` says."""
+        session_id, count = session.id, len(session.events)
+        on_top = max(self._newest + 1, now())
+        place = on_top if place == NOW else min(place, on_top)
+        placed, had = self._placed.pop(session_id, (0, 0))
+        if had:
+            place = max(place, placed)
+        if place > self._newest:
+            self._newest = place
+        else:
+            self._is_sorted = False
+        self._placed[session_id] = place, count
+
+    def _place_saved(self, session: AnySession) -> None:
+        """Do so with a session that is saved; one without new events stays where it is."""
+        newest, placed = session.newest_event_time, self._placed.get(session.id)
+        if placed is None and newest is not None:
+            # As imports have it, whose messages may have been said at any time.
+            self._place(session, microseconds_of(newest))
+        elif placed is None:
+            made = session.metadata.created_at if session.metadata else None
+            self._place(session, NOW if made is None else place_of(microseconds_of(made)))
+        elif newest is not None and len(session.events) > placed[1]:
+            self._place(session, place_of(microseconds_of(newest)))
+
+    def _listed(self) -> Iterator[tuple[int, str]]:
+        """The places and ids of all sessions, the newest first."""
+        if not self._is_sorted:
+            self._placed = dict(sorted(self._placed.items(), key=lambda item: (item[1][0], item[0])))
+            self._is_sorted = True
+        return ((place, session_id) for session_id, (place, _) in reversed(self._placed.items()))
 
     async def delete(self, session_id: str) -> None:
         """Delete a session; its parents and children stay."""
@@ -239,7 +271,7 @@ class MemoryStore(EventStore):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SessionPage:
-        """The ids of the sessions, the one written to last first."""
+        """The ids of the sessions, the one with the newest message first."""
         before = check_page(limit, cursor)
 
         def fits(session_id: str) -> bool:
@@ -253,11 +285,7 @@ class MemoryStore(EventStore):
         with guard:
             self._free_expired()
             return page_of(
-                (
-                    (written, session_id)
-                    for session_id, written in reversed(self._written.items())
-                    if (before is None or written < before[0]) and fits(session_id)
-                ),
+                (row for row in self._listed() if (before is None or row < before) and fits(row[1])),
                 limit,
             )
 
@@ -344,9 +372,10 @@ class MemoryStore(EventStore):
             )
             self._conversations[session.id] = conversation
         self._sessions[session.id] = session
-        session.bind(self, mark=self._born.setdefault(session.id, self._writes))
+        self._births += 1
+        session.bind(self, mark=self._born.setdefault(session.id, self._births))
         self._share(session, conversation)
-        self._touch(session.id)
+        self._place_saved(session)
         self._renew(conversation)
         if is_new:
             self._free_oldest(but=conversation)
@@ -418,7 +447,7 @@ class MemoryStore(EventStore):
         conversation.session_ids.clear()
 
     def _drop(self, session_id: str) -> None:
-        for kept in (self._sessions, self._born, self._written):
+        for kept in (self._sessions, self._born, self._placed):
             kept.pop(session_id, None)
 
     def _forget(self, conversation: _Conversation) -> None:

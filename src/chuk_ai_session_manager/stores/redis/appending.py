@@ -8,6 +8,7 @@ from typing import Any
 from ...exceptions import StorageError, session_not_found
 from ..codec import EncodedEvent, check_same, damaged_header, dump_counters
 from ..durable import Appended, newer_schema
+from ..recency import place_of
 from .keys import Keys
 from .lifetimes import Lifetimes
 from .link import Link
@@ -67,7 +68,8 @@ class Appender:
     ) -> list[Any] | None:
         """The answer to an append; its error names the events, for a retry."""
         lives = self._lifetimes.milliseconds or ""
-        arguments: list[Any] = [session_id, lives, born, "" if only_at is None else only_at]
+        place = place_of(int(max(event.counters["newest"] for event in events)))
+        arguments: list[Any] = [session_id, lives, born, "" if only_at is None else only_at, place]
         for event in events:
             arguments += (event.id, event.body, dump_counters(event.counters))
 
@@ -77,7 +79,10 @@ class Appender:
         try:
             answer = await self._places.ask(session_id, command, self._link.call_together)
             if self._link.is_cluster and answer is not None and text_of(answer[0]) == "added":
-                await self._link.call_together(touch_command(self._keys, session_id))
+                is_first = int(answer[1]) == 0
+                await self._link.call_together(
+                    touch_command(self._keys, session_id, place, goes_back=is_first)
+                )
         except StorageError as problem:
             ids = ", ".join(event.id for event in events[:_IDS_NAMED])
             raise type(problem)(f"{problem} (event {ids})") from problem.__cause__

@@ -37,14 +37,19 @@ class Listing:
         self._created = 0
         self._lifetime = lifetime
 
-    async def enter(self, session_id: str, user_id: str | None, parent_id: str | None) -> None:
-        """Enter a session with those who list it: its user, its parent, and in a Cluster the index."""
+    async def enter(
+        self, session_id: str, user_id: str | None, parent_id: str | None, place: int | None
+    ) -> None:
+        """Enter a session with those who list it: its user, its parent, and in a Cluster the index.
+
+        `place` is where it stands there, as `recency` says; `None` to stay where it is.
+        """
         lives = "" if self._lifetime is None else self._lifetime
         lists = [self._keys.of(user_id, "user:")] if user_id else []
         lists += [self._keys.of(parent_id, "children:")] if parent_id else []
         commands = [_LIST([key], session_id, lives) for key in lists]
-        if self._link.is_cluster:
-            commands.append(touch_command(self._keys, session_id))
+        if self._link.is_cluster and place is not None:
+            commands.append(touch_command(self._keys, session_id, place, goes_back=False))
         await self._link.call_all(commands)
 
     async def page(
@@ -151,6 +156,6 @@ class Listing:
         return found
 
 
-def touch_command(keys: Keys, session_id: str) -> Command:
-    """Enters a session in the index as written to just now."""
-    return _TOUCH([keys.index], session_id)
+def touch_command(keys: Keys, session_id: str, place: int, *, goes_back: bool) -> Command:
+    """Enters a session in the index, at a place; `goes_back` says whether that may be before its old one."""
+    return _TOUCH([keys.index], session_id, place, int(goes_back))

@@ -154,7 +154,7 @@ class RedisStore(DurableStore):
             return False
         # What lies beside it first: a crash in between leaves a record of nothing, which expires.
         await self.lifecycle.enter(session.id, session.user_id)
-        await self._listing.enter(session.id, session.user_id, session.parent_id)
+        await self._listing.enter(session.id, session.user_id, session.parent_id, change.place)
         parent = await self._places.find(session.parent_id) if session.parent_id else None
         created = await self._writer.create(session, change, parent)
         if created:

@@ -84,7 +84,8 @@ class Writer:
         if answer is None or text_of(answer[0]) != "put":
             return False
         user_id = user_id_in(change.fields.get("metadata", "null"))
-        await self._listing.enter(session_id, user_id, json.loads(change.fields.get("parent_id", "null")))
+        parent_id = json.loads(change.fields.get("parent_id", "null"))
+        await self._listing.enter(session_id, user_id, parent_id, change.place)
         return True
 
     def _put(
@@ -98,11 +99,8 @@ class Writer:
         parent: str = "",
     ) -> Command:
         lives = self._lifetimes.milliseconds or ""
-        counts_as_written = change.counters is not None
         arguments: list[Any] = [session_id, lives, expected, follows, dump(session_id)]
-        # What comes with its messages, as imports do, stands in lists by when those were said.
-        said = (change.counters or {}).get("newest") if expected == "" else None
-        arguments += [int(counts_as_written) if said is None else int(said), parent, change.born]
+        arguments += ["" if change.place is None else change.place, parent, change.born]
         arguments += ["" if change.follows_at is None else change.follows_at, len(change.fields)]
         for name, text in change.fields.items():
             arguments += (name, text)

@@ -24,6 +24,7 @@ from ..codec import (
 )
 from ..durability import DurabilityReport
 from ..durable import Appended, Change, DurableStore, is_session_id
+from ..recency import now
 from .accounts import change_account
 from .file import checked_path, connect, copy_file
 from .transactions import (
@@ -36,7 +37,6 @@ from .transactions import (
     find_session,
     ids_of_segments,
     list_rows,
-    now,
     read_session,
     settings_of,
 )

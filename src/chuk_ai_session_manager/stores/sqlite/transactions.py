@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +30,7 @@ from ..codec import (
 )
 from ..durable import Appended, Change, MovedError
 from ..merging import is_closed, with_shared
+from ..recency import NOW, now, place_of
 
 _SESSION = """
 SELECT
@@ -42,11 +42,6 @@ WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
 
 # Expired conversations that one write clears away: a bound to what it costs.
 _EXPIRED_AT_ONCE = 20
-
-
-def now() -> int:
-    """The time in microseconds since 1970."""
-    return time.time_ns() // 1000
 
 
 @dataclass(slots=True)
@@ -166,14 +161,23 @@ def add_events(
         return None
     counters = counters_after(row.read_counters(), new)
     _insert(db, row.key, row.count, new)
+    place = place_of(int(max(event.counters["newest"] for event in new)))
     db.execute(
-        "UPDATE sessions SET counters = ?, count = count + ?, revision = revision + 1, written = ?"
-        " WHERE key = ?",
-        (dump_counters(counters), len(new), now(), row.key),
+        "UPDATE sessions SET counters = ?, count = count + ?, revision = revision + 1,"
+        " written = max(?, CASE count WHEN 0 THEN 0 ELSE written END) WHERE key = ?",
+        (dump_counters(counters), len(new), _moment(db, sandbox, place), row.key),
     )
     if row.expires is not None:
         _renew(db, row.conversation, lives)
     return Appended(row.count, row.revision + 1, len(new))
+
+
+def _moment(db: sqlite3.Connection, sandbox: str, place: int) -> int:
+    """When a session was written to that goes to this place in lists: later than all others, or just then."""
+    if place != NOW:
+        return place
+    newest = db.execute("SELECT max(written) FROM sessions WHERE sandbox = ?", (sandbox,)).fetchone()[0]
+    return max(now(), (newest or 0) + 1)
 
 
 def _is_stored(db: sqlite3.Connection, key: int, session_id: str, event: EncodedEvent) -> bool:
@@ -221,8 +225,7 @@ def create_session(
         "count": len(change.events),
         "revision": 1,
         "rewrites": 0,
-        # What comes with its messages, as imports do, stands in lists by when those were said.
-        "written": min(now(), int((change.counters or {}).get("newest", now()))),
+        "written": min(_moment(db, sandbox, NOW), _moment(db, sandbox, change.place or NOW)),
     }
     marks = ", ".join("?" * len(columns))
     insert = f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  (the names above)
@@ -277,7 +280,7 @@ def change_session(
         return False
     fields = row.read_header() | change.fields
     count, rewritten = row.count, False
-    written = None if change.counters is None else now()
+    written = None if change.place is None else _moment(db, sandbox, change.place)
     if change.keep is not None:
         rewritten = change.keep < row.count
         db.execute("DELETE FROM events WHERE session = ? AND number >= ?", (row.key, change.keep))
@@ -285,7 +288,8 @@ def change_session(
         count = change.keep + len(change.events)
     db.execute(
         "UPDATE sessions SET header = ?, counters = coalesce(?, counters), count = ?, parent_id = ?,"
-        " user_id = ?, revision = revision + 1, rewrites = rewrites + ?, written = coalesce(?, written)"
+        " user_id = ?, revision = revision + 1, rewrites = rewrites + ?,"
+        " written = coalesce(max(?, CASE count WHEN 0 THEN 0 ELSE written END), written)"
         " WHERE key = ?",
         (
             join_header(fields),

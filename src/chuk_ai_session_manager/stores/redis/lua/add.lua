@@ -3,7 +3,7 @@
 -- seldom as it can: each call takes as long as the rest of a short script.
 -- KEYS[1] the conversation   KEYS[2] the sandbox's index, where it may be in the same step
 -- ARGV    session id, lifetime in ms or '', which session of that id it must be or '', revision that it
---         must be at or '',
+--         must be at or '', when its newest message was said in microseconds or 0 for just now,
 --         then of each event: id, body, and what it adds to which counters, as JSON
 -- Gives 'added', the count of events before, the revision after, how many were new, and whether what
 -- lies beside the conversation is due to be renewed, in one line: many replies a second are parsed.
@@ -11,7 +11,7 @@ local key, id, lives, born, only_at = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[
 
 local function state_of(n)
   return redis.call('HMGET', key, 's:' .. id, n .. ':count', n .. ':revision', n .. ':counters', 'renewed',
-    n .. ':born', 'schema', n .. '#' .. ARGV[5])
+    n .. ':born', 'schema', n .. '#' .. ARGV[6])
 end
 
 local n = '0'  -- most often it is the conversation's first segment
@@ -41,9 +41,9 @@ if not (count and revision and readable and type(counters) == 'table') then
 end
 
 local new = {}
-for i = 5, #ARGV, 3 do
+for i = 6, #ARGV, 3 do
   local at = state[8]
-  if i > 5 then
+  if i > 6 then
     at = redis.call('HGET', key, n .. '#' .. ARGV[i])
   end
   if not at then
@@ -80,7 +80,14 @@ redis.call('HSET', key, n .. ':' .. last, ARGV[i + 1], n .. '#' .. ARGV[i], last
 
 local time = redis.call('TIME')
 if KEYS[2] then
-  redis.call('ZADD', KEYS[2], time[1] * 1000000 + time[2], id)
+  if ARGV[5] == '0' then  -- above all others, even where the clock was set back
+    local top = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
+    redis.call('ZADD', KEYS[2], math.max(time[1] * 1000000 + time[2], (tonumber(top[2]) or 0) + 1), id)
+  elseif count == 0 then
+    redis.call('ZADD', KEYS[2], ARGV[5], id)
+  else
+    redis.call('ZADD', KEYS[2], 'GT', ARGV[5], id)
+  end
 end
 local due = 0
 if lives then

@@ -1,7 +1,8 @@
 -- Write a new session, or change a stored one that is at a given revision.
 -- KEYS[1] the conversation   KEYS[2] the sandbox's index, where it may be in the same step
 -- ARGV    session id, lifetime in ms or '', the revision it must be at ('' for a new session),
---         the id of the segment that it follows or '', its own id as JSON, 1 if it counts as written to now, or when it was in microseconds, 0 if it does not,
+--         the id of the segment that it follows or '', its own id as JSON, its place in lists:
+--         when its newest message was said in microseconds, 0 for just now, or '' to stay,
 --         the conversation of its parent or '', what tells the session from others that had its id,
 --         the revision that the segment it follows must be at or '', number of header fields, and each one's name and JSON,
 --         counters as JSON or '', how many of the oldest events stay, number of ids of stored events
@@ -96,9 +97,17 @@ if before then
 end
 
 local time = redis.call('TIME')
-if KEYS[2] and ARGV[6] ~= '0' then
-  local now = time[1] * 1000000 + time[2]
-  redis.call('ZADD', KEYS[2], ARGV[6] == '1' and now or math.min(now, tonumber(ARGV[6])), id)
+if KEYS[2] and ARGV[6] ~= '' then
+  local top = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
+  local place = math.max(time[1] * 1000000 + time[2], (tonumber(top[2]) or 0) + 1)
+  if ARGV[6] ~= '0' then
+    place = math.min(place, tonumber(ARGV[6]))
+  end
+  if count == 0 then
+    redis.call('ZADD', KEYS[2], place, id)
+  else
+    redis.call('ZADD', KEYS[2], 'GT', place, id)
+  end
 end
 if is_new then
   redis.call('HSET', key, 'renewed', time[1] * 1000)

@@ -1,7 +1,15 @@
--- Enter sessions in the index as written to just now.
--- KEYS[1] the index   ARGV session ids
+-- Enter a session in the index.
+-- KEYS[1] the index
+-- ARGV    session id, when its newest message was said in microseconds or 0 for just now, 1 if it may go back
 local time = redis.call('TIME')
-for _, id in ipairs(ARGV) do
-  redis.call('ZADD', KEYS[1], time[1] * 1000000 + time[2], id)
+local top = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+local place = math.max(time[1] * 1000000 + time[2], (tonumber(top[2]) or 0) + 1)
+if ARGV[2] ~= '0' then
+  place = math.min(place, tonumber(ARGV[2]))
 end
-return #ARGV
+if ARGV[3] == '1' then
+  redis.call('ZADD', KEYS[1], place, ARGV[1])
+else
+  redis.call('ZADD', KEYS[1], 'GT', place, ARGV[1])
+end
+return 1
