@@ -147,6 +147,8 @@ LEVELS = (
     (
         "session_prompt_builder",
         "infinite_conversation",
+        "session_manager.writing",
+        "session_manager.reading",
         "session_manager",
         "session_aware_tool_processor",
         "sample_tools",

@@ -16,7 +16,7 @@ from .event_source import EventSource
 from .event_type import EventType
 from .guard import guard
 from .record import JUST_NOW, Record, is_before, new_id, utc_now
-from .session_event import MessageT, SessionEvent, content_of
+from .session_event import MessageT, SessionEvent, check_cost, content_of
 from .session_metadata import SessionMetadata
 from .session_run import RunStatus, SessionRun
 from .session_totals import EventIndex, SessionTotals
@@ -290,10 +290,11 @@ class Session(Record, Generic[MessageT]):
         return new
 
     def check_new(self, events: Sequence[SessionEvent[MessageT]]) -> list[SessionEvent[MessageT]]:
-        """Those of some events that are not there yet, each once.
+        """The events of a list that the session does not have yet, each once.
 
         Raises:
             EventConflict: another event is there under one of these ids.
+            InvalidInput: a cost is not a finite number, and would spoil every sum.
         """
         index: EventIndex = (self.__pydantic_private__ or {})["_index"]
         by_id = index.counted(self.events or []).by_id
@@ -302,6 +303,7 @@ class Session(Record, Generic[MessageT]):
             event_id = event.id
             known = new.get(event_id) or by_id.get(event_id)
             if known is None:
+                check_cost(event)
                 new[event_id] = event
             elif known is not event and known != event:
                 raise EventConflict(f"Event {event_id} is in session {self.id} already, with other content")

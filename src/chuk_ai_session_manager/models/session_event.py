@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any, Generic, Self
 
@@ -9,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypeVar
 
 from ..accounts.pricing import load_prices
+from ..exceptions import InvalidInput
 from ..exceptions.validation import check_length
 from .event_source import EventSource
 from .event_type import EventType
@@ -36,6 +38,18 @@ def check_event_length(event: SessionEvent[Any]) -> None:
         InvalidInput: naming the limit.
     """
     check_length("an event", "store an event", event.message, event.native, event.metadata)
+
+
+def check_cost(event: SessionEvent[Any]) -> None:
+    """Refuse an event whose cost is infinite or not a number: it would spoil every sum.
+
+    Raises:
+        InvalidInput: naming the rule.
+    """
+    length, call = event.token_usage, event.usage
+    for cost in (length.estimated_cost_usd if length else None, call.cost_usd if call else None):
+        if cost is not None and not math.isfinite(cost):
+            raise InvalidInput("add an event", "a cost must be a finite number of USD")
 
 
 class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
