@@ -67,6 +67,7 @@ class Counts:
 
     def __init__(self, usage: object) -> None:
         self._usage = usage
+        self._containers: dict[str, Any] = {}
         if isinstance(usage, Mapping):
             self._usage = {_common_name(name): value for name, value in usage.items()}
             if any(str(name).startswith(_TELEMETRY) for name in usage):
@@ -74,11 +75,15 @@ class Counts:
 
     def has(self, *names: str) -> bool:
         """Whether any of the names is there."""
-        return any(field_of(self._usage, name) is not None for name in names)
+        usage = self._usage
+        return any(_field(usage, name) is not None for name in names)
 
     def first(self, *paths: str) -> int:
         """The first of the counts that is there and not 0."""
-        return next((count for path in paths if (count := self._one(path))), 0)
+        for path in paths:
+            if count := self._one(path):
+                return count
+        return 0
 
     def by_kind(self, *names: str) -> dict[str, int]:
         """Google's counts by modality ("AUDIO"), those of all the lists that go by these names together."""
@@ -97,17 +102,31 @@ class Counts:
         return sum(Counts(each).first(count) for each in entries)
 
     def _one(self, path: str) -> int:
-        value: Any = self._usage
-        for name in path.split("."):
-            value = field_of(value, name)
+        within, _, name = path.rpartition(".")
+        container = self._container(within) if within else self._usage
+        value = None if container is None else _field(container, name)
         if value is None:
             return 0
         if isinstance(value, float) and value.is_integer():  # Cohere's SDK gives its counts so
             value = int(value)
-        check_count(value, 0, path, "read usage")
+        if type(value) is not int or value < 0:
+            check_count(value, 0, path, "read usage")
         if value > _MOST_TOKENS:
             raise InvalidInput("read usage", f"{path} is more than any model call can have")
         return int(value)
+
+    def _container(self, path: str) -> Any:
+        """What lies under a path; looked up once, since many counts lie in the same place."""
+        if path not in self._containers:
+            within, _, name = path.rpartition(".")
+            container = self._container(within) if within else self._usage
+            self._containers[path] = None if container is None else _field(container, name)
+        return self._containers[path]
+
+
+def _field(container: Any, name: str) -> Any:
+    """A field, a plain dict's without asking what it is."""
+    return container.get(name) if type(container) is dict else field_of(container, name)
 
 
 # Google's REST answers write the names of its SDK in camel case; OpenTelemetry has a prefix of its own.
