@@ -85,6 +85,7 @@ MATRIX = (
     "Redis 7 and later, as distributions ship it",
     "one manager, several threads",
     "one manager, loops one after the other",
+    "a worker SIGKILLed in a tool call, and started again",
 )
 
 
@@ -519,7 +520,13 @@ class Writers:
 # Processes begin in a few milliseconds, from one that has imported what is slow.
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
-    ["pytest", "trustme", "chuk_ai_session_manager.session_manager", "redis.asyncio"]
+    [
+        "pytest",
+        "trustme",
+        "chuk_ai_session_manager.session_manager",
+        "chuk_ai_session_manager.session_aware_tool_processor",
+        "redis.asyncio",
+    ]
 )
 
 _meeting: Barrier | None = None

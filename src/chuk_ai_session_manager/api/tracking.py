@@ -485,7 +485,21 @@ def track_client(client: Client, session_manager: SessionManager, *, provider: s
     return cast("Client", tracked)
 
 
-class _Tracked:
+class _InPlaceOf:
+    """What stands in place of an SDK's object, and passes for one: frameworks ask by `isinstance`."""
+
+    _target: Any
+
+    @property
+    def __class__(self) -> type:
+        return type(self._target)
+
+    @__class__.setter
+    def __class__(self, kind: type) -> None:
+        raise TypeError("the class of a tracked object is that of the SDK's own")
+
+
+class _Tracked(_InPlaceOf):
     """A client, or a part of one, with its calls tracked."""
 
     def __init__(self, target: Any, sm: SessionManager, provider: str, path: str) -> None:
@@ -537,11 +551,11 @@ class _Tracked:
             return response
 
 
-class _RecordedStream:
+class _RecordedStream(_InPlaceOf):
     """A stream of an SDK's, which is recorded as it is read."""
 
     def __init__(self, source: Any, exchange: Exchange) -> None:
-        self._source = source
+        self._target = source
         self._exchange = exchange
         pieces = AnswerInPieces()
         exchange.begin(pieces)
@@ -549,7 +563,7 @@ class _RecordedStream:
         self._reading = _recorded(exchange, source, pieces)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
+        return getattr(self._target, name)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._reading
@@ -566,5 +580,5 @@ class _RecordedStream:
     async def close(self) -> None:
         """Stop reading, and record what there is so far."""
         await self._reading.aclose()  # which does nothing where it was not begun
-        await _closed(self._source)
+        await _closed(self._target)
         await self._exchange.leave()
