@@ -49,14 +49,16 @@ async def main() -> None:
     usage = await TokenUsage.from_text("What would this cost?", "Very little.", model="gpt-4o-mini")
     print(f"A text alone:     {usage.total_tokens} tokens, ${usage.estimated_cost_usd:.6f}\n")
 
+    # An answer that was paid is kept. The limit refuses the next question, before a model is asked.
     thrifty = SessionManager(cost_limit=0.001)
     await thrifty.user_says("Write a novel.")
+    await thrifty.ai_responds(
+        "It was a dark and stormy night ...", model="gpt-4o", usage={"output_tokens": 500}
+    )
     try:
-        await thrifty.ai_responds(
-            "It was a dark and stormy night ...", model="gpt-4o", usage={"output_tokens": 500}
-        )
+        await thrifty.user_says("Go on.")
     except TokenLimitExceeded as error:
-        print(f"Refused, and not written: ${error.actual} is over ${error.limit}")
+        print(f"The next question is refused: ${error.actual} of ${error.limit} are spent")
 
 
 if __name__ == "__main__":

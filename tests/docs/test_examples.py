@@ -64,15 +64,15 @@ PRINTED = {
         '{"role": "tool", "tool_call_id": "call_2", "content": "{\\"error\\": \\"no such company\\"}"}',
     ),
     "11_infinite_context": (
-        "13 messages in 4 segments; to the model go 2:\n    user  <earlier_conversation>",
+        "13 messages in 4 segments; to the model go 1:\n      user  <earlier_conversation>",
         "Found by its first id: 13 messages",
-        "context: the abacus, please? Babbage's engines, please? Turing's paper, please?",
+        "gives no instructions.\n\nthe abacus, please? Babbage's engines, please? Turing's paper, please?",
     ),
     "12_tokens_and_money": (
         "400 of them cached",
         "$0.003000, 1 call without a known price",
         "With its price:   $0.003181",
-        "$0.005 is over $0.001",
+        "The next question is refused: $0.005 of $0.001 are spent",
     ),
     "13_monitoring": (
         "chat-1                                       1        2     1",

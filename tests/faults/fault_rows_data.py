@@ -21,6 +21,7 @@ from chuk_ai_session_manager import Session, SessionManager, SessionNotFound
 from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.stores import DEFAULT_SANDBOX_ID, EventStore, SqliteStore
 from chuk_ai_session_manager.stores.codec import SCHEMA, StoredSession
+from chuk_ai_session_manager.stores.redis.keys import Keys
 from chuk_ai_session_manager.stores.redis.store import RedisStore
 from chuk_ai_session_manager.testing import INVALID_IDS
 
@@ -255,11 +256,19 @@ async def reads_as_written(store: EventStore, session_id: str, blob: str) -> Non
 # -- ids ----------------------------------------------------------------------------------------
 
 
-class BareStore(RedisStore):
-    """Known to be bad: ids go into its keys as they are."""
+class BareKeys(Keys):
+    """Known to be bad: ids go into keys as they are."""
 
-    def _key(self, session_id: str, kind: str = "") -> str:
-        return f"casm:{{{self.sandbox_id}:{kind}{session_id}}}"
+    def of(self, session_id: str, kind: str = "") -> str:
+        return f"casm:{{{self._sandbox}:{kind}{session_id}}}"
+
+
+class BareStore(RedisStore):
+    """Known to be bad: it has such keys."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._keys = BareKeys(self.sandbox_id, is_cluster=False)
 
 
 @row("hostile session ids", control="ids go into keys as they are")

@@ -82,6 +82,11 @@ class ForkingStore(RedisStore):
             await asyncio.sleep(0.001)
             await self.save(session)
 
+    async def create_next(self, session: Session[Any], before: Session[Any]) -> bool:
+        session.state, session.metadata.properties = dict(before.state), dict(before.metadata.properties)
+        await self.create(session)
+        return True
+
 
 @row("all of them crossing token_threshold", control="looks whether there is a next segment, then makes it")
 async def all_cross_the_threshold(trial: Trial) -> None:

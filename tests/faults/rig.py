@@ -314,8 +314,9 @@ class Journal:
 
     def _note(self, what: str, session_id: str, names: Sequence[str], seconds: float) -> None:
         if self._process != os.getpid():
-            self._process, self._path = os.getpid(), self._folder / f"{os.getpid()}-{uuid4().hex}.journal"
+            self._path = self._folder / f"{os.getpid()}-{uuid4().hex}.journal"
             self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._process = os.getpid()  # last: other threads look at this
         os.write(self._file, json.dumps([what, session_id, names, seconds]).encode() + b"\n")
 
     def __getstate__(self) -> dict[str, Any]:

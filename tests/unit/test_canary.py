@@ -23,6 +23,7 @@ from servers import HOST, RedisServer, free_port, in_time
 
 import chuk_ai_session_manager as public
 from chuk_ai_session_manager import (
+    Budget,
     InfiniteConversationManager,
     Session,
     SessionEvent,
@@ -431,7 +432,6 @@ async def test_conflicts_limits_and_unknown_ids() -> None:
         lambda: store.append(session, [SessionEvent(id="e0", message=f"{CANARY}!")]),
         lambda: Session.create("s", store=store, state={"a": CANARY}),
         lambda: sm.user_says(CANARY),
-        lambda: SessionManager("s", store=store, cost_limit=0.0).ai_responds(CANARY, "gpt-4o"),
         lambda: SessionManager("s", store=store).get_messages_for_llm(max_tokens=1),
         lambda: SessionManager("unknown", store=store, create=False).user_says(CANARY),
         lambda: SessionManager("unknown", store=store).get_conversation(),
@@ -502,6 +502,7 @@ async def test_no_repr_shows_it(tmp_path: Path) -> None:
         RedisStore(f"redis://:{quote(PASSWORD, safe='')}@{HOST}"),
     ]
     shown: list[object] = [
+        Budget(usd=1, per="day"),
         CallUsage(model="m"),
         TokenUsage(model="m"),
         Answer(CANARY, [{"content": CANARY}], thinking=[{"thinking": CANARY}]),
