@@ -23,3 +23,12 @@ def set_clock(by: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
     nanoseconds = int(by / timedelta(microseconds=1)) * 1_000
     monkeypatch.setattr(record, "datetime", Shifted)
     monkeypatch.setattr(recency, "time", SimpleNamespace(time_ns=lambda: time.time_ns() + nanoseconds))
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
