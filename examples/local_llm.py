@@ -4,6 +4,10 @@ It lets the examples and tests run the real SDKs offline. Its model repeats what
 that is "exactly " and JSON, the server answers with this JSON itself: an object is the whole response, a
 list is the events of a stream. So a test can have whatever a provider sends.
 
+Where a request asks for thinking, the server signs it, as Anthropic does, and refuses a request in which
+anything before it was changed. It compacts, holds responses, and counts what it has cached, where a request
+asks for that (thinking, `prompt_cache_key`). `provider_rules.py` has these rules, each with its source.
+
     python examples/local_llm.py        # then use base_url="http://127.0.0.1:8123/v1"
 """
 
@@ -17,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
+
+import provider_rules as rules
 
 PORT = 8123
 _EXACTLY = "exactly "
@@ -73,6 +79,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(*arguments)
         self.background: dict[str, list[dict[str, Any]]] = {}
         """What is given, one after the other, for responses that are made in the background, by their ids."""
+        self.memory = rules.Servers()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Leave it at that: who reads a stream may go away."""
@@ -95,8 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path.endswith("/responses"):
             self.answer_response(body)
         elif path.endswith("/messages"):
-            whole = message(body)
-            self.answer(whole, message_events(whole, body), body)
+            self.answer_message(body)
         elif path.endswith(":generateContent"):
             self.answer(gemini_response(body, path), iter(()), body)
         elif path.endswith(":streamGenerateContent"):
@@ -115,9 +121,42 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_json({"error": {"message": f"there is no {self.path} here"}}, 404)
 
+    def do_DELETE(self) -> None:
+        """Forget a response."""
+        response_id = urlsplit(self.path).path.rpartition("/")[2]
+        deleted = self.server.memory.forget(response_id)
+        self.send_json({"id": response_id, "object": "response", "deleted": deleted}, 200 if deleted else 404)
+
+    def answer_message(self, body: dict[str, Any]) -> None:
+        """Answer with a message of Anthropic's, or refuse to."""
+        reason = rules.refusal_of_message(body)
+        if reason is not None:
+            error = {"type": "invalid_request_error", "message": reason}
+            self.send_json({"type": "error", "error": error}, 400)
+            return
+        whole = message(body)
+        cached = self.server.memory.cached_tokens(rules.rows_of_message(body))
+        if body.get("thinking"):
+            whole["usage"] |= {"cache_creation_input_tokens": 0, "cache_read_input_tokens": cached}
+        given = exactly(body)
+        if isinstance(given, dict) and isinstance(given.get("content"), list):
+            whole = given | {"content": rules.signed(body, given["content"])}
+        self.answer(whole, message_events(whole, body), body, whole if isinstance(given, dict) else given)
+
     def answer_response(self, body: dict[str, Any]) -> None:
         """Answer with a response of OpenAI's, which may be one that is still to be made."""
+        try:
+            items = self.server.memory.items_of(body)
+        except rules.RefusedError as problem:
+            self.send_json(problem.body, problem.status)
+            return
         whole = response(body)
+        whole["output"] = [*self.server.memory.compacted(body, items), *whole["output"]]
+        cached = self.server.memory.cached_tokens(items)
+        if body.get("prompt_cache_key"):
+            whole["usage"]["input_tokens_details"]["cached_tokens"] = cached
+        given = exactly(body)
+        self.server.memory.hold(body, given if isinstance(given, dict) and "id" in given else whole)
         if not body.get("background"):
             self.answer(whole, response_events(body, whole), body)
             return
@@ -126,8 +165,14 @@ class Handler(BaseHTTPRequestHandler):
         self.server.background[done["id"]] = [waiting | {"status": "in_progress"}, done]
         self.send_json(waiting | {"status": "queued"})
 
-    def answer(self, whole: dict[str, Any], pieces: Iterator[tuple[str, Any]], body: dict[str, Any]) -> None:
-        given = exactly(body)
+    def answer(
+        self,
+        whole: dict[str, Any],
+        pieces: Iterator[tuple[str, Any]],
+        body: dict[str, Any],
+        given: Any = None,
+    ) -> None:
+        given = exactly(body) if given is None else given
         if isinstance(given, list):
             pieces = ((each.get("type") or each.get("event_type") or "", each) for each in given)
         elif not body.get("stream"):
@@ -261,7 +306,7 @@ def message(body: dict[str, Any]) -> dict[str, Any]:
         "type": "message",
         "role": "assistant",
         "model": body["model"],
-        "content": [{"type": "text", "text": "".join(answer_to(body))}],
+        "content": content_of_message(body),
         "stop_reason": "end_turn",
         "stop_sequence": None,
         "usage": {
@@ -269,8 +314,23 @@ def message(body: dict[str, Any]) -> dict[str, Any]:
             "output_tokens": len(answer_to(body)),
             "cache_creation_input_tokens": 300,
             "cache_read_input_tokens": 600,
+            **usage_of_compaction(body),
         },
     }
+
+
+def content_of_message(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is said; before it a compaction, and signed thinking, where the request asks for these."""
+    content: list[dict[str, Any]] = [{"type": "text", "text": "".join(answer_to(body))}]
+    if (body.get("thinking") or {}).get("type") in {"enabled", "adaptive"}:
+        content.insert(0, {"type": "thinking", "thinking": "What did they say?"})
+    compaction = rules.compaction_for(body)
+    return rules.signed(body, [compaction[0], *content] if compaction else content)
+
+
+def usage_of_compaction(body: dict[str, Any]) -> dict[str, Any]:
+    compaction = rules.compaction_for(body)
+    return {"iterations": [compaction[1]]} if compaction else {}
 
 
 def message_events(whole: dict[str, Any], body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -295,6 +355,25 @@ def message_events(whole: dict[str, Any], body: dict[str, Any]) -> Iterator[tupl
     usage = {"output_tokens": whole["usage"]["output_tokens"]}
     yield "message_delta", {"type": "message_delta", "delta": end, "usage": usage}
     yield "message_stop", {"type": "message_stop"}
+
+
+def streamed_block(
+    block: dict[str, Any], body: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """How a block begins in a stream, and what comes of it then."""
+    match block["type"]:
+        case "text":
+            return block | {"text": ""}, [{"type": "text_delta", "text": piece} for piece in answer_to(body)]
+        case "thinking":
+            thought = {"type": "thinking_delta", "thinking": block["thinking"]}
+            return block | {"thinking": "", "signature": ""}, [
+                thought,
+                {"type": "signature_delta", "signature": block["signature"]},
+            ]
+        case "compaction":
+            return block | {"content": None}, [{"type": "compaction_delta", "content": block["content"]}]
+        case _:
+            return block, []
 
 
 # -- Google ---------------------------------------------------------------------------------------

@@ -21,15 +21,19 @@ from typing import Any, Self, TypeVar, cast
 
 from ..conversation.billing import Draft, draft_answers, draft_question
 from ..conversation.callbacks import call
+from ..conversation.context.chain import fingerprint_for
 from ..exceptions import InvalidInput, SessionManagerError
 from ..exceptions.validation import check_answer
 from ..models import EventSource, EventType, SessionEvent
 from ..providers.answers import Answer, model_of, native_of
 from ..providers.common import data_of, readable_json, readable_text
+from ..providers.context_rows import native_of as provider_native
 from ..providers.endings import written_in
+from ..providers.fingerprints import Sent
 from ..providers.parts import Content, check_content
 from ..providers.registry import answer_in, not_understood
-from ..providers.requests import asked_rows, request_text
+from ..providers.requests import asked_rows, request_text, sent_by
+from ..providers.responses_state import is_forgotten
 from ..providers.streamed_answers import AnswerInPieces
 from ..providers.usage import usage_of
 from ..session_manager import SessionManager
@@ -69,6 +73,7 @@ class Exchange:
         self.is_awaited = False
         """Whether somebody waits for the next piece of a streamed answer just now."""
         self._request: Callable[[], str] | None = None
+        self._sent: tuple[str, Sent] | None = None
         self._length: int | None = None
         self._question_in = ""
         self._pieces: AnswerInPieces | None = None
@@ -92,15 +97,17 @@ class Exchange:
             raise
         self._length = self.sm.writer.length
 
-    async def ask_for(self, arguments: Mapping[str, Any], *, is_known: bool) -> None:
+    async def ask_for(self, arguments: Mapping[str, Any], *, is_known: bool, is_bound: bool = False) -> None:
         """Record what of the messages in a request's arguments is new to the session.
 
         Args:
             arguments: those of the call.
             is_known: whether it only asks for a response that was made before.
+            is_bound: whether what is signed in the answer may be bound to what the request says.
         """
         rows = [] if is_known else readable_json(asked_rows(arguments))
         self._request = partial(request_text, arguments)
+        self._sent = _sent(arguments) if is_bound and not is_known else None
         async with self.sm.writer.after_calls():
             self.question_id = await self.sm.writer.add_new_messages(rows)
             self._question_in = self.sm.session_id
@@ -133,6 +140,10 @@ class Exchange:
                 draft.written = written_in(answer)
             if self._pieces is not None and is_stopped:
                 draft.reported, draft.partly = None, self._pieces.usage_so_far
+        if self._sent is not None and drafts:
+            native_format, native = provider_native(drafts[0].event)
+            if native_format == self._sent[0]:
+                drafts[0].event.context = fingerprint_for(native_format, native, self._sent[1])
         return drafts
 
     async def read_and_answer(self, response: Any) -> None:
@@ -178,7 +189,7 @@ class Exchange:
             message={"error": type(problem).__name__},
             source=EventSource.SYSTEM,
             type=EventType.REFERENCE,
-            metadata={"failed": True},
+            metadata={"failed": True} | ({"state_lost": True} if is_forgotten(problem) else {}),
             parent_event_id=self.question_id,
         )
         self._is_over()
@@ -539,16 +550,26 @@ class _Tracked(_InPlaceOf):
         exchange = Exchange(self._sm, str(arguments.get("model") or "unknown"), self._provider)
         # Nothing is asked for a response that was made before.
         is_known = "response_id" in arguments or bool(given)
+        is_bound = self._path != "chat.completions"
         if arguments.get("stream"):
-            await exchange.ask_for(arguments, is_known=is_known)
+            await exchange.ask_for(arguments, is_known=is_known, is_bound=is_bound)
             async with exchange.calling():
                 return _RecordedStream(await create(*given, **arguments), exchange)
         async with self._sm.writer.calling():
-            await exchange.ask_for(arguments, is_known=is_known)
+            await exchange.ask_for(arguments, is_known=is_known, is_bound=is_bound)
             async with exchange.calling():
                 response = await create(*given, **arguments)
             await exchange.read_and_answer(response)
             return response
+
+
+def _sent(arguments: Mapping[str, Any]) -> tuple[str, Sent] | None:
+    """What a request consists of; `None` also where that cannot be read: the call is made all the same."""
+    try:
+        return sent_by(arguments)
+    except Exception as problem:  # noqa: BLE001  (whatever an application gives the SDK)
+        logger.warning("The rows of a request could not be read: %s", type(problem).__name__)
+        return None
 
 
 class _RecordedStream(_InPlaceOf):

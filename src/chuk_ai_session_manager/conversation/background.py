@@ -16,7 +16,7 @@ from ..stores.base import AnyEvent, AnySession
 from .log_end import LogEnd
 from .notes import NO_NOTES, Notes
 from .segments import segments_before
-from .summaries import closing_summary, covers_all, notes_of, notes_with
+from .summaries import closing_summary, covers_all, notes_of, notes_with, shown_in
 
 # A session's id, and an event's in it.
 _Place: TypeAlias = tuple[str, str]
@@ -94,6 +94,13 @@ class Background:
     """Where the user's last message before it is."""
     summary: AnyEvent | None = None
     """What the segment before it ends in, once it does: from then on, this is final."""
+    shown: Notes | None = None
+    """What models were told of the conversation before it until that was there, if they were told so."""
+
+    @property
+    def told(self) -> Notes:
+        """What a model is told of the conversation before it: what was told once stays."""
+        return self.notes if self.shown is None else self.shown
 
 
 NO_BACKGROUND = Background()
@@ -115,7 +122,8 @@ async def background_of(session: AnySession, home: HomeStore) -> Background:
         sums += Sums.of(log.session)
     question = await _question_in(earlier)
     start = await _start_of_exchange(LogEnd(session, home), earlier, question, home)
-    return Background(notes, start, sums, question, await closing_summary(earlier[0]))
+    summary = await closing_summary(earlier[0])
+    return Background(notes, start, sums, question, summary, None if summary is None else shown_in(summary))
 
 
 async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:

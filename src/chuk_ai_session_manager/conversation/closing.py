@@ -10,9 +10,10 @@ from ..models.session import HomeStore
 from ..stores.base import AnyEvent, AnySession
 from ..stores.turns import pulse_of
 from .background import background_of, carry_over
+from .notes import Notes
 from .order import late_questions
 from .segments import latest
-from .summaries import TIMED_OUT, Reply, Summarizer
+from .summaries import TIMED_OUT, Reply, Summarizer, notes_of, show
 
 logger = logging.getLogger(__name__)
 
@@ -36,15 +37,18 @@ class Closing:
     Args:
         summarizer: makes the summaries.
         on_summary: told of each, once it is stored.
+        shown_after: tells what models were told of a segment, by its id, while its summary was being made.
     """
 
     def __init__(
         self,
         summarizer: Summarizer,
         on_summary: Callable[[HomeStore, AnyEvent], Awaitable[None]] | None = None,
+        shown_after: Callable[[str], Notes | None] = lambda _: None,
     ) -> None:
         self.summarizer = summarizer
         self._on_summary = on_summary
+        self._shown_after = shown_after
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, segment: AnySession, home: HomeStore) -> asyncio.Task[None]:
@@ -72,7 +76,12 @@ class Closing:
         waited = previous is not None
         try:
             summary = await close_segment(
-                segment, home, self.summarizer, after_waiting=waited, may_ask=may_ask
+                segment,
+                home,
+                self.summarizer,
+                after_waiting=waited,
+                may_ask=may_ask,
+                shown_after=self._shown_after,
             )
             if self._on_summary is not None:
                 await self._on_summary(home, summary)
@@ -116,6 +125,7 @@ async def close_segment(
     *,
     after_waiting: bool = False,
     may_ask: bool = True,
+    shown_after: Callable[[str], Notes | None] = lambda _: None,
 ) -> AnyEvent:
     """Let a segment that another one follows end in a summary of it, and of all before it.
 
@@ -126,6 +136,8 @@ async def close_segment(
         after_waiting: whether the segment before it was still being summarised: if that took too long,
             the callback is not tried again at once. One wait is enough.
         may_ask: whether the callback may be called at all.
+        shown_after: tells what models were told of the segment until now. It stays in their contexts, so that
+            these keep their beginning; later segments are told of by the summary.
 
     Returns:
         The summary, as it is stored.
@@ -143,5 +155,8 @@ async def close_segment(
         background.notes, stored, reply, await late_questions(stored.events, home)
     )
     carry_over(background, stored, summary)
+    shown = shown_after(segment.id)
+    if shown is not None and str(shown) != str(notes_of(summary)):
+        show(summary, shown)
     await home.append(stored, [summary])
     return summary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from copy import copy
 from itertools import dropwhile
 from typing import Any
 
@@ -116,6 +117,14 @@ class LogEnd:
     def since(self, event: AnyEvent) -> list[AnyEvent]:
         """An event that was read, and those after it."""
         return list(dropwhile(lambda each: each is not event, self.events))
+
+    def until(self, event: AnyEvent) -> LogEnd:
+        """The same log as it was when an event that was read was its last one."""
+        log = copy(self)
+        after = next(at for at, each in enumerate(self.events) if each is event) + 1
+        log.events = self.events[:after]
+        log._tokens -= tokens_of(self.events[after:])  # noqa: SLF001  (its own)
+        return log
 
     async def first_events(self, are_enough: Callable[[Sequence[AnyEvent]], bool]) -> Sequence[AnyEvent]:
         """The log's oldest events, as many as it takes; fewer only where there are no more.

@@ -229,6 +229,17 @@ def notes_of(summary: SessionEvent[Any]) -> Notes:
     return Notes.from_json(notes) if isinstance(notes, dict) else Notes(summary_text(summary.message))
 
 
+def show(summary: SessionEvent[Any], shown: Notes) -> None:
+    """Write into a summary what models were told in its place, until it was there."""
+    summary.metadata["shown"] = shown.as_json()
+
+
+def shown_in(summary: SessionEvent[Any]) -> Notes | None:
+    """What models were told in a summary's place, until it was there; `None` where it came in time."""
+    shown = summary.metadata.get("shown")
+    return Notes.from_json(shown) if isinstance(shown, dict) else None
+
+
 def summary_text(message: Any) -> str:
     """What a summary says: its `note`, its `content`, or itself."""
     return str(message["note"] if isinstance(message, dict) and "note" in message else content_of(message))

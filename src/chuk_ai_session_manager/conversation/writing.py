@@ -38,6 +38,7 @@ from .budgets import Spending
 from .calls import OpenCalls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
+from .context.chain import Contexts, mark_told
 from .log_end import LogEnd
 from .opening import Conversation
 from .order import QUESTION_IN, as_told
@@ -81,6 +82,7 @@ class Writer:
     Args:
         conversation: where to.
         beginning: what goes before its messages, which calls are billed for too.
+        contexts: those that were handed out: answers keep which of them they answer.
         model: the model where a call names none.
         limits: the most that the conversation may be, and cost.
         spending: what its user may spend in all conversations.
@@ -91,6 +93,7 @@ class Writer:
         self,
         conversation: Conversation,
         beginning: Beginning,
+        contexts: Contexts,
         *,
         model: str,
         limits: Limits,
@@ -102,7 +105,8 @@ class Writer:
         self._model = model
         self.limits = limits
         self._spending = spending
-        self.closing = Closing(summarizer, self._charge_for)
+        self.closing = Closing(summarizer, self._charge_for, beginning.shown_after)
+        self._contexts = contexts
         self._writing = Turns()
         self._one_call = Turns()
         self._replays = Replays(is_infinite=conversation.is_infinite)
@@ -160,6 +164,9 @@ class Writer:
         Raises:
             TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
         """
+        self._contexts.mark(drafts)
+        if drafts and drafts[0].is_call:
+            self._beginning.was_sent()
         closings: list[asyncio.Task[None]] = []
         until, session_id = math.inf, ""
         async with self._writing.turn():
@@ -225,6 +232,8 @@ class Writer:
         if asks and self._spending is not None:
             await self._admit(self._spending, home, session, drafts)
         drafts = await self._keep_prompt(home, session, drafts)
+        if not _has_begun(session):
+            mark_told(drafts, self._conversation.system_prompt)
         drafts = await self._replays.unseen(home, session, drafts)
         await self._find_calls(home, session, drafts)
         # All at once, or each on its own where any of them may open a new segment.

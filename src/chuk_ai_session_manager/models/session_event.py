@@ -82,6 +82,9 @@ class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
     """An answer as its provider gave it: `format` names the provider's format ("openai", "anthropic" …),
     `message` is the provider's own message, with nothing left out, `response` what the response says beside
     the message (its id, model, usage, other choices). `message` says the same in the common form."""
+    context: str | None = None
+    """Of an answer: the fingerprint of the context that the model was given, where that is known. It tells
+    whether what the provider signed may go back to it."""
 
     @classmethod
     async def create_with_tokens(

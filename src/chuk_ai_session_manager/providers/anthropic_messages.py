@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from ..exceptions.validation import copied
 from .call_ids import IdRule, cleaned, with_ids
 from .context_rows import ORIGIN, Origin, object_of
 from .earlier import with_name_in_text
+from .fingerprints import Chain
 from .messages import (
     INTERRUPTED,
     SYSTEM_ROLES,
@@ -27,8 +29,14 @@ from .sendable import arguments_object, says_nothing, with_newest_marks
 Block = dict[str, Any]
 MaySign = Callable[[ChatMessage], bool]
 
+FORMAT = "anthropic"
 SIGNED = {"thinking", "redacted_thinking"}
-"""Blocks with a signature: they are bound to what stood before them, and of worth only to Anthropic."""
+"""Blocks with a signature, of worth only to Anthropic.
+
+Each is bound to all that stood before it: `system`, `tools`, every earlier message, and the thinking in these
+(https://platform.claude.com/docs/en/build-with-claude/preserved-thinking). A request in which any of that
+differs is refused: "The block is bound to a different conversation".
+"""
 
 _OWN_BLOCKS = {"document", "image", "search_result", "text", "container_upload", "tool_reference"}
 _TEXT_FIELDS = {"type", "text", "citations", "cache_control"}
@@ -81,49 +89,121 @@ def result_row(block: ChatMessage) -> ChatMessage:
 
 
 def anthropic_request(
-    rows: Sequence[ChatMessage], may_sign: MaySign, *, merges_text: bool = False
+    rows: Sequence[ChatMessage],
+    may_sign: MaySign,
+    chain: Chain | None = None,
+    *,
+    merges_text: bool = False,
 ) -> dict[str, Any]:
     """Rows as `system` and `messages`.
+
+    What a compaction replaces is left out: the messages then begin with the newest `compaction` block.
 
     Args:
         rows: chat messages, each call followed by its results.
         may_sign: whether the signed thinking of an answer may go back.
+        chain: takes what is written before `may_sign` is asked: the system prompt's texts, then roles and
+            blocks.
         merges_text: whether a content of one text is given as that text, in whatever form it came.
     """
-    system: list[str] = []
+    chain = chain or Chain(FORMAT)
+    texts = [text_of(row) for row in rows if row["role"] in SYSTEM_ROLES]
+    system = "\n\n".join(texts) if any(map(str.strip, texts)) else ""
+    begin(chain, [system] if system else [])
     turns: list[dict[str, Any]] = []
-    for row in with_ids(rows, _IDS):
-        if row["role"] in SYSTEM_ROLES:
-            system.append(text_of(row))
-            continue
+    for row in with_ids(_live([row for row in rows if row["role"] not in SYSTEM_ROLES]), _IDS):
         if says_nothing(row) and ORIGIN not in row:
             continue
         role = "assistant" if row["role"] == "assistant" else "user"
-        blocks = _blocks_of(with_name_in_text(row), may_sign)
+        blocks = _blocks_of(with_name_in_text(row), may_sign, chain)
         if not blocks:
             continue
+        if not turns and role == "assistant" and blocks[0]["type"] != COMPACTION:
+            turns.append({"role": "user", "content": [_text(_CONTINUED)], "is_text": True})
+            chain.rows += ["user", *turns[0]["content"]]
         if not turns or turns[-1]["role"] != role:
             turns.append({"role": role, "content": [], "is_text": isinstance(row.get("content"), str)})
+            chain.rows.append(role)
         turns[-1]["content"] += blocks
-    if turns and turns[0]["role"] == "assistant":
-        turns.insert(0, {"role": "user", "content": [_text(_CONTINUED)], "is_text": True})
+        chain.rows += blocks
     finished = [
         _finished(turn, is_last=turn is turns[-1], as_text=merges_text or turn["is_text"]) for turn in turns
     ]
+    if turns and turns[-1]["role"] == "assistant":
+        chain.rows[-1] = _as_last(turns[-1]["content"][-1])
     request: dict[str, Any] = {"messages": with_newest_marks(finished)}
-    return request | ({"system": "\n\n".join(system)} if any(map(str.strip, system)) else {})
+    return request | ({"system": system} if system else {})
+
+
+def begin(chain: Chain, system: Sequence[str]) -> None:
+    """Let the chain of a request begin with the texts of its system prompt."""
+    chain.rows.append({"system": list(system)})
+    chain.head = 1
+
+
+# -- compaction: https://platform.claude.com/docs/en/build-with-claude/compaction ----------------------
+
+COMPACTION = "compaction"
+"""The block in which Anthropic summarises all that stands before it; the API ignores what it replaces."""
+
+
+def compacted(native_format: str, native: Any) -> list[Block]:
+    """The blocks of an answer from the newest compaction on; none of an answer without one.
+
+    A block without a content stands for a compaction that failed, and replaces nothing (anthropic 2.14).
+    """
+    blocks = blocks_in(native_format, native)
+    for at in range(len(blocks) - 1, -1, -1):
+        if blocks[at].get("type") == COMPACTION and blocks[at].get("content") is not None:
+            return blocks[at:]
+    return []
+
+
+def before_thinking(blocks: Sequence[Block]) -> list[Block]:
+    """What of an answer stands before the first of its blocks with a signature."""
+    return list(takewhile(lambda block: block.get("type") not in SIGNED, blocks))
+
+
+def _live(rows: list[ChatMessage]) -> list[ChatMessage]:
+    """Rows from the newest one on that has a compaction of Anthropic's."""
+    for at in range(len(rows) - 1, -1, -1):
+        origin = rows[at].get(ORIGIN)
+        if isinstance(origin, Origin) and compacted(origin.native_format, origin.native):
+            return rows[at:]
+    return rows
+
+
+def is_bound(row: ChatMessage) -> bool:
+    """Whether an answer has thinking that is bound to what stood before it."""
+    origin = row.get(ORIGIN)
+    native = origin.native if isinstance(origin, Origin) else None
+    if row.get("thinking_blocks") or (isinstance(native, Mapping) and native.get("thinking_blocks")):
+        return True  # of Anthropic's models through LiteLLM, too
+    blocks = blocks_in(origin.native_format, native) if isinstance(origin, Origin) else []
+    return any(block.get("type") in SIGNED for block in blocks)
+
+
+def blocks_in(native_format: str, native: Any) -> list[Block]:
+    """The blocks of an answer of Anthropic's; none of another's."""
+    content = native.get("content") if native_format == FORMAT and isinstance(native, Mapping) else None
+    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
 
 
 def _finished(turn: dict[str, Any], *, is_last: bool, as_text: bool) -> dict[str, Any]:
     """A turn with its results in front, as the API wants them; a single text as just that."""
     blocks = sorted(turn["content"], key=lambda block: block["type"] != "tool_result")
-    if is_last and turn["role"] == "assistant" and blocks[-1]["type"] == "text":
-        blocks[-1] = blocks[-1] | {"text": blocks[-1]["text"].rstrip()}  # the API refuses it otherwise
+    if is_last and turn["role"] == "assistant":
+        blocks[-1] = _as_last(blocks[-1])
     is_plain = as_text and len(blocks) == 1 and blocks[0].keys() == {"type", "text"}
     return {"role": turn["role"], "content": blocks[0]["text"] if is_plain else blocks}
 
 
-def _blocks_of(row: ChatMessage, may_sign: MaySign) -> list[Block]:
+def _as_last(block: Block) -> Block:
+    """The last block of a last answer: the API refuses one whose text ends in white space."""
+    return block | {"text": block["text"].rstrip()} if block["type"] == "text" else block
+
+
+def _blocks_of(row: ChatMessage, may_sign: MaySign, chain: Chain) -> list[Block]:
     content = row.get("content")
     if row["role"] == "tool":
         return [_result(row, content)]
@@ -131,7 +211,7 @@ def _blocks_of(row: ChatMessage, may_sign: MaySign) -> list[Block]:
     if isinstance(origin, Origin) and row["role"] == "assistant":
         if origin.provider == "anthropic" and origin.finish_reason in _NOT_SENT:
             return []
-        if origin.native_format == "anthropic" and (own := _own_blocks(row, origin.native, may_sign(row))):
+        if origin.native_format == FORMAT and (own := _own_blocks(row, origin.native, may_sign, chain)):
             return own
     signed = [] if origin is not None and not may_sign(row) else row.get("thinking_blocks", [])
     if isinstance(origin, Origin) and origin.native_format not in {"", "anthropic"}:
@@ -145,12 +225,13 @@ def _blocks_of(row: ChatMessage, may_sign: MaySign) -> list[Block]:
     return [*signed, *blocks, *calls]
 
 
-def _own_blocks(row: ChatMessage, native: Any, may_sign: bool) -> list[Block]:
+def _own_blocks(row: ChatMessage, native: Any, may_sign: MaySign, chain: Chain) -> list[Block]:
     """An answer of Anthropic's as it came, with the ids that its calls have here; nothing if changed."""
     content = native.get("content") if isinstance(native, Mapping) else native
     if isinstance(content, str):
         return [_text(content)] if content.strip() else []
-    blocks: list[Block] = [block for block in copied(content or []) if isinstance(block, dict)]
+    live = compacted(FORMAT, native)
+    blocks: list[Block] = [block for block in copied(live or content or []) if isinstance(block, dict)]
     ids = [call["id"] for call in calls_of(row)]
     uses = [block for block in blocks if block.get("type") == "tool_use"]
     if len(uses) != len(ids):  # what is recorded of it was changed: the common form holds
@@ -160,7 +241,8 @@ def _own_blocks(row: ChatMessage, native: Any, may_sign: bool) -> list[Block]:
             block["id"] = call_id
         if not isinstance(block.get("input"), dict):  # as of a stream that was cut
             block["input"] = arguments_object(block.get("input"))
-    kept = [block for block in blocks if may_sign or block.get("type") not in SIGNED]
+    signs = _signs(row, before_thinking(blocks) if live else [], may_sign, chain)
+    kept = [block for block in blocks if signs or block.get("type") not in SIGNED]
     return [
         block
         for block in kept
@@ -168,6 +250,17 @@ def _own_blocks(row: ChatMessage, native: Any, may_sign: bool) -> list[Block]:
         if not (block.get("type") == "text" and not str(block.get("text") or "").strip())
         and not (block.get("type") == "thinking" and not block.get("signature"))
     ]
+
+
+def _signs(row: ChatMessage, before: list[Block], may_sign: MaySign, chain: Chain) -> bool:
+    """Whether an answer's thinking may go back, which stands after these blocks of the answer itself."""
+    if not before:
+        return may_sign(row)
+    end = len(chain.rows)
+    chain.rows += ["assistant", *before]
+    signs = may_sign(row)
+    del chain.rows[end:]  # they are added again with all of the answer's blocks
+    return signs
 
 
 def _result(row: ChatMessage, content: Any) -> Block:

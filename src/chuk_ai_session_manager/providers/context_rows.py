@@ -29,6 +29,10 @@ class Origin:
     finish_reason: str | None = None
     tool: str = "unknown"
     """Of a result: the tool that it is of."""
+    context: str | None = None
+    """Of an answer: the fingerprint of the context that the model was given."""
+    response: Any = field(default=None, repr=False)
+    """What the response says beside the message: its id, and what state its server holds."""
 
 
 def context_rows(events: Sequence[SessionEvent[Any]], *, include_system: bool = True) -> list[ChatMessage]:
@@ -76,6 +80,8 @@ def _origin(event: SessionEvent[Any]) -> Origin:
         str(about.get("model", "unknown")),
         reason if isinstance(reason, str) else None,
         str(message.get("tool", "unknown")),
+        event.context,
+        None if event.native is None else event.native.get("response"),
     )
 
 

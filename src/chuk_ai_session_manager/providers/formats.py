@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from ..exceptions import InvalidInput
 from .anthropic_messages import anthropic_request
+from .fingerprints import Chain
 from .google_messages import google_request
 from .messages import ChatMessage
 from .openai_messages import openai_messages
@@ -48,12 +49,23 @@ class GoogleRequest(TypedDict):
     """The system prompt; left out where there is none."""
 
 
+class ResponsesRequest(TypedDict):
+    """The arguments of OpenAI's `responses.create` that say what is new since a response."""
+
+    input: list[ResponseInputItemParam]
+    previous_response_id: NotRequired[str]
+    """The response that holds what was before; left out where none does."""
+    conversation: NotRequired[str]
+    """The server's conversation that holds it, where the response belongs to one."""
+
+
 class ContextOptions(TypedDict, total=False):
     """The options of `get_messages_for_llm` that all formats have."""
 
     include_tools: bool
     max_tokens: int | None
     model: str | None
+    tools: Sequence[Any] | None
 
 
 OpenAIMessages: TypeAlias = "list[ChatCompletionMessageParam]"
@@ -76,6 +88,7 @@ def written(
     *,
     model: str | None = None,
     may_sign: MaySign = lambda _: True,
+    chain: Chain | None = None,
 ) -> Any:
     """Rows of a context as what a provider takes.
 
@@ -84,13 +97,14 @@ def written(
         format_name: the format; without one, OpenAI's, with the thinking of Anthropic's models beside it.
         model: who is asked, where that is known: some makers want more than the format says.
         may_sign: whether an answer's signed parts may go back; its text and its calls do in any case.
+        chain: takes what is written before `may_sign` is asked.
     """
     match format_name:
         case "anthropic":
-            return anthropic_request(rows, may_sign)
+            return anthropic_request(rows, may_sign, chain)
         case "google":
             return google_request(rows, may_sign, model)
         case "openai-responses":
-            return responses_input(rows, may_sign)
+            return responses_input(rows, may_sign, chain)
         case _:
-            return openai_messages(rows, may_sign, model, as_recorded=format_name is None)
+            return openai_messages(rows, may_sign, model, chain, as_recorded=format_name is None)

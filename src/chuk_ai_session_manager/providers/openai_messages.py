@@ -10,6 +10,7 @@ from typing import Any
 from ..exceptions.validation import copied
 from .call_ids import IdRule, shortened, with_ids
 from .context_rows import ORIGIN, Origin
+from .fingerprints import Chain
 from .messages import ChatMessage, by_phase, calls_of
 from .parts import Part, parts_of, replaced_by_text
 from .sendable import arguments_text, says_nothing
@@ -29,7 +30,12 @@ _TEXT_FIELDS = {"type", "text", "refusal", "cache_control", "prompt_cache_breakp
 
 
 def openai_messages(
-    rows: Sequence[ChatMessage], may_sign: MaySign, model: str | None = None, *, as_recorded: bool = False
+    rows: Sequence[ChatMessage],
+    may_sign: MaySign,
+    model: str | None = None,
+    chain: Chain | None = None,
+    *,
+    as_recorded: bool = False,
 ) -> list[ChatMessage]:
     """Rows as chat messages.
 
@@ -43,17 +49,21 @@ def openai_messages(
         rows: chat messages, each call followed by its results.
         may_sign: whether the reasoning of an answer may go back.
         model: who is asked.
+        chain: takes the messages that are written before `may_sign` is asked.
         as_recorded: whether rows keep what OpenAI does not take: the thinking of Anthropic's models as
             `thinking_blocks`, for LiteLLM and `for_anthropic`, and images in results.
     """
     asked = _family(model) or next((_maker(row) for row in reversed(rows) if row["role"] == "assistant"), "")
     rule = IdRule(_mistral_id) if asked == "mistral" else _IDS
-    messages = [
-        _message(each, may_sign(row) and _maker(row) == asked, as_recorded)
-        for row in with_ids(rows, rule)
-        for each in by_phase(row)
-    ]
-    return [row for row in messages if not says_nothing(row)]
+    written = [] if chain is None else chain.rows
+    for row in with_ids(rows, rule):
+        signs = row["role"] == "assistant" and may_sign(row)
+        is_own = signs and _maker(row) == asked
+        messages = [
+            _message(each, is_own, as_recorded, thinks=as_recorded and signs) for each in by_phase(row)
+        ]
+        written += [message for message in messages if not says_nothing(message)]
+    return list(written)
 
 
 def _family(model: str | None) -> str:
@@ -74,7 +84,7 @@ def _mistral_id(call_id: str) -> str:
     return call_id if _MISTRAL_ID.fullmatch(call_id) else sha256(call_id.encode()).hexdigest()[:9]
 
 
-def _message(row: ChatMessage, is_own: bool, as_recorded: bool) -> ChatMessage:
+def _message(row: ChatMessage, is_own: bool, as_recorded: bool, *, thinks: bool) -> ChatMessage:
     origin = row.get(ORIGIN)
     plain = {key: value for key, value in row.items() if key != ORIGIN}
     if row["role"] == "user":
@@ -87,7 +97,7 @@ def _message(row: ChatMessage, is_own: bool, as_recorded: bool) -> ChatMessage:
         own = _own(origin.native, plain)
         if own is not None:
             return own
-    if not as_recorded:
+    if not thinks:
         plain.pop("thinking_blocks", None)
     if isinstance(plain.get("content"), list):
         plain["content"] = [_answered(part) for part in plain["content"]]

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .anthropic_messages import result_row
+from .anthropic_messages import FORMAT as ANTHROPIC
+from .anthropic_messages import begin, result_row
 from .common import data_of, texts_in
+from .fingerprints import Chain, Sent, fingerprint_of_tools
 from .messages import INTERRUPTED, NATIVE, SYSTEM_ROLES, ChatMessage
 from .openai_responses import FORMAT as RESPONSES
 from .parts import parts_of, shown_content
@@ -185,3 +187,55 @@ def _said_by_a_shell(piece: Any) -> str:
     if isinstance(outcome, Mapping) and outcome.get("type") == "timeout":
         ended = "[timed out]"
     return "\n".join(filter(None, [str(piece.get("stdout") or ""), str(piece.get("stderr") or ""), ended]))
+
+
+# -- fingerprints ---------------------------------------------------------------------------------
+
+
+def sent_by(arguments: Mapping[str, Any]) -> tuple[str, Sent] | None:
+    """The fingerprints of what a request consists of, and the format that it is in.
+
+    `None` of a request that names what the server holds: of that, nothing is known here.
+
+    Args:
+        arguments: of `messages.create` or `responses.create`.
+    """
+    tools = arguments.get("tools")
+    digest = (
+        fingerprint_of_tools([data_of(tool) for tool in tools]) if isinstance(tools, list | tuple) else ""
+    )
+    if _is_listed(arguments.get("messages")):
+        chain = Chain(ANTHROPIC)
+        system = arguments.get("system")
+        begin(chain, texts_in(system) if isinstance(system, str | list) else [])
+        for message in arguments["messages"]:
+            _add(chain, _as_dict(message))
+        return ANTHROPIC, chain.sent(digest)
+    given = arguments.get("input")
+    if arguments.get("previous_response_id") or arguments.get("conversation") or not given:
+        return None
+    chain = Chain(RESPONSES)
+    instructions = arguments.get("instructions")
+    if isinstance(instructions, str):
+        chain.rows.append({"role": "system", "content": instructions})
+        chain.head = 1
+    chain.rows += [
+        {"role": "user", "content": each} if isinstance(each, str) else _as_dict(each)
+        for each in ([given] if isinstance(given, str) else given)
+    ]
+    return RESPONSES, chain.sent(digest)
+
+
+def _is_listed(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _add(chain: Chain, message: Mapping[str, Any]) -> None:
+    role, content = message.get("role"), message.get("content")
+    if [row for row in chain.rows if isinstance(row, str)][-1:] != [role]:
+        chain.rows.append(role)
+    blocks = content if _is_listed(content) else [content]
+    chain.rows += [
+        {"type": "text", "text": block} if isinstance(block, str) else data_of(block)
+        for block in blocks or []
+    ]

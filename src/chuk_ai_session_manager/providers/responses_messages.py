@@ -10,6 +10,7 @@ from ..exceptions.validation import copied
 from .call_ids import IdRule, shortened, with_ids
 from .context_rows import ORIGIN, Origin
 from .earlier import with_name_in_text
+from .fingerprints import Chain
 from .messages import SYSTEM_ROLES, ChatMessage, asked_of, calls_of, function_of, text_of
 from .openai_responses import FORMAT, waiting_in
 from .parts import Part, part_of, parts_of, replaced_by_text, shown_content
@@ -31,24 +32,41 @@ _ANSWERS = {"tool_search_call": "tool_search_output", "mcp_approval_request": "m
 _APPROVED = {"true", "yes", "approve", "approved"}
 
 
-def responses_input(rows: Sequence[ChatMessage], may_sign: MaySign) -> list[Item]:
+def responses_input(
+    rows: Sequence[ChatMessage],
+    may_sign: MaySign,
+    chain: Chain | None = None,
+    on_own: Callable[[Origin, int], object] = lambda *_: None,
+) -> list[Item]:
     """Rows as input items.
 
     The system prompt is the first item, a message with the role "system"; give it as `instructions`
     instead with `get_messages_for_llm(include_system=False)`. Answers of this API go back as the items
-    that they were, each reasoning item in front of what came of it.
+    that they were, each reasoning item in front of what came of it. A reasoning item belongs to the item
+    after it, and to nothing before it (https://developers.openai.com/api/docs/guides/reasoning).
+
+    Of what a compaction replaces, only the system prompt is given: after it, the input begins with the newest
+    `compaction` item (https://developers.openai.com/api/docs/guides/compaction).
 
     Args:
         rows: chat messages, each call followed by its results.
         may_sign: whether the reasoning items of an answer may go back.
+        chain: takes the items that are written before `may_sign` is asked.
+        on_own: told of each answer of this API that goes back with its own ids, and of how many items it is,
+            when all before it is written.
     """
-    items: list[Item] = []
+    chain = chain or Chain(FORMAT)
+    items: list[Item] = chain.rows
     asked: dict[str, Item] = {}  # the calls of the last answer, by the ids that their results have here
-    for row in with_ids(rows, _IDS):
+    for row in with_ids(_live(rows), _IDS):
+        if row["role"] not in SYSTEM_ROLES and not chain.head:
+            chain.head = len(items)
         if row["role"] == "tool":
             items.append(_output(row, asked.get(row["tool_call_id"], {})))
         elif row["role"] == "assistant":
             own = _own_items(row, may_sign)
+            if own and _call_ids(own) == _call_ids(row[ORIGIN].native):
+                on_own(row[ORIGIN], len(own))
             new = own or _answer(row)
             asked = {_call_id_of(item): item for item in waiting_in(new)}
             items += new
@@ -56,7 +74,25 @@ def responses_input(rows: Sequence[ChatMessage], may_sign: MaySign) -> list[Item
             items.append({"role": row["role"], "content": text_of(row)})
         elif content := _content(with_name_in_text(row)["content"]):
             items.append({"role": "user", "content": content})
-    return items
+    return list(items)
+
+
+def _live(rows: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+    """The system prompt, and the rows from the newest one on that has a compaction of this API."""
+    for at in range(len(rows) - 1, -1, -1):
+        origin = rows[at].get(ORIGIN)
+        if isinstance(origin, Origin) and compacted(origin.native_format, origin.native):
+            return [*(row for row in rows[:at] if row["role"] in SYSTEM_ROLES), *rows[at:]]
+    return rows
+
+
+def compacted(native_format: str, native: Any) -> list[Item]:
+    """The items of an answer from the newest compaction on; none of an answer without one."""
+    items: list[Item] = native if native_format == FORMAT and isinstance(native, list) else []
+    for at in range(len(items) - 1, -1, -1):
+        if isinstance(items[at], dict) and items[at].get("type") == "compaction":
+            return items[at:]
+    return []
 
 
 def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
@@ -68,7 +104,8 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
         or not isinstance(origin.native, list)
     ):
         return []
-    items: list[Item] = [_taken(item) for item in copied(origin.native) if isinstance(item, dict)]
+    live = compacted(FORMAT, origin.native) or origin.native
+    items: list[Item] = [_taken(item) for item in copied(live) if isinstance(item, dict)]
     if not may_sign(row) and any(item.get("type") == "reasoning" for item in items):
         # Without its reasoning, an item is refused under its own id: so all of it goes in the common form.
         return []
@@ -84,6 +121,10 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
         if item["type"] == "function_call":
             item["arguments"] = arguments_text(item.get("arguments"))
     return items
+
+
+def _call_ids(items: Sequence[Any]) -> list[str]:
+    return [_call_id_of(item) for item in waiting_in(items)]
 
 
 def _taken(item: Item) -> Item:

@@ -10,6 +10,7 @@ from ..conversation.billing import Limits
 from ..conversation.budgets import Budget, Spending
 from ..conversation.callbacks import Done, call
 from ..conversation.context.beginning import Beginning
+from ..conversation.context.chain import Contexts
 from ..conversation.notes import Notes
 from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD, Conversation, HeldBy
 from ..conversation.order import as_told
@@ -137,9 +138,11 @@ class SessionManager(Writing, Reading):
             thresholds=Thresholds(token_threshold, max_turns_per_segment),
         )
         self._beginning = Beginning(self._conversation, self._summarizer)
+        self._contexts = Contexts()
         self.writer = Writer(
             self._conversation,
             self._beginning,
+            self._contexts,
             model=self.model,
             limits=Limits(token_limit, cost_limit),
             spending=None if budget is None else Spending(budget, user_id or "", model),

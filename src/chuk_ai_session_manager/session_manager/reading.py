@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, Unpack, overload
 
 from ..conversation.background import Sums
-from ..conversation.context.asking import asked
+from ..conversation.context.asking import Wanted, asked
 from ..conversation.context.beginning import Beginning
+from ..conversation.context.chain import Contexts
 from ..conversation.opening import Conversation
 from ..conversation.order import as_told
 from ..conversation.reading import answerer_of, figures_of, row_of
@@ -24,6 +26,7 @@ from ..providers.formats import (
     GoogleRequest,
     OpenAIMessages,
     ResponsesInput,
+    ResponsesRequest,
 )
 from ..providers.messages import ChatMessage
 
@@ -35,6 +38,7 @@ class Reading:
     _model: str | None
     _conversation: Conversation
     _beginning: Beginning
+    _contexts: Contexts
 
     @overload
     async def get_messages_for_llm(
@@ -52,8 +56,19 @@ class Reading:
         include_system: bool = ...,
         *,
         format: Literal["openai-responses"],
+        server_state: Literal[False] = ...,
         **options: Unpack[ContextOptions],
     ) -> ResponsesInput: ...
+
+    @overload
+    async def get_messages_for_llm(
+        self,
+        include_system: bool = ...,
+        *,
+        format: Literal["openai-responses"],
+        server_state: Literal[True],
+        **options: Unpack[ContextOptions],
+    ) -> ResponsesRequest: ...
 
     @overload
     async def get_messages_for_llm(
@@ -73,6 +88,8 @@ class Reading:
         include_tools: bool = False,
         max_tokens: int | None = None,
         model: str | None = None,
+        tools: Sequence[Any] | None = None,
+        server_state: bool = False,
     ) -> Any:
         """The messages to send to a model next: system prompt, then what was said.
 
@@ -91,23 +108,28 @@ class Reading:
                 OpenAI chat has only what user and model said. All other formats have them in any case.
             max_tokens: the most content tokens it may have; the oldest exchanges go first.
             model: whose tokens those are, and who is asked; by default the manager's model.
+            tools: the definitions of the tools that are sent with it. Anthropic binds thinking to these too:
+                where they change in a conversation, say which they are.
+            server_state: whether to give, for "openai-responses", only what the server does not hold: a dict
+                with `input` and, where it holds something, `previous_response_id` or `conversation`.
 
         Raises:
-            InvalidInput: a format that is not known.
+            InvalidInput: a format that is not known, or `server_state` with another format than it is for.
             TokenLimitExceeded: not even the newest exchange fits `max_tokens`.
             SessionNotFound: there is no such session.
             StorageError: the store could not say.
         """
         await self.writer.settle()
-        return await asked(
-            self._conversation,
-            self._beginning,
-            format,
+        wanted = Wanted(
+            format_name=format,
             include_system=include_system,
             include_tools=include_tools,
             max_tokens=max_tokens,
             model=model or self._model,
+            tools=tools,
+            server_state=server_state,
         )
+        return await asked(self._conversation, self._beginning, self._contexts, wanted)
 
     async def get_conversation(
         self,

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ...models import Session
-from ...models.session import HomeStore
+from ...models.session import HomeStore, next_segment_id
 from ...providers.earlier import marked
 from ...providers.messages import ChatMessage
 from ..background import NO_BACKGROUND, Background, background_of
 from ..billing import TOKENS_A_MESSAGE, LengthCache
+from ..notes import Notes
 from ..opening import Conversation
 from ..summaries import Summarizer
+
+# Of so many segments it is known what they go on from: the newest ones.
+_KEPT = 4
+_ValueT = TypeVar("_ValueT")
 
 
 class Beginning:
@@ -22,8 +27,12 @@ class Beginning:
         self._conversation = conversation
         self._summarizer = summarizer
         self._lengths = LengthCache()
-        # The live segment's id, and what it goes on from once that is final.
-        self._known: tuple[str, Background] | None = None
+        # What segments go on from, once that is final: the newest, and that in which a long tool loop began.
+        self._known: dict[str, Background] = {}
+        self._told: dict[str, Notes] = {}
+        """What the last context told of all before a segment that is not final yet, by its id."""
+        self._shown: dict[str, Notes] = {}
+        """The same, once a model was sent it: its answer was recorded."""
 
     @property
     def rows(self) -> list[ChatMessage]:
@@ -38,7 +47,7 @@ class Beginning:
         """
         background = await self.background_of(home, session)
         texts = [row["content"] for row in self.rows]
-        texts += [marked(str(background.notes))] if background.notes else []
+        texts += [marked(str(background.told))] if background.told else []
         usages = [event.token_usage for event in background.start if event.token_usage]
         lengths = [await self._lengths.length(text, model) for text in texts]
         rows = len(self.rows) + len(background.start)  # the summary stands in a row of these
@@ -49,11 +58,38 @@ class Beginning:
         """What a segment goes on from; what a closed one ends in stays, and is read once."""
         if not self._conversation.is_infinite or session.parent_id is None:
             return NO_BACKGROUND
-        if self._known is not None and self._known[0] == session.id:
-            return self._known[1]
+        if session.id in self._known:
+            return self._known[session.id]
         found = await background_of(session, home)
-        background = replace(found, notes=await self._summarizer.within(found.notes))
+        notes = await self._summarizer.within(found.notes)
+        background = replace(found, notes=notes, shown=self._shown.get(session.id, found.shown))
         # A session without events may yet begin with an answer.
         if background.summary is not None and session.totals.events:
-            self._known = session.id, background
+            _keep(self._known, session.id, background)
         return background
+
+    async def told(self, home: HomeStore, session: Session[Any]) -> Background:
+        """The same, for a context that is handed out."""
+        background = await self.background_of(home, session)
+        if background.summary is None and background.notes and background.shown is None:
+            _keep(self._told, session.id, background.notes)
+        else:
+            self._told.pop(session.id, None)
+        return background
+
+    def was_sent(self) -> None:
+        """Note that a model answered the last context: what that told of earlier segments stays."""
+        while self._told:
+            segment_id, notes = self._told.popitem()
+            self._known.pop(segment_id, None)
+            _keep(self._shown, segment_id, notes)
+
+    def shown_after(self, segment_id: str) -> Notes | None:
+        """What was told of a segment, and of all before it, while its summary was not there yet."""
+        return self._shown.get(next_segment_id(segment_id))
+
+
+def _keep(kept: dict[str, _ValueT], segment_id: str, value: _ValueT) -> None:
+    while len(kept) >= _KEPT:
+        kept.pop(next(iter(kept)), None)
+    kept[segment_id] = value

@@ -1,0 +1,130 @@
+"""Which contexts were handed out: an answer's event keeps the fingerprint of the one that it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextvars import ContextVar
+from itertools import count
+from typing import Any
+
+from ...providers import anthropic_messages, openai_messages, responses_messages
+from ...providers.context_rows import ORIGIN, Origin, context_rows, native_of
+from ...providers.fingerprints import Chain, Chained, Sent, is_same
+from ...providers.formats import MaySign
+from ...providers.messages import ChatMessage
+from ..billing import Draft
+
+# Whose context was handed out last in this task (or in the one that began this one), its kind, and when.
+_newest: ContextVar[tuple[object, dict[str, tuple[int, Sent]]] | None] = ContextVar(
+    "chuk_ai_session_manager_handed_out", default=None
+)
+
+
+class Contexts:
+    """The contexts that one manager handed out: the last of each kind.
+
+    Tasks that use a manager at the same time each go by what was handed out to themselves. An answer that is
+    recorded by a task that asked for no context goes by the manager's last one.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, Chained] = {}
+        self._last: dict[str, tuple[int, Sent]] = {}
+        self._number = count()
+        self._mark = object()
+
+    def chain(self, kind: str) -> Chain:
+        """A chain for the next context of a kind, which hashes nothing that the last one hashed."""
+        return Chain(kind, self._known.get(kind))
+
+    def hand_out(self, kind: str, chain: Chain, tools: str) -> None:
+        """Note what a context consists of that is handed out now, and the fingerprint of its tools."""
+        sent = next(self._number), chain.sent(tools)
+        self._known[kind] = chain.remembered()
+        self._last[kind] = sent
+        here = _newest.get()
+        mine = here[1] if here is not None and here[0] is self._mark else {}
+        _newest.set((self._mark, mine | {kind: sent}))
+
+    def mark(self, drafts: Sequence[Draft]) -> None:
+        """Put on an answer that is recorded the fingerprint of the context that it answers.
+
+        Only the first of the events that are recorded together answers it; those after that saw more.
+        """
+        draft = drafts[0] if drafts else None
+        if draft is None or not draft.is_call or draft.event.context is not None:
+            return
+        native_format, native = native_of(draft.event)
+        if native_format and (sent := self._sent(native_format)) is not None:
+            draft.event.context = fingerprint_for(native_format, native, sent)
+
+    def _sent(self, native_format: str) -> Sent | None:
+        """The newest context that an answer of a format may answer."""
+        here = _newest.get()
+        last = here[1] if here is not None and here[0] is self._mark else self._last
+        # Chat messages go to any provider, through LiteLLM or `for_anthropic`.
+        found = [last[kind] for kind in {native_format, openai_messages.FORMAT} if kind in last]
+        return max(found, key=lambda each: each[0])[1] if found else None
+
+
+def mark_told(drafts: Sequence[Draft], prompt: str | None) -> None:
+    """Put fingerprints on the answers in a list of messages that begins a conversation.
+
+    Such a list is what the application sent: each answer was given what stands before it there.
+
+    Args:
+        drafts: the list's, without a system message that became the prompt.
+        prompt: the conversation's system prompt.
+    """
+    if len(drafts) < 2 or not any(draft.is_call and draft.event.context is None for draft in drafts):  # noqa: PLR2004
+        return
+    system: list[ChatMessage] = [] if prompt is None else [{"role": "system", "content": prompt}]
+    rows = [*system, *context_rows([draft.event for draft in drafts])]
+    if not any(map(anthropic_messages.is_bound, rows)):
+        return
+    chain = Chain(anthropic_messages.FORMAT)
+    given: dict[str, str] = {}
+
+    def may_sign(row: ChatMessage) -> bool:
+        if isinstance(origin := row.get(ORIGIN), Origin):
+            given[origin.event_id] = chain.value()
+        return True
+
+    anthropic_messages.anthropic_request(rows, may_sign, chain)
+    for draft in drafts:
+        draft.event.context = draft.event.context or given.get(draft.event.id)
+
+
+def fingerprint_for(native_format: str, native: Any, sent: Sent) -> str:
+    """The fingerprint that an answer keeps: of what stood before its first signed part.
+
+    After a compaction, that is the system prompt and the compaction, which replaces all else.
+    """
+    blocks = anthropic_messages.compacted(native_format, native)
+    if blocks:
+        return sent.after(["assistant", *anthropic_messages.before_thinking(blocks)])
+    return sent.after([]) if responses_messages.compacted(native_format, native) else str(sent)
+
+
+def signing(chain: Chain, tools: str, unfinished: Collection[str]) -> MaySign:
+    """Which answers' signed parts may go back, while a context is written.
+
+    That is each provider's rule: thinking of Anthropic's models is bound to all before it
+    (`anthropic_messages.is_bound`); what others sign is not.
+
+    Args:
+        chain: of the context.
+        tools: the fingerprint of the tools that are sent with it; empty where these are not known.
+        unfinished: the events of the tool loop that goes on. Of answers that keep no fingerprint, only
+            these give their thinking back: the API wants it to go on.
+    """
+
+    def may_sign(row: ChatMessage) -> bool:
+        origin = row.get(ORIGIN)
+        if not isinstance(origin, Origin) or not anthropic_messages.is_bound(row):
+            return True
+        if origin.context is None:
+            return origin.event_id in unfinished
+        return is_same(origin.context, chain.value(), tools)
+
+    return may_sign
