@@ -197,6 +197,7 @@ LEVELS = (
         "cli.newest",
         "cli.running",
         "cli.usage",
+        "cli.token_counts",
         "cli.commands",
         "cli",
         "__main__",

@@ -30,6 +30,7 @@ from .report import report_of
 from .running import NOT_THERE, Where, result_of, run
 from .safe_text import shown_in_line
 from .screen import Screen, tell
+from .token_counts import count_file
 from .transcript import Transcript, moment
 from .usage import BY, Asked, tell_usage
 
@@ -481,6 +482,9 @@ def doctor(store: StoreUrl = None, sandbox: Sandbox = None, as_json: AsJson = Fa
 
 def _sandbox_of(store: EventStore) -> str:
     return str(store.get_stats().get("sandbox_id", ""))
+
+
+app.command("tokens")(count_file)
 
 
 # -- reporting ------------------------------------------------------------------------------------

@@ -47,9 +47,18 @@ def lines_in(path: Path) -> list[bytes]:
     """The lines of a file, or of the standard input for "-".
 
     Raises:
-        typer.BadParameter: it cannot be read.
+        typer.BadParameter: the file cannot be read.
+    """
+    return content_of(path).split(b"\n")
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a file, or of the standard input for "-".
+
+    Raises:
+        typer.BadParameter: the file cannot be read.
     """
     try:
-        return (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).split(b"\n")
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as problem:
         raise typer.BadParameter(f"{path} cannot be read: {problem.strerror}") from None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import typer
 
@@ -74,9 +75,14 @@ class Where:
         return self._url if self._url.startswith("sqlite:") else without_password(self._url)
 
 
-def run(where: Where, work: Callable[[EventStore], Awaitable[int | None]]) -> None:
+def run(where: Where, work: Callable[[EventStore], Awaitable[int | None]]) -> NoReturn:
     """Open the store, do the work, and end with its exit code or that of what went wrong."""
-    raise typer.Exit(result_of(where, work) or 0)
+    end_with(result_of(where, work))
+
+
+def end_with(code: int | None) -> NoReturn:
+    """End the program with an exit code; without one, as done."""
+    raise typer.Exit(code or 0)
 
 
 def result_of(where: Where, work: Callable[[EventStore], Awaitable[T]]) -> T:
@@ -85,8 +91,17 @@ def result_of(where: Where, work: Callable[[EventStore], Awaitable[T]]) -> T:
     Raises:
         typer.Exit: with the exit code that says what kind of thing went wrong.
     """
+    return finished(partial(_with_store, where, work), where)
+
+
+def finished(work: Callable[[], Coroutine[Any, Any, T]], where: Where | None = None) -> T:
+    """Do work, on the store that `where` names if it needs one; errors are told and end the program.
+
+    Raises:
+        typer.Exit: with the exit code that says what kind of thing went wrong.
+    """
     try:
-        result = asyncio.run(_with_store(where, work))
+        result = asyncio.run(work())
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -117,9 +132,9 @@ def exit_code_of(problem: SessionManagerError) -> int:
     return OUTAGE if isinstance(problem, StorageError) else REFUSED
 
 
-def _told(problem: SessionManagerError, where: Where) -> str:
+def _told(problem: SessionManagerError, where: Where | None) -> str:
     if isinstance(problem, SessionNotFound):
         return f"{problem} in {where}. Is it another --store or --sandbox, or has it expired?"
-    if exit_code_of(problem) == OUTAGE:
+    if where is not None and exit_code_of(problem) == OUTAGE:
         return f"{where}: {problem}"
     return (isinstance(problem, InvalidInput) and problem.reason) or str(problem)

@@ -230,7 +230,7 @@ async def count(drafts: Sequence[Draft]) -> None:
 
 # Around each message a chat model is sent some tokens more, and its answer is begun for it:
 # https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
-TOKENS_A_MESSAGE, _TOKENS_OF_A_BEGINNING = 3, 3
+TOKENS_A_MESSAGE, TOKENS_OF_A_BEGINNING = 3, 3
 
 
 async def bill_estimated(
@@ -272,7 +272,7 @@ async def _estimate(
         sent = await TokenUsage.count_tokens(await asyncio.to_thread(draft.request), draft.model)
     else:
         sent = (length if draft.length is None else draft.length) + around + await preface_length(draft.model)
-        sent += _TOKENS_OF_A_BEGINNING
+        sent += TOKENS_OF_A_BEGINNING
     return estimated_usage(sent, output)
 
 
