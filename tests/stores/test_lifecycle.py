@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from servers import PATIENCE, RedisServer
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, StorageError
 from chuk_ai_session_manager.session_storage import SessionStorage
-from chuk_ai_session_manager.stores import DEFAULT_SANDBOX_ID
+from chuk_ai_session_manager.stores import DEFAULT_SANDBOX_ID, MemoryStore
+from chuk_ai_session_manager.stores.lifecycle import Lifecycle, SessionRecords
 from chuk_ai_session_manager.stores.redis.store import RedisStore
 
 SECOND = 1 / 3600
@@ -250,6 +252,75 @@ class TestSeenByOthers:
             session = await fresh.get("s")
             assert session is not None
             assert len(session.events) == 2
+
+
+class Failing:
+    """A place for records of which one reading fails."""
+
+    def __init__(self, provider: Any) -> None:
+        self.provider = provider
+        self.fails = False
+
+    async def get(self, key: str) -> Any:
+        if self.fails:
+            self.fails = False
+            raise ConnectionResetError
+        return await self.provider.get(key)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.provider, name)
+
+
+class TestRecordsThatWereNotRead:
+    async def test_a_deleted_session_does_not_come_back_by_a_manager_that_knew_it(
+        self, server: RedisServer, store: RedisStore, observer: Observer, sandbox: str
+    ) -> None:
+        await SessionManager("s", store=store, user_id="ann").user_says("hello")
+        chuk = store.lifecycle.manager()
+        assert await chuk.validate_session("s")
+        await store.delete_conversation("s")
+        assert not await chuk.validate_session("s")
+        assert await chuk.get_session_info("s") is None
+        assert not await observer.sees("s")
+
+    async def test_a_record_that_could_not_be_read_is_left_alone(
+        self, store: RedisStore, observer: Observer, sandbox: str
+    ) -> None:
+        await SessionManager("s", store=store, user_id="ann").user_says("hello")
+        (before,) = (await observer.see("s")).values()
+        assert store.record_provider is not None
+        failing = Failing(store.record_provider)
+        lifecycle = Lifecycle(failing, sandbox, 24)
+        failing.fails = True
+        with pytest.raises(StorageError, match="could not be read"):
+            await lifecycle.enter("s", None)
+        (after,) = (await observer.see("s")).values()
+        assert after | {"last_accessed": before["last_accessed"]} == before
+        await lifecycle.enter("s", None)  # it can be read again, and stays
+        (after,) = (await observer.see("s")).values()
+        assert after["user_id"] == "ann"
+
+    async def test_what_is_assumed_of_chuk_sessions(self) -> None:
+        """That it keeps copies, unless there is no room for one; and takes a failed reading for no record."""
+        import chuk_sessions
+
+        kept = Failing(SessionRecords(MemoryStore(), "s"))
+
+        @asynccontextmanager
+        async def factory() -> AsyncIterator[Any]:
+            yield kept
+
+        manager = chuk_sessions.SessionManager(sandbox_id="s", session_factory=factory)
+        await manager.allocate_session(session_id="s", user_id="ann")
+        assert manager.get_cache_stats()["cached_sessions"] == 1
+        manager._max_cache_size = 0
+        await manager.validate_session("s")
+        manager._session_cache.clear()
+        await manager.validate_session("s")
+        assert manager.get_cache_stats()["cached_sessions"] == 0
+        kept.fails = True
+        await manager.allocate_session(session_id="s")
+        assert (await manager.get_session_info("s"))["user_id"] is None
 
 
 @pytest.mark.parametrize("provider", ["memory", "sqlite"])

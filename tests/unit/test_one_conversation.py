@@ -402,3 +402,27 @@ class TestRows:
         assert "model" not in rows[-1]
         assert len({row["event_id"] for row in rows}) == 6
         assert sm.conversation_id != sm.session_id == next_segment_id(next_segment_id(sm.conversation_id))
+
+
+class TestSegmentsThatAnApplicationLinkedItself:
+    """They have ids of their own; that the one ends in a summary says that the other goes on with it."""
+
+    async def test_the_whole_is_given_where_it_is_asked_for(self) -> None:
+        store = MemoryStore()
+        await SessionManager("first", store=store).user_says("one")
+        await SessionManager("first", store=store).ai_responds("two", model="gpt-4o")
+        first = await store.get("first")
+        assert first is not None
+        await first.add_event_and_save(SessionEvent(message="So far.", type=EventType.SUMMARY))
+        await SessionManager("second", parent_id="first", store=store).user_says("three")
+        sm = SessionManager("second", store=store)
+        rows = await sm.get_conversation(include_all_segments=True)
+        assert [(row["content"], row["session_id"]) for row in rows] == [
+            ("one", "first"),
+            ("two", "first"),
+            ("three", "second"),
+        ]
+        assert [row["content"] for row in await sm.get_conversation()] == ["three"]
+        stats = await sm.get_stats(include_all_segments=True)
+        assert (stats["total_messages"], stats["session_chain"]) == (3, ["first", "second"])
+        assert (await sm.get_stats())["total_messages"] == 1

@@ -6,12 +6,18 @@ from importlib.util import find_spec
 
 from ..models.token_usage import TIKTOKEN_AVAILABLE
 
+_RELEASE = "1.0.0.dev0"
+"""Which release this is where nothing was installed: in a zip, frozen into a program, copied beside one."""
+
 
 def get_version() -> str:
-    """The installed version of this library."""
-    from importlib.metadata import version  # noqa: PLC0415  (15 ms that only who asks should pay)
+    """The version of this library."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  (15 ms that few need)
 
-    return version("chuk-ai-session-manager")
+    try:
+        return version("chuk-ai-session-manager")
+    except PackageNotFoundError:
+        return _RELEASE
 
 
 def is_available() -> dict[str, bool]:

@@ -27,9 +27,9 @@ from .listing import HEADINGS, MOST_LISTED, all_ids, cells_for_people, cells_for
 from .newest import Newest, newest_of
 from .options import AsJson, Format, FormatOption, Last, Output, Sandbox, SessionId, StoreUrl
 from .report import report_of
-from .running import NOT_THERE, Where, result_of, run
+from .running import NOT_THERE, OUTAGE, Where, no_output, result_of, run
 from .safe_text import shown_in_line
-from .screen import Screen, tell
+from .screen import Screen, stand_in_for_closed, tell
 from .token_counts import count_file
 from .transcript import Transcript, moment
 from .usage import BY, Asked, tell_usage
@@ -48,12 +48,18 @@ app = typer.Typer(
 
 def run_command(arguments: list[str]) -> int:
     """Do what these arguments say; the exit code."""
+    stand_in_for_closed()
+    if sys.stdout is None:
+        tell("Error: the standard output is closed; nothing was done")
+        return OUTAGE
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # what it cannot show
     try:
         app(arguments, prog_name="chuk-ai-sessions")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else bool(end.code)
+    except OSError as problem:  # of --version and --help; commands handle their own
+        return no_output(problem)
     return 0
 
 
@@ -426,7 +432,7 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a conversation, after asking."""
-    if not yes and not sys.stdin.isatty():
+    if not yes and (sys.stdin is None or not sys.stdin.isatty()):
         raise typer.BadParameter("there is nobody to ask here: say --yes")
 
     where = Where(store, sandbox)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,9 +110,28 @@ _SMALL, _BIG = 0.001, 100
 
 
 def dollars(amount: float) -> str:
-    """Money as people read it: a small sum more exactly than a big one."""
-    digits = 6 if 0 < amount < _SMALL else 4 if amount < _BIG else 2
+    """Money as people read it: a small sum more exactly than a big one, and none as nothing."""
+    digits = _digits_of(amount) if 0 < amount < _SMALL else 4 if amount < _BIG else 2
     return f"${amount:,.{digits}f}"
+
+
+def plain_dollars(amount: float) -> str:
+    """Money as programs read it: a decimal number, without an exponent."""
+    return f"{amount:.{_digits_of(amount)}f}"
+
+
+def _digits_of(amount: float) -> int:
+    """How many digits after the point show two that count; six at least."""
+    return max(6, 1 - math.floor(math.log10(amount))) if amount > 0 else 6
+
+
+NO_PRICE = "unknown"
+"""Stands for a cost where no call has a known price."""
+
+
+def known_cost(totals: SessionTotals, cost: float) -> float | None:
+    """What calls cost, in USD; `None` where none of them has a known price."""
+    return None if totals.unpriced_calls and totals.unpriced_calls == totals.llm_calls and not cost else cost
 
 
 def billed_text(totals: SessionTotals) -> str:
@@ -120,11 +140,17 @@ def billed_text(totals: SessionTotals) -> str:
     return f"{totals.input_tokens:,} in{cached}, {totals.output_tokens:,} out"
 
 
+def amount_text(figures: Figures) -> str:
+    """What is known of what it cost."""
+    cost = known_cost(figures.totals, figures.cost)
+    return NO_PRICE if cost is None else dollars(cost)
+
+
 def cost_text(figures: Figures) -> str:
     """What it cost, in words, and how many calls have no known price."""
     unpriced = figures.totals.unpriced_calls
     if not unpriced:
         return dollars(figures.cost)
-    if unpriced == figures.totals.llm_calls and not figures.cost:
+    if known_cost(figures.totals, figures.cost) is None:
         return "no known price"
     return f"{dollars(figures.cost)} and {counted(unpriced, 'call')} without a known price"

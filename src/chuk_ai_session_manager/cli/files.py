@@ -17,6 +17,8 @@ from .safe_text import shown
 def output_to(path: Path | None) -> Iterator[Callable[[str], object]]:
     """What writes lines: to the file, which is there whole or not at all, or to the standard output.
 
+    The file is for its owner's eyes only, as the store is that the lines came from.
+
     Raises:
         OSError: it cannot be written; it names the file.
     """
@@ -34,13 +36,17 @@ def output_to(path: Path | None) -> Iterator[Callable[[str], object]]:
         target = path.resolve()  # a link stays one
         beside = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with beside.open("wb") as file:
+            with open(beside, "wb", opener=_for_its_owner) as file:
                 yield lambda line: file.write(line.encode() + b"\n")
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
     except OSError as problem:
         raise OSError(problem.errno, problem.strerror, str(path)) from None
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def lines_in(path: Path) -> list[bytes]:
@@ -58,6 +64,8 @@ def content_of(path: Path) -> bytes:
     Raises:
         typer.BadParameter: the file cannot be read.
     """
+    if str(path) == "-" and sys.stdin is None:
+        raise typer.BadParameter("the standard input is closed")
     try:
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as problem:

@@ -13,7 +13,7 @@ from ..models.record import utc_now
 from ..models.session import next_segment_id
 from ..stores import EventStore
 from ..stores.base import is_segment_after
-from .figures import dollars
+from .figures import NO_PRICE, dollars, known_cost, plain_dollars
 from .screen import NUMBER
 
 _LISTED_AT_ONCE = 500
@@ -35,6 +35,7 @@ _UNKNOWN: dict[str, Any] = dict.fromkeys(
         "events",
         "content_tokens",
         "cost_usd",
+        "unpriced_calls",
         "created_at",
         "last_update",
     )
@@ -118,7 +119,8 @@ async def row_of(session_id: str, store: EventStore) -> dict[str, Any]:
         "parent_id": session.parent_id,
         "events": session.totals.events,
         "content_tokens": session.total_tokens,
-        "cost_usd": session.total_cost,
+        "cost_usd": known_cost(session.totals, session.total_cost),
+        "unpriced_calls": session.totals.unpriced_calls,
         "created_at": session.metadata.created_at.isoformat(),
         "last_update": session.last_update_time.isoformat(),
     }
@@ -132,15 +134,21 @@ def cells_for_people(row: dict[str, Any]) -> list[str]:
     if row["last_update"] is None:
         return [row["id"], "", row["segment"], "", "", ""]
     age = ago(utc_now() - datetime.fromisoformat(row["last_update"]))
-    figures = [f"{row['events']:,}", dollars(row["cost_usd"])]
+    cost = NO_PRICE if row["cost_usd"] is None else dollars(row["cost_usd"])
+    is_more = row["cost_usd"] is not None and row["unpriced_calls"]
+    figures = [f"{row['events']:,}", f"{cost}+" if is_more else cost]
     return [row["id"], row["user_id"] or "", row["segment"], *figures, age]
 
 
 def cells_for_programs(row: dict[str, Any]) -> list[str]:
-    """The same as values: id, user, segment, events, content tokens, USD, time of the last event."""
+    """The same as values: id, user, segment, events, content tokens, USD, time of the last event.
+
+    The USD are "unknown" where no call has a known price.
+    """
     if row["last_update"] is None:
         return [row["id"], "", row["segment"], "", "", "", ""]
-    figures = [str(row["events"]), str(row["content_tokens"]), f"{row['cost_usd']:.6f}"]
+    cost = NO_PRICE if row["cost_usd"] is None else plain_dollars(row["cost_usd"])
+    figures = [str(row["events"]), str(row["content_tokens"]), cost]
     return [row["id"], row["user_id"] or "", row["segment"], *figures, row["last_update"]]
 
 

@@ -15,7 +15,18 @@ from ..stores.base import AnyEvent, AnySession
 from . import charts
 from .charts import chart_of, short, spans_of
 from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
-from .figures import Figures, Tally, Turn, begins_turn, billed_text, cost_text, counted, dollars, turns_of
+from .figures import (
+    Figures,
+    Tally,
+    Turn,
+    amount_text,
+    begins_turn,
+    billed_text,
+    cost_text,
+    counted,
+    dollars,
+    turns_of,
+)
 from .safe_text import shown
 from .transcript import moment
 
@@ -147,5 +158,6 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     filters: dict[str, Any] = {"moment": moment, "counted": counted}
-    environment.filters |= filters | {"dollars": dollars, "billed": billed_text, "cost": cost_text}
+    filters |= {"amount": amount_text, "dollars": dollars, "billed": billed_text, "cost": cost_text}
+    environment.filters |= filters
     return environment.get_template("report.html")

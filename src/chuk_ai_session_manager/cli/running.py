@@ -109,15 +109,20 @@ def finished(work: Callable[[], Coroutine[Any, Any, T]], where: Where | None = N
         leave_output()
         code = NO_READER
     except OSError as problem:  # the store's own are StorageErrors
-        leave_output()
-        tell(f"Error: {problem.filename or 'the output'} cannot be written: {problem.strerror}")
-        code = OUTAGE
+        code = no_output(problem)
     except SessionManagerError as problem:
         tell(f"Error: {_told(problem, where)}")
         code = exit_code_of(problem)
     else:
         return result
     raise typer.Exit(code)
+
+
+def no_output(problem: OSError) -> int:
+    """Say that the results cannot be written; the exit code."""
+    leave_output()
+    tell(f"Error: {problem.filename or 'the output'} cannot be written: {problem.strerror}")
+    return OUTAGE
 
 
 async def _with_store(where: Where, work: Callable[[EventStore], Awaitable[T]]) -> T:

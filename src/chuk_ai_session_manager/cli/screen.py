@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -42,9 +43,12 @@ class Screen:
 
     def __init__(self) -> None:
         self._console = _Console(markup=False, emoji=False, highlight=False)
-        self.is_terminal = self._console.is_terminal
+        # Not what rich says alone: FORCE_COLOR and the like, set for other programs, fold lines in a pipe.
+        self.is_terminal = self._console.is_terminal and sys.stdout.isatty()
         if not self.is_terminal:
-            self._console = _Console(markup=False, emoji=False, highlight=False, width=_NO_WIDTH)
+            self._console = _Console(
+                markup=False, emoji=False, highlight=False, width=_NO_WIDTH, force_terminal=False
+            )
 
     @property
     def width(self) -> int:
@@ -141,6 +145,17 @@ def tell(text: str) -> None:
     """Say something that is no result, in one line, on standard error."""
     sys.stderr.write(f"{shown_in_line(text)}\n")
     sys.stderr.flush()
+
+
+def stand_in_for_closed() -> None:
+    """Let nothing that is opened later, such as a database, be taken for a closed standard stream."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (for the whole process)
 
 
 def leave_output() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, Unpack, overload
 
-from ..conversation.background import Sums
+from ..conversation.background import Sums, background_of
 from ..conversation.context.asking import Wanted, asked
 from ..conversation.context.beginning import Beginning
 from ..conversation.context.chain import Contexts
@@ -19,6 +19,8 @@ from ..exceptions.validation import (
     check_count,
     copied,
 )
+from ..models import Session
+from ..models.session import HomeStore
 from ..providers.formats import (
     AnthropicRequest,
     ContextOptions,
@@ -144,9 +146,9 @@ class Reading:
         The role is "user", "assistant" or "system"; a user's message that has a `name` has it here too.
 
         Args:
-            include_all_segments: whether a conversation of several segments is given whole, as it is by
-                default; each message then has its `session_id` too, and the model's have `model` and
-                `provider`. `False` gives the live segment's.
+            include_all_segments: `True` gives the whole conversation, whatever this manager was made with;
+                each message then has its `session_id` too, and the model's have `model` and `provider`.
+                `False` gives the live segment's. By default a conversation of several segments is whole.
             include_tools: whether tool calls are in it: `tool_calls` of the model's messages, and of each
                 result a row with the role "tool", `name`, `arguments` and, where there is one,
                 `tool_call_id`. Otherwise a message that only calls tools is left out.
@@ -163,7 +165,7 @@ class Reading:
         await self.writer.settle()
         home, session = await self._conversation.current(with_events=limit is None)
         rows_of = partial(row_of, with_tools=include_tools, with_ids=with_ids)
-        covers_all = self._covers_all(include_all_segments)
+        covers_all = await self._covers_all(include_all_segments, session, home)
         if limit is not None:
             newest = await newest_in(
                 session,
@@ -213,8 +215,8 @@ class Reading:
         `total_tokens` are content tokens, each message once. `input_tokens`, `output_tokens` and their
         parts are what the `llm_calls` were billed for, as `usage_source` says: "reported" by the
         provider, "estimated", "mixed" or "none". `estimated_cost` is in USD and leaves out the
-        `unpriced_calls`. With infinite context, of all segments unless `include_all_segments` is
-        `False`, and with their ids as `session_chain`.
+        `unpriced_calls`. Of all segments where `include_all_segments` is `True`, or by default with infinite
+        context; their ids are the `session_chain`.
 
         Raises:
             SessionNotFound: there is no such session.
@@ -222,11 +224,14 @@ class Reading:
         """
         await self.writer.settle()
         home, session = await self._conversation.current(with_events=False)
-        chain = await chain_of(session, home) if self._conversation.is_infinite else [session.id]
-        covers_all = self._covers_all(include_all_segments)
+        covers_all = await self._covers_all(include_all_segments, session, home)
+        is_infinite = self._conversation.is_infinite
+        chain = await chain_of(session, home) if covers_all or is_infinite else [session.id]
         sums = Sums.of(session)
-        if covers_all:
+        if covers_all and is_infinite:
             sums = (await self._beginning.background_of(home, session)).sums + sums
+        elif covers_all:  # segments that an application linked itself
+            sums = (await background_of(session, home)).sums + sums
         stats = {
             "session_id": session.id,
             "session_segments": len(chain),
@@ -245,5 +250,10 @@ class Reading:
         _, session = await self._conversation.current(with_events=False)
         return dict(copied(session.state))
 
-    def _covers_all(self, include_all_segments: bool | None) -> bool:
-        return self._conversation.is_infinite and include_all_segments is not False
+    async def _covers_all(
+        self, include_all_segments: bool | None, session: Session[Any], home: HomeStore
+    ) -> bool:
+        """Whether all segments are asked for, and there may be several."""
+        if self._conversation.is_infinite:
+            return include_all_segments is not False
+        return bool(include_all_segments) and len(await chain_of(session, home)) > 1

@@ -35,7 +35,7 @@ class Lifecycle:
     """
 
     def __init__(self, provider: RecordProvider, sandbox_id: str, ttl_hours: float | None) -> None:
-        self._provider = provider
+        self._provider = _Careful(provider)
         self._sandbox_id = sandbox_id
         self._hours = _FOR_EVER_HOURS if ttl_hours is None else min(ttl_hours, _FOR_EVER_HOURS)
 
@@ -46,11 +46,14 @@ class Lifecycle:
     def manager(self, manager_type: Callable[..., ChukSessionManager] | None = None) -> ChukSessionManager:
         """A chuk-sessions manager over these records."""
         with _environment_kept("CHUK_SANDBOX_ID"):
-            return (manager_type or _chuk_sessions().SessionManager)(
+            manager = (manager_type or _chuk_sessions().SessionManager)(
                 sandbox_id=self._sandbox_id,
                 default_ttl_hours=self._hours,
                 session_factory=self._session_factory,
             )
+        # It would answer from copies of its own, and write them back where a session was deleted since.
+        manager._max_cache_size = 0  # noqa: SLF001  (there is no other way)
+        return manager
 
     async def enter(self, session_id: str, user_id: str | None) -> None:
         """Write the record of a new session; one that is there already stays.
@@ -114,6 +117,47 @@ class Lifecycle:
         if "chuk_sessions" not in sys.modules:
             await asyncio.to_thread(_chuk_sessions)  # a quarter of a second
         return self.manager()
+
+
+class _Careful:
+    """Records of a provider, of which none is written over that could not be read.
+
+    chuk-sessions takes an outage for "no such record", and would write an empty one.
+    """
+
+    def __init__(self, provider: RecordProvider) -> None:
+        self._provider = provider
+        self._unread: set[str] = set()
+
+    async def get(self, key: str) -> str | bytes | None:
+        """A record, or `None` where there is none."""
+        self._unread.add(key)
+        found = await self._provider.get(key)
+        self._unread.discard(key)
+        return found
+
+    async def set(self, key: str, value: str) -> None:
+        """Write a record."""
+        self._check(key)
+        await self._provider.set(key, value)
+
+    async def setex(self, key: str, ttl: int, value: str) -> None:
+        """Write a record that lives for so many seconds."""
+        self._check(key)
+        await self._provider.setex(key, ttl, value)
+
+    async def delete(self, key: str) -> object:
+        """Delete a record; whether it was there."""
+        self._unread.discard(key)
+        return await self._provider.delete(key)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _check(self, key: str) -> None:
+        if key in self._unread:
+            self._unread.discard(key)
+            raise StorageError("chuk-sessions' record could not be read, so it was not written: try again")
 
 
 class SessionRecords:
