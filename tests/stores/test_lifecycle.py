@@ -320,7 +320,9 @@ class TestRecordsThatWereNotRead:
         assert manager.get_cache_stats()["cached_sessions"] == 0
         kept.fails = True
         await manager.allocate_session(session_id="s")
-        assert (await manager.get_session_info("s"))["user_id"] is None
+        info = await manager.get_session_info("s")
+        assert info is not None
+        assert info["user_id"] is None
 
 
 @pytest.mark.parametrize("provider", ["memory", "sqlite"])
