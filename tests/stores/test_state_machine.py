@@ -21,17 +21,57 @@ from places import InMemory, Place, in_memory_too
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager
 from chuk_ai_session_manager.exceptions import (
     EventConflict,
+    InvalidInput,
     InvalidSessionOperation,
     SessionAlreadyExists,
     SessionNotFound,
 )
-from chuk_ai_session_manager.models import EventSource, EventType
+from chuk_ai_session_manager.models import EventSource, EventType, TokenUsage
 from chuk_ai_session_manager.stores import EventStore, MemoryStore
 
 T = TypeVar("T")
 
 IDS = st.sampled_from(["a", "b", "ü{}:*"])
 TEXTS = st.sampled_from(["hello", "", "好的 ✓", "{}", "\n"])
+
+
+class Talk:
+    """A conversation as a tree: what each message follows, and where the path ends."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.follows: list[int | None] = []
+        self.place: int | None = None
+        self.ends: list[int | None] = []
+        self.out: set[int] = set()
+        self.has_choices = False
+
+    def say(self, text: str) -> None:
+        self.texts.append(text)
+        self.follows.append(self.place)
+        self.place = len(self.texts) - 1
+
+    def go_to(self, place: int | None) -> None:
+        if place != self.place:
+            self.ends.append(self.place)
+            self.place = place
+
+    def undo(self) -> None:
+        place = self.follows[self.path[-1]]
+        while place in self.out:
+            place = self.follows[place]
+        self.go_to(place)
+
+    def way_to(self, place: int | None) -> list[int]:
+        way = []
+        while place is not None:
+            way.append(place)
+            place = self.follows[place]
+        return way[::-1]
+
+    @property
+    def path(self) -> list[int]:
+        return [at for at in self.way_to(self.place) if at not in self.out]
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -45,7 +85,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.here = self.place.fresh()
         self.stores: list[EventStore] = [self.here.store(), self.here.store()]
         self.model: dict[str, list[SessionEvent[Any]]] = {}
-        self.talks: dict[str, list[str]] = {}
+        self.talks: dict[str, Talk] = {}
         self.states: dict[str, dict[str, int]] = {}
         self.owners: dict[str, str] = {}
 
@@ -109,7 +149,7 @@ class StoreMachine(RuleBasedStateMachine):
     def say(self, talk: str, which: int, text: str) -> None:
         sm = SessionManager(talk, store=self.stores[which], infinite_context=True, max_turns_per_segment=2)
         self.do(sm.user_says(text))
-        self.talks.setdefault(talk, []).append(text)
+        self.talks.setdefault(talk, Talk()).say(text)
 
     @precondition(lambda self: bool(self.talks))
     @rule(which=st.integers(0, 1), text=TEXTS, data=st.data())
@@ -118,7 +158,69 @@ class StoreMachine(RuleBasedStateMachine):
         talk = data.draw(st.sampled_from(sorted(self.talks)))
         session_id = data.draw(st.sampled_from(self.do(self.stores[which].segment_ids(talk))))
         self.do(SessionManager(session_id, store=self.stores[which]).user_says(text))
-        self.talks[talk].append(text)
+        self.talks[talk].say(text)
+
+    @precondition(lambda self: bool(self.talks))
+    @rule(which=st.integers(0, 1), text=TEXTS, data=st.data())
+    def have_second_thoughts(self, which: int, text: str, data: st.DataObject) -> None:
+        """By any segment's id: what holds is then another path through the same log."""
+        talk = data.draw(st.sampled_from(sorted(self.talks)))
+        model = self.talks[talk]
+        session_id = data.draw(st.sampled_from(self.do(self.stores[which].segment_ids(talk))))
+        sm = SessionManager(session_id, store=self.stores[which])
+        rows = self.do(sm.get_conversation(with_ids=True))
+        at = data.draw(st.integers(0, len(model.texts) - 1))
+        match data.draw(st.sampled_from(["undo", "retract", "clear", "edit", "choose"])):
+            case "clear":
+                self.do(sm.clear())
+                model.go_to(None)
+            case "edit":
+                model.go_to(model.follows[at])
+                model.say(text)
+                edited = self.do(sm.edit(self.id_of(talk, at), text))
+                assert edited == self.id_of(talk, len(model.texts) - 1)
+            case "choose":
+                self.choose(sm, talk, at)
+            case "undo" if not model.path:
+                with pytest.raises(InvalidInput):
+                    self.do(sm.undo())
+            case "undo":
+                assert self.do(sm.undo()) == rows[-1]["event_id"]
+                model.undo()
+            case "retract" if at in model.path:
+                self.do(sm.retract(self.id_of(talk, at)))
+                model.out.add(at)
+                with pytest.raises(InvalidInput):
+                    self.do(sm.retract(self.id_of(talk, at)))
+        model.has_choices = True
+
+    def choose(self, sm: SessionManager, talk: str, at: int) -> None:
+        model = self.talks[talk]
+        alike = [each for each, before in enumerate(model.follows) if before == model.follows[at]]
+        variants = self.do(sm.variants(self.id_of(talk, at)))
+        assert [row["content"] for row in variants] == [model.texts[each] for each in alike]
+        assert [row["is_chosen"] for row in variants] == [each in model.path for each in alike]
+        before, way = model.follows[at], model.way_to(model.place)
+        is_open = at in model.out or (before is None or before in way if at not in way else len(alike) > 1)
+        if not is_open:
+            with pytest.raises(InvalidInput):
+                self.do(sm.choose(self.id_of(talk, at)))
+            return
+        self.do(sm.choose(self.id_of(talk, at)))
+        model.out.discard(at)
+        model.go_to(next(end for end in [model.place, *reversed(model.ends)] if at in model.way_to(end)))
+
+    def id_of(self, talk: str, at: int) -> str:
+        """The event's id of a message, by the log."""
+        return self.do(self.event_ids(talk))[at]
+
+    async def event_ids(self, talk: str) -> list[str]:
+        found: list[str] = []
+        for session_id in await self.stores[0].segment_ids(talk):
+            session = await self.stores[0].get(session_id)
+            assert session is not None
+            found += [event.id for event in session.events if event.type == EventType.MESSAGE]
+        return found
 
     @precondition(lambda self: bool(self.talks))
     @rule(which=st.integers(0, 1), key=st.sampled_from("xy"), data=st.data())
@@ -156,10 +258,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(talk=st.sampled_from(["talk1", "talk2"]), which=st.integers(0, 1))
     def forget(self, talk: str, which: int) -> None:
         deleted = self.do(self.stores[which].delete_conversation(talk))
-        said = self.talks.pop(talk, [])
+        said = self.talks.pop(talk, Talk())
         self.states.pop(talk, None)
         self.owners.pop(talk, None)
-        assert deleted == (len(said) + 1) // 2
+        assert said.has_choices or deleted == (len(said.texts) + 1) // 2
 
     @invariant()
     def all_is_as_it_was_said(self) -> None:
@@ -191,11 +293,16 @@ class StoreMachine(RuleBasedStateMachine):
                 assert await mine.get_state() == session.state
 
     @staticmethod
-    async def check_talk(store: EventStore, talk: str, said: list[str]) -> None:
+    async def check_talk(store: EventStore, talk: str, said: Talk) -> None:
         sm = SessionManager(talk, store=store, infinite_context=True, create=False)
-        assert [row["content"] for row in await sm.get_conversation()] == said
+        held = [said.texts[at] for at in said.path]
+        assert [row["content"] for row in await sm.get_conversation()] == held
+        newest = await sm.get_conversation(limit=2)
+        assert [row["content"] for row in newest] == held[-2:]
         stats = await sm.get_stats()
-        assert (stats["total_messages"], stats["session_segments"]) == (len(said), (len(said) + 1) // 2)
+        assert stats["total_messages"] == len(held)
+        assert stats["total_tokens"] == sum([await TokenUsage.count_tokens(text, sm.model) for text in held])
+        assert said.has_choices or stats["session_segments"] == (len(said.texts) + 1) // 2
         for session_id in stats["session_chain"][:-1]:
             segment = await store.get(session_id)
             assert segment is not None

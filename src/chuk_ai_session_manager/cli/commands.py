@@ -16,8 +16,10 @@ import typer
 from ..api.installed import get_version
 from ..api.transfer import export_chat, import_chats, import_sessions, line_of
 from ..conversation.following import Placed, follow, last_events
+from ..conversation.looking_back import off_path
 from ..conversation.segments import read_all, segment_ids_of, segments_of
 from ..exceptions import SessionManagerError, SessionNotFound, StorageError, UnreadableData
+from ..models.choice import choice_in
 from ..stores import DEFAULT_TTL_HOURS, EventStore
 from .checkup import check_up
 from .figures import Tally, counted
@@ -137,25 +139,30 @@ def show(
 ) -> None:
     """Show a whole conversation.
 
-    All segments, with their summaries, tool calls, tokens and cost.
+    All segments, with their summaries, tool calls, tokens and cost. What was taken back, or said anew in
+    other words, comes with --all, marked "off the path".
     """
 
     async def work(opened: EventStore) -> None:
         screen = Screen()
+        ids = await segment_ids_of(session, opened)
+        off = await off_path(ids, opened) if last is None or everything else set()
         transcript = Transcript(
             screen,
             unfold_tools=tools or everything,
             unfold_system=system or everything,
             shows_details=everything,
+            off_path=off,
         )
         if last is not None:
-            _show_newest(screen, transcript, await newest_of(session, opened, last), as_json=as_json)
+            newest = await newest_of(session, opened, last, everything=everything)
+            _show_newest(screen, transcript, newest, as_json=as_json)
             return
         if as_json:
             segments = [each async for each in segments_of(session, opened)]
-            screen.json({"segments": [each.model_dump(mode="json", warnings=False) for each in segments]})
+            rows = [each.model_dump(mode="json", warnings=False) for each in segments]
+            screen.json({"segments": rows} | ({"off_path": sorted(off)} if off else {}))
             return
-        ids = await segment_ids_of(session, opened)
         number = 0
         async for segment in read_all(ids, opened.get):
             number += 1
@@ -163,7 +170,8 @@ def show(
                 transcript.begin(segment, len(ids))
             transcript.segment(number, len(ids), segment)
             for event in segment.events:
-                transcript.event(event)
+                if everything or not (event.id in off or choice_in(event)):
+                    transcript.event(event)
         transcript.end_turn()
 
     run(Where(store, sandbox), work)
@@ -517,7 +525,7 @@ def report(
         if last is None:
             segments = [each async for each in segments_of(session, opened)]
         else:
-            newest = await newest_of(session, opened, last)
+            newest = await newest_of(session, opened, last, everything=True)
             segments, left_out = newest.as_sessions(), newest.left_out
         page = await asyncio.to_thread(report_of, segments, left_out)
         with output_to(output) as write:

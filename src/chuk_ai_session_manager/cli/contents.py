@@ -9,6 +9,7 @@ from typing import Any
 
 from ..conversation.summaries import summary_text
 from ..models import EventSource, EventType
+from ..models.choice import Choice, choice_in
 from ..models.session_event import content_of
 from ..providers.messages import calls_of
 from ..providers.parts import describe, part_of, shown_content
@@ -36,6 +37,8 @@ def kind_of(event: AnyEvent) -> str:
     """Who speaks, or what kind of thing an event is."""
     if event.type == EventType.MESSAGE:
         return _SPEAKERS[EventSource(event.source)]
+    if choice_in(event) is not None:
+        return "choice"
     return "tool" if event.type == EventType.TOOL_CALL else EventType(event.type).value
 
 
@@ -45,10 +48,23 @@ def text_in(event: AnyEvent) -> str:
         return ""
     if event.type == EventType.SUMMARY:
         return summary_text(event.message)
+    choice = choice_in(event)
+    if choice is not None:
+        return _told_of(choice)
     content = content_of(event.message)
     if isinstance(content, list):
         return "\n".join(filter(None, map(_part_text, content)))
     return "" if content is None else content if isinstance(content, str) else pretty(content)
+
+
+def _told_of(choice: Choice) -> str:
+    """What a choice says, in words."""
+    said = []
+    if choice.moves:
+        said.append(f"goes on after {choice.after}" if choice.after else "goes on from the beginning")
+    said += [f"leaves out {each}" for each in choice.retracted]
+    said += [f"takes in again {each}" for each in choice.restored]
+    return ", ".join(said)
 
 
 def _part_text(part: Any) -> str:

@@ -26,7 +26,9 @@ class Figures:
 
     def count(self, event: AnyEvent) -> None:
         """Add one event."""
+        off_path = self.totals.tokens_off_path
         self.totals.count(event)
+        self.tokens += off_path - self.totals.tokens_off_path
         if event.token_usage is not None:
             self.tokens += event.token_usage.total_tokens
             self.cost += event.token_usage.estimated_cost_usd or 0.0
@@ -48,7 +50,7 @@ class Figures:
             "content_tokens": self.tokens,
             "cost_usd": usd(self.cost),
             "usage_source": self.totals.usage_source,
-            **self.totals.as_dict(),
+            **{name: n for name, n in self.totals.as_dict().items() if name != "tokens_off_path"},
         }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..conversation.background import Sums, background_of
 from ..conversation.following import live_segment_of
+from ..conversation.looking_back import newest_held
 from ..conversation.segments import newest_in, whole_chain_of
 from ..exceptions import session_not_found
 from ..models import Session
@@ -49,8 +50,8 @@ class Newest:
         ]
 
 
-async def newest_of(session_id: str, store: EventStore, count: int) -> Newest:
-    """The newest events of a conversation.
+async def newest_of(session_id: str, store: EventStore, count: int, *, everything: bool) -> Newest:
+    """The newest events of a conversation: of all of them, or of those that hold.
 
     Raises:
         SessionNotFound: there is no such session.
@@ -63,7 +64,8 @@ async def newest_of(session_id: str, store: EventStore, count: int) -> Newest:
     if root is None:
         raise session_not_found(chain[0])
     segments: list[tuple[AnySession, list[AnyEvent]]] = []
-    for segment, event in await newest_in(live, store, count):
+    newest = newest_in if everything else newest_held
+    for segment, event in await newest(live, store, count):
         if not segments or segments[-1][0] is not segment:
             segments.append((segment, []))
         segments[-1][1].append(event)

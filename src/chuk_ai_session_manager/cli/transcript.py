@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import datetime
 
+from ..conversation.forking import FORKED_FROM
 from ..models.token_usage import CallUsage
 from ..providers.details import details_of
 from ..stores.base import AnyEvent, AnySession
@@ -19,6 +21,7 @@ _STYLES = {
     "tool": "magenta",
     "summary": "bold blue",
 }
+_OFF_PATH = "off the path"
 # So much of a folded tool call's arguments and result is shown, in a pipe.
 _FOLDED_WIDTH = 100
 # Characters of a folded system prompt: those of agents fill screens.
@@ -33,6 +36,7 @@ class Transcript:
         unfold_tools: whether tool calls are shown in full, not each in a line.
         unfold_system: whether a long system prompt is shown in full.
         shows_details: whether it is shown what an answer's native form says beside its text.
+        off_path: the ids of events that do not hold any more; they are marked.
     """
 
     def __init__(
@@ -42,7 +46,9 @@ class Transcript:
         unfold_tools: bool,
         unfold_system: bool = False,
         shows_details: bool = False,
+        off_path: Container[str] = (),
     ) -> None:
+        self._off_path = off_path
         self._shows_details = shows_details
         self._screen = screen
         self._unfold_system = unfold_system
@@ -60,6 +66,7 @@ class Transcript:
                 ("Conversation", first.id),
                 ("User", first.user_id or ""),
                 ("Created", moment(first.metadata.created_at)),
+                ("Forked from", _origin_of(first)),
                 ("Segments", str(segments) if segments > 1 else ""),
             ]
         )
@@ -128,6 +135,8 @@ class Transcript:
         if kind == "summary":
             made_by = event.metadata.get("made_by")
             details.append(f"made by {made_by}, of all before" if made_by else "of all before")
+        if event.id in self._off_path:
+            details.append(_OFF_PATH)
         self._screen.line()
         self._screen.line((kind, _STYLES.get(kind, "bold")), ("  " + "  ".join(details), "dim"))
         text = text_in(event)
@@ -158,6 +167,8 @@ class Transcript:
         if outcome.arguments is not None:
             self._write_call(outcome)
         took = "" if outcome.seconds is None else f" in {outcome.seconds:.2f} s"
+        if event.id in self._off_path:
+            took += f"  {_OFF_PATH}"
         mark = "✗" if outcome.failed else "←"
         if not self._unfold_tools:
             self._folded(f"{mark} {outcome.name}{took}", outcome.result or "", failed=outcome.failed)
@@ -179,6 +190,12 @@ def _call_details(event: AnyEvent, usage: CallUsage) -> list[str]:
     figures.count(event)
     about = " (estimated)" if usage.estimated else ""
     return [usage.model, f"{billed_text(figures.totals)}{about}", cost_text(figures)]
+
+
+def _origin_of(first: AnySession) -> str:
+    """The conversation that one began with."""
+    origin = first.metadata.properties.get(FORKED_FROM)
+    return str(origin.get("conversation_id", "")) if isinstance(origin, dict) else ""
 
 
 def moment(time: datetime) -> str:

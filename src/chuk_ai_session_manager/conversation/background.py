@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -11,12 +11,16 @@ from ..accounts.money import NOTHING, Usd
 from ..models import EventSource, EventType, SessionEvent
 from ..models.session import HomeStore, ancestors_of
 from ..models.session_totals import SessionTotals
+from ..providers.context_rows import told_messages
 from ..providers.messages import calls_of
 from ..stores.base import AnyEvent, AnySession
-from .log_end import LogEnd
+from .log_end import LogEnd, PathEnd
+from .looking_back import LookingBack
 from .notes import NO_NOTES, Notes
-from .segments import segments_before
-from .summaries import closing_summary, covers_all, notes_of, notes_with, shown_in
+from .order import as_told
+from .path import EarlierNeededError, Paths, is_said
+from .segments import Placed, segments_before
+from .summaries import closing_summary, covers_all, noted, notes_of, notes_with, shown_in
 
 # A session's id, and an event's in it.
 _Place: TypeAlias = tuple[str, str]
@@ -51,7 +55,7 @@ class Sums:
         # A first event may be a moment older than its session.
         last_update = max(segment.last_update_time, segment.metadata.created_at)
         return cls(
-            segment.total_tokens,
+            segment.added_tokens,
             Usd(segment.total_cost),
             segment.totals,
             segment.metadata.created_at,
@@ -61,10 +65,14 @@ class Sums:
     def as_json(self) -> dict[str, Any]:
         """The sums as JSON."""
         dates = {"created_at": self.created_at, "last_update": self.last_update}
+        totals = self.totals.as_dict()
+        # Release 1.0.0.dev0 reads "totals", and knows no choices.
+        of_path = {name: count for name in _OF_PATH if (count := totals.pop(name))}
         return {
             "tokens": self.tokens,
             "cost": self.cost,
-            "totals": self.totals.as_dict(),
+            "totals": totals,
+            **({"path": of_path} if of_path else {}),
             **{name: date.isoformat() for name, date in dates.items() if date is not None},
         }
 
@@ -72,9 +80,11 @@ class Sums:
     def from_json(cls, value: Mapping[str, Any]) -> Sums:
         """Sums as `as_json` gave them."""
         dates = [datetime.fromisoformat(value[name]) if name in value else None for name in _DATES]
-        return cls(value["tokens"], Usd(value["cost"]), SessionTotals(**value["totals"]), *dates)
+        totals = SessionTotals(**value["totals"], **value.get("path", {}))
+        return cls(value["tokens"], Usd(value["cost"]), totals, *dates)
 
 
+_OF_PATH = ("choices", "tokens_off_path")
 _DATES = ("created_at", "last_update")
 
 
@@ -96,6 +106,12 @@ class Background:
     """What the segment before it ends in, once it does: from then on, this is final."""
     shown: Notes | None = None
     """What models were told of the conversation before it until that was there, if they were told so."""
+    held: Sequence[AnyEvent] | None = None
+    """What stands behind it, where second thoughts changed that: the events that hold, of the segment itself
+    and of an earlier one that it goes on from in the middle. `None`: the segment's own."""
+    segment_id: str | None = None
+    """Of such a one, the segment that `notes` go before, as they did when that was the live one; `None` where
+    they were made anew."""
 
     @property
     def told(self) -> Notes:
@@ -109,8 +125,31 @@ NO_BACKGROUND = Background()
 
 async def background_of(session: AnySession, home: HomeStore) -> Background:
     """What a segment goes on from; reads the end of the one before it, and seldom more."""
+    if session.totals.choices and session.parent_id:
+        return await _after_second_thoughts(session, home)
+    return await _before(session, home)
+
+
+async def background_at(
+    segment: AnySession, home: HomeStore, choice: AnyEvent
+) -> tuple[Notes, list[AnyEvent]]:
+    """What is known before a place in a segment, and all that was said from there to the place.
+
+    Args:
+        segment: the one that the place is in.
+        home: where.
+        choice: the event that would choose the place, as the last one of the segment.
+    """
+    background = await _after_second_thoughts(segment, home, choice)
+    held = [event for event in background.held or () if is_said(event)]
+    known = {event.id for event in held}
+    return background.told, [*(event for event in background.start if event.id not in known), *held]
+
+
+async def _before(session: AnySession, home: HomeStore) -> Background:
+    """What all of a segment goes on from, whatever was chosen in it."""
     earlier: list[LogEnd] = []  # the nearest first
-    async for log in segments_before(session, home):
+    async for log in segments_before(session, home, on_path=True):
         earlier.append(log)
         if covers_all(await closing_summary(log)):
             break
@@ -118,12 +157,112 @@ async def background_of(session: AnySession, home: HomeStore) -> Background:
         return NO_BACKGROUND
     notes, sums = NO_NOTES, _covered(await closing_summary(earlier[-1]))
     for log in reversed(earlier):
-        notes = await notes_with(notes, log)
+        if log.session.totals.choices and await closing_summary(log) is None:
+            notes = await _notes_after(log.session, home)
+        else:
+            notes = await notes_with(notes, log)
         sums += Sums.of(log.session)
     question = await _question_in(earlier)
-    start = await _start_of_exchange(LogEnd(session, home), earlier, question, home)
+    start = await _start_of_exchange(PathEnd(session, home), earlier, question, home)
     summary = await closing_summary(earlier[0])
     return Background(notes, start, sums, question, summary, None if summary is None else shown_in(summary))
+
+
+async def _notes_after(segment: AnySession, home: HomeStore) -> Notes:
+    """What is known after a segment in which places were chosen, and which has no summary."""
+    background = await background_of(segment, home)
+    held = background.held
+    if held is None:
+        log = PathEnd(segment, home)
+        while not log.is_whole:
+            await log.read_back(limit=log.first)
+        held = log.events
+    return await noted(background.notes, told_messages(as_told(held)))
+
+
+async def _after_second_thoughts(
+    session: AnySession, home: HomeStore, choice: AnyEvent | None = None
+) -> Background:
+    """The same of a segment in which places were chosen, which may be in earlier segments.
+
+    Segments from which something does not hold any more are not told of by their summaries. What holds of
+    them is noted anew; but the last one, if the path leaves it in the middle, stands word for word, as it did
+    when it was the live one.
+    """
+    back = LookingBack(session, home)
+    while True:
+        await back.read_segment()
+        paths = Paths([*back.events, *([] if choice is None else [choice])], is_whole=back.is_whole)
+        try:
+            held = paths.chosen()
+            break
+        except EarlierNeededError:
+            await back.read_back()
+    before = await _before(session, home)
+    base = NO_BACKGROUND
+    if paths.root is not None:
+        base = before if back.first_segment.id == session.id else await _before(back.first_segment, home)
+    pieces = _pieces(back.placed, {event.id for event in held})
+    earlier, live = pieces[:-1], pieces[-1].events
+    verbatim = [earlier.pop()] if earlier and not paths.passes(earlier[-1].end) else []
+    notes, told = base.notes, [event for piece in earlier for event in piece.events]
+    if told:
+        notes = await noted(notes, told_messages(as_told(told)))
+    stands = [*(event for piece in verbatim for event in piece.events), *live]
+    asked = [
+        (piece.session_id, event.id) for piece in pieces for event in piece.events if _is_question(event)
+    ]
+    question = asked[-1] if asked else base.question
+    start = _start_in(told, stands) if told else base.start
+    return Background(
+        notes,
+        start,
+        before.sums,
+        question,
+        base.summary,
+        None if told else base.shown,
+        stands,
+        None if told or paths.root is None else back.first_segment.id,
+    )
+
+
+@dataclass(slots=True)
+class _Piece:
+    """What holds of one segment."""
+
+    session_id: str
+    events: list[AnyEvent] = field(default_factory=list)
+    end: str | None = None
+    """Where the path ended when the segment did."""
+
+
+def _pieces(placed: Sequence[Placed], held: Container[str]) -> list[_Piece]:
+    """What holds of each segment; the last one is there in any case."""
+    pieces: list[_Piece] = []
+    paths = Paths()
+    for segment, event in placed:
+        if not pieces or pieces[-1].session_id != segment.id:
+            pieces.append(_Piece(segment.id))
+        paths.take(event)
+        pieces[-1].end = paths.end
+        if event.id in held:
+            pieces[-1].events.append(event)
+    for piece in pieces[:-1]:
+        piece.events = [event for event in piece.events if is_said(event)]
+    return [*(piece for piece in pieces[:-1] if piece.events), *pieces[-1:]]
+
+
+def _start_in(told: Sequence[AnyEvent], stands: Sequence[AnyEvent]) -> list[AnyEvent]:
+    """The start of the exchange that events go on with, from those before them."""
+    first = next((event for event in stands if not _is_said_by_nobody(event)), None)
+    asked = _last_question(told)
+    if first is None or _is_question(first) or asked is None:
+        return []
+    calls: Sequence[AnyEvent] = ()
+    if first.type == EventType.TOOL_CALL:
+        calling = [at for at, event in enumerate(told) if calls_of(event.message)]
+        calls = told[calling[-1] :] if calling else ()
+    return [asked, *(event for event in calls if event is not asked)]
 
 
 async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:
@@ -141,7 +280,8 @@ async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:
 def carry_over(background: Background, segment: AnySession, summary: SessionEvent[Any]) -> None:
     """Write into the summary that a segment ends in what the next ones need to know of all before it."""
     summary.metadata["covered"] = background.sums.as_json()
-    if background.question is not None and _last_question(segment.events) is None:
+    is_elsewhere = background.held is not None or _last_question(as_told(segment.events)) is None
+    if background.question is not None and is_elsewhere:
         summary.metadata["question"] = list(background.question)
 
 
@@ -155,8 +295,10 @@ async def _question_in(earlier: Sequence[LogEnd]) -> _Place | None:
     """Where the user's last message is, in these segments or before them, as a summary says."""
     for log in earlier:
         summary = await closing_summary(log)
-        question = _last_question(log.events)  # of those that were read so far: the summary is the last one
         elsewhere = summary.metadata.get("question") if summary else None
+        # Of those that were read so far: the summary is the last one. After choices, it knows better.
+        is_told = elsewhere is not None and log.session.totals.choices
+        question = None if is_told else _last_question(log.events)
         if question is None and elsewhere is None:
             question = await log.read_back_to(_is_question)
         if question is not None:

@@ -12,6 +12,7 @@ from ..stores.turns import pulse_of
 from .background import background_of, carry_over
 from .notes import Notes
 from .order import late_questions
+from .path import on_path
 from .segments import latest
 from .summaries import TIMED_OUT, Reply, Summarizer, notes_of, show
 
@@ -151,9 +152,9 @@ async def close_segment(
     before = background.summary
     hung = after_waiting and before is not None and before.metadata.get("callback_failure") == TIMED_OUT
     reply = Reply(failure=TIMED_OUT) if hung else None if may_ask else Reply()
-    summary = await summarizer.summarise(
-        background.notes, stored, reply, await late_questions(stored.events, home)
-    )
+    held = background.held
+    late = await late_questions(on_path(stored.events) if held is None else held, home)
+    summary = await summarizer.summarise(background.notes, stored, reply, late, held)
     carry_over(background, stored, summary)
     shown = shown_after(segment.id)
     if shown is not None and str(shown) != str(notes_of(summary)):

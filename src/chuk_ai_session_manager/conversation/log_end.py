@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from copy import copy
-from itertools import dropwhile
+from itertools import dropwhile, takewhile
 from typing import Any
 
 from ..exceptions import session_not_found
@@ -13,6 +13,7 @@ from ..models import Session
 from ..models.event_page import tokens_of
 from ..models.session import HomeStore
 from ..stores.base import AnyEvent
+from .path import EarlierNeededError, Paths
 
 # The fewest and the most events that one page has: reading five costs as much as reading thirty.
 _SMALLEST_PAGE = 30
@@ -29,17 +30,32 @@ class LogEnd:
         home: the store.
     """
 
+    _last: AnyEvent | None = None
+
     def __init__(self, session: Session[Any], home: HomeStore) -> None:
         self.home = home
         self._take(session)
 
     def _take(self, session: Session[Any]) -> None:
         self.session = session
-        self._tokens = session.total_tokens  # as of now: others may add events to the object meanwhile
-        self.events: list[AnyEvent] = list(session.events)
+        self._tokens = session.added_tokens  # as of now: others may add events to the object meanwhile
+        self._hold(list(session.events), session.totals.events - len(session.events))
+
+    def _hold(self, read: list[AnyEvent], first: int) -> None:
+        self._read = read
+        self.first = first
+        """The number of the first event that was read: so many events lie before those read so far."""
+        self.events = self._cut(self._of(read))
         """The events, the oldest first."""
-        self.first = session.totals.events - len(session.events)
-        """The number of the first one: so many events lie before those read so far."""
+
+    def _cut(self, events: list[AnyEvent]) -> list[AnyEvent]:
+        """Events up to the one that `until` named, if it named one."""
+        last = self._last
+        return events if last is None else [*takewhile(lambda each: each is not last, events), last]
+
+    def _of(self, read: list[AnyEvent]) -> list[AnyEvent]:
+        """Those of the events that were read that count here: all of them."""
+        return read
 
     @property
     def is_whole(self) -> bool:
@@ -71,13 +87,12 @@ class LogEnd:
         if self.is_whole:
             return
         if limit is None and tokens is None:
-            limit = min(max(len(self.events), _SMALLEST_PAGE), _LARGEST_PAGE)
+            limit = min(max(len(self._read), _SMALLEST_PAGE), _LARGEST_PAGE)
         page = await self.home.newest_events(self.session, before=self.first, limit=limit, tokens=tokens)
         if page is None or not page.events:
             await self._read_anew()
             return
-        self.events = [*page.events, *self.events]
-        self.first = page.first
+        self._hold([*page.events, *self._read], page.first)
 
     async def read_back_to(
         self, is_wanted: Callable[[AnyEvent], bool], *, before: AnyEvent | None = None
@@ -122,6 +137,7 @@ class LogEnd:
         """The same log as it was when an event that was read was its last one."""
         log = copy(self)
         after = next(at for at, each in enumerate(self.events) if each is event) + 1
+        log._last = event  # noqa: SLF001  (its own)
         log.events = self.events[:after]
         log._tokens -= tokens_of(self.events[after:])  # noqa: SLF001  (its own)
         return log
@@ -152,3 +168,48 @@ class LogEnd:
         if session is None:
             raise session_not_found(self.session.id)
         self._take(session)
+
+
+class PathEnd(LogEnd):
+    """The newest of a session's events that hold, as `path` says; its notes and summaries are among them.
+
+    A choice of an earlier segment's event leaves out all that was said in this one before.
+    """
+
+    async def read_back(self, *, limit: int | None = None, tokens: int | None = None) -> None:
+        """Read the next page towards the log's beginning, and more where what holds depends on that.
+
+        Raises:
+            SessionNotFound, StorageError: as for `LogEnd.read_back`.
+        """
+        await super().read_back(limit=limit, tokens=tokens)
+        while not self._is_known:
+            await super().read_back()
+
+    def _of(self, read: list[AnyEvent]) -> list[AnyEvent]:
+        """Those that hold; none where that is not known yet."""
+        self._is_known = True
+        if not self.session.totals.choices:
+            return read
+        try:
+            return Paths(read, is_whole=self.is_whole).chosen()
+        except EarlierNeededError:
+            self._is_known = False
+            return []
+
+
+class KnownEnd(LogEnd):
+    """Events that were read already, as the end of a session's log that nothing lies before.
+
+    Args:
+        session: the session.
+        home: the store.
+        events: the events; they need not be all that the session has, nor of this session alone.
+    """
+
+    def __init__(self, session: Session[Any], home: HomeStore, events: Sequence[AnyEvent]) -> None:
+        self._known = list(events)
+        super().__init__(session, home)
+
+    def _hold(self, read: list[AnyEvent], first: int) -> None:  # noqa: ARG002  (nothing is read)
+        super()._hold(self._known, 0)

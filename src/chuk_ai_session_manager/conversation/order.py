@@ -11,6 +11,7 @@ from ..models.session_event import REPLACES
 from ..providers.messages import call_id_of, calls_of
 from ..stores.base import AnyEvent
 from .log_end import LogEnd
+from .path import on_path
 
 QUESTION_IN = "question_in"
 """Metadata of an answer that came late: the segment that its question is in, where that is another one."""
@@ -22,11 +23,13 @@ def as_told(events: Sequence[AnyEvent]) -> list[AnyEvent]:
     A log only grows, and an answer may come when the user has gone on already: its stream was read late,
     or several questions were asked at once. Such an answer goes to the end of its own question's exchange
     (`parent_event_id` says which question that is). An answer that was stored in part, and then whole, is
-    told once: whole, in the place of the part. All else stays as it was stored.
+    told once: whole, in the place of the part. All else stays as it was stored. What does not hold any more
+    (`path`) is left out.
 
     Args:
         events: in the order in which they were stored.
     """
+    events = on_path(events)
     newest = {old: event for event in events if (old := _replaced_by(event)) is not None}
     known = {event.id for event in events} if newest else set()
     told: list[list[AnyEvent]] = []

@@ -14,7 +14,7 @@ from ..models import EventType, Session, SessionMetadata
 from ..models.session import HomeStore, enter_with_parent, next_segment_id
 from ..models.session_metadata import ConversationSettings
 from ..stores.base import AnyEvent, AnySession, EventStore, is_segment_after
-from .log_end import LogEnd
+from .log_end import LogEnd, PathEnd
 
 Placed: TypeAlias = "tuple[AnySession, AnyEvent]"
 """An event, and the segment that it is in."""
@@ -33,7 +33,11 @@ class Thresholds:
 
     def are_reached(self, session: AnySession) -> bool:
         """Whether the next message opens a new segment."""
-        return session.total_tokens >= self.tokens or session.totals.messages >= self.messages
+        return self.are_reached_by(session.total_tokens, session.totals.messages)
+
+    def are_reached_by(self, tokens: int, messages: int) -> bool:
+        """The same of so many content tokens and messages."""
+        return tokens >= self.tokens or messages >= self.messages
 
     def settings(self, conversation_id: str) -> ConversationSettings:
         """What a conversation is made with that goes by these."""
@@ -319,15 +323,23 @@ async def segments_in(chain: Sequence[str], home: HomeStore) -> AsyncIterator[An
         raise session_not_found(chain[0])
 
 
-async def segments_before(session: AnySession, home: HomeStore) -> AsyncIterator[LogEnd]:
-    """The segments before one, the nearest first; of their logs, only what is asked for is read."""
+async def segments_before(
+    session: AnySession, home: HomeStore, *, on_path: bool = False
+) -> AsyncIterator[LogEnd]:
+    """The segments before one, the nearest first; of their logs, only what is asked for is read.
+
+    Args:
+        session: the one.
+        home: where they are.
+        on_path: whether only what holds is wanted of them, as each segment's own choices say.
+    """
     seen = {session.id}
     while session.parent_id and session.parent_id not in seen:
         seen.add(session.parent_id)
         parent = await home.head(session.parent_id)
         if parent is None:
             return
-        log = LogEnd(parent, home)
+        log = PathEnd(parent, home) if on_path else LogEnd(parent, home)
         if not await _continues(session, log):
             return
         yield log

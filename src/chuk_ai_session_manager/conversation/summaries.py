@@ -95,6 +95,7 @@ class Summarizer:
         segment: Session[Any],
         reply: Reply | None = None,
         late: Sequence[SessionEvent[Any]] = (),
+        held: Sequence[SessionEvent[Any]] | None = None,
     ) -> SessionEvent[Any]:
         """The event that a closed segment ends in: the summary of it, and of all before it.
 
@@ -103,8 +104,9 @@ class Summarizer:
             segment: with all its events.
             reply: what stands for the callback's, where that is not to be asked.
             late: questions of earlier segments that answers in this one belong to.
+            held: what holds since `before`, where that is not what the segment's own events say.
         """
-        messages = told_messages(as_told([*late, *segment.events]))
+        messages = told_messages(as_told([*late, *(segment.events if held is None else held)]))
         reply = reply or await self._ask(before, segment, messages)
         metadata: dict[str, Any] = {"rolling": True, "made_by": "callback"}
         if reply.text is None:

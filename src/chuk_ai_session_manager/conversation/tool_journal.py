@@ -12,7 +12,7 @@ from ..models import EventType, SessionEvent
 from ..models.session import HomeStore
 from ..providers.messages import calls_of
 from ..stores.base import AnyEvent, AnySession
-from .log_end import LogEnd
+from .log_end import LogEnd, PathEnd
 from .replays import answer_event_id, conversation_id_of, is_of_response
 from .segments import append, append_unfilled, is_of_segments, latest, live_segment, segments_before
 from .tool_calls import (
@@ -137,7 +137,7 @@ async def _found_at_end(
 ) -> tuple[AnyEvent, list[AnyEvent]] | None:
     """The newest message of a segment, with what came after it, if it is the given one."""
     later: list[AnyEvent] = []
-    async with aclosing(LogEnd(session, home).newest_first()) as events:
+    async with aclosing(PathEnd(session, home).newest_first()) as events:
         async for event in events:
             if event.type == EventType.MESSAGE:
                 if event_id is not None and event.id != event_id and is_of_response(event):

@@ -39,7 +39,7 @@ from .calls import OpenCalls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .context.chain import Contexts, mark_told
-from .log_end import LogEnd
+from .log_end import KnownEnd, LogEnd, PathEnd
 from .opening import Conversation
 from .order import QUESTION_IN, as_told
 from .replays import Replays
@@ -115,6 +115,32 @@ class Writer:
         """Questions that a model is just answering, by their events' ids."""
         self.unfinished: list[Unfinished] = []
         """Answers whose streams are not over, whether anybody reads them or not."""
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Write in here, after what was told before and before what is told later."""
+        async with self._writing.turn():
+            yield
+
+    async def check_question(
+        self, home: HomeStore, session: Session[Any], draft: Draft, before: int = 0
+    ) -> None:
+        """Refuse a question that a limit or a budget stands in the way of.
+
+        Args:
+            home: where the session is.
+            session: the conversation's live segment.
+            draft: the question, counted.
+            before: what changes in the conversation's content tokens before it is asked.
+
+        Raises:
+            TokenLimitExceeded: nothing was written.
+        """
+        if draft.asks and self._is_limited:
+            sums = (await self._beginning.background_of(home, session)).sums + Sums.of(session)
+            self.limits.check(sums.tokens + before, sums.cost, draft.tokens)
+            if self._spending is not None:
+                await self._spending.admit(home, sums.tokens + before + draft.tokens)
 
     async def set_prompt(self, prompt: str) -> None:
         """Set the system prompt, and keep it with the session, which is made for it where it is not there."""
@@ -252,7 +278,7 @@ class Writer:
     ) -> None:
         """Refuse a question whose user has spent the budget."""
         before = (await self._beginning.background_of(home, session)).sums.tokens
-        await spending.admit(home, before + session.total_tokens + _tokens(drafts))
+        await spending.admit(home, before + session.added_tokens + _tokens(drafts))
 
     async def _charge(self, home: HomeStore, drafts: Sequence[Draft]) -> None:
         """Put what calls cost on the user's account, once their answers are stored."""
@@ -359,7 +385,8 @@ class Writer:
         except SessionNotFound:
             return [], False
         background = await self._beginning.background_of(home, session)
-        log = LogEnd(session, home)
+        held = background.held
+        log = PathEnd(session, home) if held is None else KnownEnd(session, home, held)
         answer = await log.read_back_to(lambda event: event.source == EventSource.LLM)
         # An answer that came late is older than what was asked meanwhile.
         asked = next((each for each in log.events if answer and each.id == answer.parent_event_id), None)
@@ -486,9 +513,9 @@ class Writer:
             return await self._beginning.length(home, session, model)
 
         if any(draft.is_to_be_estimated for draft in drafts):
-            rows = session.totals.messages + session.totals.tool_calls
-            around = rows * TOKENS_A_MESSAGE
-            await bill_estimated(drafts, session.total_tokens, around, preface_length)
+            held = await self._beginning.held_length(home, session)
+            around = (held.messages + held.tool_calls) * TOKENS_A_MESSAGE
+            await bill_estimated(drafts, held.tokens, around, preface_length)
 
     async def _check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Refuse a question that a limit stands in the way of."""

@@ -159,8 +159,16 @@ class Session(Record, Generic[MessageT]):
 
     @property
     def total_tokens(self) -> int:
-        """How long the session is, in content tokens."""
-        return self.token_summary.total_tokens
+        """How long the session is, in content tokens: of what holds, after all second thoughts."""
+        return max(0, self.added_tokens)
+
+    @property
+    def added_tokens(self) -> int:
+        """What the session adds to its conversation's content tokens.
+
+        Below 0 where it was said here that what earlier segments say does not hold any more.
+        """
+        return self.token_summary.total_tokens - self.totals.tokens_off_path
 
     @property
     def total_cost(self) -> float:
@@ -463,6 +471,19 @@ class Session(Record, Generic[MessageT]):
         """The note that a store made when it bound the session, or `None` if it did not."""
         private = self.__pydantic_private__ or {}
         return private["_mark"] if private["_store"] is store and private["_stored_id"] == self.id else None
+
+    def as_read(self) -> Self:
+        """The session as it is now, as another object: what is added to this one later is not in it.
+
+        A store can tell by it whether anything was added since, also where it keeps this very object.
+        """
+        with guard:
+            read = self.model_copy(update={"events": list(self.events), "child_ids": list(self.child_ids)})
+            read.token_summary = self.token_summary.model_copy(deep=True)
+            private = read.__pydantic_private__
+            assert private is not None  # noqa: S101  (every instance has it; tells mypy)
+            private["_index"] = private["_index"].copy_before()
+        return read
 
     def go_on_from(self, totals: SessionTotals, newest: datetime | None) -> None:
         """Count what `events` holds on top of these totals: of stored events that are not in it."""

@@ -7,12 +7,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
+from .choice import choice_in
 from .correction import correction_in
 from .event_source import EventSource
 from .event_type import EventType
 from .guard import guard
 from .session_event import REPLACES, SessionEvent
 from .token_usage import CallUsage
+
+COUNTED_ON_PATH = ("messages", "user_messages", "ai_messages", "tool_calls")
+"""The totals that count what holds; the others count everything."""
 
 
 @dataclass(slots=True)
@@ -32,6 +36,10 @@ class SessionTotals:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    choices: int = 0
+    """How often it was chosen which of what was said holds: not at all in most conversations."""
+    tokens_off_path: int = 0
+    """Content tokens of what does not hold any more, in this segment or in those before it."""
 
     def count(self, event: SessionEvent[Any]) -> None:
         """Add one event: the one rule by which events move totals."""
@@ -42,9 +50,8 @@ class SessionTotals:
             self._count_message(event)
         if event.usage is not None:
             self._bill(event.usage)
-        elif event.type == EventType.REFERENCE and (correction := correction_in(event)):
-            self._bill(correction.replaces, -1)
-            self._bill(correction.usage)
+        elif event.type == EventType.REFERENCE:
+            self._count_note(event)
 
     def _count_message(self, event: SessionEvent[Any]) -> None:
         if event.source == EventSource.LLM and REPLACES in event.metadata:
@@ -54,6 +61,16 @@ class SessionTotals:
             self.user_messages += 1
         elif event.source == EventSource.LLM:
             self.ai_messages += 1
+
+    def _count_note(self, event: SessionEvent[Any]) -> None:
+        if correction := correction_in(event):
+            self._bill(correction.replaces, -1)
+            self._bill(correction.usage)
+        elif choice := choice_in(event):
+            self.choices += 1
+            self.tokens_off_path -= choice.adds.get("tokens", 0)
+            for name in COUNTED_ON_PATH:
+                setattr(self, name, getattr(self, name) + choice.adds.get(name, 0))
 
     def _bill(self, usage: CallUsage, times: int = 1) -> None:
         self.llm_calls += times * (not usage.continues)
@@ -103,6 +120,12 @@ class EventIndex:
         with guard:
             self._totals_before, self._newest_before = totals, newest
             self._reset()
+
+    def copy_before(self) -> EventIndex:
+        """An index for a list of the same events, which counts them anew."""
+        index = EventIndex()
+        index.go_on_from(self._totals_before, self._newest_before)
+        return index
 
     def _reset(self) -> None:
         self._seen = 0  # first: other threads take what is seen for counted

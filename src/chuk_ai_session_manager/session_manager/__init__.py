@@ -11,9 +11,11 @@ from ..conversation.budgets import Budget, Spending
 from ..conversation.callbacks import Done, call
 from ..conversation.context.beginning import Beginning
 from ..conversation.context.chain import Contexts
+from ..conversation.forking import fork
 from ..conversation.notes import Notes
 from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD, Conversation, HeldBy
 from ..conversation.order import as_told
+from ..conversation.second_thoughts import SecondThoughts
 from ..conversation.segments import Thresholds
 from ..conversation.summaries import Summarizer, SummaryCallback, noted
 from ..conversation.writing import Writer
@@ -26,10 +28,12 @@ from ..exceptions.validation import (
     check_session_id,
     check_text,
 )
+from ..models.record import new_id
 from ..providers.messages import plain_messages
 from ..session_storage import ChukSessionsStore, get_backend
 from ..stores import SessionStore
 from .reading import Reading
+from .rethinking import Rethinking
 from .writing import Writing
 
 __all__ = ["ChukSessionsStore", "SessionManager", "get_backend"]
@@ -37,7 +41,7 @@ __all__ = ["ChukSessionsStore", "SessionManager", "get_backend"]
 logger = logging.getLogger(__name__)
 
 
-class SessionManager(Writing, Reading):
+class SessionManager(Writing, Rethinking, Reading):
     """One conversation: what is said goes in, messages for the model and statistics come out.
 
     Making one does no I/O; the session is opened, or made, by the first call that needs it. A manager
@@ -124,6 +128,19 @@ class SessionManager(Writing, Reading):
             raise InvalidInput(operation, "a budget is a user's: name the user_id")
 
         self._model = model
+        self._made_with: dict[str, Any] = {
+            "store": store,
+            "infinite_context": infinite_context,
+            "token_threshold": token_threshold,
+            "max_turns_per_segment": max_turns_per_segment,
+            "user_id": user_id,
+            "model": model,
+            "token_limit": token_limit,
+            "cost_limit": cost_limit,
+            "budget": budget,
+            "summary_timeout": summary_timeout,
+            "summary_max_tokens": summary_max_tokens,
+        }
         self._summarizer = Summarizer(summary_callback, summary_timeout, summary_max_tokens)
         self._conversation = Conversation(
             # By name and when it is used, so that an application can swap it.
@@ -148,6 +165,7 @@ class SessionManager(Writing, Reading):
             spending=None if budget is None else Spending(budget, user_id or "", model),
             summarizer=self._summarizer,
         )
+        self._second_thoughts = SecondThoughts(self._conversation, self.writer)
 
     @property
     def session_id(self) -> str:
@@ -190,6 +208,38 @@ class SessionManager(Writing, Reading):
         """
         check_name(user_id, "user_id", "claim a session")
         await self._conversation.claim(user_id)
+
+    async def fork(self, at: str | None = None, session_id: str | None = None) -> SessionManager:
+        """Begin a new conversation with what was said in this one, up to a message.
+
+        The new one does without this one from then on, and survives its deletion. It begins with copies of
+        the messages, which are not billed again. Where this one has infinite context, only the message's
+        segment is copied, and a summary tells of all before. Its property `forked_from` says where it came
+        from: `conversation_id`, `session_id` and `event_id`. State and properties are copied too.
+
+        Args:
+            at: the event of the last message to take over, such as `get_conversation(with_ids=True)` names
+                it; by default the last one that holds.
+            session_id: the new conversation's id; a uuid by default.
+
+        Returns:
+            A manager of the new conversation, with the settings of this one.
+
+        Raises:
+            InvalidInput: the conversation has no such message, or it does not hold; nothing was written.
+            SessionAlreadyExists: the id is taken.
+            SessionNotFound, StorageError: as for `user_says`.
+        """
+        if at is not None:
+            check_name(at, "at", "fork")
+        if session_id is not None:
+            check_session_id(session_id, "fork")
+        if not self._conversation.is_begun:
+            raise InvalidInput("fork", "nothing was said yet")
+        await self.writer.settle()
+        new = session_id or new_id()
+        await fork(self._conversation, at, new, self._summarizer)
+        return SessionManager(new, summary_callback=self._summarizer.callback, **self._made_with)
 
     def set_summary_callback(self, callback: SummaryCallback) -> Awaitable[None]:
         """Say who summarises the segments that fill up from now on; may be awaited, or not."""

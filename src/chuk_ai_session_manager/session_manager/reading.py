@@ -10,10 +10,11 @@ from ..conversation.background import Sums, background_of
 from ..conversation.context.asking import Wanted, asked
 from ..conversation.context.beginning import Beginning
 from ..conversation.context.chain import Contexts
+from ..conversation.looking_back import newest_held
 from ..conversation.opening import Conversation
 from ..conversation.order import as_told
 from ..conversation.reading import answerer_of, figures_of, row_of
-from ..conversation.segments import chain_of, newest_in, segments_in
+from ..conversation.segments import chain_of, segments_in
 from ..conversation.writing import Writer
 from ..exceptions.validation import (
     check_count,
@@ -167,7 +168,7 @@ class Reading:
         rows_of = partial(row_of, with_tools=include_tools, with_ids=with_ids)
         covers_all = await self._covers_all(include_all_segments, session, home)
         if limit is not None:
-            newest = await newest_in(
+            newest = await newest_held(
                 session,
                 home,
                 limit,

@@ -33,6 +33,7 @@ from .listing import Listing
 from .managers import Managers
 from .reading import Reading
 from .reopening import Reopening
+from .rethinking import Rethinking
 from .sandboxes import Sandboxes
 from .saving import Saving
 from .threads import Threads
@@ -53,6 +54,7 @@ class StoreContract(
     Sandboxes,
     Lifetimes,
     Managers,
+    Rethinking,
 ):
     """The tests. Subclass it in a test module, with a fixture `opener` that gives an `Opener`.
 

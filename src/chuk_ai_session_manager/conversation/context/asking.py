@@ -19,7 +19,7 @@ from ...providers.formats import Format, check_format, written
 from ...providers.messages import ChatMessage, plain_messages
 from ...providers.responses_state import responses_request
 from ...stores.base import AnyEvent
-from ..log_end import LogEnd
+from ..log_end import KnownEnd, LogEnd, PathEnd
 from ..opening import Conversation
 from ..order import as_told, late_questions
 from .beginning import Beginning
@@ -72,10 +72,12 @@ async def asked(conversation: Conversation, beginning: Beginning, contexts: Cont
     wanted.check()
     home, session = await conversation.current(with_events=wanted.max_tokens is None)
     seen = _Seen(beginning, home, wanted)
+    background = await beginning.background_of(home, session)
+    held = background.held
+    log = PathEnd(session, home) if held is None else KnownEnd(session, home, held)
     if not wanted.has_tools:
-        return written(await seen.rows(LogEnd(session, home)), wanted.format_name, model=wanted.model)
-    log = LogEnd(session, home)
-    loop = await unfinished_loop(log, await beginning.background_of(home, session), home)
+        return written(await seen.rows(log), wanted.format_name, model=wanted.model)
+    loop = await unfinished_loop(log, background, home)
     rows = await (seen.rows(log) if loop is None or not loop.is_bound else seen.rows_of_loop(loop))
     chain = contexts.chain(wanted.kind)
     tools = "" if wanted.tools is None else fingerprint_of_tools(wanted.tools)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from ...models import Session
+from ...models import EventType, Session
+from ...models.event_page import tokens_of
 from ...models.session import HomeStore, next_segment_id
 from ...providers.earlier import marked
 from ...providers.messages import ChatMessage
@@ -18,6 +19,15 @@ from ..summaries import Summarizer
 # Of so many segments it is known what they go on from: the newest ones.
 _KEPT = 4
 _ValueT = TypeVar("_ValueT")
+
+
+class Length(NamedTuple):
+    """How long a part of a conversation is."""
+
+    tokens: int
+    """Content tokens."""
+    messages: int
+    tool_calls: int
 
 
 class Beginning:
@@ -54,24 +64,36 @@ class Beginning:
         length = sum(lengths) + sum(usage.total_tokens for usage in usages)
         return length + rows * TOKENS_A_MESSAGE
 
+    async def held_length(self, home: HomeStore, session: Session[Any]) -> Length:
+        """How long what stands behind the background is."""
+        totals = session.totals
+        held = (await self.background_of(home, session)).held if totals.choices else None
+        if held is None:
+            return Length(session.total_tokens, totals.messages, totals.tool_calls)
+        kinds = [event.type for event in held]
+        return Length(tokens_of(held), kinds.count(EventType.MESSAGE), kinds.count(EventType.TOOL_CALL))
+
     async def background_of(self, home: HomeStore, session: Session[Any]) -> Background:
         """What a segment goes on from; what a closed one ends in stays, and is read once."""
         if not self._conversation.is_infinite or session.parent_id is None:
             return NO_BACKGROUND
-        if session.id in self._known:
+        if session.id in self._known and not session.totals.choices:
             return self._known[session.id]
         found = await background_of(session, home)
         notes = await self._summarizer.within(found.notes)
-        background = replace(found, notes=notes, shown=self._shown.get(session.id, found.shown))
+        goes_before = session.id if found.held is None else found.segment_id
+        shown = found.shown if goes_before is None else self._shown.get(goes_before, found.shown)
+        background = replace(found, notes=notes, shown=shown)
         # A session without events may yet begin with an answer.
-        if background.summary is not None and session.totals.events:
+        if background.summary is not None and session.totals.events and background.held is None:
             _keep(self._known, session.id, background)
         return background
 
     async def told(self, home: HomeStore, session: Session[Any]) -> Background:
         """The same, for a context that is handed out."""
         background = await self.background_of(home, session)
-        if background.summary is None and background.notes and background.shown is None:
+        is_final = background.summary is not None or background.held is not None
+        if not is_final and background.notes and background.shown is None:
             _keep(self._told, session.id, background.notes)
         else:
             self._told.pop(session.id, None)

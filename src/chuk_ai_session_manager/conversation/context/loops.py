@@ -62,13 +62,15 @@ async def unfinished_loop(log: LogEnd, background: Background, home: HomeStore) 
     question = await log.read_back_to(_is_question, before=newest)
     if question is not None:
         return Loop(log, question, ())
-    return None if background.question is None else await _begun_earlier(log, background.question, home)
+    if background.question is None or background.held is not None:
+        return None
+    return await _begun_earlier(log, background.question, home)
 
 
 async def _begun_earlier(log: LogEnd, question: tuple[str, str], home: HomeStore) -> Loop | None:
     session_id, event_id = question
     later: list[AnyEvent] = list(log.events)  # all of it: there is no question in it
-    async for earlier in segments_before(log.session, home):
+    async for earlier in segments_before(log.session, home, on_path=True):
         found = await earlier.read_back_to(lambda event: event.id == event_id)
         if found is not None and earlier.session.id == session_id:
             return Loop(earlier, found, later)

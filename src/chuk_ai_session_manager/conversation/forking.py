@@ -1,0 +1,115 @@
+"""New conversations that begin with what was said in another one, and do without that from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..exceptions import StorageError
+from ..exceptions.validation import copied
+from ..models import EventSource, EventType, Session, SessionEvent, SessionMetadata
+from ..models.record import new_id
+from ..models.session import HomeStore, next_segment_id
+from ..models.session_event import REPLACES
+from ..stores import EventStore
+from ..stores.base import AnyEvent, AnySession
+from .background import background_at
+from .looking_back import LookingBack
+from .notes import Notes
+from .opening import Conversation
+from .order import QUESTION_IN
+from .summaries import Summarizer
+
+FORKED_FROM = "forked_from"
+"""The property of a conversation that says which one it began with: its id, and the last event's."""
+
+
+async def fork(conversation: Conversation, at: str | None, session_id: str, summarizer: Summarizer) -> None:
+    """Store a new conversation that begins with what holds of another one, up to an event.
+
+    What the event's segment says is copied. All before that comes as a summary, in a first segment that has
+    nothing else: so a fork costs a segment, however long the conversation is. A conversation that has only
+    one segment is copied whole. Copies are not billed again.
+
+    Args:
+        conversation: the one to begin with.
+        at: the event; by default the last one that holds.
+        session_id: the id of the new conversation's first segment.
+        summarizer: says how long a summary may be.
+
+    Raises:
+        InvalidInput: the conversation has no such event, or it does not hold.
+        SessionAlreadyExists: the id is taken.
+        SessionNotFound, StorageError: as for `SessionManager.user_says`.
+    """
+    home, live = await conversation.current(with_events=False)
+    back = LookingBack(live, home, earlier_segments=conversation.is_infinite)
+    event, choice = await back.asked(lambda paths: paths.fork(at))
+    segment = next(segment for segment, each in back.placed if each.id == event.id)
+    notes, said = await background_at(segment, home, choice.as_event())
+    origin = {"conversation_id": conversation.id, "session_id": segment.id, "event_id": event.id}
+    settings = conversation.thresholds.settings(session_id) if conversation.is_infinite else None
+    first: AnySession = Session(
+        id=session_id,
+        metadata=SessionMetadata(
+            properties=copied(live.metadata.properties) | {FORKED_FROM: origin}, conversation=settings
+        ),
+        state=copied(live.state),
+    )
+    copies = _copies(said)
+    if not notes:
+        first.record(*copies)
+        await home.create(first)
+        return
+    first.record(_summary(await summarizer.within(notes)))
+    await home.create(first)
+    try:
+        await _go_on(first, copies, home)
+    except BaseException:
+        if isinstance(home, EventStore):
+            with suppress(StorageError):  # else a conversation stays that has only the summary
+                await home.delete(first.id)
+        raise
+
+
+async def _go_on(first: AnySession, copies: Sequence[AnyEvent], home: HomeStore) -> None:
+    """Store the segment after the one that only has the summary."""
+    while True:
+        metadata = SessionMetadata(
+            properties=copied(first.metadata.properties), conversation=first.metadata.conversation
+        )
+        segment: AnySession = Session(id=next_segment_id(first.id), parent_id=first.id, metadata=metadata)
+        segment.record(*copies)
+        if await home.create_next(segment, first):
+            return
+        first = await home.head(first.id) or first
+
+
+def _summary(notes: Notes) -> AnyEvent:
+    """What was said before all that is copied, as a segment ends in it."""
+    return SessionEvent(
+        message=str(notes),
+        source=EventSource.SYSTEM,
+        type=EventType.SUMMARY,
+        metadata={"rolling": True, "made_by": "fork", "notes": notes.as_json()},
+    )
+
+
+def _copies(events: Sequence[AnyEvent]) -> list[AnyEvent]:
+    """Events as they go into another conversation: with ids of their own, and no bill."""
+    ids = {event.id: new_id() for event in events}
+    return [_copy(event, ids) for event in events]
+
+
+def _copy(event: AnyEvent, ids: Mapping[str, str]) -> AnyEvent:
+    copy = event.model_copy(deep=True)
+    metadata: dict[str, Any] = {key: value for key, value in copy.metadata.items() if key != QUESTION_IN}
+    for name in (REPLACES, "parent_event_id"):
+        if metadata.get(name) in ids:
+            metadata[name] = ids[metadata[name]]
+    copy.id, copy.metadata, copy.usage, copy.task_id = ids[event.id], metadata, None, None
+    copy.parent_event_id = ids.get(event.parent_event_id or "")
+    if copy.token_usage is not None:
+        copy.token_usage.estimated_cost_usd = None
+    return copy

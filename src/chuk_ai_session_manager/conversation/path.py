@@ -1,0 +1,400 @@
+"""The path through a log: which of what was said holds, after all second thoughts.
+
+A log only grows. What is said follows what holds when it is said; a choice (`models.choice`) lets the
+conversation go on from another place. So everything that was said is a tree, and what holds is a path through
+it, from the beginning to the place where the next message will stand. The later choice in the log holds:
+every reader of the log sees the same.
+
+Everything here is a function of the events alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..exceptions import InvalidInput
+from ..models import EventSource, EventType
+from ..models.choice import Choice, choice_in
+from ..models.event_page import tokens_of
+from ..models.session_event import REPLACES
+from ..models.session_totals import COUNTED_ON_PATH, SessionTotals
+from ..providers.messages import call_id_of, calls_of, turns_of
+from ..stores.base import AnyEvent
+
+# What the first event follows that was given, where more lie before it. No event has such an id.
+_EARLIER = "\0earlier"
+
+
+class EarlierNeededError(Exception):
+    """What was asked depends on events that lie before those that were given."""
+
+
+def on_path(events: Sequence[AnyEvent]) -> Sequence[AnyEvent]:
+    """Those of a session's events that hold; its notes and summaries stay, its choices are left out.
+
+    A choice of a place that is not among the events, but in an earlier segment, leaves out what is before it.
+    """
+    if not any(choice_in(event) for event in events):
+        return events
+    return Paths(events).held()
+
+
+def is_said(event: AnyEvent) -> bool:
+    """Whether an event is part of what was said: a message, or a tool's result."""
+    return event.type in {EventType.MESSAGE, EventType.TOOL_CALL}
+
+
+class Paths:
+    """All that was said, as a tree, and the path through it that holds.
+
+    Args:
+        events: a conversation's events, or the newest of them, in the order in which they were stored.
+        is_whole: whether no events lie before these. Where some do, questions that depend on them raise
+            `EarlierNeededError`.
+    """
+
+    def __init__(self, events: Sequence[AnyEvent] = (), *, is_whole: bool = True) -> None:
+        self.is_whole = is_whole
+        self.root: str | None = None if is_whole else _EARLIER
+        """What the path begins after: `None` for the beginning, else something that was not given."""
+        self._events: list[AnyEvent] = []
+        self._said: dict[str, AnyEvent] = {}
+        self._follows: dict[str, str | None] = {}
+        self._path: list[str] = []
+        self._is_on_path: set[str] = set()
+        # Where paths ended before choices, and where late answers stand that are not on the path.
+        self._ends: list[str | None] = []
+        self._changed: dict[str, bool] = {}  # whether a message was retracted, or restored
+        self._calls: dict[str, list[str]] = {}
+        self._linked: dict[str, str] = {}
+        self._replacing: dict[str, str] = {}
+        # Of what was retracted: what else was with it, and where the path ended before, if that moved it.
+        self._retracted_by: dict[str, tuple[Sequence[str], str | None]] = {}
+        for event in events:
+            self.take(event)
+
+    # -- growing --------------------------------------------------------------------------------
+
+    def take(self, event: AnyEvent) -> None:
+        """Take in the next event of the log."""
+        choice = choice_in(event)
+        if choice is not None:
+            self._take_choice(choice)
+            return
+        self._events.append(event)
+        if is_said(event) and event.id not in self._said:
+            self._say(event)
+
+    def _take_choice(self, choice: Choice) -> None:
+        for event_id in choice.retracted:
+            self._changed[event_id] = True
+            self._retracted_by[event_id] = choice.retracted, self.end if choice.moves else None
+        for event_id in choice.restored:
+            if self._changed.pop(event_id, None) is None:
+                self._changed[event_id] = False  # it was retracted before these events
+        if not choice.moves:
+            return
+        self._ends.append(self.end)
+        self._go_to(choice.after)
+
+    def _go_to(self, place: str | None) -> None:
+        if place in self._is_on_path:
+            while self._path[-1] != place:
+                self._is_on_path.discard(self._path.pop())
+            return
+        self.root, self._path = self._way_to(place)
+        self._is_on_path = set(self._path)
+
+    def _say(self, event: AnyEvent) -> None:
+        self._said[event.id] = event
+        if (replaced := self._replaced_by(event.id)) is not None:
+            self._replacing[replaced] = event.id
+        link = self._link_of(event)
+        if link is not None:
+            self._linked[event.id] = link
+        if link in self._said and link not in self._is_on_path:  # it comes late, and belongs to another path
+            self._follows[event.id] = self._last_end_after(link)
+            self._ends.append(event.id)
+        else:
+            self._follows[event.id] = self.end
+            self._path.append(event.id)
+            self._is_on_path.add(event.id)
+        for call in calls_of(event.message) if event.source == EventSource.LLM else ():
+            self._calls.setdefault(str(call.get("id")), []).append(event.id)
+
+    def _link_of(self, event: AnyEvent) -> str | None:
+        """What an event belongs to, wherever it stands in the log: its question, or its call."""
+        if event.type == EventType.TOOL_CALL:
+            calls = self._calls.get(call_id_of(event) or "", [])
+            asked = next((each for each in reversed(calls) if each in self._is_on_path), None)
+            asked = asked or (calls[-1] if calls else None)
+            if asked is not None:
+                calls.remove(asked)
+            return asked
+        if event.source != EventSource.LLM:
+            return None
+        return self._replaced_by(event.id) or event.parent_event_id
+
+    # -- the path -------------------------------------------------------------------------------
+
+    @property
+    def end(self) -> str | None:
+        """What the next message will follow."""
+        return self._path[-1] if self._path else self.root
+
+    def _way_to(self, place: str | None) -> tuple[str | None, list[str]]:
+        """What the path to a place begins after, and the events on it."""
+        way: list[str] = []
+        while place in self._said:
+            way.append(place)
+            place = self._follows[place]
+        if place is not None and place != _EARLIER and self.is_whole:
+            place = None  # the application removed that event
+        return place, way[::-1]
+
+    def _last_end_after(self, event_id: str) -> str:
+        """Where the path ended at last of those that an event was on."""
+        for end in [self.end, *reversed(self._ends)]:
+            if end is not None and event_id in self._way_to(end)[1]:
+                return end
+        return event_id
+
+    def held(self) -> list[AnyEvent]:
+        """The events that hold, as far as these events tell; notes and summaries among them."""
+        return [event for event in self._events if not is_said(event) or self.holds(event.id)]
+
+    def holds(self, event_id: str) -> bool:
+        """Whether a message is on the path, and was not retracted."""
+        return event_id in self._is_on_path and not self._changed.get(event_id, False)
+
+    def off(self) -> set[str]:
+        """The ids of the messages and results that do not hold."""
+        return {event_id for event_id in self._said if not self.holds(event_id)}
+
+    def passes(self, place: str | None) -> bool:
+        """Whether the path leads through a place; what was retracted there does not matter."""
+        return place == self.root or place in self._is_on_path
+
+    def chosen(self) -> list[AnyEvent]:
+        """The events that hold.
+
+        Raises:
+            EarlierNeededError: earlier events decide on it.
+        """
+        if not self.is_whole:
+            if self.root not in {None, _EARLIER} or not self._changed.keys() <= self._said.keys():
+                raise EarlierNeededError
+            if not {self._linked[each] for each in self._path if each in self._linked} <= self._said.keys():
+                raise EarlierNeededError  # whether that question holds, and so its answer
+        return self.held()
+
+    # -- second thoughts ------------------------------------------------------------------------
+
+    def before_last_question(self) -> tuple[str, Choice]:
+        """The last message of a user that holds, and the choice of the place before it.
+
+        What answers an earlier question stays, also where it came after that message.
+
+        Raises:
+            InvalidInput: there is none.
+            EarlierNeededError: earlier events decide on it.
+        """
+        held = [event for event in self.chosen() if is_said(event)]
+        asked = next((at for at in reversed(range(len(held))) if _is_users(held[at])), None)
+        if asked is None:
+            if self.root is not None:
+                raise EarlierNeededError
+            raise InvalidInput("undo", "no message of the user is left to take back")
+        gone = {held[asked].id}
+        for event in held[asked + 1 :]:
+            if self._linked.get(event.id, held[asked].id) in gone:
+                gone.add(event.id)
+        kept = [event.id for event in held if event.id not in gone]
+        return held[asked].id, self._choice_of(kept[-1] if kept else self.root, gone)
+
+    def beginning(self) -> Choice | None:
+        """The choice of the conversation's beginning: nothing that was said holds any more.
+
+        `None` where that is so already.
+
+        Raises:
+            EarlierNeededError: earlier events decide on what that takes away.
+        """
+        if self.root is not None:
+            raise EarlierNeededError
+        return self._choice_of(None, set()) if self._path else None
+
+    def without(self, event_id: str) -> Choice:
+        """The choice that takes one message out; with a call go its results.
+
+        Raises:
+            InvalidInput: it does not hold, or is none.
+            EarlierNeededError: earlier events decide on it.
+        """
+        self._known(event_id, "retract")
+        held = self.chosen()
+        if not self.holds(event_id):
+            raise InvalidInput("retract", "the message does not hold: it was taken back before")
+        gone = dict.fromkeys(self.parts_of(event_id))
+        for turn in turns_of(held):
+            if turn.event.id in gone:
+                gone |= dict.fromkeys(each.event.id for each in turn.results if each.event is not None)
+        return self._counted(Choice(retracted=list(gone)), held)
+
+    def before(self, event_id: str, operation: str) -> Choice | None:
+        """The choice of the place where a message was said; `None` where the path ends there already.
+
+        Raises:
+            InvalidInput: the conversation has no such message.
+            EarlierNeededError: earlier events decide on it.
+        """
+        self._known(event_id, operation)
+        self.chosen()
+        place = self._place_of(self.parts_of(event_id)[0])
+        return None if place == self.end else self._choice_of(place, set())
+
+    def fork(self, event_id: str | None) -> tuple[AnyEvent, Choice]:
+        """A message that holds, and the choice of the place after it; by default of the last one.
+
+        Raises:
+            InvalidInput: it does not hold, or is none.
+            EarlierNeededError: earlier events decide on it.
+        """
+        held = [event for event in self.chosen() if is_said(event)]
+        if event_id is None:
+            if held:
+                event_id = held[-1].id
+            elif self.root is not None:
+                raise EarlierNeededError
+            else:
+                raise InvalidInput("fork", "nothing holds that another conversation could begin with")
+        self._known(event_id, "fork")
+        if not self.holds(event_id):
+            raise InvalidInput("fork", "the message is not on the path: choose it first")
+        last = self.parts_of(event_id)[-1]
+        out = [each for each, is_out in self._changed.items() if is_out]
+        return self._said[last], Choice(moves=True, after=last, retracted=out)
+
+    def variants(self, event_id: str, operation: str = "variants") -> list[AnyEvent]:
+        """What was said at the same place by the same side, in the order in which it was said.
+
+        Raises:
+            InvalidInput: the conversation has no such message.
+            EarlierNeededError: earlier events decide on it.
+        """
+        said = self._known(event_id, operation)
+        place = self._place_of(self.parts_of(event_id)[0])
+        if place not in self._said and not self.is_whole:
+            raise EarlierNeededError
+        whole = {self.parts_of(each)[0]: self._said[each] for each in self._said}
+        return [
+            event
+            for first, event in whole.items()
+            if self._place_of(first) == place and (event.type, event.source) == (said.type, said.source)
+        ]
+
+    def back_to(self, event_id: str) -> Choice | None:
+        """The choice of the path on which a variant was last; `None` where it holds.
+
+        Raises:
+            InvalidInput: it is no variant of what is on the path.
+            EarlierNeededError: earlier events decide on it.
+        """
+        has_variants = len(self.variants(event_id, "choose")) > 1
+        first, held = self.parts_of(event_id)[0], self.chosen()
+        place, is_on_path = self._place_of(first), first in self._is_on_path
+        if self._changed.get(first, False):  # it was retracted, or an undo had to leave it out
+            together, end = self._retracted_by.get(first, ([first], None))
+            moves = is_on_path and end is not None
+            end = end if moves or is_on_path else self._last_end_after(first)
+            choice = Choice(moves or not is_on_path, end, restored=together)
+            return self._counted(choice, held)
+        if is_on_path:
+            if has_variants:
+                return None
+            raise InvalidInput("choose", "the message has no variants: it is the only one at its place")
+        if not self.passes(place):
+            reason = "the message is no variant of one on the path: choose the one that it comes after first"
+            raise InvalidInput("choose", reason)
+        return self._counted(Choice(moves=True, after=self._last_end_after(first)), held)
+
+    def _known(self, event_id: str, operation: str) -> AnyEvent:
+        """A message, or a tool's result, by its id."""
+        if event_id in self._said:
+            return self._said[event_id]
+        if not self.is_whole:
+            raise EarlierNeededError
+        raise InvalidInput(operation, "the conversation has no message with this event id")
+
+    def parts_of(self, event_id: str) -> list[str]:
+        """An answer that was stored in part, and then whole: its parts, the first one first."""
+        first, seen = event_id, {event_id}
+        while (part := self._replaced_by(first)) is not None and part not in seen:
+            if part not in self._said:
+                if not self.is_whole:
+                    raise EarlierNeededError
+                break
+            first = part
+            seen.add(part)
+        parts = [first]
+        while (later := self._replacing.get(parts[-1])) is not None and later not in parts:
+            parts.append(later)
+        return parts
+
+    def _replaced_by(self, event_id: str) -> str | None:
+        """The part that an answer stands for."""
+        event = self._said[event_id]
+        replaced = event.metadata.get(REPLACES) if event.source == EventSource.LLM else None
+        return replaced if isinstance(replaced, str) else None
+
+    def _place_of(self, event_id: str) -> str | None:
+        """What a message follows: of an answer that came late, its question."""
+        place, link = self._follows[event_id], self._linked.get(event_id)
+        if link not in self._said or not _is_users(self._said[link]):
+            return place
+        asked = place
+        while asked in self._said and not _is_users(self._said[asked]):
+            asked = self._follows[asked]
+        return place if asked == link else link
+
+    def _choice_of(self, place: str | None, gone: set[str]) -> Choice:
+        """The choice of a place, from the path to which some events are to be left out."""
+        if place == _EARLIER:
+            raise EarlierNeededError
+        out = [each for each in self._way_to(place)[1] if each in gone]
+        return self._counted(Choice(moves=True, after=place, retracted=out), self.held())
+
+    def _counted(self, choice: Choice, held: Sequence[AnyEvent]) -> Choice:
+        """A choice with what it adds to what holds."""
+        then = self._after(choice)
+        adds = _sums(then)
+        for name, count in _sums(held).items():
+            adds[name] -= count
+        return Choice(
+            choice.moves,
+            choice.after,
+            choice.retracted,
+            choice.restored,
+            {name: count for name, count in adds.items() if count},
+        )
+
+    def _after(self, choice: Choice) -> list[AnyEvent]:
+        """What holds after a choice."""
+        place = choice.after if choice.moves else self.end
+        root, way = self._way_to(place)
+        if root != self.root and not self.is_whole:
+            raise EarlierNeededError  # what is on one of the two paths, and lies before these events
+        kept = {each for each in way if not self._changed.get(each, False)}
+        kept = (kept - set(choice.retracted)) | (set(choice.restored) & set(way))
+        return [event for event in self._events if event.id in kept]
+
+
+def _is_users(event: AnyEvent) -> bool:
+    return event.type == EventType.MESSAGE and event.source == EventSource.USER
+
+
+def _sums(events: Sequence[AnyEvent]) -> dict[str, int]:
+    totals, said = SessionTotals(), [event for event in events if is_said(event)]
+    for event in said:
+        totals.count(event)
+    return {"tokens": tokens_of(said)} | {name: getattr(totals, name) for name in COUNTED_ON_PATH}

@@ -1,0 +1,162 @@
+"""Second thoughts about what was said: it is taken back, left out, begun anew; the log only grows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+from ..accounts.tokens import DEFAULT_MODEL
+from ..exceptions import InvalidInput
+from ..exceptions.validation import copied
+from ..models import EventSource, EventType, SessionEvent
+from ..models.choice import Choice
+from ..models.session import HomeStore
+from ..models.session_event import REPLACES
+from ..providers.messages import text_of
+from ..providers.parts import media_of
+from ..stores.base import AnyEvent, AnySession
+from .billing import Draft, count, draft_question
+from .looking_back import LookingBack
+from .opening import Conversation
+from .path import Paths
+from .reading import row_of
+from .segments import append
+from .writing import Writer
+
+NOTHING_SAID = "nothing was said yet"
+
+# Makes the events to be stored of the conversation as it is; none where all is as it should be.
+_Plan: TypeAlias = Callable[[LookingBack, HomeStore, AnySession], Awaitable[Sequence[AnyEvent]]]
+
+
+class SecondThoughts:
+    """Lets a conversation go on from another place, by events that say so.
+
+    Each is planned on what is stored and stored only on top of that, else planned anew: of several writers
+    that take something back at once, each takes back what the others left.
+
+    Args:
+        conversation: which one.
+        writer: what stores its other events; these wait for their turn among those.
+    """
+
+    def __init__(self, conversation: Conversation, writer: Writer) -> None:
+        self._conversation = conversation
+        self._writer = writer
+
+    async def undo(self) -> str:
+        """Take back the last message of the user, and what came after it; that message's id."""
+        undone = ""
+
+        async def plan(back: LookingBack, *_: Any) -> Sequence[AnyEvent]:
+            nonlocal undone
+            undone, choice = await back.asked(Paths.before_last_question)
+            return [choice.as_event()]
+
+        await self._store("undo", plan)
+        return undone
+
+    async def retract(self, event_id: str) -> None:
+        """Take one message out, wherever it stands."""
+        await self._choose("retract", lambda paths: paths.without(event_id))
+
+    async def clear(self) -> None:
+        """Go on from the beginning, as if nothing had been said."""
+        if self._conversation.is_begun:
+            await self._choose("clear", Paths.beginning)
+
+    async def regenerate(self, event_id: str) -> None:
+        """Go on before an answer: the next one stands at its place."""
+
+        def place(paths: Paths) -> Choice | None:
+            choice = paths.before(event_id, "regenerate")
+            event = paths.variants(event_id, "regenerate")[0]
+            if event.type != EventType.MESSAGE or event.source != EventSource.LLM:
+                raise InvalidInput("regenerate", "only an answer of a model can be asked for again")
+            return choice
+
+        await self._choose("regenerate", place)
+
+    async def choose(self, event_id: str) -> None:
+        """Go back to a variant, and to what came of it."""
+        await self._choose("choose", lambda paths: paths.back_to(event_id))
+
+    async def edit(self, event_id: str, content: str | list[dict[str, Any]], model: str | None) -> str:
+        """Say something else at a message's place, and go on from there; the new message's id."""
+        draft: Draft | None = None
+
+        def place(paths: Paths) -> tuple[AnyEvent, Choice | None]:
+            said = [each for each in paths.variants(event_id, "edit") if each.id in paths.parts_of(event_id)]
+            return said[0], paths.before(event_id, "edit")
+
+        async def plan(back: LookingBack, home: HomeStore, session: AnySession) -> Sequence[AnyEvent]:
+            nonlocal draft
+            original, choice = await back.asked(place)
+            if original.type != EventType.MESSAGE or original.source == EventSource.SYSTEM:
+                raise InvalidInput("edit", "only what the user or a model said can be edited")
+            if draft is None:
+                draft = _edited(original, content, model)
+                await count([draft])
+            adds = 0 if choice is None else choice.adds.get("tokens", 0)
+            await self._writer.check_question(home, session, draft, adds)
+            return [*([] if choice is None else [choice.as_event()]), draft.event]
+
+        await self._store("edit", plan)
+        assert draft is not None  # noqa: S101  (the plan made it; tells mypy)
+        return draft.event.id
+
+    async def variants(self, event_id: str) -> list[dict[str, Any]]:
+        """The messages at one place, as rows that say which of them holds."""
+        if not self._conversation.is_begun:
+            raise InvalidInput("variants", NOTHING_SAID)
+        await self._writer.settle()
+        home, session = await self._conversation.current(with_events=False)
+        back = LookingBack(session, home, earlier_segments=self._conversation.is_infinite)
+        found = await back.asked(lambda paths: (paths.chosen(), paths.variants(event_id)))
+        held = {event.id for event in found[0]}
+        rows = [(event, row_of(event, with_tools=True, with_ids=True)) for event in found[1]]
+        return [row | {"is_chosen": event.id in held} for event, row in rows if row is not None]
+
+    async def _choose(self, operation: str, make: Callable[[Paths], Choice | None]) -> None:
+        async def plan(back: LookingBack, *_: Any) -> Sequence[AnyEvent]:
+            choice = await back.asked(make)
+            return [] if choice is None else [choice.as_event()]
+
+        await self._store(operation, plan)
+
+    async def _store(self, operation: str, plan: _Plan) -> None:
+        """Store what a plan makes of the conversation as it is stored then."""
+        if not self._conversation.is_begun:
+            raise InvalidInput(operation, NOTHING_SAID)
+        await self._writer.settle()
+        async with self._writer.turn():
+            while True:
+                home, session = await self._conversation.current(with_events=False)
+                # As it is now: a store in memory adds to this very object what others write meanwhile.
+                read = session.as_read()
+                back = LookingBack(read, home, earlier_segments=self._conversation.is_infinite)
+                events = await plan(back, home, read)
+                if not events or (await append(read, events, home, only_if_current=True))[0]:
+                    return
+
+
+def _edited(original: AnyEvent, content: str | list[dict[str, Any]], model: str | None) -> Draft:
+    """The message that stands at another one's place: the same side says it, with the same metadata."""
+    counting = model or DEFAULT_MODEL
+    if original.source == EventSource.USER:
+        draft = draft_question(content, counting, copied(original.metadata), reader=model)
+    else:
+        row: dict[str, Any] = {"role": "assistant", "content": content}
+        about = {key: value for key, value in original.metadata.items() if key != REPLACES}
+        event: AnyEvent = SessionEvent(
+            message=content if isinstance(content, str) else row,
+            source=EventSource.LLM,
+            metadata=copied(about),
+            parent_event_id=original.parent_event_id,
+        )
+        # A call's answer as its tokens are counted, but no call: nothing is billed for it.
+        draft = Draft(event, text_of(row), counting, is_call=True, media=media_of(content))
+    named = original.message if isinstance(original.message, dict) else {}
+    if isinstance(named.get("name"), str) and "role" in named:
+        draft.event.message = {"role": named["role"], "name": named["name"], "content": content}
+    return draft
