@@ -14,56 +14,53 @@ Importing it does no I/O and configures nothing; the default store opens on firs
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .api import simple_api
-from .api.installed import get_version, is_available
-from .api.simple_api import (
-    get_conversation_history,
-    get_session_stats,
-    quick_conversation,
-    stream_llm_call,
-    track_client,
-    track_conversation,
-    track_infinite_conversation,
-    track_llm_call,
-    track_tool_use,
-)
-from .conversation.budgets import Budget
-from .conversation.usage_report import usage_report
-from .exceptions import (
-    InvalidSessionOperation,
-    SessionAlreadyExists,
-    SessionManagerError,
-    SessionNotFound,
-    StorageError,
-    TokenLimitExceeded,
-    ToolProcessingError,
-)
-from .infinite_conversation import InfiniteConversationManager, SummarizationStrategy
-from .models import (
-    EventSource,
-    EventType,
-    RunStatus,
-    Session,
-    SessionEvent,
-    SessionMetadata,
-    SessionRun,
-    TokenSummary,
-    TokenUsage,
-)
-from .session_manager import SessionManager
-from .session_prompt_builder import (
-    PromptStrategy,
-    build_prompt_from_session,
-    truncate_prompt_to_token_limit,
-)
-from .session_storage import configure_storage, get_storage_info, setup_chuk_sessions_storage
-
 if TYPE_CHECKING:
+    from .api.installed import get_version, is_available
+    from .api.simple_api import (
+        get_conversation_history,
+        get_session_stats,
+        quick_conversation,
+        stream_llm_call,
+        track_client,
+        track_conversation,
+        track_infinite_conversation,
+        track_llm_call,
+        track_tool_use,
+    )
+    from .conversation.budgets import Budget
+    from .conversation.usage_report import usage_report
+    from .exceptions import (
+        InvalidSessionOperation,
+        SessionAlreadyExists,
+        SessionManagerError,
+        SessionNotFound,
+        StorageError,
+        TokenLimitExceeded,
+        ToolProcessingError,
+    )
+    from .infinite_conversation import InfiniteConversationManager, SummarizationStrategy
+    from .models import (
+        EventSource,
+        EventType,
+        RunStatus,
+        Session,
+        SessionEvent,
+        SessionMetadata,
+        SessionRun,
+        TokenSummary,
+        TokenUsage,
+    )
     from .session_aware_tool_processor import SessionAwareToolProcessor
+    from .session_manager import SessionManager
+    from .session_prompt_builder import (
+        PromptStrategy,
+        build_prompt_from_session,
+        truncate_prompt_to_token_limit,
+    )
+    from .session_storage import configure_storage, get_storage_info, setup_chuk_sessions_storage
 
     __version__: str
 
@@ -110,31 +107,106 @@ __all__ = [
     "usage_report",
 ]
 
-
-# The one-liners under the shorter path that the original's examples print.
-sys.modules[f"{__name__}.simple_api"] = simple_api
-
-_LAZY_MODULES = {
+# Where the public names live. Each module is imported with the first use of a name in it, so that importing the
+# package costs next to nothing.
+_HOMES = {
+    "api.installed": (
+        "get_version",
+        "is_available",
+    ),
+    "api.simple_api": (
+        "get_conversation_history",
+        "get_session_stats",
+        "quick_conversation",
+        "stream_llm_call",
+        "track_client",
+        "track_conversation",
+        "track_infinite_conversation",
+        "track_llm_call",
+        "track_tool_use",
+    ),
+    "conversation.budgets": ("Budget",),
+    "conversation.usage_report": ("usage_report",),
+    "exceptions": (
+        "InvalidSessionOperation",
+        "SessionAlreadyExists",
+        "SessionManagerError",
+        "SessionNotFound",
+        "StorageError",
+        "TokenLimitExceeded",
+        "ToolProcessingError",
+    ),
+    "infinite_conversation": (
+        "InfiniteConversationManager",
+        "SummarizationStrategy",
+    ),
+    "models": (
+        "EventSource",
+        "EventType",
+        "RunStatus",
+        "Session",
+        "SessionEvent",
+        "SessionMetadata",
+        "SessionRun",
+        "TokenSummary",
+        "TokenUsage",
+    ),
+    "session_aware_tool_processor": ("SessionAwareToolProcessor",),
+    "session_manager": ("SessionManager",),
+    "session_prompt_builder": (
+        "PromptStrategy",
+        "build_prompt_from_session",
+        "truncate_prompt_to_token_limit",
+    ),
+    "session_storage": (
+        "configure_storage",
+        "get_storage_info",
+        "setup_chuk_sessions_storage",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+# Modules as attributes of the package: some under the shorter names of earlier releases.
+_MODULES = {
     "following": "conversation.following",
     "pricing": "accounts.pricing",
     "tokens": "accounts.tokens",
     "transfer": "api.transfer",
+} | {
+    name: name
+    for name in (
+        "accounts",
+        "anthropic_messages",
+        "api",
+        "conversation",
+        "exceptions",
+        "infinite_conversation",
+        "models",
+        "providers",
+        "sample_tools",
+        "session_aware_tool_processor",
+        "session_manager",
+        "session_prompt_builder",
+        "session_storage",
+        "simple_api",
+        "stores",
+    )
 }
+# Modules that only lead from a path of an earlier release to today's.
+__path__.append(f"{__path__[0]}/api/earlier_paths")
 
 
 def __getattr__(name: str) -> Any:
-    """Names that are looked up at first use: the tool processor (its library takes 0.3 s), the version."""
-    if name == "SessionAwareToolProcessor":
-        from .session_aware_tool_processor import SessionAwareToolProcessor  # noqa: PLC0415  (see above)
-
-        return SessionAwareToolProcessor
+    """A public name, a module or the version, looked up when it is first used."""
+    if name in _HOME_OF:
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        return value
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
     if name == "__version__":
-        return get_version()
-    if name in _LAZY_MODULES:
-        return import_module(f"{__name__}.{_LAZY_MODULES[name]}")
+        return import_module(f"{__name__}.api.installed").get_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """All public names, the lazy ones too."""
-    return sorted(set(globals()) | set(__all__) | set(_LAZY_MODULES))
+    """All public names, those too that were not used yet."""
+    return sorted(set(globals()) | set(__all__) | set(_MODULES))

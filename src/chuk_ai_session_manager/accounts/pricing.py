@@ -9,7 +9,6 @@ never a guess, and never another model's price.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -219,6 +218,8 @@ def load_price_file(path: str | Path) -> int:
     operation = "load a price file"
     path = Path(path)
     text = path.read_text(encoding="utf-8")
+    import tomllib  # noqa: PLC0415  (1 ms that only those who load a file should pay)
+
     try:
         said = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except ValueError as problem:

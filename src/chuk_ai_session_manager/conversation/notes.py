@@ -34,31 +34,30 @@ _AROUND = ".,;:!?…'’-–—。，！？、；：/\\"
 # Of a message: a bound to what reading it costs. What matters in a longer one is seldom in its middle.
 _BEGINNING, _END = 6_000, 2_000
 
-_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?。！？]+(?!\s|$)[^.!?。！？\n]+)*[.!?。！？]*")
-_WORD = re.compile(r"[^\s\"“”«»()\[\]{}<>|`*，、；：]+")
-_LIST_MARK = re.compile(r"^\s*(?:[-*•#]+|\d{1,2}[.)])\s+")
-_NAMED = re.compile(r"\b[Nn]ame(?:'s| is)\s+(\w[\w'-]{0,30}(?:\s+[A-Z][\w'-]{0,30}){0,2})")
-_THANKS = re.compile(r"\bthank", re.IGNORECASE)
-_ASKING = re.compile(r"\bplease\b|\b(?:once|if|would|do|could|can) you\b|\?$|？$", re.IGNORECASE)
-_FACT = re.compile(
-    r"\b(?:my|our) (?:\w+[ -]){1,4}(?:is|are|was)\b|\bcall me\b|\bI live\b"
-    r"|\bI(?:'m| am) (?!not\b|sorry|afraid|here|glad|happy|sure)\w",
-    re.IGNORECASE,
+# Texts, which `re` compiles at their first use and keeps: compiling them here would cost every import 18 ms.
+_SENTENCE = r"[^.!?。！？\n]+(?:[.!?。！？]+(?!\s|$)[^.!?。！？\n]+)*[.!?。！？]*"
+_WORD = r"[^\s\"“”«»()\[\]{}<>|`*，、；：]+"
+_LIST_MARK = r"^\s*(?:[-*•#]+|\d{1,2}[.)])\s+"
+_NAMED = r"\b[Nn]ame(?:'s| is)\s+(\w[\w'-]{0,30}(?:\s+[A-Z][\w'-]{0,30}){0,2})"
+_THANKS = r"(?i)\bthank"
+_ASKING = r"(?i)\bplease\b|\b(?:once|if|would|do|could|can) you\b|\?$|？$"
+_FACT = (
+    r"(?i)\b(?:my|our) (?:\w+[ -]){1,4}(?:is|are|was)\b|\bcall me\b|\bI live\b"
+    r"|\bI(?:'m| am) (?!not\b|sorry|afraid|here|glad|happy|sure)\w"
 )
-_ONESELF = re.compile(r"\b(?:I|me|mine|[Mm]y|we|us|[Oo]ur|ours)\b")
+_ONESELF = r"\b(?:I|me|mine|[Mm]y|we|us|[Oo]ur|ours)\b"
 _OF_ONESELF = (
-    (re.compile(r"^I(?:'m| am)\b"), " is"),
-    (re.compile(r"^I live\b"), " lives"),
-    (re.compile(r"^(?:[Mm]y|[Oo]ur)\b"), "'s"),
+    (r"^I(?:'m| am)\b", " is"),
+    (r"^I live\b", " lives"),
+    (r"^(?:[Mm]y|[Oo]ur)\b", "'s"),
 )
-_DECISION = re.compile(
-    r"\b(?:decided|decision|agreed"
+_DECISION = (
+    r"(?i)\b(?:decided|decision|agreed"
     r"|let'?s (?:book|choose|do|go|keep|make|move|pick|plan|stick|switch|take|use)\b"
     r"|we(?:'ll| will) (?!need|see|have to)|(?:i'll|we'll|i will|we will|going to|let's) go with\b"
     r"|chose\b|chosen|settled on|confirmed\b|i confirm\b|approved\b|has been|have been|instead of\b"
     r"|rather than\b|prefers?\b|deadline|entschieden|einverstanden|décidé|d'accord|decidido|de acuerdo)"
-    r"|决定|同意|确认|就这样|決め",
-    re.IGNORECASE,
+    r"|决定|同意|确认|就这样|決め"
 )
 # Words that begin sentences, and others that are capitalised without naming anything; none of them says
 # what a number beside it is of.
@@ -286,30 +285,30 @@ def _request(said: Sequence[_Said]) -> tuple[str, bool]:
 def _asks_for_something(text: str) -> bool:
     if "?" in text:
         return True
-    return not _THANKS.search(text) and (len(text.split()) > _SHORT_ANSWER or len(text) > _LONGEST_TOPIC)
+    return not re.search(_THANKS, text) and (len(text.split()) > _SHORT_ANSWER or len(text) > _LONGEST_TOPIC)
 
 
 def _facts(text: str) -> list[str]:
-    return [sentence for sentence in _statements(text) if _FACT.search(sentence)]
+    return [sentence for sentence in _statements(text) if re.search(_FACT, sentence)]
 
 
 def _fact_of(name: str, fact: str) -> str:
     """What a user said of themselves, as a fact about them: "I am a vegan" is "ada is a vegan"."""
     for pattern, words in _OF_ONESELF:
-        told, count = pattern.subn(lambda _: f"{name}{words}", fact)  # noqa: B023  (called at once)
-        if count and not _ONESELF.search(told):
+        told, count = re.subn(pattern, lambda _: f"{name}{words}", fact)  # noqa: B023  (called at once)
+        if count and not re.search(_ONESELF, told):
             return told
     return f"{name}: {fact}"
 
 
 def _decisions(text: str) -> list[str]:
-    return [sentence for sentence in _statements(text) if _DECISION.search(sentence)]
+    return [sentence for sentence in _statements(text) if re.search(_DECISION, sentence)]
 
 
 def _statements(text: str) -> list[str]:
     """The sentences that ask for nothing."""
-    sentences = (_LIST_MARK.sub("", sentence) for sentence in _SENTENCE.findall(text))
-    stated = [sentence for sentence in sentences if not _ASKING.search(sentence)]
+    sentences = (re.sub(_LIST_MARK, "", sentence) for sentence in re.findall(_SENTENCE, text))
+    stated = [sentence for sentence in sentences if not re.search(_ASKING, sentence)]
     return [_cut(sentence, _LONGEST_SENTENCE).rstrip(" .。") for sentence in stated]
 
 
@@ -317,7 +316,7 @@ def _figures(text: str) -> list[str]:
     """Numbers, dates, prices and codes, each with the words beside it that say what it is of."""
     found = []
     for line in text.splitlines():
-        words = [word.strip(_AROUND) for word in _WORD.findall(_LIST_MARK.sub("", line))]
+        words = [word.strip(_AROUND) for word in re.findall(_WORD, re.sub(_LIST_MARK, "", line))]
         for at, word in enumerate(words):
             if any(map(str.isdigit, word)):
                 before = words[at - 1] if at and _tells(words[at - 1]) else ""
@@ -367,9 +366,9 @@ def _tells(word: str) -> bool:
 
 def _names(text: str) -> list[str]:
     """Runs of capitalised words, where a capital is not only how a sentence, or a label, begins."""
-    found = [" ".join(match.split()) for match in _NAMED.findall(text)]
-    for sentence in _SENTENCE.findall(text):
-        raw = _WORD.findall(sentence)
+    found = [" ".join(match.split()) for match in re.findall(_NAMED, text)]
+    for sentence in re.findall(_SENTENCE, text):
+        raw = re.findall(_WORD, sentence)
         words = [word.strip(_AROUND) for word in raw]
         at = 0
         while at < len(words):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from importlib import import_module
 from typing import Any, Generic, Protocol, Self
 from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import Field, PrivateAttr
 
-from ..exceptions import EventConflict, InvalidSessionOperation, StorageError, session_not_found
+from ..exceptions import EventConflict, InvalidSessionOperation, session_not_found
 from ..exceptions.validation import check_session_id
 from .event_page import EventPage
 from .event_source import EventSource
@@ -84,12 +85,13 @@ class HomeStore(Protocol):
         """Change what a session is besides its events, as it is stored and as it is here."""
 
 
-def _no_default_store() -> HomeStore:
-    raise StorageError("no default store is set up: import chuk_ai_session_manager first")
+def _first_default_store() -> HomeStore:
+    import_module(f"{__package__}.session_storage".replace(".models", ""))  # which fills the slot
+    return _default_store()
 
 
 # The one slot for the default store, filled by `session_storage`: models know no store class.
-_default_store: Callable[[], HomeStore] = _no_default_store
+_default_store: Callable[[], HomeStore] = _first_default_store
 
 
 def set_default_store(store: Callable[[], HomeStore]) -> None:
