@@ -107,8 +107,8 @@ __all__ = [
     "usage_report",
 ]
 
-# Where the public names live. Each module is imported with the first use of a name in it, so that importing the
-# package costs next to nothing.
+# Where the public names live. Each module is imported with the first use of a name in it, so that importing
+# the package costs next to nothing.
 _HOMES = {
     "api.installed": (
         "get_version",
