@@ -10,12 +10,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from places import Place, place_on
 from servers import RedisCluster, RedisServer
 
 from chuk_ai_session_manager import session_storage
 from chuk_ai_session_manager.accounts import pricing
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 # tiktoken's file names of cl100k_base and o200k_base.
 VOCABULARIES = ("9b5ad71b2ce5302211f9c61530b329a4922fc6a4", "fb374d419588a4632f3f557e76b4b70aebbca790")

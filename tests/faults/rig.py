@@ -27,6 +27,7 @@ from itertools import count, groupby, pairwise, takewhile
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 from uuid import uuid4
 
@@ -290,6 +291,10 @@ class Written(NamedTuple):
     worst_delay: float
 
 
+_noting = Lock()
+os.register_at_fork(before=_noting.acquire, after_in_parent=_noting.release, after_in_child=_noting.release)
+
+
 class Journal:
     """What was tried and what was acknowledged, in files: one for each process, a line for each event.
 
@@ -298,7 +303,6 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder / "unused"
         self._process = 0
 
     @contextmanager
@@ -313,14 +317,16 @@ class Journal:
             self._note(how, session_id, names, time.monotonic() - begun)
 
     def _note(self, what: str, session_id: str, names: Sequence[str], seconds: float) -> None:
-        if self._process != os.getpid():
-            self._path = self._folder / f"{os.getpid()}-{uuid4().hex}.journal"
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            self._process = os.getpid()  # last: other threads look at this
-        os.write(self._file, json.dumps([what, session_id, names, seconds]).encode() + b"\n")
+        line = json.dumps([what, session_id, names, seconds]).encode() + b"\n"
+        with _noting:  # of several threads, one opens the file
+            if self._process != os.getpid():
+                path = self._folder / f"{os.getpid()}-{uuid4().hex}.journal"
+                self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                self._process = os.getpid()
+            os.write(self._file, line)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_folder": self._folder, "_path": self._path, "_process": 0}
+        return {"_folder": self._folder, "_process": 0}
 
     def read(self) -> Written:
         """All that is noted by now, by whomever."""

@@ -455,11 +455,21 @@ class SlowStore(MemoryStore):
 
     fails = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_appending = asyncio.Event()
+        self.has_appended = asyncio.Event()
+
     async def append(self, session: Any, events: Any, *, only_if_current: bool = False) -> bool:
+        self.has_appended.clear()
+        self.is_appending.set()
         await asyncio.sleep(0.05)
+        self.is_appending.clear()
         if self.fails:
             raise StorageError("down")
-        return await super().append(session, events, only_if_current=only_if_current)
+        was_stored = await super().append(session, events, only_if_current=only_if_current)
+        self.has_appended.set()
+        return was_stored
 
 
 class TestRecording:
@@ -476,11 +486,12 @@ class TestRecording:
 
         task = asyncio.create_task(track_llm_call("hello", ask, session_manager=sm))
         await answered.wait()
-        await asyncio.sleep(0.01)
+        await store.is_appending.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(0.1)
+        assert store.is_appending.is_set()  # the answer is still on its way
+        await store.has_appended.wait()
         assert [row["content"] for row in await sm.get_conversation()] == ["hello", "paid for"]
 
     @pytest.mark.parametrize("streams", [False, True])

@@ -12,11 +12,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from places import SPAWN, Place, everywhere, in_another_process, on_each, run
+import pytest
+from places import SPAWN, Place, everywhere, in_another_process, in_memory_too, on_each, run
 from segments import segments_of, summaries_in
 from servers import PATIENCE, wait_until
 
-from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.models.session import next_segment_id
 
 RANDOM = Random()  # noqa: S311  (moments, not secrets)
@@ -132,6 +133,36 @@ async def test_one_next_segment_however_many_processes_cross_together(place: Pla
         for segment in segments[:-1]:
             assert segment.child_ids == [next_segment_id(segment.id)]
             assert len(summaries_in(segment)) == 1
+
+
+@in_memory_too
+async def test_a_segment_that_others_fill_while_it_is_made_takes_no_more(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place.store() as store:
+        first, *others = [
+            SessionManager("root", store=store, infinite_context=True, max_turns_per_segment=3)
+            for _ in range(4)
+        ]
+        for text in ("one", "two", "three"):
+            await first.user_says(text)
+        create_next = store.create_next
+
+        async def made_slowly(session: Session[Any], before: Session[Any]) -> bool:
+            monkeypatch.undo()
+            was_made = await create_next(session, before)
+            for number, sm in enumerate(others):
+                await sm.user_says(f"other {number}")
+            return was_made
+
+        monkeypatch.setattr(store, "create_next", made_slowly)
+        await first.user_says("four")
+        segments = await segments_of(store, first)
+        assert [segment.totals.messages for segment in segments] == [3, 3, 1]
+        assert [len(summaries_in(segment)) for segment in segments] == [1, 1, 0]
+        assert [row["content"] for row in await first.get_conversation()] == [
+            "one", "two", "three", "other 0", "other 1", "other 2", "four",
+        ]  # fmt: skip
 
 
 async def write_until_killed(place: Place, journal: Path) -> None:

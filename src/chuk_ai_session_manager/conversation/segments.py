@@ -98,8 +98,11 @@ async def append_to_live(
             following, was_made_here = await open_next_segment(session, home, thresholds)
             if was_made_here:
                 on_closed(session)
-            elif following.id != session.id:  # a stand-in for a store may answer anything
-                session = following  # which may be full, or have one after it, by now
+            # Others may have filled it by now, also one that was made here. A stand-in for a store may
+            # answer anything.
+            may_be_full = not was_made_here or await is_full(following)
+            if may_be_full and following.id != session.id:
+                session = following
                 continue
             session = following
         was_stored, session = await append(session, events, home, only_if_current=True)
