@@ -50,8 +50,8 @@ from .conversation.tool_results import (
 from .exceptions import ToolProcessingError, session_not_found
 from .exceptions.validation import check_at_least, check_count, check_json_object
 from .models import Session, SessionEvent
+from .models.home import HomeStore
 from .models.record import new_id
-from .models.session import HomeStore
 from .providers.answers import model_of
 from .providers.failures import has_error
 from .providers.messages import calls_of

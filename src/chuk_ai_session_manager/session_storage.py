@@ -12,7 +12,7 @@ from .accounts.counters import installed_counters
 from .exceptions import StorageError
 from .exceptions.validation import check_name, check_ttl_hours
 from .models.guard import guard
-from .models.session import set_default_store
+from .models.home import set_default_store
 from .stores import (
     DEFAULT_SANDBOX_ID,
     DEFAULT_TTL_HOURS,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from places import Place
-from servers import PATIENCE
+from running import PATIENCE
 from test_cli_process import ENVIRONMENT, PROGRAM, at, program, say
 
 import chuk_ai_session_manager

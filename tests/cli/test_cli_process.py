@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 from places import Place, in_another_process, run
 from rich.cells import cell_len
-from servers import PATIENCE, RedisServer, wait_until
+from running import PATIENCE, wait_until
+from servers import RedisServer
 
 from chuk_ai_session_manager import SessionManager
 

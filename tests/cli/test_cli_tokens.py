@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import PATIENCE
+from running import PATIENCE
 
 from chuk_ai_session_manager.cli.commands import run_command
 

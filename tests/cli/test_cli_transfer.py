@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from command import Ended, seed
 from places import Place, everywhere, run
-from servers import PATIENCE
+from running import PATIENCE
 
 from chuk_ai_session_manager import Session, SessionEvent
 from chuk_ai_session_manager.api.transfer import export_conversation

@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from rig import CheckFailed, OnRedis, Proxy, Trial, Writers, judging, name_of, named, row
-from servers import HOST, RedisServer, has_all_of, in_time, redis_server_path, redis_version, wait_until
+from breakage import Proxy
+from journal import name_of, named
+from rig import CheckFailed, OnRedis, Trial, Writers, judging, row
+from running import HOST, in_time, wait_until
+from servers import RedisServer, has_all_of, redis_server_path, redis_version
 
 from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager.exceptions import SessionNotFound

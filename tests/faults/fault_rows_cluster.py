@@ -11,7 +11,8 @@ from uuid import uuid4
 import redis
 from redis.crc import key_slot
 from rig import OnRedis, Trial, Writers, row
-from servers import HOST, RedisCluster, RedisSentinel, RedisServer, is_master, wait_until
+from running import HOST, wait_until
+from servers import RedisCluster, RedisSentinel, RedisServer, is_master
 
 from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager.stores.durability import redis_report

@@ -13,8 +13,9 @@ from typing import Any
 import redis
 import schemas
 from hostile_ids import check_keys, hostile_ids
+from journal import named
 from places import InMemory, Place
-from rig import OnRedis, Trial, judging, named, row
+from rig import OnRedis, Trial, judging, row
 from servers import RedisServer
 
 from chuk_ai_session_manager import Session, SessionManager, SessionNotFound

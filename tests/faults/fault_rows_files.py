@@ -13,21 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from breakage import small_disk
+from journal import conversation, name_of, named, names_in
 from places import Place
-from rig import (
-    Trial,
-    check_wholeness,
-    conversation,
-    in_processes,
-    judging,
-    kill_writers,
-    name_of,
-    named,
-    names_in,
-    row,
-    small_disk,
-    write_much,
-)
+from rig import Trial, check_wholeness, in_processes, judging, kill_writers, row, write_much
 
 from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.stores import EventStore, SqliteStore

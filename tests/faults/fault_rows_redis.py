@@ -10,23 +10,11 @@ from typing import Any
 from uuid import uuid4
 
 import redis
-from rig import (
-    BlindStore,
-    OnRedis,
-    Proxy,
-    Trial,
-    Writers,
-    check_wholeness,
-    conversation,
-    ending_in,
-    judging,
-    kill_writers,
-    name_of,
-    named,
-    names_in,
-    row,
-)
-from servers import HOST, RedisServer, in_time
+from breakage import BlindStore, Proxy
+from journal import conversation, name_of, named, names_in
+from rig import OnRedis, Trial, Writers, check_wholeness, ending_in, judging, kill_writers, row
+from running import HOST, in_time
+from servers import RedisServer
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, SessionNotFound, StorageError
 from chuk_ai_session_manager.stores import EventStore

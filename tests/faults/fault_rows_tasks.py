@@ -14,22 +14,12 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
+from breakage import RANDOM, Proxy
+from journal import Journal, conversation, name_of, named, names_in
 from places import InMemory, Place
-from rig import (
-    RANDOM,
-    Journal,
-    OnRedis,
-    Proxy,
-    Trial,
-    conversation,
-    in_processes,
-    judging,
-    name_of,
-    named,
-    names_in,
-    row,
-)
-from servers import HOST, PATIENCE, RedisServer, in_time
+from rig import OnRedis, Trial, in_processes, judging, row
+from running import HOST, PATIENCE, in_time
+from servers import RedisServer
 
 from chuk_ai_session_manager import Session, SessionManager, StorageError
 from chuk_ai_session_manager.stores import EventStore

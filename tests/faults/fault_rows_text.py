@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from places import InMemory, Place
 from rig import OnRedis, Trial, judging, row
-from servers import PATIENCE, RedisServer
+from running import PATIENCE
+from servers import RedisServer
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager
 from chuk_ai_session_manager.exceptions import InvalidInput

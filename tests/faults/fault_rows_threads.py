@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
 
+from journal import Journal
 from places import InMemory, Place
-from rig import CheckFailed, Journal, OnRedis, Trial, row
+from rig import CheckFailed, OnRedis, Trial, row
 from servers import RedisServer
 
 from chuk_ai_session_manager import SessionManager

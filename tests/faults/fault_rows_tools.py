@@ -7,11 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from breakage import RANDOM
 from chuk_tool_processor import register_tool
 from chuk_tool_processor.models import contract
+from journal import intact
 from places import Place
-from rig import FORKED, RANDOM, OnRedis, Trial, intact, judging, row
-from servers import PATIENCE, RedisServer, in_time
+from rig import FORKED, OnRedis, Trial, judging, row
+from running import PATIENCE, in_time
+from servers import RedisServer
 
 from chuk_ai_session_manager import Session, SessionAwareToolProcessor
 from chuk_ai_session_manager.conversation.tool_calls import UNDECIDED

@@ -11,21 +11,12 @@ from itertools import count
 from typing import Any
 
 import time_machine
+from breakage import RANDOM
+from journal import Journal, conversation, named, names_in
 from places import InMemory, Place
-from rig import (
-    RANDOM,
-    Journal,
-    OnRedis,
-    Trial,
-    conversation,
-    in_processes,
-    judging,
-    named,
-    names_in,
-    row,
-    write_much,
-)
-from servers import RedisCluster, RedisServer, in_time
+from rig import OnRedis, Trial, in_processes, judging, row, write_much
+from running import in_time
+from servers import RedisCluster, RedisServer
 
 from chuk_ai_session_manager import (
     Session,

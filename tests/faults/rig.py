@@ -10,42 +10,36 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import multiprocessing
 import os
-import random
-import subprocess
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
-from itertools import count, groupby, pairwise, takewhile
+from itertools import count, groupby, takewhile
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 from uuid import uuid4
 
 import pytest
+from breakage import RANDOM
+from journal import Journal, Written, check_chain, check_order, conversation, intact, name_of, named, names_in
 from places import Place
-from servers import HOST, PATIENCE
+from running import PATIENCE
 
-from chuk_ai_session_manager import Session, SessionEvent, SessionManager, StorageError, TokenUsage
-from chuk_ai_session_manager.models import EventSource, EventType
+from chuk_ai_session_manager import Session, SessionEvent, SessionManager, StorageError
 from chuk_ai_session_manager.stores import EventStore
-from chuk_ai_session_manager.stores.codec import EncodedEvent
-from chuk_ai_session_manager.stores.durable import Appended
 from chuk_ai_session_manager.stores.redis.store import RedisStore
 
 P = ParamSpec("P")
+
+
 T = TypeVar("T")
 
-RANDOM = random.Random()  # noqa: S311  (moments, not secrets)
 
 # -- rows ---------------------------------------------------------------------------------------
 
@@ -280,174 +274,6 @@ def ending_in(error: type[Exception], *words: str) -> Iterator[None]:
         assert word in str(caught.value)
 
 
-# -- the journal --------------------------------------------------------------------------------
-
-
-class Written(NamedTuple):
-    """What a journal holds: the names of events, by session, in the order in which they were noted."""
-
-    tried: dict[str, dict[str, None]]
-    acknowledged: dict[str, dict[str, None]]
-    worst_delay: float
-
-
-_noting = Lock()
-os.register_at_fork(before=_noting.acquire, after_in_parent=_noting.release, after_in_child=_noting.release)
-
-
-class Journal:
-    """What was tried and what was acknowledged, in files: one for each process, a line for each event.
-
-    It may be handed to other processes. A line is there once it was noted, whatever becomes of its process.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._process = 0
-
-    @contextmanager
-    def writing(self, session_id: str, *names: str) -> Iterator[None]:
-        """Note that events with these names are tried, and, if the block ends well, acknowledged."""
-        self._note("tried", session_id, names, 0.0)
-        begun, how = time.monotonic(), "failed"
-        try:
-            yield
-            how = "acknowledged"
-        finally:
-            self._note(how, session_id, names, time.monotonic() - begun)
-
-    def _note(self, what: str, session_id: str, names: Sequence[str], seconds: float) -> None:
-        line = json.dumps([what, session_id, names, seconds]).encode() + b"\n"
-        with _noting:  # of several threads, one opens the file
-            if self._process != os.getpid():
-                path = self._folder / f"{os.getpid()}-{uuid4().hex}.journal"
-                self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-                self._process = os.getpid()
-            os.write(self._file, line)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_folder": self._folder, "_process": 0}
-
-    def read(self) -> Written:
-        """All that is noted by now, by whomever."""
-        written = Written(defaultdict(dict), defaultdict(dict), 0.0)
-        worst = 0.0
-        for line in self._lines():
-            what, session_id, names, seconds = json.loads(line)
-            worst = max(worst, seconds)
-            if what == "tried":
-                written.tried[session_id].update(dict.fromkeys(names))
-            elif what == "acknowledged":
-                written.acknowledged[session_id].update(dict.fromkeys(names))
-        return written._replace(worst_delay=worst)
-
-    def acknowledgements(self, process: int | None) -> int:
-        """How many lines of a process say so."""
-        lines = self._lines(f"{process}-")
-        return sum(line.startswith(b'["ack') for line in lines)
-
-    def _lines(self, begin: str = "") -> Iterator[bytes]:
-        for path in sorted(self._folder.glob(f"{begin}*.journal")):
-            yield from path.read_bytes().rpartition(b"\n")[0].splitlines()  # the last one may be cut
-
-
-def named(name: str, *, size: int = 0) -> SessionEvent[Any]:
-    """An event that counts for something and says its name first, and then as many words as `size`."""
-    usage = TokenUsage(prompt_tokens=3, completion_tokens=2, model="gpt-4o")
-    return SessionEvent(message=f"{name}{' word' * size}", source=EventSource.USER, token_usage=usage)
-
-
-def name_of(event: SessionEvent[Any]) -> str:
-    return str(event.message).partition(" ")[0]
-
-
-def names_in(segments: Iterable[Session[Any]]) -> list[str]:
-    """The names of all messages."""
-    return [
-        name_of(event) for segment in segments for event in segment.events if event.type == EventType.MESSAGE
-    ]
-
-
-# -- the check ----------------------------------------------------------------------------------
-
-
-async def conversation(store: EventStore, session_id: str) -> list[Session[Any]]:
-    """All segments of a conversation; none where it is gone."""
-    segments = [await store.get(each) for each in await store.segment_ids(session_id)]
-    assert None not in segments, "a segment is missing"
-    return [segment for segment in segments if segment is not None]
-
-
-class Sums(NamedTuple):
-    """What a session says that its events come to."""
-
-    events: int
-    messages: int
-    tokens: int
-    cost: float
-    newest: datetime
-
-
-def sums_of(session: Session[Any]) -> Sums:
-    totals = session.totals
-    return Sums(
-        totals.events, totals.messages, session.total_tokens, session.total_cost, session.last_update_time
-    )
-
-
-async def intact(store: EventStore, session_id: str) -> list[SessionEvent[Any]]:
-    """A session's events, none of them doubled, and what is counted of them is what they come to.
-
-    Where a store has an object of the session in use, that counts its events itself: what is stored of sums
-    is seen in a store that has not read them yet.
-    """
-    head = await store.head(session_id)
-    assert head is not None
-    stored = sums_of(head)  # before its events are read
-    session = await store.get(session_id)
-    assert session is not None
-    events = session.events
-    assert len({event.id for event in events}) == len(events)
-    messages = [event for event in events if event.type == EventType.MESSAGE]
-    usages = [event.token_usage for event in events if event.token_usage]
-    for sums in (stored, sums_of(session)):
-        assert sums.events == len(events)
-        assert sums.messages == len(messages)
-        assert sums.tokens == sum(usage.total_tokens for usage in usages)
-        assert sums.cost == pytest.approx(sum(usage.estimated_cost_usd or 0.0 for usage in usages))
-        if events:
-            assert sums.newest == max(event.timestamp for event in events)
-    if not (session.parent_id or session.child_ids):
-        stats = await SessionManager(session_id, store=store, create=False).get_stats()
-        assert (stats["total_events"], stats["total_tokens"]) == (len(events), session.total_tokens)
-        assert stats["estimated_cost"] == pytest.approx(session.total_cost)
-    return events
-
-
-def check_order(session_id: str, segments: Sequence[Session[Any]], written: Written) -> None:
-    """Only what was tried in this session is there, and what each writer was told of is in its order."""
-    names = names_in(segments)
-    assert set(names) <= written.tried[session_id].keys(), f"events of others in {session_id}"
-    acknowledged = written.acknowledged[session_id]
-    there = by_writer(name for name in names if name in acknowledged)
-    called = by_writer(name for name in written.tried[session_id] if name in acknowledged.keys() & set(names))
-    assert there == called
-
-
-def by_writer(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names in their order, of each writer for itself: they are "writer/number"."""
-    of_each: dict[str, list[str]] = {}
-    for name in names:
-        of_each.setdefault(name.rpartition("/")[0], []).append(name)
-    return of_each
-
-
-def check_chain(segments: Sequence[Session[Any]]) -> None:
-    """Each segment but the last has one child, the next one."""
-    for segment, following in pairwise(segments):
-        assert (segment.child_ids, following.parent_id) == ([following.id], segment.id)
-
-
 # -- writers ------------------------------------------------------------------------------------
 
 
@@ -526,6 +352,8 @@ class Writers:
 
 # Processes begin in a few milliseconds, from one that has imported what is slow.
 FORKED = multiprocessing.get_context("forkserver")
+
+
 FORKED.set_forkserver_preload(
     [
         "pytest",
@@ -535,6 +363,7 @@ FORKED.set_forkserver_preload(
         "redis.asyncio",
     ]
 )
+
 
 _meeting: Barrier | None = None
 
@@ -646,104 +475,6 @@ def check_wholeness(events: Iterable[SessionEvent[Any]]) -> None:
             assert [part for _, part, _ in group] == [str(at) for at in range(int(group[0][2]))], name
 
 
-# -- harm ---------------------------------------------------------------------------------------
-
-
-class Proxy:
-    """Passes commands on to a server and its answers back: late, or not at all, as it is told.
-
-    Args:
-        target_port: the server's.
-    """
-
-    def __init__(self, target_port: int) -> None:
-        self.lost = 0
-        """How many answers were lost so far: the server had carried out what they answer."""
-        self.losing = 0.0
-        """The share of answers to `sign` that are lost, with their connections."""
-        self.cuts = True
-        """Whether the connection ends with a lost answer; else it stays open, and mute."""
-        self.sign = b""
-        """What is in the commands whose answers may be lost."""
-        self.delay = 0.0
-        """Seconds that an answer is late, up to."""
-        self.target_port = target_port
-        self._once = False
-
-    def lose_next(self, sign: bytes) -> None:
-        """Lose the next answer to a command with these bytes in it."""
-        self.sign, self.losing, self._once = sign, 1.0, True
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[int]:
-        """The port that it listens on."""
-        server = await asyncio.start_server(self._carry, HOST, 0)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-
-    async def _carry(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        asked: list[bytes] = []
-        with suppress(OSError, asyncio.CancelledError):  # cancelled it is only with the loop
-            server, to_server = await asyncio.open_connection(HOST, self.target_port)
-            ends = to_server.transport, to_client.transport
-            await asyncio.gather(
-                _until_either_ends(self._forth(client, to_server, asked), ends),
-                _until_either_ends(self._back(server, to_client, asked), ends),
-            )
-        to_client.transport.abort()
-
-    async def _forth(
-        self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter, asked: list[bytes]
-    ) -> None:
-        while command := await client.read(1 << 20):
-            asked.append(command)
-            to_server.write(command)
-
-    async def _back(
-        self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter, asked: list[bytes]
-    ) -> None:
-        while answer := await server.read(1 << 20):
-            commands = b"".join(asked)
-            asked.clear()
-            was_done = b"NOSCRIPT" not in answer  # else it is sent in full after this
-            if self.sign in commands and was_done and RANDOM.random() < self.losing:
-                self.lost += 1
-                if self._once:
-                    self.losing = 0.0
-                if self.cuts:
-                    return
-            else:
-                await asyncio.sleep(RANDOM.uniform(0, self.delay))
-                to_client.write(answer)
-
-
-async def _until_either_ends(
-    carrying: Coroutine[Any, Any, None], ends: Sequence[asyncio.WriteTransport]
-) -> None:
-    try:
-        with suppress(OSError):
-            await carrying
-    finally:
-        for end in ends:
-            end.abort()
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of a megabyte; skips the test for who may not mount one."""
-    disk = folder / "disk"
-    disk.mkdir()
-    mounting = ["/bin/mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mounting, check=False, capture_output=True).returncode:
-        pytest.skip("only who may mount a small file system can fill one up")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["/bin/umount", "--lazy", str(disk)], check=True)
-
-
 # -- places and what is known to be bad ---------------------------------------------------------
 
 
@@ -756,20 +487,3 @@ class OnRedis(Place):
 
     def store(self) -> RedisStore:
         return self.kind(self.url, sandbox_id=self.sandbox, ttl_hours=self.ttl_hours, timeout=self.timeout)
-
-
-class _FreshId(str):
-    """Another id each time it is sent."""
-
-    def __str__(self) -> str:
-        return uuid4().hex
-
-
-class BlindStore(RedisStore):
-    """Known to be bad: its appends are not idempotent, and are sent again when the reply is lost."""
-
-    async def _add(
-        self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
-    ) -> Appended | None:
-        events = [event._replace(id=_FreshId(event.id)) for event in events]
-        return await super()._add(session_id, events, born, only_at)

@@ -9,8 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from rig import Proxy
-from servers import HOST, PATIENCE, RedisSentinel, RedisServer, has_all_of, in_time, is_master, wait_until
+from breakage import Proxy
+from running import HOST, PATIENCE, in_time, wait_until
+from servers import RedisSentinel, RedisServer, has_all_of, is_master
 
 from chuk_ai_session_manager import SessionManager, StorageError
 from chuk_ai_session_manager.exceptions import SessionNotFound

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import redis
 from discretion import CANARY, PASSWORD, each_refused, logs_without_secrets, refused, shows_no_secret
-from servers import PATIENCE, RedisServer
+from running import PATIENCE
+from servers import RedisServer
 
 from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.stores import EventStore, SqliteStore

@@ -12,7 +12,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, MaxConnectionsError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from servers import HOST, RedisCluster, RedisServer
+from running import HOST
+from servers import RedisCluster, RedisServer
 
 from chuk_ai_session_manager import StorageError
 from chuk_ai_session_manager.models import Session, SessionEvent

@@ -9,9 +9,10 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from breakage import Proxy
 from discretion import CANARY, PASSWORD, each_refused, logs_without_secrets, refused, shows_no_secret
-from rig import Proxy
-from servers import HOST, PATIENCE, RedisServer, in_time
+from running import HOST, PATIENCE, in_time
+from servers import RedisServer
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, SessionNotFound
 from chuk_ai_session_manager import get_storage_info as storage_info

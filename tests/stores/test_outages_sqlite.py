@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from breakage import small_disk
 from discretion import CANARY, each_refused, logs_without_secrets, refused
-from rig import small_disk
-from servers import PATIENCE
+from running import PATIENCE
 
 from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.stores import SqliteStore

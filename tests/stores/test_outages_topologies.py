@@ -13,7 +13,8 @@ import pytest
 import servers
 import trustme
 from discretion import PASSWORD, logs_without_secrets, refused
-from servers import PATIENCE, RedisCluster, RedisSentinel, RedisServer, TlsFront, in_time, wait_until
+from running import PATIENCE, in_time, wait_until
+from servers import RedisCluster, RedisSentinel, RedisServer, TlsFront
 
 from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.stores.redis.store import RedisStore

@@ -11,12 +11,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from breakage import Proxy
 from places import in_another_process
 from redis.asyncio import Redis, RedisCluster
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
-from rig import Proxy
-from servers import HOST, PATIENCE, SLOTS, RedisServer, has_all_of, wait_until
+from running import HOST, PATIENCE, wait_until
+from servers import SLOTS, RedisServer, has_all_of
 from servers import RedisCluster as Cluster
 
 from chuk_ai_session_manager import SessionManager, StorageError

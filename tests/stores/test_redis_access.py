@@ -12,7 +12,8 @@ from urllib.parse import quote
 import pytest
 from redis import CredentialProvider
 from redis.asyncio import Redis
-from servers import HOST, PATIENCE, RedisCluster, RedisServer
+from running import HOST, PATIENCE
+from servers import RedisCluster, RedisServer
 
 from chuk_ai_session_manager import SessionManager, StorageError, get_storage_info
 from chuk_ai_session_manager.models import Session, SessionEvent

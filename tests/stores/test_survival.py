@@ -18,10 +18,12 @@ from uuid import uuid4
 
 import pytest
 import redis.asyncio
+from breakage import RANDOM
 from fault_rows_tasks import use
+from journal import Journal, intact
 from places import SPAWN, Place, everywhere, in_another_process, on_each, run_work
-from rig import RANDOM, Journal, intact
-from servers import PATIENCE, RedisServer
+from running import PATIENCE
+from servers import RedisServer
 
 from chuk_ai_session_manager import (
     Session,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
-from servers import in_time
+from running import in_time
 
 from chuk_ai_session_manager import SessionNotFound, StorageError
 from chuk_ai_session_manager.exceptions import UnreadableData

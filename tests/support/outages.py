@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from discretion import CANARY
-from servers import PATIENCE, RedisServer
+from running import PATIENCE
+from servers import RedisServer
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, StorageError
 from chuk_ai_session_manager.stores import EventStore

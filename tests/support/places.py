@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
 import pytest
-from servers import PATIENCE
+from running import PATIENCE
 
 from chuk_ai_session_manager.stores import DEFAULT_TTL_HOURS, EventStore, MemoryStore, open_store
 

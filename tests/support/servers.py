@@ -10,36 +10,27 @@ import atexit
 import functools
 import os
 import re
-import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sysconfig
 import tempfile
 import threading
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import redis
 import trustme
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from running import HOST, PATIENCE, Running, free_port, wait_until
 
-T = TypeVar("T")
-
-HOST = "127.0.0.1"
 SLOTS = 16384
-PATIENCE = 60.0  # seconds; only ever used up where something is broken
-# Redis puts the port of a cluster's bus so far above the port for clients.
-BUS = 10_000
 
 
 class PortTaken(RuntimeError):  # noqa: N818 - said as it is
@@ -70,56 +61,8 @@ def redis_version(program: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups()))
 
 
-async def in_time(work: Awaitable[T]) -> T:
-    """What is awaited, which ends far sooner than this."""
-    async with asyncio.timeout(PATIENCE / 2):
-        return await work
-
-
-def wait_until(happened: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
-    """Return as soon as it happened; TimeoutError with `what` if it does not."""
-    end = time.monotonic() + timeout
-    while not happened():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {timeout:g} s: {what}")
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port that is free, and the one for a cluster's bus with it."""
-    # Below the range systems take the ports of outgoing connections from: there, a client that keeps
-    # trying to reach a stopped server can get the server's own port, and the server cannot start again.
-    while True:
-        port = 10_000 + secrets.randbelow(12_000)
-        if _is_free(port) and _is_free(port + BUS):
-            return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
 def _addresses(ports: Iterable[int]) -> str:
     return ",".join(f"{HOST}:{port}" for port in ports)
-
-
-class Running(ABC):
-    """What has to be closed in the end, at best by a `with` block."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """End it and remove what it left; harmless when done before."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class RedisServer(Running):

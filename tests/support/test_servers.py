@@ -14,7 +14,8 @@ import redis
 import redis.asyncio
 import servers
 from redis.asyncio.sentinel import Sentinel
-from servers import HOST, RedisCluster, RedisSentinel, RedisServer, TlsFront, redis_server_path, wait_until
+from running import BUS, HOST, free_port, wait_until
+from servers import RedisCluster, RedisSentinel, RedisServer, TlsFront, redis_server_path
 
 # Enough to have some on each of three nodes.
 KEYS = [f"key-{number}" for number in range(20)]
@@ -68,12 +69,12 @@ class TestServer:
             server.pause()
         assert not server.folder.exists()
 
-    @pytest.mark.parametrize("distance", [0, servers.BUS])
+    @pytest.mark.parametrize("distance", [0, BUS])
     def test_a_port_that_somebody_took_meanwhile(
         self, monkeypatch: pytest.MonkeyPatch, distance: int
     ) -> None:
-        port = servers.free_port()
-        ports = iter([port, servers.free_port()])
+        port = free_port()
+        ports = iter([port, free_port()])
         monkeypatch.setattr(servers, "free_port", lambda: next(ports))
         with (
             socket.create_server((HOST, port + distance)),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from places import Place, on_each
-from servers import PATIENCE
+from running import PATIENCE
 
 from chuk_ai_session_manager import SessionManager, SessionNotFound, StorageError
 from chuk_ai_session_manager.conversation.following import Placed, follow, last_events

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from places import SPAWN, Place, everywhere, in_another_process, in_memory_too, on_each, run
+from running import PATIENCE, wait_until
 from segments import segments_of, summaries_in
-from servers import PATIENCE, wait_until
 
 from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.models.session import next_segment_id

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from servers import PATIENCE
+from running import PATIENCE
 
 from chuk_ai_session_manager.stores import turns as turns_module
 from chuk_ai_session_manager.stores.turns import Turns, pulse_of

@@ -9,7 +9,8 @@ from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD
 from ..exceptions.validation import check_answer
 from ..providers.parts import Content
 from ..session_manager import SessionManager
-from .tracking import Exchange, LLMStream, complete, track_client
+from .clients import track_client
+from .tracking import Exchange, LLMStream, complete
 
 __all__ = [
     "SessionManager",

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 from ..accounts.money import NOTHING, Usd
 from ..models import EventSource, EventType, SessionEvent
-from ..models.session import HomeStore, ancestors_of
+from ..models.home import HomeStore
+from ..models.session import ancestors_of
 from ..models.session_totals import SessionTotals
 from ..providers.context_rows import told_messages
 from ..providers.messages import calls_of

@@ -20,8 +20,8 @@ from ..accounts.money import Usd, units_of
 from ..accounts.pricing import call_cost, load_prices
 from ..exceptions import InvalidInput, StorageError, TokenLimitExceeded
 from ..exceptions.validation import check_at_least
+from ..models.home import HomeStore
 from ..models.record import new_id, utc_now
-from ..models.session import HomeStore
 from ..stores import EventStore
 from .usage_report import usage_report
 

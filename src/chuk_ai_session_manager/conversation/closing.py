@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..models.session import HomeStore
+from ..models.home import HomeStore
 from ..stores.base import AnyEvent, AnySession
 from ..stores.turns import pulse_of
 from .background import background_of, carry_over

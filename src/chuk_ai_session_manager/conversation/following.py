@@ -8,7 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from ..exceptions import StorageError, UnreadableData, session_not_found
-from ..models.session import HomeStore, next_segment_id
+from ..models.home import HomeStore
+from ..models.session import next_segment_id
 from ..stores.base import AnyEvent, AnySession
 from .log_end import LogEnd
 from .segments import Placed, latest, newest_in

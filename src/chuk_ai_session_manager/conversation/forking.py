@@ -9,8 +9,9 @@ from typing import Any
 from ..exceptions import StorageError
 from ..exceptions.validation import copied
 from ..models import EventSource, EventType, Session, SessionEvent, SessionMetadata
+from ..models.home import HomeStore
 from ..models.record import new_id
-from ..models.session import HomeStore, next_segment_id
+from ..models.session import next_segment_id
 from ..models.session_event import REPLACES
 from ..stores import EventStore
 from ..stores.base import AnyEvent, AnySession

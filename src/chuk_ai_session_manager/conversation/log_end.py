@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from copy import copy
 from itertools import dropwhile, takewhile
@@ -11,7 +11,7 @@ from typing import Any
 from ..exceptions import session_not_found
 from ..models import Session
 from ..models.event_page import tokens_of
-from ..models.session import HomeStore
+from ..models.home import HomeStore
 from ..stores.base import AnyEvent
 from .path import EarlierNeededError, Paths
 
@@ -213,3 +213,9 @@ class KnownEnd(LogEnd):
 
     def _hold(self, read: list[AnyEvent], first: int) -> None:  # noqa: ARG002  (nothing is read)
         super()._hold(self._known, 0)
+
+
+async def no_log_ends() -> AsyncIterator[LogEnd]:
+    """No earlier segments."""
+    return
+    yield

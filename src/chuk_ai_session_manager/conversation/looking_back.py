@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ..models.session import HomeStore
+from ..models.home import HomeStore
 from ..stores.base import AnyEvent, AnySession
 from .log_end import LogEnd
 from .path import EarlierNeededError, Paths

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..exceptions import InvalidSessionOperation, SessionAlreadyExists, session_not_found
 from ..models import Session, SessionMetadata
+from ..models.home import HomeStore
 from ..models.record import new_id, utc_now
-from ..models.session import HomeStore
 from ..session_storage import event_store
 from ..stores import EventStore, SessionStore
 from ..stores.turns import Turns

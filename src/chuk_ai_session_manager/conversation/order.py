@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from ..models import EventSource, EventType
-from ..models.session import HomeStore
+from ..models.home import HomeStore
 from ..models.session_event import REPLACES
 from ..providers.messages import call_id_of, calls_of
 from ..stores.base import AnyEvent

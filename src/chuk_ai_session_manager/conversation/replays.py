@@ -9,8 +9,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ..exceptions import EventConflict
 from ..models import Session, SessionEvent
+from ..models.home import HomeStore
 from ..models.record import new_id
-from ..models.session import HomeStore
 from .billing import Draft
 from .segments import is_of_segments, latest, live_segment, segments_before
 

@@ -10,7 +10,7 @@ from ..exceptions import InvalidInput
 from ..exceptions.validation import copied
 from ..models import EventSource, EventType, SessionEvent
 from ..models.choice import Choice
-from ..models.session import HomeStore
+from ..models.home import HomeStore
 from ..models.session_event import REPLACES
 from ..providers.messages import text_of
 from ..providers.parts import media_of

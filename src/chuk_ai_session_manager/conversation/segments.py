@@ -11,7 +11,8 @@ from typing import Any, TypeAlias, cast
 from ..exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
 from ..exceptions.validation import copied
 from ..models import EventType, Session, SessionMetadata
-from ..models.session import HomeStore, enter_with_parent, next_segment_id
+from ..models.home import HomeStore
+from ..models.session import enter_with_parent, next_segment_id
 from ..models.session_metadata import ConversationSettings
 from ..stores.base import AnyEvent, AnySession, EventStore, is_segment_after
 from .log_end import LogEnd, PathEnd
@@ -407,3 +408,8 @@ async def read_all(
         for session in await asyncio.gather(*map(read, ids[start : start + _READ_TOGETHER])):
             if session is not None:
                 yield session
+
+
+def has_begun(session: Session[Any]) -> bool:
+    """Whether anything was said in a session's conversation."""
+    return bool(session.totals.events) or is_segment_after(session, session.parent_id)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..exceptions import EventConflict
 from ..models import EventType, SessionEvent
-from ..models.session import HomeStore
+from ..models.home import HomeStore
 from ..providers.messages import calls_of
 from ..stores.base import AnyEvent, AnySession
 from .log_end import LogEnd, PathEnd

@@ -10,27 +10,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from ..accounts.pricing import load_prices
 from ..exceptions import EventConflict, InvalidInput, SessionManagerError, SessionNotFound
 from ..exceptions.validation import check_json_object, copied
 from ..models import CallUsage, EventSource, EventType, Session, SessionEvent
 from ..models.correction import Correction, correction_in
+from ..models.home import HomeStore
 from ..models.record import is_before
-from ..models.session import HomeStore
 from ..providers.anthropic_messages import rows_of_turns
-from ..providers.messages import (
-    SYSTEM_ROLES,
-    ChatMessage,
-    asked_of,
-    check_chat_messages,
-    full_messages,
-    text_of,
-)
-from ..providers.parts import media_of
+from ..providers.messages import SYSTEM_ROLES, ChatMessage, asked_of, check_chat_messages, full_messages
 from ..providers.usage import ReportedUsage
-from ..stores.base import is_segment_after
 from ..stores.turns import Turns
 from .background import Sums
 from .billing import TOKENS_A_MESSAGE, Draft, Limits, bill_estimated, call_usage, count, draft_rows
@@ -39,13 +30,15 @@ from .calls import OpenCalls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .context.chain import Contexts, mark_told
-from .log_end import KnownEnd, LogEnd, PathEnd
+from .drafts import Unfinished, cut_at_question, tokens_of, what_is_said, without_prompt
+from .log_end import KnownEnd, LogEnd, PathEnd, no_log_ends
 from .opening import Conversation
 from .order import QUESTION_IN, as_told
 from .replays import Replays
 from .segments import (
     append,
     append_to_live,
+    has_begun,
     latest,
     live_segment,
     segments_before,
@@ -55,25 +48,9 @@ from .summaries import Summarizer
 
 logger = logging.getLogger(__name__)
 
+
 # Whose model calls this is done in.
 _calling: ContextVar[tuple[Writer, ...]] = ContextVar("chuk_ai_session_manager_calling", default=())
-
-
-class Unfinished(Protocol):
-    """An answer whose stream is not over."""
-
-    is_awaited: bool
-    """Whether somebody waits for its next piece just now."""
-
-    def part(self, *, before_question: bool) -> Draft | None:
-        """What came of it so far, made ready to be stored; `None` where there is nothing new.
-
-        Args:
-            before_question: whether the next question follows, so that a call of which nothing came counts.
-        """
-
-    def part_is_lost(self) -> None:
-        """Take back the last part: it could not be stored."""
 
 
 class Writer:
@@ -196,7 +173,7 @@ class Writer:
         closings: list[asyncio.Task[None]] = []
         until, session_id = math.inf, ""
         async with self._writing.turn():
-            parts = _cut_at_question(drafts)
+            parts = cut_at_question(drafts)
             if any(asks for _, asks in parts):
                 await self._settle(closings, before_question=True)
             for part, asks in parts:
@@ -251,14 +228,14 @@ class Writer:
         is_limited = asks and bool(self.limits)
         await count(drafts)
         if is_limited:  # what not even an empty conversation could hold makes none
-            self.limits.check(0, 0.0, _tokens(_without_prompt(drafts)[0]))
+            self.limits.check(0, 0.0, tokens_of(without_prompt(drafts)[0]))
         home, session = await self._conversation.open_to_write()
         if is_limited:  # all at once, before any is written
-            await self._check_limits(home, session, _without_prompt(drafts)[0])
+            await self._check_limits(home, session, without_prompt(drafts)[0])
         if asks and self._spending is not None:
             await self._admit(self._spending, home, session, drafts)
         drafts = await self._keep_prompt(home, session, drafts)
-        if not _has_begun(session):
+        if not has_begun(session):
             mark_told(drafts, self._conversation.system_prompt)
         drafts = await self._replays.unseen(home, session, drafts)
         await self._find_calls(home, session, drafts)
@@ -278,7 +255,7 @@ class Writer:
     ) -> None:
         """Refuse a question whose user has spent the budget."""
         before = (await self._beginning.background_of(home, session)).sums.tokens
-        await spending.admit(home, before + session.added_tokens + _tokens(drafts))
+        await spending.admit(home, before + session.added_tokens + tokens_of(drafts))
 
     async def _charge(self, home: HomeStore, drafts: Sequence[Draft]) -> None:
         """Put what calls cost on the user's account, once their answers are stored."""
@@ -351,10 +328,10 @@ class Writer:
         async with self._writing.turn():
             await self._settle(closings, before_question=True)
             waiting, has_begun = await self._unanswered()
-            known = [_said_in(row) for row in full_messages(waiting)]
+            known = [what_is_said(row) for row in full_messages(waiting)]
             new = []
             for row in rows:
-                said = _said_in(row)
+                said = what_is_said(row)
                 if said in known:
                     known.remove(said)
                 elif not (has_begun and row["role"] in SYSTEM_ROLES):
@@ -395,17 +372,17 @@ class Writer:
         answered = [at for at, event in enumerate(events) if event.source == EventSource.LLM]
         waiting = events[answered[-1] + 1 if answered else 0 :]
         said = [event for event in waiting if event.type in {EventType.MESSAGE, EventType.TOOL_CALL}]
-        return [event for event in said if event.id not in self.is_asked], _has_begun(session)
+        return [event for event in said if event.id not in self.is_asked], has_begun(session)
 
     async def _keep_prompt(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
     ) -> Sequence[Draft]:
         """Take the system message that begins a conversation as its prompt; what is left to be written."""
-        rest, prompt = _without_prompt(drafts)
+        rest, prompt = without_prompt(drafts)
         if prompt is None:
             return drafts
         session = await latest(session, home, with_events=False)
-        if _has_begun(session):
+        if has_begun(session):
             return drafts
         await self._conversation.save_prompt(home, session, prompt)
         return rest
@@ -492,7 +469,7 @@ class Writer:
         known = await latest(session, home, with_events=False)
         session = await latest(await live_segment(known, home), home, with_events=False)
         log = LogEnd(session, home)
-        earlier = segments_before(session, home) if self._conversation.is_infinite else _nothing()
+        earlier = segments_before(session, home) if self._conversation.is_infinite else no_log_ends()
         call_ids = [event.metadata["tool_call_id"] for event in results]
         found = await self._open_calls.find(call_ids, log, earlier)
         for event in results:
@@ -520,7 +497,7 @@ class Writer:
     async def _check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Refuse a question that a limit stands in the way of."""
         sums = (await self._beginning.background_of(home, session)).sums + Sums.of(session)
-        self.limits.check(sums.tokens, sums.cost, _tokens(drafts))
+        self.limits.check(sums.tokens, sums.cost, tokens_of(drafts))
 
     @property
     def _is_limited(self) -> bool:
@@ -553,47 +530,6 @@ class Writer:
             yield
 
 
-async def _nothing() -> AsyncIterator[LogEnd]:
-    """No earlier segments."""
-    return
-    yield
-
-
 def _in(seconds: float) -> float:
     """The time of the event loop's clock in so many seconds."""
     return asyncio.get_running_loop().time() + seconds
-
-
-def _has_begun(session: Session[Any]) -> bool:
-    """Whether anything was said in a session's conversation."""
-    return bool(session.totals.events) or is_segment_after(session, session.parent_id)
-
-
-def _said_in(row: ChatMessage) -> tuple[str, ...]:
-    """What tells whether a row was said before: a result by its call, all else by its text and its media."""
-    if row["role"] == "tool":
-        return row["role"], row["tool_call_id"]
-    media = (part.data or part.url or part.file_id for part in media_of(row.get("content")))
-    return row["role"], text_of(row), *media
-
-
-def _tokens(drafts: Sequence[Draft]) -> int:
-    return sum(draft.tokens for draft in drafts)
-
-
-def _cut_at_question(drafts: Sequence[Draft]) -> list[tuple[Sequence[Draft], bool]]:
-    """What has happened, then the question behind it; and which of the two is the question."""
-    happened = len(drafts)
-    while happened and drafts[happened - 1].asks:
-        happened -= 1
-    parts = [(drafts[:happened], False), (drafts[happened:], True)]
-    return [(part, asks) for part, asks in parts if part] or [(drafts, False)]
-
-
-def _without_prompt(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], str | None]:
-    """Take the plain system message that begins a conversation out of its messages: it is the prompt."""
-    first = drafts[0].event if drafts else None
-    if first is None or first.type != EventType.MESSAGE or first.source != EventSource.SYSTEM:
-        return drafts, None
-    is_prompt = isinstance(first.message, str) and first.message.strip()
-    return (drafts[1:], first.message) if is_prompt else (drafts, None)

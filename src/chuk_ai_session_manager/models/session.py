@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
-from importlib import import_module
-from typing import Any, Generic, Protocol, Self
+from typing import Any, Generic, Self
 from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import Field, PrivateAttr
 
 from ..exceptions import EventConflict, InvalidSessionOperation, session_not_found
 from ..exceptions.validation import check_session_id
-from .event_page import EventPage
 from .event_source import EventSource
 from .event_type import EventType
 from .guard import guard
+from .home import HomeStore, default_store
 from .record import JUST_NOW, Record, is_before, new_id, utc_now
 from .session_event import MessageT, SessionEvent, check_cost, content_of
 from .session_metadata import SessionMetadata
@@ -34,70 +33,6 @@ def next_segment_id(session_id: str) -> str:
     the same next one.
     """
     return str(uuid5(NAMESPACE_URL, f"chuk-ai-session-manager:segment-after:{session_id}"))
-
-
-class HomeStore(Protocol):
-    """What a session needs of the store that it lives in."""
-
-    async def get(self, session_id: str) -> Session[Any] | None:
-        """The session, or `None` where there is none."""
-
-    async def head(self, session_id: str) -> Session[Any] | None:
-        """The session without the events that it has so far, or `None` where there is none."""
-
-    async def latest(self, session: Session[Any], *, with_events: bool = True) -> Session[Any] | None:
-        """The session as it is stored now, or `None` where it is gone."""
-
-    async def newest_events(
-        self,
-        session: Session[Any],
-        *,
-        before: int | None = None,
-        limit: int | None = None,
-        tokens: int | None = None,
-    ) -> EventPage | None:
-        """The newest stored events of a session, or the newest before a number; `None` to look anew."""
-
-    async def segment_ids(self, session_id: str) -> list[str]:
-        """The ids of all segments of a session's conversation, the first one first."""
-
-    async def last_segment_id(self, session_id: str) -> str | None:
-        """The id of the last of them, or `None` where there is no such session."""
-
-    async def save(self, session: Session[Any]) -> None:
-        """Store the session as it is now."""
-
-    async def create(self, session: Session[Any]) -> None:
-        """Store a session under an id that must be free, and enter it with its parent."""
-
-    async def create_next(self, session: Session[Any], before: Session[Any]) -> bool:
-        """Store the segment after another, with its state and properties, unless that was written to."""
-
-    async def append(
-        self, session: Session[Any], events: Sequence[SessionEvent[Any]], *, only_if_current: bool = False
-    ) -> bool:
-        """Store events at the session's end, and add them to `session`."""
-
-    async def save_header(self, session: Session[Any]) -> None:
-        """Store what the application changed of a session besides its events, if it did."""
-
-    async def update(self, session: Session[Any], change: Callable[[Session[Any]], None]) -> None:
-        """Change what a session is besides its events, as it is stored and as it is here."""
-
-
-def _first_default_store() -> HomeStore:
-    import_module(f"{__package__}.session_storage".replace(".models", ""))  # which fills the slot
-    return _default_store()
-
-
-# The one slot for the default store, filled by `session_storage`: models know no store class.
-_default_store: Callable[[], HomeStore] = _first_default_store
-
-
-def set_default_store(store: Callable[[], HomeStore]) -> None:
-    """Say where sessions live that no store has handed out; `store` is called anew at each use."""
-    global _default_store  # noqa: PLW0603  (the slot)
-    _default_store = store
 
 
 class Session(Record, Generic[MessageT]):
@@ -392,7 +327,7 @@ class Session(Record, Generic[MessageT]):
         if parent_id is not None:
             check_session_id(parent_id, "create a session")
         session = cls(parent_id=parent_id, **session_fields)
-        home = _default_store() if store is None else store
+        home = default_store() if store is None else store
         await home.create(session)
         return session
 
@@ -500,7 +435,7 @@ class Session(Record, Generic[MessageT]):
     @property
     def home(self) -> HomeStore:
         """The store that the session lives in: the one that handed it out, or the default one."""
-        return _default_store() if self._store is None else self._store
+        return default_store() if self._store is None else self._store
 
 
 async def enter_with_parent(session: Session[Any], home: HomeStore) -> None:

@@ -21,7 +21,7 @@ from ..exceptions.validation import (
     copied,
 )
 from ..models import Session
-from ..models.session import HomeStore
+from ..models.home import HomeStore
 from ..providers.formats import (
     AnthropicRequest,
     ContextOptions,

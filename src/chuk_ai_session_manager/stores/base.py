@@ -21,7 +21,8 @@ from ..exceptions import (
 from ..exceptions.validation import check_count, copied
 from ..models import Session, SessionEvent
 from ..models.event_page import EventPage
-from ..models.session import HomeStore, next_segment_id
+from ..models.home import HomeStore
+from ..models.session import next_segment_id
 from .durability import DurabilityReport
 
 AnySession: TypeAlias = "Session[Any]"

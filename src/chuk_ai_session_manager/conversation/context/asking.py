@@ -11,7 +11,7 @@ from typing import Any
 from ...accounts.tokens import DEFAULT_MODEL
 from ...exceptions import InvalidInput
 from ...exceptions.validation import check_count
-from ...models.session import HomeStore
+from ...models.home import HomeStore
 from ...providers.context_rows import ORIGIN, context_rows
 from ...providers.earlier import with_earlier
 from ...providers.fingerprints import fingerprint_of_tools

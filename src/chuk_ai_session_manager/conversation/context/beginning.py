@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from ...models import EventType, Session
 from ...models.event_page import tokens_of
-from ...models.session import HomeStore, next_segment_id
+from ...models.home import HomeStore
+from ...models.session import next_segment_id
 from ...providers.earlier import marked
 from ...providers.messages import ChatMessage
 from ..background import NO_BACKGROUND, Background, background_of

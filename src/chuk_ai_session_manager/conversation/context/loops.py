@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...models import EventSource, EventType
-from ...models.session import HomeStore
+from ...models.home import HomeStore
 from ...providers.anthropic_messages import SIGNED, blocks_in
 from ...providers.context_rows import native_of
 from ...providers.messages import calls_of

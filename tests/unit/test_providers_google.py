@@ -1,0 +1,182 @@
+"""Answers of Google's Gemini and Interactions APIs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from answers import asked, ids, in_pieces, native
+from google.genai.types import GenerateContentResponse
+
+from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager.providers import Answer, read_answer
+
+# -- Google ---------------------------------------------------------------------------------------
+
+
+def gemini(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    candidate = {"content": {"role": "model", "parts": list(parts)}, "finishReason": "STOP"}
+    usage = {"promptTokenCount": 7, "candidatesTokenCount": 3, "totalTokenCount": 10}
+    common = {"modelVersion": "gemini-3-pro", "responseId": "r1", "usageMetadata": usage}
+    return common | {"candidates": [candidate]} | more
+
+
+PARTS: list[dict[str, Any]] = [
+    {"text": "Hm.", "thought": True},
+    {"text": "ok", "thoughtSignature": "+//+Pj8="},
+    {"functionCall": {"id": "c1", "name": "f", "args": {"my_key": None}}, "thoughtSignature": "-__-Pj8="},
+    {"executableCode": {"language": "PYTHON", "code": "1"}},
+]
+
+
+@pytest.mark.parametrize("form", ["json", "object", "dump", "stream", "objects"])
+def test_parts_are_kept_with_their_signatures(form: str) -> None:
+    whole = gemini(*PARTS)
+    sdk = GenerateContentResponse.model_validate(whole)
+    forms: dict[str, Any] = {"json": whole, "object": sdk, "dump": sdk.model_dump()}
+    pieces = [gemini(part) for part in PARTS]
+    if form in forms:
+        answer = read_answer(forms[form])
+    else:
+        answer = in_pieces(
+            pieces if form == "stream" else [GenerateContentResponse.model_validate(each) for each in pieces]
+        )
+    kept = native(answer)["message"]["parts"]
+    assert [part.get("thoughtSignature", "").replace("+//+", "-__-") for part in kept] == [
+        "",
+        "-__-Pj8=",
+        "-__-Pj8=",
+        "",
+    ]
+    assert kept[2]["functionCall"] == PARTS[2]["functionCall"]
+    assert kept[3] == PARTS[3]
+    assert (answer.text, ids(answer), answer.finish_reason) == ("ok", ["c1"], "STOP")
+    assert (answer.response_id, answer.model) == ("r1", "gemini-3-pro")
+
+
+def test_a_blocked_prompt_is_an_answer_that_says_so() -> None:
+    usage = {"promptTokenCount": 7, "totalTokenCount": 7}
+    blocked = {"promptFeedback": {"blockReason": "SAFETY"}, "modelVersion": "g", "usageMetadata": usage}
+    for answer in (
+        read_answer(blocked),
+        read_answer(GenerateContentResponse.model_validate(blocked)),
+        in_pieces([blocked]),
+    ):
+        assert (answer.text, answer.finish_reason) == ("", "SAFETY")
+        assert answer.usage is not None
+        assert answer.usage["input_tokens"] == 7
+
+
+def test_a_call_whose_arguments_come_in_parts() -> None:
+    def piece(**call: Any) -> dict[str, Any]:
+        return gemini({"functionCall": call})
+
+    pieces = [
+        piece(id="c1", name="f", willContinue=True),
+        piece(
+            partialArgs=[{"jsonPath": "$.city", "stringValue": "Ro", "willContinue": True}], willContinue=True
+        ),
+        piece(partialArgs=[{"jsonPath": "$.city", "stringValue": "me"}], willContinue=True),
+        piece(partialArgs=[{"jsonPath": "$.stops[0].n", "numberValue": 2}], willContinue=True),
+        piece(partialArgs=[{"jsonPath": "$.stops[0].ok", "boolValue": True}], willContinue=True),
+        gemini({"functionCall": {}}),
+        gemini({"functionCall": {"id": "c2", "name": "g", "args": {}}}),
+    ]
+    answer = in_pieces(pieces)
+    assert [(name, json.loads(given)) for name, given in asked(answer)] == [
+        ("f", {"city": "Rome", "stops": [{"n": 2, "ok": True}]}),
+        ("g", {}),
+    ]
+    assert ids(answer) == ["c1", "c2"]
+
+
+HISTORY: list[dict[str, Any]] = [
+    {"role": "user", "parts": [{"text": "before"}]},
+    {"role": "model", "parts": [{"text": "yes"}]},
+    {"role": "user", "parts": [{"text": "When?"}]},
+    {
+        "role": "model",
+        "parts": [{"functionCall": {"name": "tide", "args": {"day": 1}}, "thoughtSignature": "AAAA"}],
+    },
+    {"role": "user", "parts": [{"functionResponse": {"name": "tide", "response": {"result": "noon"}}}]},
+]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_calls_that_the_sdk_answered_itself(streamed: bool) -> None:
+    whole = gemini({"text": "At noon."}, automaticFunctionCallingHistory=HISTORY)
+    response_ = GenerateContentResponse.model_validate(whole)
+    answer = (
+        in_pieces([GenerateContentResponse.model_validate(gemini(HISTORY[3]["parts"][0])), response_])
+        if streamed
+        else read_answer(response_)
+    )
+    calling, result = answer.before
+    assert isinstance(calling, Answer)
+    assert isinstance(result, dict)
+    assert asked(calling) == [("tide", '{"day": 1}')]
+    assert result == {"role": "tool", "tool_call_id": ids(calling)[0], "content": "noon"}
+    assert (calling.usage is None) is not streamed
+    if streamed:
+        return
+    sm = SessionManager()
+    await sm.user_says("When?")
+    await sm.ai_responds(response_)
+    await sm.ai_responds(response_)
+    rows = await sm.get_messages_for_llm(include_tools=True)
+    assert [row["role"] for row in rows] == ["user", "assistant", "tool", "assistant"]
+    stats = await sm.get_stats()
+    assert (stats["llm_calls"], stats["usage_source"]) == (2, "mixed")
+
+
+INTERACTION: dict[str, Any] = {
+    "id": "int_1",
+    "status": "requires_action",
+    "model": "gemini-3-pro",
+    "object": "interaction",
+    "steps": [
+        {"type": "thought", "signature": "SIG"},
+        {"type": "model_output", "content": [{"type": "text", "text": "I look."}]},
+        {"type": "function_call", "id": "c1", "name": "f", "arguments": {"city": "Rome"}},
+        {"type": "a_new_step", "x": 1},
+    ],
+    "usage": {"total_input_tokens": 100, "total_output_tokens": 20, "total_tokens": 120},
+}
+
+
+def test_interactions() -> None:
+    from google.genai.interactions import Interaction
+
+    events: list[dict[str, Any]] = [
+        {"event_type": "interaction.created", "interaction": {"id": "int_1", "status": "in_progress"}},
+        {"event_type": "step.start", "index": 0, "step": {"type": "thought"}},
+        {"event_type": "step.delta", "index": 0, "delta": {"type": "thought_signature", "signature": "SIG"}},
+        {"event_type": "step.start", "index": 1, "step": {"type": "model_output"}},
+        {"event_type": "step.delta", "index": 1, "delta": {"type": "text", "text": "I "}},
+        {"event_type": "step.delta", "index": 1, "delta": {"type": "text", "text": "look."}},
+        {"event_type": "step.start", "index": 2, "step": {"type": "function_call", "id": "c1", "name": "f"}},
+        {
+            "event_type": "step.delta",
+            "index": 2,
+            "delta": {"type": "arguments_delta", "arguments": '{"city":'},
+        },
+        {
+            "event_type": "step.delta",
+            "index": 2,
+            "delta": {"type": "arguments_delta", "arguments": ' "Rome"}'},
+        },
+        {"event_type": "step.start", "index": 3, "step": {"type": "a_new_step", "x": 1}},
+        {
+            "event_type": "interaction.completed",
+            "interaction": {key: value for key, value in INTERACTION.items() if key != "steps"},
+        },
+    ]
+    for answer in (
+        read_answer(INTERACTION),
+        read_answer(Interaction.model_validate(INTERACTION)),
+        in_pieces(events),
+    ):
+        assert (answer.text, ids(answer), answer.response_id) == ("I look.", ["c1"], "int_1")
+        assert native(answer)["message"] == INTERACTION["steps"]
+        assert answer.billed["usage"]["total_input_tokens"] == 100

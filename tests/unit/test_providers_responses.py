@@ -1,0 +1,235 @@
+"""Answers of OpenAI's Responses API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from answers import asked, ids, in_pieces, native
+from openai.types.responses import Response
+
+from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager.providers import read_answer
+
+# -- OpenAI's Responses ---------------------------------------------------------------------------
+
+
+def response(*output: dict[str, Any], **more: Any) -> dict[str, Any]:
+    common = {"id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-5", "status": "completed"}
+    options = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+    return common | options | {"output": list(output)} | more
+
+
+def said(text: str, **more: Any) -> dict[str, Any]:
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    return {
+        "type": "message",
+        "id": "msg_1",
+        "role": "assistant",
+        "status": "completed",
+        "content": content,
+    } | more
+
+
+SHELL = {
+    "type": "shell_call",
+    "id": "sh_1",
+    "call_id": "call_1",
+    "status": "completed",
+    "action": {"commands": ["ls"], "timeout_ms": 1000, "max_output_length": None},
+}
+
+
+ASKS: list[tuple[dict[str, Any], str, str, Any]] = [
+    (SHELL, "call_1", "shell", {"action": SHELL["action"]}),
+    (
+        {
+            "type": "apply_patch_call",
+            "id": "ap_1",
+            "call_id": "call_1",
+            "status": "completed",
+            "operation": {"type": "delete_file", "path": "a.txt"},
+        },
+        "call_1",
+        "apply_patch",
+        {"operation": {"type": "delete_file", "path": "a.txt"}},
+    ),
+    (
+        {
+            "type": "local_shell_call",
+            "id": "ls_1",
+            "call_id": "call_1",
+            "status": "completed",
+            "action": {"type": "exec", "command": ["ls"], "env": {}},
+        },
+        "call_1",
+        "local_shell",
+        {"action": {"type": "exec", "command": ["ls"], "env": {}}},
+    ),
+    (
+        {
+            "type": "computer_call",
+            "id": "cu_1",
+            "call_id": "call_1",
+            "status": "completed",
+            "pending_safety_checks": [],
+            "action": {"type": "screenshot"},
+        },
+        "call_1",
+        "computer",
+        {"pending_safety_checks": [], "action": {"type": "screenshot"}},
+    ),
+    (
+        {
+            "type": "tool_search_call",
+            "id": "ts_1",
+            "call_id": "call_1",
+            "status": "completed",
+            "execution": "client",
+            "arguments": {"goal": "tides"},
+        },
+        "call_1",
+        "tool_search",
+        {"goal": "tides"},
+    ),
+    (
+        {
+            "type": "mcp_approval_request",
+            "id": "mcpr_1",
+            "server_label": "s",
+            "name": "drop",
+            "arguments": '{"a":1}',
+        },
+        "mcpr_1",
+        "drop",
+        {"a": 1},
+    ),
+    (
+        {"type": "a_new_kind_call", "id": "nk_1", "call_id": "call_1", "what": "x"},
+        "call_1",
+        "a_new_kind",
+        {"what": "x"},
+    ),
+]
+
+
+@pytest.mark.parametrize("as_object", [False, True])
+@pytest.mark.parametrize(("item", "call_id", "name", "arguments"), ASKS, ids=lambda each: str(each)[:24])
+def test_items_that_ask_the_application(
+    item: dict[str, Any], call_id: str, name: str, arguments: Any, as_object: bool
+) -> None:
+    whole = response(item)
+    answer = read_answer(Response.construct(**whole) if as_object else whole)
+    assert ids(answer) == [call_id]
+    assert [(tool, json.loads(given)) for tool, given in asked(answer)] == [(name, arguments)]
+    assert native(answer)["message"] == [item]
+
+
+def test_what_the_provider_ran_itself_does_not_wait() -> None:
+    outcome = {"type": "shell_call_output", "id": "o_1", "call_id": "call_1", "output": []}
+    items: list[dict[str, Any]] = [
+        SHELL,
+        outcome,
+        {
+            "type": "web_search_call",
+            "id": "ws_1",
+            "status": "completed",
+            "action": {"type": "search", "query": "x"},
+        },
+        {
+            "type": "tool_search_call",
+            "id": "t_1",
+            "call_id": None,
+            "execution": "server",
+            "arguments": {},
+            "status": "completed",
+        },
+        {
+            "type": "mcp_call",
+            "id": "mcp_1",
+            "server_label": "s",
+            "name": "f",
+            "arguments": "{}",
+            "output": "x",
+        },
+        {"type": "program", "id": "p_1", "call_id": "call_9", "code": "1"},
+        said("Done."),
+    ]
+    answer = read_answer(response(*items))
+    assert (answer.text, answer.tool_calls) == ("Done.", [])
+    assert native(answer)["message"] == items
+
+
+def test_fields_of_a_call_that_python_has_other_names_for() -> None:
+    item = {
+        "type": "function_call",
+        "id": "fc_1",
+        "call_id": "call_1",
+        "name": "f",
+        "arguments": "{}",
+        "status": "completed",
+        "async": True,
+        "namespace": "n",
+        "caller": {"type": "program", "caller_id": "p"},
+    }
+    answer = read_answer(Response.model_validate(response(item)))
+    assert native(answer)["message"] == [item]
+
+
+async def test_phases_are_messages_of_their_own() -> None:
+    whole = response(said("I look.", phase="commentary"), said("At noon.", id="msg_2", phase="final_answer"))
+    sm = SessionManager()
+    await sm.user_says("When?")
+    await sm.ai_responds(Response.model_validate(whole))
+    rows = await sm.get_messages_for_llm(include_tools=True)
+    assert [row["content"] for row in rows[1:]] == ["I look.", "At noon."]
+    assert [row["content"] for row in (await sm.get_messages_for_llm())[1:]] == ["I look.", "At noon."]
+    assert (await sm.get_stats())["ai_messages"] == 1
+    (_, session) = await sm.writer._conversation.current()
+    assert [item["phase"] for item in (session.events[1].native or {})["message"]] == [
+        "commentary",
+        "final_answer",
+    ]
+
+
+def events_of(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    begun = whole | {"status": "in_progress", "output": []}
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
+    for at, item in enumerate(whole["output"]):
+        events.append(
+            {
+                "type": "response.output_item.added",
+                "output_index": at,
+                "item": item | {"status": "in_progress"} | ({"content": []} if "content" in item else {}),
+            }
+        )
+        for number, part in enumerate(item.get("content") or []):
+            place = {"output_index": at, "content_index": number}
+            delta = {"type": "response.output_text.delta"} | place
+            events += [delta | {"delta": letter} for letter in part.get("text", "")]
+        events.append({"type": "response.output_item.done", "output_index": at, "item": item})
+    return [*events, {"type": "response.completed", "response": whole}]
+
+
+REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "ENC"}
+
+
+def test_a_stream_of_items_whose_end_repeats_them_or_not() -> None:
+    whole = response(REASONING, said("ok"), SHELL)
+    events = events_of(whole)
+    for pieces in (
+        events,
+        [*events[:-1], {"type": "response.completed", "response": whole | {"output": []}}],
+    ):
+        answer = in_pieces(pieces)
+        assert (answer.text, ids(answer)) == ("ok", ["call_1"])
+        assert native(answer)["message"] == whole["output"]
+
+
+def test_a_stream_that_breaks_off_has_the_items_that_came() -> None:
+    events = events_of(response(REASONING, said("ok"), SHELL))
+    answer = in_pieces(events[:5])
+    assert answer.text == "o"
+    assert native(answer)["cut"] is True
+    assert native(answer)["message"][0] == REASONING
