@@ -116,10 +116,14 @@ def as_cause(answer: BaseException) -> BaseException:
     return answer
 
 
+# How servers say that the user may not do something; the latter two are of scripts, in Redis 7.0 and in Valkey 9.
+_NOT_ALLOWED = ("NOPERM", "The user executing the script", "ACL failure in script")
+
+
 def explained(problem: BaseException) -> StorageError:  # noqa: PLR0911  (one for each fault)
     """A driver's error as ours, saying what to do; never with a password or what was to be stored."""
     text = str(problem)
-    if isinstance(problem, NoPermissionError) or "NOPERM" in text or "The user executing the script" in text:
+    if isinstance(problem, NoPermissionError) or any(words in text for words in _NOT_ALLOWED):
         return StorageError(
             "Redis refused the user: they may not run a command, or touch a key, that the store needs. The "
             "documentation (Where sessions live) lists commands and keys"
