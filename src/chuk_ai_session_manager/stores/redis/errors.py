@@ -116,7 +116,7 @@ def as_cause(answer: BaseException) -> BaseException:
     return answer
 
 
-# How servers say that the user may not do something; the last two come from scripts, in Redis 7.0 and Valkey 9.
+# How servers refuse what a user may not do; the last two come from scripts, in Redis 7.0 and Valkey 9.
 _NOT_ALLOWED = ("NOPERM", "The user executing the script", "ACL failure in script")
 
 
