@@ -1,5 +1,5 @@
 """The earlier path of what makes Anthropic's requests."""
 
-from .providers.anthropic_messages import for_anthropic
+from .providers.anthropic_messages import AnthropicRequest, for_anthropic
 
-__all__ = ["for_anthropic"]
+__all__ = ["AnthropicRequest", "for_anthropic"]

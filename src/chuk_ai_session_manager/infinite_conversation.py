@@ -89,7 +89,7 @@ class InfiniteConversationManager:
             raise InvalidInput(operation, f"summarization_strategy must be one of {known}")
         self.token_threshold = token_threshold
         self.max_turns_per_segment = max_turns_per_segment
-        self.summarization_strategy = SummarizationStrategy(summarization_strategy)
+        self.summarization_strategy: SummarizationStrategy = SummarizationStrategy(summarization_strategy)
 
     async def process_message(
         self,

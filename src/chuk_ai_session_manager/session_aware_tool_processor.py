@@ -68,7 +68,7 @@ __all__ = [
     "leaving_no_trace",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # chuk-tool-processor's registries are one a process, and their locks are asyncio's: of one event loop.
 _preparing = Turns()

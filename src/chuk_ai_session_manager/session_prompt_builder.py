@@ -36,7 +36,7 @@ __all__ = [
     "truncate_prompt_to_token_limit",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _OPERATION = "build a prompt"
 

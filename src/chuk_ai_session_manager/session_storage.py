@@ -138,7 +138,7 @@ class ChukSessionsStore:
     """
 
     def __init__(self, backend: Any = None) -> None:
-        self.backend = backend if backend is not None else get_backend()
+        self.backend: Any = backend if backend is not None else get_backend()
 
     async def get(self, session_id: str) -> AnySession | None:
         """The stored session, or `None`."""

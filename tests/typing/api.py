@@ -38,8 +38,8 @@ from chuk_ai_session_manager import (
 )
 from chuk_ai_session_manager.accounts import pricing
 from chuk_ai_session_manager.models import CallUsage
-from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic
-from chuk_ai_session_manager.providers.formats import AnthropicRequest, GoogleRequest
+from chuk_ai_session_manager.providers.anthropic_messages import AnthropicRequest, for_anthropic
+from chuk_ai_session_manager.providers.formats import GoogleRequest
 from chuk_ai_session_manager.session_storage import get_backend
 from chuk_ai_session_manager.stores import EventStore, MemoryStore, SessionPage, SqliteStore, open_store
 from chuk_ai_session_manager.stores.durability import DurabilityReport
@@ -147,7 +147,7 @@ async def prompts(session: Session[Any], infinite: InfiniteConversationManager) 
     assert_type(prompt, Rows)
     assert_type(await build_prompt_from_session(session, "chat"), Rows)
     assert_type(await truncate_prompt_to_token_limit(prompt, 100), Rows)
-    assert_type(for_anthropic(prompt), dict[str, Any])
+    assert_type(for_anthropic(prompt), AnthropicRequest)
     assert_type(await infinite.get_session_chain("s"), list[Session[Any]])
     assert_type(await infinite.get_full_conversation_history("s"), list[tuple[str, EventSource, Any]])
 

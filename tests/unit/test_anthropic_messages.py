@@ -16,9 +16,12 @@ from pydantic import TypeAdapter
 
 from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager.exceptions import InvalidInput
-from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic
+from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic as request_for_anthropic
 from chuk_ai_session_manager.providers.messages import INTERRUPTED
 from chuk_ai_session_manager.session_aware_tool_processor import SessionAwareToolProcessor
+
+# Looked into as JSON, not as what the SDK's types say of it.
+for_anthropic: Any = request_for_anthropic
 
 Row = dict[str, Any]
 

@@ -12,9 +12,12 @@ from places import Place, in_memory_too
 from chuk_ai_session_manager import PromptStrategy, SessionManager, build_prompt_from_session
 from chuk_ai_session_manager.api.transfer import export_chat
 from chuk_ai_session_manager.models import EventSource, EventType, Session, SessionEvent
-from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic
+from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic as request_for_anthropic
 from chuk_ai_session_manager.providers.messages import full_messages
 from chuk_ai_session_manager.stores import MemoryStore
+
+# Looked into as JSON, not as what the SDK's types say of it.
+for_anthropic: Any = request_for_anthropic
 
 Row = dict[str, Any]
 

@@ -20,10 +20,13 @@ from recorded_tools import CALLS, GATE, RESULT, asking, call, claude, processed,
 from chuk_ai_session_manager import SessionAwareToolProcessor, SessionManager
 from chuk_ai_session_manager.conversation.tool_declarations import Declaration, declaration_of
 from chuk_ai_session_manager.models import EventType, Session
-from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic
+from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic as request_for_anthropic
 from chuk_ai_session_manager.providers.failures import UNNAMED, failure_in
 from chuk_ai_session_manager.session_prompt_builder import PromptStrategy, build_prompt_from_session
 from chuk_ai_session_manager.stores import MemoryStore
+
+# Looked into as JSON, not as what the SDK's types say of it.
+for_anthropic: Any = request_for_anthropic
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,8 @@ class Usd(float):
     def __add__(self, other: float) -> Usd:
         return Usd.of_units(self.units + units_of(other))
 
-    __radd__ = __add__
+    def __radd__(self, other: float) -> Usd:
+        return self + other
 
     def __sub__(self, other: float) -> Usd:
         return Usd.of_units(self.units - units_of(other))

@@ -28,7 +28,7 @@ __all__ = [
     "set_tokenizer",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # A vocabulary on disk loads in 0.1 to 0.6 s. One that is not is downloaded (2 to 4 MB) by tiktoken without a
 # timeout, which with no network can hang for minutes: 3 s is ample for the disk and for a quick download, and

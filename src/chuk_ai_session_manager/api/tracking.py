@@ -40,7 +40,7 @@ from ..session_manager import SessionManager
 
 __all__ = ["Exchange", "LLMStream"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 UNREADABLE = "UnreadableAnswer"
 """The recorded failure of a call whose answer cannot be read."""

@@ -36,7 +36,7 @@ from .token_counts import count_file
 from .transcript import Transcript, moment
 from .usage import BY, Asked, tell_usage
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="chuk-ai-sessions",
     no_args_is_help=True,
     add_completion=False,

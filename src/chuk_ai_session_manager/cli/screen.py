@@ -44,7 +44,7 @@ class Screen:
     def __init__(self) -> None:
         self._console = _Console(markup=False, emoji=False, highlight=False)
         # Not what rich says alone: FORCE_COLOR and the like, set for other programs, fold lines in a pipe.
-        self.is_terminal = self._console.is_terminal and sys.stdout.isatty()
+        self.is_terminal: bool = self._console.is_terminal and sys.stdout.isatty()
         if not self.is_terminal:
             self._console = _Console(
                 markup=False, emoji=False, highlight=False, width=_NO_WIDTH, force_terminal=False

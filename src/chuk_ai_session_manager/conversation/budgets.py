@@ -25,7 +25,7 @@ from ..models.record import new_id, utc_now
 from ..stores import EventStore
 from .usage_report import usage_report
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Account: TypeAlias = "dict[str, Any]"
 

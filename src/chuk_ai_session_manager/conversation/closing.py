@@ -16,7 +16,7 @@ from .path import on_path
 from .segments import latest
 from .summaries import TIMED_OUT, Reply, Summarizer, notes_of, show
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 """Seconds that a message which opens a new segment waits for the summary of the one before.

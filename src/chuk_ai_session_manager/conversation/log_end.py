@@ -43,9 +43,9 @@ class LogEnd:
 
     def _hold(self, read: list[AnyEvent], first: int) -> None:
         self._read = read
-        self.first = first
+        self.first: int = first
         """The number of the first event that was read: so many events lie before those read so far."""
-        self.events = self._cut(self._of(read))
+        self.events: list[AnyEvent] = self._cut(self._of(read))
         """The events, the oldest first."""
 
     def _cut(self, events: list[AnyEvent]) -> list[AnyEvent]:

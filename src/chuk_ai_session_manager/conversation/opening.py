@@ -61,17 +61,17 @@ class Conversation:
         infinite_context: bool,
         thresholds: Thresholds,
     ) -> None:
-        self.session_id = session_id or new_id()
+        self.session_id: str = session_id or new_id()
         """The id of the live segment, as far as it is known here."""
-        self.id = self.session_id
+        self.id: str = self.session_id
         """The id of the first segment, once the conversation was opened."""
         self.system_prompt = system_prompt
-        self.is_infinite = infinite_context
-        self.thresholds = thresholds
+        self.is_infinite: bool = infinite_context
+        self.thresholds: Thresholds = thresholds
         self.session: Session[Any] | None = None
         """The live segment, once it was opened, as the thread has it that used it last."""
-        self.is_open = False
-        self.is_new = session_id is None  # an id made here is no unknown one
+        self.is_open: bool = False
+        self.is_new: bool = session_id is None  # an id made here is no unknown one
         self._store = store
         self._parent_id = parent_id
         self._user_id = user_id

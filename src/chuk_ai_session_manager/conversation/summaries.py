@@ -26,7 +26,7 @@ from .log_end import LogEnd
 from .notes import Notes
 from .order import as_told
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SummaryCallback = Callable[[list[ChatMessage]], Any | Awaitable[Any]]
 """Gets the summary so far, if there is one, as a system message, and what user and model said since.

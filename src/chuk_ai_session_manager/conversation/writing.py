@@ -46,7 +46,7 @@ from .segments import (
 )
 from .summaries import Summarizer
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 # Whose model calls this is done in.
@@ -82,7 +82,7 @@ class Writer:
         self._model = model
         self.limits = limits
         self._spending = spending
-        self.closing = Closing(summarizer, self._charge_for, beginning.shown_after)
+        self.closing: Closing = Closing(summarizer, self._charge_for, beginning.shown_after)
         self._contexts = contexts
         self._writing = Turns()
         self._one_call = Turns()

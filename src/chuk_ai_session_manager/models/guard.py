@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from threading import RLock
 
-guard = RLock()
+_lock = RLock()
+
+guard: AbstractContextManager[bool] = _lock
 """Held for moments, never while anything is awaited or another thread is waited for.
 
 One for all: with the interpreter's own lock, several would let no more threads run.
@@ -13,4 +16,4 @@ One for all: with the interpreter's own lock, several would let no more threads 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     # Else a child could inherit it as held by a thread that it does not have.
-    os.register_at_fork(before=guard.acquire, after_in_parent=guard.release, after_in_child=guard.release)
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from os import urandom
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,7 +38,9 @@ def is_before(moment: datetime, other: datetime) -> bool:
 class Record(BaseModel):
     """A model whose errors show no content, and which costs an import nothing until it is first used."""
 
-    model_config = ConfigDict(hide_input_in_errors=True, defer_build=True, protected_namespaces=())
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        hide_input_in_errors=True, defer_build=True, protected_namespaces=()
+    )
 
 
 class MetadataVerbs:

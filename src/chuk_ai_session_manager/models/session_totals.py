@@ -130,7 +130,7 @@ class EventIndex:
     def _reset(self) -> None:
         self._seen = 0  # first: other threads take what is seen for counted
         self._last: SessionEvent[Any] | None = None
-        self.totals = replace(self._totals_before)
+        self.totals: SessionTotals = replace(self._totals_before)
         self.by_id: dict[str, SessionEvent[Any]] = {}
         self.newest = self._newest_before
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -197,7 +197,7 @@ class CallUsage(Record):
     the provider made by itself (`iterations`).
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     model: str
     """Which model, as the provider names it."""

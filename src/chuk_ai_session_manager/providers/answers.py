@@ -98,9 +98,9 @@ class Answer:
 class AnswerStream(ABC):
     """An answer of one provider's as its stream brings it."""
 
-    is_complete = False
+    is_complete: bool = False
     """Whether the stream itself said that the answer ends."""
-    says_its_end = False
+    says_its_end: bool = False
     """Whether the stream is of a kind that says so."""
 
     @abstractmethod

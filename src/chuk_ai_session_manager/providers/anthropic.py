@@ -152,7 +152,7 @@ class AnthropicStream(AnswerStream):
         if not isinstance(self._message, dict):
             self._message = {"model": model_of(self._message)} if self._message is not None else {}
         self._message |= {name: value for name, value in said.items() if value is not None}
-        self.is_complete = self.is_complete or bool(said.get("stop_reason"))
+        self.is_complete: bool = self.is_complete or bool(said.get("stop_reason"))
 
     def _count(self, usage: Any) -> None:
         """Counts are totals so far: a later one holds, but nothing and 0 do not undo an earlier one."""

@@ -6,7 +6,9 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any, NotRequired, cast
+
+from typing_extensions import TypedDict
 
 from ..exceptions.validation import copied
 from .call_ids import IdRule, cleaned, with_ids
@@ -25,6 +27,11 @@ from .messages import (
 )
 from .parts import Part, part_of, replaced_by_text
 from .sendable import arguments_object, says_nothing, with_newest_marks
+
+if TYPE_CHECKING:
+    from anthropic.types import MessageParam
+else:
+    MessageParam = dict[str, Any]
 
 Block = dict[str, Any]
 MaySign = Callable[[ChatMessage], bool]
@@ -50,7 +57,15 @@ _IDS = IdRule(cleaned)
 _NOT_SENT = {"refusal"}
 
 
-def for_anthropic(messages: Sequence[ChatMessage]) -> dict[str, Any]:
+class AnthropicRequest(TypedDict):
+    """The arguments of Anthropic's `messages.create` that say what was said."""
+
+    messages: list[MessageParam]
+    system: NotRequired[str]
+    """The system prompt; left out where there is none."""
+
+
+def for_anthropic(messages: Sequence[ChatMessage]) -> AnthropicRequest:
     """Chat messages as the arguments `messages` and `system` of Anthropic's `messages.create`.
 
     Takes what `get_messages_for_llm(include_tools=True)` gives, or any list in OpenAI's format whose
@@ -64,7 +79,7 @@ def for_anthropic(messages: Sequence[ChatMessage]) -> dict[str, Any]:
         InvalidInput: a message that is no chat message; it says which.
     """
     rows = rows_of_turns(check_chat_messages(messages, "make messages for Anthropic"))
-    return anthropic_request(rows, lambda _: True, merges_text=True)
+    return cast("AnthropicRequest", anthropic_request(rows, lambda _: True, merges_text=True))
 
 
 def rows_of_turns(rows: Sequence[ChatMessage]) -> list[ChatMessage]:

@@ -17,12 +17,11 @@ from .responses_messages import responses_input
 
 # The SDKs' own types, for those who check theirs; without an SDK installed they are `Any` there.
 if TYPE_CHECKING:
-    from anthropic.types import MessageParam
     from google.genai.types import ContentDict
     from openai.types.chat import ChatCompletionMessageParam
     from openai.types.responses import ResponseInputItemParam
 else:
-    MessageParam = ContentDict = ChatCompletionMessageParam = ResponseInputItemParam = dict[str, Any]
+    ContentDict = ChatCompletionMessageParam = ResponseInputItemParam = dict[str, Any]
 
 Format: TypeAlias = Literal["openai", "openai-responses", "anthropic", "google"]
 ToResponses: TypeAlias = Literal["openai-responses"]
@@ -31,14 +30,6 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 MaySign: TypeAlias = Callable[[ChatMessage], bool]
 """Says of an answer's row whether what its provider signed (thinking, reasoning, thoughts) may go back."""
-
-
-class AnthropicRequest(TypedDict):
-    """The arguments of Anthropic's `messages.create` that say what was said."""
-
-    messages: list[MessageParam]
-    system: NotRequired[str]
-    """The system prompt; left out where there is none."""
 
 
 class GoogleRequest(TypedDict):

@@ -310,7 +310,7 @@ class GoogleStream(AnswerStream):
             self._history = list(history)
         self._turns[-1].add(data)
         reasons = [each.get("finishReason") for each in self._turns[-1].rest.values()]
-        self.is_complete = any(reasons) or "promptFeedback" in data
+        self.is_complete: bool = any(reasons) or "promptFeedback" in data
         return True
 
     def end(self) -> Answer:

@@ -89,7 +89,10 @@ class GoogleInteractionsStream(AnswerStream):
         if kind.startswith("interaction."):
             said = field_of(piece, "interaction")
             self._interaction |= {name: value for name, value in without(said).items() if value is not None}
-            self.is_complete = self.is_complete or kind in {"interaction.completed", "interaction.cancelled"}
+            self.is_complete: bool = self.is_complete or kind in {
+                "interaction.completed",
+                "interaction.cancelled",
+            }
         elif kind in {"step.start", "content.start"}:
             self._steps[field_of(piece, "index")] = dict(without(field_of(piece, "step", "content")))
         elif kind in {"step.delta", "content.delta"}:

@@ -106,7 +106,7 @@ class LangChainStream(AnswerStream):
         ):
             if value is not None:
                 self._message[name] = value
-        self.is_complete = fields.get("chunk_position") == "last" or self.is_complete
+        self.is_complete: bool = fields.get("chunk_position") == "last" or self.is_complete
         return True
 
     def _add_content(self, content: Any) -> None:

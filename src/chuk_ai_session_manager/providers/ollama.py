@@ -80,7 +80,7 @@ class OllamaStream(AnswerStream):
             elif name != "role":
                 self._message[name] = merged(self._message.get(name), value)
         self._response |= without(piece, "message", "response", "thinking", "context")
-        self.is_complete = self.is_complete or bool(piece["done"])
+        self.is_complete: bool = self.is_complete or bool(piece["done"])
         return True
 
     def end(self) -> Answer:

@@ -236,7 +236,7 @@ class OpenAIChatStream(AnswerStream):
         choices = field_of(piece, "choices")
         if not is_list(choices) and not (self._choices and field_of(piece, "usage") is not None):
             return False
-        self.says_its_end = True
+        self.says_its_end: bool = True
         for choice in list_of(choices):
             index = field_of(choice, "index")
             self._choices.setdefault(index if isinstance(index, int) else 0, _Choice()).add(choice)
@@ -248,7 +248,7 @@ class OpenAIChatStream(AnswerStream):
             for name, value in (piece if isinstance(piece, dict) else {"model": model_of(piece)}).items()
             if name not in {"choices", "usage", "obfuscation"} and value not in (None, "")
         }
-        self.is_complete = 0 in self._choices and bool(self._choices[0].rest.get("finish_reason"))
+        self.is_complete: bool = 0 in self._choices and bool(self._choices[0].rest.get("finish_reason"))
         return True
 
     def end(self) -> Answer:

@@ -163,14 +163,15 @@ class OpenAIResponsesStream(AnswerStream):
             case _ if kind in _REASONING:
                 self._reasoning.setdefault(place[0], []).append(text_in(field_of(piece, "delta")))
             case "response.created" | "response.queued" | "response.in_progress":
-                self.says_its_end = True
+                self.says_its_end: bool = True
                 self._begun = field_of(piece, "response") or {}
             case "response.output_item.added" | "response.output_item.done":
                 index = field_of(piece, "output_index")
                 self._items[index if isinstance(index, int) else len(self._items)] = field_of(piece, "item")
             case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled":
                 self._whole = field_of(piece, "response") or {}
-                self.says_its_end, self.is_complete = True, kind != "response.failed"
+                self.says_its_end = True
+                self.is_complete: bool = kind != "response.failed"
         return True
 
     def end(self) -> Answer:

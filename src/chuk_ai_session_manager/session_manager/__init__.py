@@ -38,7 +38,7 @@ from .writing import Writing
 
 __all__ = ["ChukSessionsStore", "SessionManager", "get_backend"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class SessionManager(Writing, Rethinking, Reading):
@@ -156,7 +156,7 @@ class SessionManager(Writing, Rethinking, Reading):
         )
         self._beginning = Beginning(self._conversation, self._summarizer)
         self._contexts = Contexts()
-        self.writer = Writer(
+        self.writer: Writer = Writer(
             self._conversation,
             self._beginning,
             self._contexts,

@@ -22,8 +22,8 @@ from ..exceptions.validation import (
 )
 from ..models import Session
 from ..models.home import HomeStore
+from ..providers.anthropic_messages import AnthropicRequest
 from ..providers.formats import (
-    AnthropicRequest,
     ContextOptions,
     Format,
     GoogleRequest,

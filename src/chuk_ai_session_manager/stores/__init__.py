@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -82,7 +83,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-PROVIDERS = {"memory": _memory, "redis": _redis, "sqlite": _sqlite}
+PROVIDERS: dict[str, Callable[..., EventStore]] = {"memory": _memory, "redis": _redis, "sqlite": _sqlite}
 """How the store of each provider's name is opened."""
 
 _SCHEMES = dict.fromkeys(("rediss", "redis+sentinel", "rediss+sentinel", "unix", "redis+unix"), "redis")

@@ -29,7 +29,7 @@ from .base import (
 from .durability import DurabilityReport
 from .recency import NOW, microseconds_of, now, place_of
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_SESSIONS = 10_000
 """Some hundred megabytes of ordinary conversations: a bound for a process that runs for months."""

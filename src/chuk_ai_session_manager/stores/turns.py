@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from asyncio import get_running_loop
+from asyncio import AbstractEventLoop, get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Generator
 from contextlib import suppress
@@ -115,7 +115,7 @@ class _Turn:
 
     def __init__(self, line: deque[_Turn]) -> None:
         self._line = line
-        self.loop = get_running_loop()
+        self.loop: AbstractEventLoop = get_running_loop()
         self._process = _process
 
     def __aenter__(self) -> Awaitable[None]:

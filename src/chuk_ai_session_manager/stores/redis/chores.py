@@ -9,7 +9,7 @@ from typing import Any
 
 from ...exceptions import StorageError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Chores:

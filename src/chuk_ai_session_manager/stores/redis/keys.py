@@ -16,7 +16,7 @@ class Keys:
     def __init__(self, sandbox_id: str, *, is_cluster: bool) -> None:
         self._sandbox = _quoted(sandbox_id)
         self._is_cluster = is_cluster
-        self.index = f"casm:{{{self._sandbox}}}:index"
+        self.index: str = f"casm:{{{self._sandbox}}}:index"
         """All sessions of the sandbox, by when they were written to."""
 
     def of(self, session_id: str, kind: str = "") -> str:

@@ -79,7 +79,7 @@ class Link:
         self, address: str | Client, timeout: float, credential_provider: CredentialProvider | None = None
     ) -> None:
         if isinstance(address, str):
-            self.is_cluster = checked_access(address, credential_provider).is_cluster
+            self.is_cluster: bool = checked_access(address, credential_provider).is_cluster
         elif credential_provider is None:
             self.is_cluster = isinstance(address, RedisCluster)
         else:

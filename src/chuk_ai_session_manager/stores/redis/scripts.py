@@ -16,8 +16,8 @@ class Script:
     """A Lua script of this package, sent by its hash, in full where the server does not know it yet."""
 
     def __init__(self, name: str) -> None:
-        self.text = files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
-        self.hash = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.text: str = files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+        self.hash: str = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: Any) -> Command:
         """The command that runs it."""
