@@ -214,7 +214,8 @@ class SessionAwareToolProcessor:
         async def event(event_id: str | None) -> SessionEvent[Any]:
             made_id = event_id or new_id()
             named = with_call_ids(message, made_id)
-            made = await message_event(named, model, provider, counts, claims=has_calls)
+            native = None if answer is None else answer.native
+            made = await message_event(named, model, provider, counts, claims=has_calls, native=native)
             made.id = made_id
             return made
 

@@ -14,6 +14,9 @@ from .tracking import Exchange, closed, recorded_stream
 Client = TypeVar("Client")
 
 _TRACKED = {
+    "beta.messages.create",
+    "beta.messages.parse",
+    "messages.parse",
     "chat.completions.create",
     "chat.completions.parse",
     "messages.create",
@@ -21,22 +24,23 @@ _TRACKED = {
     "responses.parse",
     "responses.retrieve",
 }
-_PARTS = {"", "chat", "chat.completions", "messages", "responses"}
+_PARTS = {"", "beta", "beta.messages", "chat", "chat.completions", "messages", "responses"}
 
 
 def track_client(client: Client, session_manager: SessionManager, *, provider: str = "unknown") -> Client:
     """An OpenAI or Anthropic client whose calls are recorded in a session.
 
     What it gives is used as the client itself: `chat.completions.create`, `responses.create` and
-    `messages.create`, streaming too, record what is new in their messages, and the answer with its usage.
+    `messages.create` (of Anthropic's `beta`, too) record what is new in their messages, and the answer with
+    its usage, streamed or whole.
     A background response is recorded once it is done, by `responses.retrieve`, however often that is called.
     Each call gives exactly what it gives without tracking; an answer that cannot be read is recorded as
     such, in its raw form, and logged by the name of its type.
     What the session holds already, because it was recorded before the call, is not recorded again; of what
     a request says before the model's last answer, nothing is.
-    Everything else of the client is as it was, and not tracked (`beta`, `with_raw_response`, embeddings);
-    so is the client given, for other sessions. The SDKs' `stream(...)` helpers are refused, not missed:
-    use `create(stream=True)`.
+    Everything else of the client is as it was, and not tracked (the rest of `beta`, `with_raw_response`,
+    embeddings); so is the client given, for other sessions. The SDKs' `stream(...)` helpers are refused, not
+    missed: use `create(stream=True)`.
 
     Args:
         client: `AsyncOpenAI`, `AsyncAnthropic`, or one of their kind.
@@ -84,7 +88,7 @@ class _Tracked(_InPlaceOf):
         path = f"{self._path}.{name}".strip(".")
         if path in _TRACKED:
             return partial(self._call, value)
-        if name == "stream" and self._path in _PARTS - {""}:
+        if name == "stream" and self._path in _PARTS - {"", "beta"}:
             reason = f"{path}() is not tracked: use {self._path}.create(stream=True), or stream_llm_call"
             raise InvalidInput("track a client's call", reason)
         if path in _PARTS:

@@ -176,7 +176,13 @@ def result_id(event_id: str, position: int) -> str:
 
 
 async def message_event(
-    message: dict[str, Any], model: str | None, provider: str, counts: ReportedUsage | None, *, claims: bool
+    message: dict[str, Any],
+    model: str | None,
+    provider: str,
+    counts: ReportedUsage | None,
+    *,
+    claims: bool,
+    native: dict[str, Any] | None = None,
 ) -> SessionEvent[Any]:
     """The event of a model's message, with the bill of the call that it came of, where that is known.
 
@@ -185,6 +191,7 @@ async def message_event(
         model: who gave it.
         provider: who ran the model.
         counts: the call's token counts.
+        native: the provider's own message, as a reader gives it.
         claims: whether whoever stores the event is who makes the message's tool calls.
     """
     counted_as = model or DEFAULT_MODEL
@@ -195,7 +202,7 @@ async def message_event(
         estimated=TokenUsage.is_estimated(counted_as),
     )
     event: SessionEvent[Any] = SessionEvent(
-        message=message, source=EventSource.LLM, type=EventType.MESSAGE, token_usage=usage
+        message=message, source=EventSource.LLM, type=EventType.MESSAGE, token_usage=usage, native=native
     )
     if model:
         event.metadata |= {"model": model, "provider": provider}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -23,8 +23,10 @@ from .common import (
     parsed,
     readable_json,
     text_in,
+    texts_in,
 )
-from .messages import ChatMessage
+from .messages import ChatMessage, calls_of, function_of
+from .sendable import arguments_object
 from .usage import ReportedUsage, image_model_of, read_usage
 
 # The packages whose types say who ran the model, unless the application says it.
@@ -164,6 +166,30 @@ def _readable(native: ChatMessage) -> ChatMessage:
     return readable if isinstance(readable, dict) else {"format": native["format"], "message": readable}
 
 
+def is_unchanged(row: ChatMessage, native: Answer) -> bool:
+    """Whether a row still says and asks what its provider's own message does: an application may edit events.
+
+    Only letters and digits are compared: what a store does not take was written in another way.
+
+    Args:
+        row: the answer as the conversation has it.
+        native: the provider's own message, as it reads.
+    """
+    said = "".join(texts_in(row.get("content")))
+    return _letters(said) == _letters(native.text) and _asked(calls_of(row)) == _asked(native.tool_calls)
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
+
+
+def _asked(calls: Sequence[ChatMessage]) -> list[tuple[object, ChatMessage]]:
+    functions = map(function_of, calls)
+    return [
+        (each.get("name"), arguments_object(each.get("arguments", each.get("input")))) for each in functions
+    ]
+
+
 def call_of(call_id: object, name: object, arguments: object, *, is_json: bool = True) -> ChatMessage:
     """A tool call in OpenAI's form; one that came without an id gets one.
 
@@ -199,6 +225,17 @@ def usage_in(usage: object) -> ReportedUsage | None:
         return read_usage(usage)
     except InvalidInput:  # an answer is not lost over its bill
         return None
+
+
+def nothing_used() -> ReportedUsage:
+    """The usage of a call of which its provider says that nothing came."""
+    return {
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+        "reasoning_tokens": 0,
+    }
 
 
 def bill_of(response: Any, usage: Any) -> dict[str, Any]:

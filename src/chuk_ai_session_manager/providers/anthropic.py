@@ -43,7 +43,7 @@ def read(response: Any) -> Answer | None:
 
 
 def _read(response: Any, content: Sequence[Any]) -> Answer:
-    answer = _of_blocks(content)
+    answer = of_blocks(content)
     answer.finish_reason = name_in(field_of(response, "stop_reason"))
     answer.model, answer.provider = model_of(response), "anthropic"
     answer.response_id = name_in(field_of(response, "id"))
@@ -55,7 +55,8 @@ def _read(response: Any, content: Sequence[Any]) -> Answer:
     return answer
 
 
-def _of_blocks(content: Sequence[Any]) -> Answer:
+def of_blocks(content: Sequence[Any]) -> Answer:
+    """What the blocks of a message say and ask."""
     texts = [
         text_in(field_of(block, "text")) if not isinstance(block, str) else block
         for block in content

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NotRequired, cast
 from typing_extensions import TypedDict
 
 from ..exceptions.validation import copied
+from .answers import is_unchanged
+from .anthropic import of_blocks
 from .call_ids import IdRule, cleaned, with_ids
 from .context_rows import ORIGIN, Origin, object_of
 from .earlier import with_name_in_text
@@ -244,12 +246,13 @@ def _own_blocks(row: ChatMessage, native: Any, may_sign: MaySign, chain: Chain) 
     """An answer of Anthropic's as it came, with the ids that its calls have here; nothing if changed."""
     content = native.get("content") if isinstance(native, Mapping) else native
     if isinstance(content, str):
-        return [_text(content)] if content.strip() else []
+        content = [_text(content)]
     live = compacted(FORMAT, native)
     blocks: list[Block] = [block for block in copied(live or content or []) if isinstance(block, dict)]
     ids = [call["id"] for call in calls_of(row)]
     uses = [block for block in blocks if block.get("type") == "tool_use"]
-    if len(uses) != len(ids):  # what is recorded of it was changed: the common form holds
+    # Where an application changed what is recorded of it, the common form holds; a compaction stands for more.
+    if len(uses) != len(ids) or not (live or is_unchanged(row, of_blocks(blocks))):
         return []
     for block, call_id in zip(uses, ids, strict=True):
         if block.get("id") != call_id:
@@ -259,7 +262,7 @@ def _own_blocks(row: ChatMessage, native: Any, may_sign: MaySign, chain: Chain) 
     signs = _signs(row, before_thinking(blocks) if live else [], may_sign, chain)
     kept = [block for block in blocks if signs or block.get("type") not in SIGNED]
     return [
-        block
+        _taken(block)
         for block in kept
         # The API refuses a blank text, and thinking whose signature did not come any more.
         if not (block.get("type") == "text" and not str(block.get("text") or "").strip())
@@ -276,6 +279,18 @@ def _signs(row: ChatMessage, before: list[Block], may_sign: MaySign, chain: Chai
     signs = may_sign(row)
     del chain.rows[end:]  # they are added again with all of the answer's blocks
     return signs
+
+
+def _taken(block: Block) -> Block:
+    """A block as the API takes it back: citations of documents come with a `file_id` that no request type has."""
+    citations = block.get("citations")
+    if not isinstance(citations, list):
+        return block
+    taken = [
+        {name: value for name, value in each.items() if name != "file_id"} if isinstance(each, dict) else each
+        for each in citations
+    ]
+    return block | {"citations": taken}
 
 
 def _result(row: ChatMessage, content: Any) -> Block:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..models import SessionEvent
-from .messages import ChatMessage, calls_of, full_messages, function_of, is_anthropic, turns_of
+from .messages import (
+    ChatMessage,
+    calls_of,
+    full_messages,
+    function_of,
+    is_anthropic,
+    plain_messages,
+    turns_of,
+)
 from .parts import shown_content
 from .sendable import arguments_object, says_nothing, with_newest_marks
 
@@ -46,6 +54,21 @@ def context_rows(events: Sequence[SessionEvent[Any]], *, include_system: bool = 
             origin = {} if result.event is None else {ORIGIN: _origin(result.event)}
             rows.append(result.row | origin)
     return with_newest_marks(rows)
+
+
+def said_rows(events: Sequence[SessionEvent[Any]]) -> list[ChatMessage]:
+    """What the user and the model said, for a chat without tools; a spoken answer has its `Origin`."""
+    rows = [
+        row | ({ORIGIN: _origin(event)} if _is_spoken(event) else {})
+        for event in events
+        for row in plain_messages([event])
+    ]
+    return with_newest_marks(rows)
+
+
+def _is_spoken(event: SessionEvent[Any]) -> bool:
+    _, native = native_of(event)
+    return isinstance(native, dict) and isinstance(native.get("audio"), dict)
 
 
 def object_of(call: ChatMessage) -> ChatMessage:

@@ -95,7 +95,7 @@ def _read(data: dict[str, Any]) -> Answer:
     candidates = list_of(data.get("candidates"))
     first = candidates[0] if candidates and isinstance(candidates[0], dict) else {}
     content = first.get("content") or {}
-    answer = _of_content(content)
+    answer = of_content(content)
     blocked = field_of(data.get("promptFeedback"), "blockReason")
     answer.finish_reason = name_in(first.get("finishReason")) or name_in(blocked)
     answer.model, answer.provider = model_of(data), "google"
@@ -111,7 +111,8 @@ def _read(data: dict[str, Any]) -> Answer:
     return answer
 
 
-def _of_content(content: Any) -> Answer:
+def of_content(content: Any) -> Answer:
+    """What a candidate's content says and asks."""
     parts = list_of(field_of(content, "parts"))
     texts = [text_in(field_of(part, "text")) for part in parts if not field_of(part, "thought")]
     return Answer(mended("".join(texts)), [call for part in parts if (call := _call(part))])
@@ -139,7 +140,7 @@ def _done_by_the_sdk(history: Sequence[Any], answer: Answer) -> list[Answer | Ch
     for content in history[asked[-1] + 1 if asked else 0 :]:
         parts = list_of(field_of(content, "parts"))
         if field_of(content, "role") == "model":
-            calling = _of_content(content)
+            calling = of_content(content)
             calling.model, calling.provider = answer.model, "google"
             calling.native = native_of(FORMAT, content)
             if before and isinstance(before[-1], Answer) and not before[-1].tool_calls:

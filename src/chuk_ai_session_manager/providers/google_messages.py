@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..exceptions.validation import copied
+from .answers import is_unchanged
 from .call_ids import IdRule, with_ids
 from .context_rows import ORIGIN, Origin, object_of
 from .earlier import with_name_in_text
+from .google import of_content, on_the_wire
 from .messages import SYSTEM_ROLES, ChatMessage, asked_of, calls_of, text_of
 from .parts import Part, part_of, parts_of, replaced_by_text
 
@@ -123,7 +125,7 @@ def _own_parts(row: ChatMessage, may_sign: MaySign) -> list[GooglePart]:
     parts: list[GooglePart] = [part for part in copied(origin.native.get("parts") or []) if part]
     calls = [call for part in parts if isinstance(call := _call_in(part), dict)]
     ids = [call["id"] for call in calls_of(row)]
-    if len(calls) != len(ids):
+    if len(calls) != len(ids) or not is_unchanged(row, of_content(on_the_wire(origin.native))):
         return []
     for call, call_id in zip(calls, ids, strict=True):
         if call.get("id") and call["id"] != call_id:

@@ -56,7 +56,7 @@ def read_message(response: Any) -> Answer | None:
         return None
     if not isinstance(content, str) and not is_list(content) and not (content is None and calls):
         return None
-    answer = _message(response)
+    answer = of_message(response)
     answer.model, answer.usage = model_of(response), usage_in(field_of(response, "usage"))
     if isinstance(response, dict):
         answer.native = native_of(FORMAT, without(response, "usage", "model"))
@@ -66,7 +66,7 @@ def read_message(response: Any) -> Answer | None:
 def _completion(response: Any, choices: Any) -> Answer:
     first = choices[0]
     message = field_of(first, "message")
-    answer = _message(message)
+    answer = of_message(message)
     answer.text = answer.text or text_in(field_of(first, "text"))
     answer.finish_reason = name_in(field_of(first, "finish_reason"))
     answer.response_id = name_in(field_of(response, "id"))
@@ -89,7 +89,8 @@ def _usage_of(response: Any) -> Any:
     return usage
 
 
-def _message(message: Any) -> Answer:
+def of_message(message: Any) -> Answer:
+    """What the message of a choice says and asks."""
     text = (
         "".join(texts_in(field_of(message, "content")))
         or text_in(field_of(message, "refusal"))

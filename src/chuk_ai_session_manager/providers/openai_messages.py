@@ -8,10 +8,12 @@ from hashlib import sha256
 from typing import Any
 
 from ..exceptions.validation import copied
+from .answers import is_unchanged
 from .call_ids import IdRule, shortened, with_ids
 from .context_rows import ORIGIN, Origin
 from .fingerprints import Chain
 from .messages import ChatMessage, by_phase, calls_of
+from .openai_chat import of_message
 from .parts import Part, parts_of, replaced_by_text
 from .sendable import arguments_text, says_nothing
 
@@ -114,7 +116,7 @@ def _close(call: ChatMessage) -> None:
 def _own(native: ChatMessage, row: ChatMessage) -> ChatMessage | None:
     """An answer as it came, with the ids that its calls have here; `None` where it does not fit any more."""
     message: ChatMessage = copied(native)
-    if len(calls_of(message)) != len(calls_of(row)):
+    if len(calls_of(message)) != len(calls_of(row)) or not is_unchanged(row, of_message(message)):
         return None
     for call, asked in zip(message.get("tool_calls") or [], calls_of(row), strict=False):
         if call.get("id") != asked["id"]:

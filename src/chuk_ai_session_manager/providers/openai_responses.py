@@ -13,6 +13,7 @@ from .answers import (
     call_of,
     model_of,
     native_of,
+    nothing_used,
     provider_of,
     usage_in,
 )
@@ -21,6 +22,7 @@ from .messages import ChatMessage
 
 FORMAT = "openai-responses"
 _PENDING = {"queued", "in_progress"}
+_FAILED = {"failed", "cancelled"}
 # Of a call's item, what is no argument.
 _NO_ARGUMENTS = (
     "type", "id", "call_id", "status", "name", "created_by", "execution", "environment",
@@ -39,7 +41,7 @@ def read(response: Any) -> Answer | None:
 
 
 def _read(response: Any, output: Sequence[Any]) -> Answer:
-    answer = _of_items(output)
+    answer = of_items(output)
     status = field_of(response, "status")
     reason = field_of(field_of(response, "incomplete_details"), "reason") or status
     answer.finish_reason = name_in(reason)
@@ -48,6 +50,8 @@ def _read(response: Any, output: Sequence[Any]) -> Answer:
     answer.is_pending = status in _PENDING
     usage = field_of(response, "usage")
     answer.usage, answer.billed = usage_in(usage), bill_of(response, usage)
+    if status in _FAILED and usage is None and not output:  # OpenAI bills what it made, and says so
+        answer.usage = nothing_used()
     if isinstance(response, dict):
         answer.native = native_of(FORMAT, list(output), _beside(response))
     return answer
@@ -68,13 +72,14 @@ def read_item(response: Any) -> Answer | None:
     if field_of(response, "type") != "message" or not is_list(content):
         return None
     if any(field_of(part, "type") in {"output_text", "refusal"} for part in content):
-        answer = _of_items([response])
+        answer = of_items([response])
         answer.native = native_of(FORMAT, [response]) if isinstance(response, dict) else None
         return answer
     return None
 
 
-def _of_items(items: Sequence[Any]) -> Answer:
+def of_items(items: Sequence[Any]) -> Answer:
+    """What the items of a response say and ask."""
     messages = [item for item in items if field_of(item, "type") == "message"]
     texts = ["".join(texts_in(field_of(message, "content"))) for message in messages]
     parts: list[ChatMessage] = []

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..exceptions.validation import copied
+from .answers import is_unchanged
 from .call_ids import IdRule, shortened, with_ids
 from .context_rows import ORIGIN, Origin
 from .earlier import with_name_in_text
 from .fingerprints import Chain
 from .messages import SYSTEM_ROLES, ChatMessage, asked_of, calls_of, function_of, text_of
-from .openai_responses import FORMAT, waiting_in
+from .openai_responses import FORMAT, of_items, waiting_in
 from .parts import Part, part_of, parts_of, replaced_by_text, shown_content
 from .sendable import arguments_text
 
@@ -104,8 +105,8 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
         or not isinstance(origin.native, list)
     ):
         return []
-    live = compacted(FORMAT, origin.native) or origin.native
-    items: list[Item] = [_taken(item) for item in copied(live) if isinstance(item, dict)]
+    live = compacted(FORMAT, origin.native)
+    items: list[Item] = [_taken(item) for item in copied(live or origin.native) if isinstance(item, dict)]
     if not may_sign(row) and any(item.get("type") == "reasoning" for item in items):
         # Without its reasoning, an item is refused under its own id: so all of it goes in the common form.
         return []
@@ -113,7 +114,8 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
         items.pop()  # of an answer that was cut: the API refuses reasoning with nothing after it
     asking = waiting_in(items)
     ids = [call["id"] for call in calls_of(row)]
-    if len(asking) != len(ids):
+    # Where an application changed what is recorded of it, the common form holds; a compaction stands for more.
+    if len(asking) != len(ids) or not (live or is_unchanged(row, of_items(items))):
         return []
     for item, call_id in zip(asking, ids, strict=True):
         if item["type"] != "mcp_approval_request" and item.get("call_id") != call_id:

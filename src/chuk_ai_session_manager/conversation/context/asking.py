@@ -12,7 +12,7 @@ from ...accounts.tokens import DEFAULT_MODEL
 from ...exceptions import InvalidInput
 from ...exceptions.validation import check_count
 from ...models.home import HomeStore
-from ...providers.context_rows import ORIGIN, context_rows
+from ...providers.context_rows import ORIGIN, context_rows, said_rows
 from ...providers.earlier import with_earlier
 from ...providers.fingerprints import fingerprint_of_tools
 from ...providers.formats import Format, check_format, written
@@ -107,9 +107,9 @@ class _Seen:
         self._wanted = wanted
         system = wanted.include_system
         self._front = beginning.rows if system else []
-        self._in_format: RowsOf = (
-            partial(context_rows, include_system=system) if wanted.has_tools else plain_messages
-        )
+        self._in_format: RowsOf = plain_messages if wanted.format_name is None else said_rows
+        if wanted.has_tools:
+            self._in_format = partial(context_rows, include_system=system)
 
     def _rows_of(self, events: Sequence[AnyEvent]) -> list[ChatMessage]:
         return self._in_format(as_told(events))
