@@ -18,6 +18,7 @@ from openai import AsyncOpenAI
 from places import Place, in_another_process, in_memory_too
 
 from chuk_ai_session_manager import SessionManager, stream_llm_call, track_client, track_llm_call
+from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.models import EventType, SessionEvent
 from chuk_ai_session_manager.stores import MemoryStore
 
@@ -344,3 +345,25 @@ async def test_a_reader_that_fails_costs_nobody_the_response(gpt: AsyncOpenAI) -
         unregister_reader("broken")
     assert whole.choices[0].message.content == "You said: hello"
     assert [event.message for event in await events_of(sm)] == ["hello", {"error": "UnreadableAnswer"}]
+
+
+async def test_the_beta_of_anthropic_is_tracked_too(claude: AsyncAnthropic) -> None:
+    sm = SessionManager()
+    client = track_client(claude, sm)
+    answer = {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": CLAUDE, "stop_reason": "end_turn",
+        "stop_sequence": None, "usage": {"input_tokens": 100, "output_tokens": 50},
+        "content": [{"type": "compaction", "content": "All of it."}, {"type": "text", "text": "ok"}],
+    }  # fmt: skip
+    question: Any = {"role": "user", "content": exactly(answer)}
+    await client.beta.messages.create(model=CLAUDE, max_tokens=9, messages=[question])
+    (event,) = await answers_of(sm)
+    assert event.message == "ok"
+    assert "All of it." in json.dumps(await sm.get_messages_for_llm(format="anthropic"))
+
+    question = {"role": "user", "content": "Go on."}
+    stream = await client.beta.messages.create(model=CLAUDE, max_tokens=9, messages=[question], stream=True)
+    assert [event async for event in stream]
+    assert [event.message for event in await answers_of(sm)] == ["ok", "You said: Go on."]
+    with pytest.raises(InvalidInput, match="create"):
+        _ = client.beta.messages.stream

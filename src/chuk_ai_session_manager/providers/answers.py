@@ -183,11 +183,14 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text))
 
 
-def _asked(calls: Sequence[ChatMessage]) -> list[tuple[object, ChatMessage]]:
+def _asked(calls: Sequence[ChatMessage]) -> list[tuple[object, str]]:
     functions = map(function_of, calls)
-    return [
-        (each.get("name"), arguments_object(each.get("arguments", each.get("input")))) for each in functions
-    ]
+    return [(each.get("name"), _letters(_arguments(each))) for each in functions]
+
+
+def _arguments(function: Mapping[str, Any]) -> str:
+    given = arguments_object(function.get("arguments", function.get("input")))
+    return json.dumps(given, sort_keys=True)
 
 
 def call_of(call_id: object, name: object, arguments: object, *, is_json: bool = True) -> ChatMessage:

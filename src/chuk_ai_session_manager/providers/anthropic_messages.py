@@ -251,7 +251,8 @@ def _own_blocks(row: ChatMessage, native: Any, may_sign: MaySign, chain: Chain) 
     blocks: list[Block] = [block for block in copied(live or content or []) if isinstance(block, dict)]
     ids = [call["id"] for call in calls_of(row)]
     uses = [block for block in blocks if block.get("type") == "tool_use"]
-    # Where an application changed what is recorded of it, the common form holds; a compaction stands for more.
+    # Where an application changed what is recorded of it, the common form holds. (A compaction stands for
+    # more than its answer.)
     if len(uses) != len(ids) or not (live or is_unchanged(row, of_blocks(blocks))):
         return []
     for block, call_id in zip(uses, ids, strict=True):
@@ -282,7 +283,7 @@ def _signs(row: ChatMessage, before: list[Block], may_sign: MaySign, chain: Chai
 
 
 def _taken(block: Block) -> Block:
-    """A block as the API takes it back: citations of documents come with a `file_id` that no request type has."""
+    """A block as the API takes it: citations of documents come with a `file_id` that no request may have."""
     citations = block.get("citations")
     if not isinstance(citations, list):
         return block

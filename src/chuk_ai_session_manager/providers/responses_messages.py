@@ -114,7 +114,8 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
         items.pop()  # of an answer that was cut: the API refuses reasoning with nothing after it
     asking = waiting_in(items)
     ids = [call["id"] for call in calls_of(row)]
-    # Where an application changed what is recorded of it, the common form holds; a compaction stands for more.
+    # Where an application changed what is recorded of it, the common form holds. (A compaction stands for
+    # more than its answer.)
     if len(asking) != len(ids) or not (live or is_unchanged(row, of_items(items))):
         return []
     for item, call_id in zip(asking, ids, strict=True):
