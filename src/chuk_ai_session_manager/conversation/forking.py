@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,6 +25,9 @@ from .summaries import Summarizer
 
 FORKED_FROM = "forked_from"
 """The property of a conversation that says which one it began with: its id, and the last event's."""
+
+# To copy so many events takes longer than an event loop should stand still.
+_MANY = 500
 
 
 async def fork(conversation: Conversation, at: str | None, session_id: str, summarizer: Summarizer) -> None:
@@ -58,7 +62,7 @@ async def fork(conversation: Conversation, at: str | None, session_id: str, summ
         ),
         state=copied(live.state),
     )
-    copies = _copies(said)
+    copies = _copies(said) if len(said) < _MANY else await asyncio.to_thread(_copies, said)
     if not notes:
         first.record(*copies)
         await home.create(first)
@@ -104,13 +108,20 @@ def _copies(events: Sequence[AnyEvent]) -> list[AnyEvent]:
 
 
 def _copy(event: AnyEvent, ids: Mapping[str, str]) -> AnyEvent:
-    copy = event.model_copy(deep=True)
-    metadata: dict[str, Any] = {key: value for key, value in copy.metadata.items() if key != QUESTION_IN}
+    metadata: dict[str, Any] = copied(event.metadata)
+    metadata.pop(QUESTION_IN, None)
     for name in (REPLACES, "parent_event_id"):
         if metadata.get(name) in ids:
             metadata[name] = ids[metadata[name]]
-    copy.id, copy.metadata, copy.usage, copy.task_id = ids[event.id], metadata, None, None
-    copy.parent_event_id = ids.get(event.parent_event_id or "")
-    if copy.token_usage is not None:
-        copy.token_usage.estimated_cost_usd = None
-    return copy
+    length = event.token_usage
+    own = {
+        "id": ids[event.id],
+        "message": copied(event.message),
+        "native": copied(event.native),
+        "metadata": metadata,
+        "parent_event_id": ids.get(event.parent_event_id or ""),
+        "token_usage": None if length is None else length.model_copy(update={"estimated_cost_usd": None}),
+        "usage": None,
+        "task_id": None,
+    }
+    return event.model_copy(update=own)

@@ -34,7 +34,9 @@ class Thresholds:
 
     def are_reached(self, session: AnySession) -> bool:
         """Whether the next message opens a new segment."""
-        return self.are_reached_by(session.total_tokens, session.totals.messages)
+        totals = session.totals
+        tokens = session.token_summary.total_tokens - totals.tokens_off_path
+        return tokens >= self.tokens or totals.messages >= self.messages
 
     def are_reached_by(self, tokens: int, messages: int) -> bool:
         """The same of so many content tokens and messages."""
