@@ -27,7 +27,7 @@ async def show(sm: SessionManager) -> None:
     for row in await sm.get_conversation(with_ids=True):
         variants = await sm.variants(row["event_id"])
         number = next(at for at, each in enumerate(variants, 1) if each["is_chosen"])
-        page = f"   ‹ {number} of {len(variants)} ›" if len(variants) > 1 else ""
+        page = f"   < {number} of {len(variants)} >" if len(variants) > 1 else ""
         print(f"{row['role']:>10}  {row['content']}{page}")
     print()
 
