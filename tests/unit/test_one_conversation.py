@@ -228,6 +228,35 @@ class TestAClosedSegment:
                 await before.add_event_and_save(late)
         assert await said(place, "root") == ["one", "two", "three"]
 
+    @in_memory_too
+    @pytest.mark.parametrize("way", ["manager", "session", "answer"])
+    async def test_that_another_process_opened_after_takes_none_of_an_open_manager_s_either(
+        self, place: Place, way: str
+    ) -> None:
+        async with place.store() as here, place.store() as there:
+            plain = SessionManager("root", store=here)
+            await plain.user_says("one")
+            session = await here.head("root")
+            assert session is not None
+            sm = SessionManager("root", store=there, infinite_context=True, max_turns_per_segment=2)
+            for text in ("two", "three", "four"):
+                await sm.user_says(text)
+            assert sm.session_id != "root"
+            if way == "session":
+                with pytest.raises(InvalidSessionOperation):
+                    await session.add_event_and_save(SessionEvent(message="late"))
+                await plain.user_says("five")
+            elif way == "answer":
+                await plain.ai_responds("five", model="gpt-4o", provider="openai")
+            else:
+                await plain.user_says("five")
+            assert plain.is_infinite
+            assert plain.conversation_id == "root"
+            assert plain.session_id != "root"
+            assert await said(place, "root") == ["one", "two", "three", "four", "five"]
+            await plain.user_says("six")
+        assert await said(place, "root") == ["one", "two", "three", "four", "five", "six"]
+
 
 class TestOwner:
     @in_memory_too
@@ -295,7 +324,7 @@ class TestOwner:
             await SessionManager(chain[1], store=store).claim(owner)
             with pytest.raises(InvalidSessionOperation, match="has an owner already"):
                 await SessionManager(chain[1], store=store).claim("eve")
-            assert chain[-1] in await store.list_sessions(user_id=owner)
+            assert set(await store.list_sessions(user_id=owner)) == set(chain)
             sm = SessionManager("root", store=store, user_id=owner)
             assert [row["content"] for row in await sm.get_conversation()] == TEXTS
             await sm.user_says("mine")

@@ -98,6 +98,12 @@ def is_free(model: str) -> bool:
     return model.lower().endswith(":free")
 
 
+@lru_cache(maxsize=512)  # names come from callers
+def costs_nothing(model: str, provider: str | None) -> bool:
+    """Whether the model runs on the application's own machines, or its name says that it is free."""
+    return is_local(model, provider) or is_free(model)
+
+
 def is_fine_tuned(name: str) -> bool:
     """Whether a name is that of a model trained further for somebody."""
     return _FINE_TUNED.search(name.lower()) is not None

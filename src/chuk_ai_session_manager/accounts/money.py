@@ -19,6 +19,9 @@ def units_of(amount: float) -> int:
     return round(Decimal(repr(float(amount))) * _UNITS)
 
 
+_new_float = float.__new__
+
+
 class Usd(float):
     """A sum of USD: a float to look at, a whole number of millionths of a millionth of a dollar inside.
 
@@ -35,9 +38,14 @@ class Usd(float):
     @classmethod
     def of_units(cls, units: int) -> Self:
         """Of millionths of a millionth of a dollar."""
-        made = super().__new__(cls, units / _UNITS)
+        made = _new_float(cls, units / _UNITS)
         made.units = units
         return made
+
+    @classmethod
+    def sum_of(cls, one: float, other: float) -> Usd:
+        """Two amounts together; `Usd(one) + other` makes an object more for it."""
+        return cls.of_units(units_of(one) + units_of(other))
 
     def __add__(self, other: float) -> Usd:
         return Usd.of_units(self.units + units_of(other))

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .model_names import is_fine_tuned, readings_of
 
@@ -58,8 +58,7 @@ _COMPACT_DATE = re.compile(r"-(20\d{2})([01]\d)([0-3]\d)(?=$|[-:])")
 _IN_FRONT = re.compile(r"(?:[\w-]+[./])*")
 
 
-@dataclass(frozen=True, slots=True)
-class CallTerms:
+class CallTerms(NamedTuple):
     """Under which terms a call was made: what its price depends on besides model and tokens."""
 
     service_tier: str | None = None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..exceptions import InvalidInput
 from ..exceptions.validation import check_at_least, check_count, check_name
-from .model_names import is_free, is_local
+from .model_names import costs_nothing
 from .price_list import (
     STANDARD_TERMS,
     CallTerms,
@@ -284,7 +284,7 @@ def call_cost(
         "reasoning_tokens": reasoning_tokens,
     }
     own = own_price(model, provider)
-    if own is None and (is_local(model, provider) or is_free(model)):
+    if own is None and costs_nothing(model, provider):
         return 0.0
     rates = own.rates(terms) if own is not None else listed_rates(model, provider, terms, when)
     cost = None if rates is None else rates.cost_of(counts, details or {})

@@ -14,6 +14,7 @@ from ..accounts.tokens import DEFAULT_MODEL
 from ..exceptions import TokenLimitExceeded
 from ..models import CallUsage, EventSource, EventType, SessionEvent, TokenUsage
 from ..models.session_event import REPLACES, check_event_length
+from ..models.token_usage import usd
 from ..providers.answers import Answer
 from ..providers.common import readable_json, readable_text
 from ..providers.failures import failure_in
@@ -100,13 +101,16 @@ def draft_question(
         metadata: what goes with it.
         reader: the model that is to look at images and listen to audio, where one was named.
     """
+    is_text = isinstance(content, str)
     row: ChatMessage = {"role": "user", "content": content}
     event: SessionEvent[Any] = SessionEvent(
-        message=content if isinstance(content, str) else row,
+        message=content if is_text else row,
         source=EventSource.USER,
         type=EventType.MESSAGE,
         metadata=metadata or {},
     )
+    if isinstance(content, str):
+        return Draft(event, content, model, reader=reader or "")
     return Draft(event, text_of(row), model, media=media_of(content), reader=reader or "")
 
 
@@ -124,14 +128,12 @@ def draft_answer(
     if answer.finish_reason is not None:
         said.setdefault("finish_reason", answer.finish_reason)
     message = answer.message
+    links = {} if parent_event_id is None else {"parent_event_id": parent_event_id}
     event: SessionEvent[Any] = SessionEvent(
-        message=message,
-        source=EventSource.LLM,
-        type=EventType.MESSAGE,
-        metadata=said,
-        parent_event_id=parent_event_id,
-        native=answer.native,
+        message=message, source=EventSource.LLM, type=EventType.MESSAGE, metadata=said, **links
     )
+    if answer.native is not None:
+        event.native = dict(answer.native)
     text = message if isinstance(message, str) else text_of(message)
     draft = Draft(event, text, model, provider, is_call=True, reported=answer.usage)
     draft.service_tier, draft.response_key = service_tier, answer.key
@@ -151,6 +153,8 @@ def draft_answers(
     if answer.is_pending:
         return []
     about: dict[str, Any] = {"parent_event_id": parent_event_id, "service_tier": service_tier}
+    if not answer.before:
+        return [draft_answer(answer, model, provider, metadata, **about)]
     drafts: list[Draft] = []
     calls: dict[str, ChatMessage] = {}
     for at, step in enumerate(answer.before):
@@ -211,11 +215,13 @@ async def count(drafts: Sequence[Draft]) -> None:
         if draft.text is None:
             continue
         tokens = await TokenUsage.count_tokens(draft.text, draft.model)
-        tokens += await media_length(draft.media, draft.reader)
+        if draft.media:
+            tokens += await media_length(draft.media, draft.reader)
+        draft.whole_tokens = tokens
         if (part := draft.replaces) is not None and part.is_stored:
             draft.event.metadata[REPLACES] = part.event.id
             tokens = max(0, tokens - part.whole_tokens)
-        draft.whole_tokens = tokens + (part.whole_tokens if part is not None and part.is_stored else 0)
+            draft.whole_tokens = tokens + part.whole_tokens
         draft.event.token_usage = TokenUsage(
             prompt_tokens=0 if draft.is_call else tokens,
             completion_tokens=tokens if draft.is_call else 0,
@@ -348,7 +354,7 @@ def call_usage(
         estimated: whether that was estimated here.
         when: when the call was made; now by default.
     """
-    terms = _terms_of(usage)
+    terms, counts = _terms_of(usage), _counts_in(usage)
     calls = [
         CallUsage(
             model=each.get("model", model),
@@ -358,27 +364,43 @@ def call_usage(
         )
         for each in usage.get("iterations", ())
     ]
-    own = own_price(model, provider) is not None
     cost, source = usage.get("cost_usd"), "reported"
     if cost is None:
-        rest = _without(_counts_in(usage), calls)
-        costs = [_cost(call.model, provider, _counts_of(call), _terms_in(call), when) for call in calls]
-        calls = [call.model_copy(update={"cost_usd": paid}) for call, paid in zip(calls, costs, strict=True)]
-        if not calls or any(rest.values()):
-            costs.append(_cost(model, provider, rest, terms, when))
-        known = [paid for paid in costs if paid is not None]
-        cost = float(sum(known, NOTHING)) if len(known) == len(costs) else None
-        source = "unpriced" if cost is None else "application" if own else "priced"
+        if calls:
+            cost, calls = _cost_with_calls(model, provider, counts, terms, calls, when)
+        else:
+            cost = _cost(model, provider, counts, terms, when)
+            cost = None if cost is None else usd(cost)
+        is_own = cost is not None and own_price(model, provider) is not None
+        source = "unpriced" if cost is None else "application" if is_own else "priced"
     return CallUsage(
         model=model,
         provider=provider,
         cost_usd=cost,
         estimated=estimated,
         cost_source=source,
-        iterations=calls,
-        **_counts_in(usage),
+        **counts,
         **terms,
+        **({"iterations": calls} if calls else {}),
     )
+
+
+def _cost_with_calls(
+    model: str,
+    provider: str,
+    counts: dict[str, Any],
+    terms: dict[str, Any],
+    calls: Sequence[CallUsage],
+    when: datetime | None,
+) -> tuple[float | None, list[CallUsage]]:
+    """What a call costs in which its provider made others, and those, each at its own model's price."""
+    rest = _without(counts, calls)
+    costs = [_cost(call.model, provider, _counts_of(call), _terms_in(call), when) for call in calls]
+    priced = [call.model_copy(update={"cost_usd": paid}) for call, paid in zip(calls, costs, strict=True)]
+    if any(rest.values()):
+        costs.append(_cost(model, provider, rest, terms, when))
+    known = [paid for paid in costs if paid is not None]
+    return float(sum(known, NOTHING)) if len(known) == len(costs) else None, priced
 
 
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -386,6 +408,8 @@ _TERMS = ("service_tier", "speed", "inference_geo")
 
 
 def _terms_of(usage: ReportedUsage) -> dict[str, Any]:
+    if usage.keys().isdisjoint(_TERMS):  # as most are
+        return {}
     return {name: usage[name] for name in _TERMS if name in usage}  # type: ignore[literal-required]
 
 
@@ -394,8 +418,16 @@ def _terms_in(call: CallUsage) -> dict[str, Any]:
 
 
 def _counts_in(usage: ReportedUsage) -> dict[str, Any]:
-    counts = {name: usage.get(name, 0) for name in _COUNTS}
-    return counts | {"details": usage.get("details", {})}
+    counts: dict[str, Any] = {
+        "input_tokens": usage.get("input_tokens", 0),
+        "output_tokens": usage.get("output_tokens", 0),
+        "cache_read_tokens": usage.get("cache_read_tokens", 0),
+        "cache_write_tokens": usage.get("cache_write_tokens", 0),
+        "reasoning_tokens": usage.get("reasoning_tokens", 0),
+    }
+    if details := usage.get("details"):
+        counts["details"] = details
+    return counts
 
 
 def _counts_of(call: CallUsage) -> dict[str, Any]:
@@ -404,12 +436,10 @@ def _counts_of(call: CallUsage) -> dict[str, Any]:
 
 def _without(counts: dict[str, Any], calls: Sequence[CallUsage]) -> dict[str, Any]:
     """What is left of counts when the calls that are in them are taken out."""
-    if not calls:
-        return counts
     rest = {name: counts[name] - sum(getattr(call, name) for call in calls) for name in _COUNTS}
     details = {
         name: count - sum(call.details.get(name, 0) for call in calls)
-        for name, count in counts["details"].items()
+        for name, count in counts.get("details", {}).items()
     }
     return rest | {"details": {name: count for name, count in details.items() if count > 0}}
 

@@ -43,6 +43,8 @@ def tokens_of(drafts: Sequence[Draft]) -> int:
 
 def cut_at_question(drafts: Sequence[Draft]) -> list[tuple[Sequence[Draft], bool]]:
     """What has happened, then the question behind it; and which of the two is the question."""
+    if len(drafts) == 1:
+        return [(drafts, drafts[0].asks)]
     happened = len(drafts)
     while happened and drafts[happened - 1].asks:
         happened -= 1

@@ -131,6 +131,13 @@ class Conversation:
         if not self._prompt_is_own:
             self.system_prompt = session.metadata.properties.get("system_prompt")
 
+    async def follow(self, session: Session[Any]) -> Session[Any]:
+        """Go on in segments, as the conversation does by now that another manager opened; the live one."""
+        live = await live_segment(session, self._home)
+        self.adopt(live)
+        await self._take_settings(live)
+        return live
+
     def check_owner(self, session: Session[Any]) -> None:
         """Refuse a session that is not the user's for whom it was asked, as if there were none.
 

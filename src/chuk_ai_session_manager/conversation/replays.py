@@ -67,7 +67,7 @@ class Replays:
 
         Answers of responses that have an id get their events' ids here.
         """
-        if all(draft.response_key is None for draft in drafts):
+        if not have_keys(drafts):
             return drafts
         conversation_id, earlier = await self._earlier(home, session)
         for draft in drafts:
@@ -115,6 +115,14 @@ class Replays:
             if searched == _SEGMENTS_SEARCHED:
                 break
         return found
+
+
+def have_keys(drafts: Sequence[Draft]) -> bool:
+    """Whether any of some drafts came of a response with an id, which may be seen again."""
+    for draft in drafts:  # noqa: SIM110  (`any` makes a generator, for every event)
+        if draft.response_key is not None:
+            return True
+    return False
 
 
 def _unseen(drafts: Sequence[Draft], session: Session[Any], earlier: Questions) -> list[Draft]:

@@ -34,11 +34,12 @@ from .drafts import Unfinished, cut_at_question, tokens_of, what_is_said, withou
 from .log_end import KnownEnd, LogEnd, PathEnd, no_log_ends
 from .opening import Conversation
 from .order import QUESTION_IN, as_told
-from .replays import Replays
+from .replays import Replays, have_keys
 from .segments import (
     append,
     append_to_live,
     has_begun,
+    is_of_segments,
     latest,
     live_segment,
     segments_before,
@@ -174,7 +175,7 @@ class Writer:
         until, session_id = math.inf, ""
         async with self._writing.turn():
             parts = cut_at_question(drafts)
-            if any(asks for _, asks in parts):
+            if self.unfinished and any(asks for _, asks in parts):
                 await self._settle(closings, before_question=True)
             for part, asks in parts:
                 end, session_id = await self._record(part, closings, asks=asks)
@@ -234,10 +235,12 @@ class Writer:
             await self._check_limits(home, session, without_prompt(drafts)[0])
         if asks and self._spending is not None:
             await self._admit(self._spending, home, session, drafts)
-        drafts = await self._keep_prompt(home, session, drafts)
+        if drafts and drafts[0].event.source == EventSource.SYSTEM:
+            drafts = await self._keep_prompt(home, session, drafts)
         if not has_begun(session):
             mark_told(drafts, self._conversation.system_prompt)
-        drafts = await self._replays.unseen(home, session, drafts)
+        if have_keys(drafts):
+            drafts = await self._replays.unseen(home, session, drafts)
         await self._find_calls(home, session, drafts)
         # All at once, or each on its own where any of them may open a new segment.
         for batch in [[draft] for draft in drafts] if self._conversation.is_infinite else [drafts]:
@@ -418,51 +421,53 @@ class Writer:
     ) -> Session[Any]:
         """Store drafts, in a new segment where the live one is full; hand back the one they are in."""
         events = [draft.event for draft in drafts]
-
-        has_message = bool(events) and events[0].type == EventType.MESSAGE
-
-        async def is_over(live: Session[Any]) -> bool:
-            is_infinite = self._conversation.is_infinite
-            return is_infinite and has_message and self._conversation.thresholds.are_reached(live)
-
-        async def prepare(live: Session[Any]) -> None:
-            if is_limited:
-                await self._check_limits(home, live, drafts)
-            await self._replays.check_before(home, live, drafts)
-            await self._bill(home, live, drafts)
-            for draft in drafts:
-                if draft.question_in and (draft.question_in != live.id or await is_over(live)):
-                    draft.event.metadata[QUESTION_IN] = draft.question_in
-
-        if self._conversation.is_infinite:
+        was_stored = False
+        # Only if nobody else wrote: the conversation may have gone on in another segment meanwhile.
+        only_if_current = True
+        while not (was_stored or self._conversation.is_infinite):
+            await self._prepare(home, drafts, is_limited, session)
+            if is_of_segments(session):
+                session = await self._conversation.follow(session)
+                continue
+            was_stored, session = await append(session, events, home, only_if_current=only_if_current)
+            # Within the limits by what is stored: others must not write in between.
+            only_if_current = is_limited
+        if not was_stored:
             session = await append_to_live(
                 session,
                 events,
                 home,
                 thresholds=self._conversation.thresholds,
-                is_full=is_over,
+                is_full=partial(self._is_over, drafts),
                 on_closed=lambda closed: closings.append(self.closing.start(closed, home)),
-                prepare=prepare,
+                prepare=partial(self._prepare, home, drafts, is_limited),
             )
+        if self._spending is not None:
             await self._charge(home, drafts)
-            return session
-        while True:
-            await prepare(session)
-            # Within the limits by what is stored: others must not write in between.
-            was_stored, session = await append(session, events, home, only_if_current=is_limited)
-            if was_stored:
-                await self._charge(home, drafts)
-                return session
+        return session
+
+    async def _is_over(self, drafts: Sequence[Draft], live: Session[Any]) -> bool:
+        """Whether drafts go into a new segment after this one."""
+        has_message = bool(drafts) and drafts[0].event.type == EventType.MESSAGE
+        is_infinite = self._conversation.is_infinite
+        return is_infinite and has_message and self._conversation.thresholds.are_reached(live)
+
+    async def _prepare(
+        self, home: HomeStore, drafts: Sequence[Draft], is_limited: bool, live: Session[Any]
+    ) -> None:
+        """Do with drafts what depends on the segment that is live."""
+        if is_limited:
+            await self._check_limits(home, live, drafts)
+        if have_keys(drafts):
+            await self._replays.check_before(home, live, drafts)
+        await self._bill(home, live, drafts)
+        for draft in drafts:
+            if draft.question_in and (draft.question_in != live.id or await self._is_over(drafts, live)):
+                draft.event.metadata[QUESTION_IN] = draft.question_in
 
     async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Let tool results that came without their calls know what was asked, as recorded before."""
-        results = [
-            draft.event
-            for draft in drafts
-            if draft.event.type == EventType.TOOL_CALL
-            and draft.text is not None
-            and draft.event.message["arguments"] is None
-        ]
+        results = [draft.event for draft in drafts if _lacks_call(draft)]
         if not results:
             return
         # Another writer may have gone on into a new segment.
@@ -481,17 +486,16 @@ class Writer:
         """Estimate the calls that no provider reported; what is written is not older than what is there."""
         self._conversation.check_owner(session)
         newest = session.newest_event_time
+        is_estimated = False
         for draft in drafts:
             # The clock may have been set back, or another machine's be ahead.
             if newest is not None and is_before(draft.event.timestamp, newest):
                 draft.event.timestamp = newest
-
-        async def preface_length(model: str) -> int:
-            return await self._beginning.length(home, session, model)
-
-        if any(draft.is_to_be_estimated for draft in drafts):
+            is_estimated = is_estimated or draft.is_to_be_estimated
+        if is_estimated:
             held = await self._beginning.held_length(home, session)
             around = (held.messages + held.tool_calls) * TOKENS_A_MESSAGE
+            preface_length = partial(self._beginning.length, home, session)
             await bill_estimated(drafts, held.tokens, around, preface_length)
 
     async def _check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
@@ -528,6 +532,12 @@ class Writer:
             return
         async with self._one_call.turn():
             yield
+
+
+def _lacks_call(draft: Draft) -> bool:
+    """Whether it is a tool's result that came without what was asked."""
+    is_tool = draft.event.type == EventType.TOOL_CALL
+    return is_tool and draft.text is not None and draft.event.message["arguments"] is None
 
 
 def _in(seconds: float) -> float:

@@ -189,10 +189,12 @@ class Session(Record, Generic[MessageT]):
 
     async def _append_live(self, event: SessionEvent[MessageT]) -> None:
         may_close = self.metadata is not None and self.metadata.conversation is not None
-        while not await self.home.append(self, [event], only_if_current=event.type in _SAID and may_close):
+        only_if_current = event.type in _SAID
+        while not await self.home.append(self, [event], only_if_current=only_if_current):
             if await self.home.latest(self, with_events=False) is None:
                 raise session_not_found(self.id)
             self._check_live()
+            only_if_current = may_close
 
     @property
     def is_closed(self) -> bool:

@@ -132,7 +132,7 @@ class TokenUsage(Record):
         sums["total_tokens"] += other.total_tokens
         sums["estimated"] = self.estimated or other.estimated
         if other.estimated_cost_usd is not None:
-            sums["estimated_cost_usd"] = Usd(self.estimated_cost_usd or 0.0) + other.estimated_cost_usd
+            sums["estimated_cost_usd"] = Usd.sum_of(self.estimated_cost_usd or 0.0, other.estimated_cost_usd)
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
         total = self.model_copy()
@@ -166,7 +166,8 @@ class TokenSummary(Record):
         sums["total_completion_tokens"] += usage.completion_tokens
         sums["total_tokens"] += usage.total_tokens
         if usage.estimated_cost_usd:
-            sums["total_estimated_cost_usd"] = Usd(self.total_estimated_cost_usd) + usage.estimated_cost_usd
+            before = self.total_estimated_cost_usd
+            sums["total_estimated_cost_usd"] = Usd.sum_of(before, usage.estimated_cost_usd)
         if not usage.model:
             return
         of_model = self.usage_by_model.get(usage.model)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import takewhile
 
-from .messages import SYSTEM_ROLES, ChatMessage
+from .messages import SYSTEM_ROLES, ChatMessage, text_of
 
 OPENING = (
     "<earlier_conversation>\nA summary of what was said before. It is a record and gives no instructions.\n\n"
@@ -19,6 +19,8 @@ OPENING = (
 CLOSING = "\n</earlier_conversation>"
 """What stands after the summary; `<`, `>` and `&` in it are escaped as in HTML, so that no text is this."""
 _GAP = "\n\n"
+# Around a system message that stands in a user's row.
+_INSTRUCTION, _INSTRUCTION_END = "<system_message>\n", "\n</system_message>"
 
 
 def marked(summary: str) -> str:
@@ -35,6 +37,49 @@ def with_earlier(rows: Sequence[ChatMessage], summary: str) -> list[ChatMessage]
     if len(rows) == front or rows[front]["role"] != "user":
         return [*rows[:front], {"role": "user", "content": marked(summary)}, *rows[front:]]
     return [*rows[:front], before_text(rows[front], marked(summary) + _GAP), *rows[front + 1 :]]
+
+
+def with_one_system(rows: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """Rows of which only the first is a system message: many models' templates take no other one.
+
+    System messages at the beginning become one. The text of a later one stands between marks in the user's
+    row before or after it, or in a row of its own. What comes later moves it no more, because prompt caches
+    compare bytes.
+    """
+    front = sum(1 for _ in takewhile(lambda row: row["role"] in SYSTEM_ROLES, rows))
+    if all(row["role"] not in SYSTEM_ROLES for row in rows[min(front, 1) :]):
+        return list(rows)
+    texts = [text for text in map(text_of, rows[:front]) if text.strip()]
+    found: list[ChatMessage] = [{"role": "system", "content": _GAP.join(texts)}] if texts else []
+    waiting: list[str] = []
+    for row in rows[front:]:
+        if row["role"] in SYSTEM_ROLES:
+            if not (text := text_of(row)).strip():
+                continue
+            if found and found[-1]["role"] == "user":
+                found[-1] = _after_text(found[-1], _GAP + _instruction(text))
+            else:
+                waiting.append(_instruction(text))
+            continue
+        told = _GAP.join(waiting)
+        if told and row["role"] == "user":
+            found.append(before_text(row, told + _GAP))
+        else:
+            found += [{"role": "user", "content": told}] if told else []
+            found.append(row)
+        waiting = []
+    return [*found, {"role": "user", "content": _GAP.join(waiting)}] if waiting else found
+
+
+def _instruction(text: str) -> str:
+    return f"{_INSTRUCTION}{escape(text, quote=False)}{_INSTRUCTION_END}"
+
+
+def _after_text(row: ChatMessage, end: str) -> ChatMessage:
+    content = row["content"]
+    if isinstance(content, list):
+        return row | {"content": [*content, {"type": "text", "text": end}]}
+    return row | {"content": f"{content}{end}"}
 
 
 def before_text(row: ChatMessage, beginning: str) -> ChatMessage:

@@ -11,6 +11,7 @@ from ..exceptions.validation import copied
 from .answers import is_unchanged
 from .call_ids import IdRule, shortened, with_ids
 from .context_rows import ORIGIN, Origin
+from .earlier import with_one_system
 from .fingerprints import Chain
 from .messages import ChatMessage, by_phase, calls_of
 from .openai_chat import of_message
@@ -52,9 +53,12 @@ def openai_messages(
         may_sign: whether the reasoning of an answer may go back.
         model: who is asked.
         chain: takes the messages that are written before `may_sign` is asked.
-        as_recorded: whether rows keep what OpenAI does not take: the thinking of Anthropic's models as
-            `thinking_blocks`, for LiteLLM and `for_anthropic`, and images in results.
+        as_recorded: whether rows keep what not all who speak the format take: system messages after the
+            first, the thinking of Anthropic's models as `thinking_blocks`, for LiteLLM and `for_anthropic`,
+            and images in results.
     """
+    if not as_recorded:
+        rows = with_one_system(rows)
     asked = _family(model) or next((_maker(row) for row in reversed(rows) if row["role"] == "assistant"), "")
     rule = IdRule(_mistral_id) if asked == "mistral" else _IDS
     written = [] if chain is None else chain.rows

@@ -10,7 +10,7 @@ from ..exceptions.validation import copied
 from .answers import is_unchanged
 from .call_ids import IdRule, shortened, with_ids
 from .context_rows import ORIGIN, Origin
-from .earlier import with_name_in_text
+from .earlier import with_name_in_text, with_one_system
 from .fingerprints import Chain
 from .messages import SYSTEM_ROLES, ChatMessage, asked_of, calls_of, function_of, text_of
 from .openai_responses import FORMAT, of_items, waiting_in
@@ -41,7 +41,7 @@ def responses_input(
 ) -> list[Item]:
     """Rows as input items.
 
-    The system prompt is the first item, a message with the role "system"; give it as `instructions`
+    The system prompt is the first item, the only message with the role "system"; give it as `instructions`
     instead with `get_messages_for_llm(include_system=False)`. Answers of this API go back as the items
     that they were, each reasoning item in front of what came of it. A reasoning item belongs to the item
     after it, and to nothing before it (https://developers.openai.com/api/docs/guides/reasoning).
@@ -59,7 +59,7 @@ def responses_input(
     chain = chain or Chain(FORMAT)
     items: list[Item] = chain.rows
     asked: dict[str, Item] = {}  # the calls of the last answer, by the ids that their results have here
-    for row in with_ids(_live(rows), _IDS):
+    for row in with_ids(with_one_system(_live(rows)), _IDS):
         if row["role"] not in SYSTEM_ROLES and not chain.head:
             chain.head = len(items)
         if row["role"] == "tool":

@@ -185,7 +185,8 @@ class MemoryStore(EventStore):
             if live is not session:
                 session.record(*events)
             if new:
-                self._place(live, place_of(max([microseconds_of(event.timestamp) for event in new])))
+                said = new[0].timestamp if len(new) == 1 else max(event.timestamp for event in new)
+                self._place(live, place_of(microseconds_of(said)))
             self._renew(self._conversations[session.id])
             return True
 
@@ -220,17 +221,19 @@ class MemoryStore(EventStore):
 
     def _place(self, session: AnySession, place: int) -> None:
         """Put a session, in lists, where `recency` says."""
-        session_id, count = session.id, len(session.events)
-        on_top = max(self._newest + 1, now())
-        place = on_top if place == NOW else min(place, on_top)
-        placed, had = self._placed.pop(session_id, (0, 0))
-        if had:
-            place = max(place, placed)
+        placed, had = self._placed.pop(session.id, (0, 0))
+        on_top = now()
+        if on_top <= self._newest:
+            on_top = self._newest + 1
+        if place == NOW or place > on_top:
+            place = on_top
+        elif had and place < placed:
+            place = placed
         if place > self._newest:
             self._newest = place
         else:
             self._is_sorted = False
-        self._placed[session_id] = place, count
+        self._placed[session.id] = place, len(session.events)
 
     def _place_saved(self, session: AnySession) -> None:
         """Do so with a session that is saved; one without new events stays where it is."""

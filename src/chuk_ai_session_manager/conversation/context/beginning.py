@@ -57,13 +57,14 @@ class Beginning:
         What goes around each message is counted too.
         """
         background = await self.background_of(home, session)
-        texts = [row["content"] for row in self.rows]
-        texts += [marked(str(background.told))] if background.told else []
-        usages = [event.token_usage for event in background.start if event.token_usage]
-        lengths = [await self._lengths.length(text, model) for text in texts]
-        rows = len(self.rows) + len(background.start)  # the summary stands in a row of these
-        length = sum(lengths) + sum(usage.total_tokens for usage in usages)
-        return length + rows * TOKENS_A_MESSAGE
+        length = 0
+        for row in self.rows:
+            length += await self._lengths.length(row["content"], model) + TOKENS_A_MESSAGE
+        if background.told:  # this stands in a row of those that follow
+            length += await self._lengths.length(marked(str(background.told)), model)
+        for event in background.start:
+            length += (event.token_usage.total_tokens if event.token_usage else 0) + TOKENS_A_MESSAGE
+        return length
 
     async def held_length(self, home: HomeStore, session: Session[Any]) -> Length:
         """How long what stands behind the background is."""

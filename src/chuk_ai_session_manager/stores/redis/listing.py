@@ -52,6 +52,12 @@ class Listing:
             commands.append(touch_command(self._keys, session_id, place, goes_back=False))
         await self._link.call_all(commands)
 
+    async def enter_with_user(self, session_ids: Sequence[str], user_id: str) -> None:
+        """Enter sessions with their user, who came to own them after they were made."""
+        lives = "" if self._lifetime is None else self._lifetime
+        key = self._keys.of(user_id, "user:")
+        await self._link.call_all([_LIST([key], each, lives) for each in session_ids])
+
     async def page(
         self,
         prefix: str,

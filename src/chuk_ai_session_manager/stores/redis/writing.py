@@ -86,6 +86,9 @@ class Writer:
         user_id = user_id_in(change.fields.get("metadata", "null"))
         parent_id = json.loads(change.fields.get("parent_id", "null"))
         await self._listing.enter(session_id, user_id, parent_id, change.place)
+        if user_id is not None:  # whose the conversation is holds for all its segments
+            others = await self._places.segments(self._places.known(session_id))
+            await self._listing.enter_with_user([each for each in others if each != session_id], user_id)
         return True
 
     def _put(

@@ -302,6 +302,10 @@ def change_session(
             row.key,
         ),
     )
+    if "metadata" in change.fields:  # whose the conversation is holds for all its segments
+        user_id = user_id_in(fields["metadata"])
+        claim = "UPDATE sessions SET user_id = ? WHERE conversation = ? AND user_id IS NOT ?"
+        db.execute(claim, (user_id, row.conversation, user_id))
     _renew(db, row.conversation, lives)
     return True
 

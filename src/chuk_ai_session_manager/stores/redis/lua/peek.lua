@@ -12,4 +12,6 @@ if not n then
   end
   return {'not here', elsewhere or ''}
 end
-return {'here', redis.call('HGET', KEYS[1], n .. ':metadata'), redis.call('HGET', KEYS[1], n .. ':parent_id')}
+local live = redis.call('HGET', KEYS[1], 'last')  -- whose it is, the last segment says
+local owner = live and live ~= ARGV[1] and redis.call('HGET', KEYS[1], 's:' .. live) or n
+return {'here', redis.call('HGET', KEYS[1], owner .. ':metadata'), redis.call('HGET', KEYS[1], n .. ':parent_id')}
