@@ -21,9 +21,9 @@ from servers import RedisServer
 from chuk_ai_session_manager import Session, SessionManager, SessionNotFound
 from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.stores import DEFAULT_SANDBOX_ID, EventStore, SqliteStore
-from chuk_ai_session_manager.stores.codec import SCHEMA, StoredSession
 from chuk_ai_session_manager.stores.redis.keys import Keys
 from chuk_ai_session_manager.stores.redis.store import RedisStore
+from chuk_ai_session_manager.stores.written import SCHEMA, StoredSession
 from chuk_ai_session_manager.testing import INVALID_IDS
 
 DEEP = "[" * 100_000

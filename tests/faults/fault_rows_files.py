@@ -20,9 +20,9 @@ from rig import Trial, check_wholeness, in_processes, judging, kill_writers, row
 
 from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.stores import EventStore, SqliteStore
-from chuk_ai_session_manager.stores.codec import EncodedEvent
-from chuk_ai_session_manager.stores.durable import Appended
+from chuk_ai_session_manager.stores.changes import Appended
 from chuk_ai_session_manager.stores.sqlite.worker import Worker
+from chuk_ai_session_manager.stores.written import EncodedEvent
 
 
 @dataclass

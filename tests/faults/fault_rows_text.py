@@ -26,9 +26,9 @@ from chuk_ai_session_manager.exceptions.validation import MAX_LENGTH
 from chuk_ai_session_manager.models import EventType
 from chuk_ai_session_manager.providers.messages import tool_message
 from chuk_ai_session_manager.stores import EventStore
-from chuk_ai_session_manager.stores.codec import EncodedEvent
-from chuk_ai_session_manager.stores.durable import Appended
+from chuk_ai_session_manager.stores.changes import Appended
 from chuk_ai_session_manager.stores.redis.store import RedisStore
+from chuk_ai_session_manager.stores.written import EncodedEvent
 from chuk_ai_session_manager.testing import ODD_TEXTS
 
 

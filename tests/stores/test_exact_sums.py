@@ -10,7 +10,8 @@ from places import Place, in_memory_too
 from chuk_ai_session_manager.accounts.money import Usd, units_of
 from chuk_ai_session_manager.models import CallUsage, EventSource, Session, SessionEvent, TokenUsage
 from chuk_ai_session_manager.models.token_usage import TokenSummary
-from chuk_ai_session_manager.stores.codec import counters_after, encode_events, summary_in
+from chuk_ai_session_manager.stores.codec import encode_events
+from chuk_ai_session_manager.stores.counting import counters_after, summary_in
 
 # As floats, a thousand of each sum to something else than the decimal numbers do.
 COSTS = ("0.1", "0.0000123", "0.0012345678", "3.3", "0.000000000001")

@@ -13,8 +13,8 @@ from places import Place, in_another_process, in_memory_too, on_each
 from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.exceptions import InvalidInput, SessionNotFound
 from chuk_ai_session_manager.stores import EventStore
-from chuk_ai_session_manager.stores.codec import dump, load
 from chuk_ai_session_manager.stores.merging import merged
+from chuk_ai_session_manager.stores.written import dump, load
 
 KEYS = st.sampled_from("abc")
 VALUES = st.dictionaries(KEYS, st.none() | st.integers(0, 3) | st.lists(st.integers(0, 1), max_size=1))

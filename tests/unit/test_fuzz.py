@@ -34,19 +34,15 @@ from chuk_ai_session_manager.models import (
 )
 from chuk_ai_session_manager.models.record import Record
 from chuk_ai_session_manager.stores.codec import (
-    CHUNK,
-    StoredSession,
-    counters_after,
-    counters_of,
     decode_session,
-    dump_counters,
     encode_events,
     encode_header,
     join_header,
     split_header,
-    totals_of,
 )
+from chuk_ai_session_manager.stores.counting import counters_after, counters_of, dump_counters, totals_of
 from chuk_ai_session_manager.stores.redis.store import RedisStore
+from chuk_ai_session_manager.stores.written import CHUNK, StoredSession
 
 RANDOM = Random()  # noqa: S311  (ids, not secrets)
 MOST_TOKENS = 10**11

@@ -24,14 +24,9 @@ from ..providers.messages import ChatMessage, check_chat_messages, full_messages
 from ..session_manager import SessionManager
 from ..stores import EventStore
 from ..stores.base import AnySession
-from ..stores.codec import (
-    counters_of,
-    dump,
-    encode_events,
-    encode_header,
-    join_header,
-    summary_in,
-)
+from ..stores.codec import encode_events, encode_header, join_header
+from ..stores.counting import counters_of, summary_in
+from ..stores.written import dump
 
 SCHEMA = 1
 """The version of the lossless lines; a newer one is refused."""

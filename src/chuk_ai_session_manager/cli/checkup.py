@@ -10,8 +10,8 @@ from typing import Any
 from ..api.installed import get_version
 from ..exceptions import StorageError
 from ..stores import EventStore
-from ..stores.codec import SCHEMA
 from ..stores.durability import DurabilityReport
+from ..stores.written import SCHEMA
 from .listing import all_ids
 
 _PACKAGES = (

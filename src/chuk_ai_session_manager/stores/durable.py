@@ -6,18 +6,14 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from random import random
-from typing import Any, TypeVar
+from dataclasses import replace
 from uuid import uuid4
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..exceptions import (
     InvalidInput,
     SessionAlreadyExists,
-    SessionManagerError,
     StorageError,
-    UnreadableData,
     session_not_found,
 )
 from ..exceptions.validation import (
@@ -30,99 +26,30 @@ from ..exceptions.validation import (
 from ..models.event_page import EventPage
 from ..models.session_totals import SessionTotals
 from .base import AnyEvent, AnySession, EventStore, SessionPage, check_page, check_page_size, page_of
-from .codec import (
-    HEADER_FIELDS,
-    SCHEMA,
-    EncodedEvent,
-    StoredSession,
-    counters_after,
-    counters_of,
-    decode_events,
-    decode_session,
-    encode_header,
-    encoded,
-    header_value,
-    totals_of,
+from .changes import Appended, Change, Mark, MovedError, after_a_collision, is_session_id, kept_changing
+from .codec import decode_events, decode_session, encode_header, encoded, header_value
+from .counting import counters_after, counters_of, totals_of
+from .merging import SHARED, is_closed, merged_shared
+from .objects import (
+    LARGEST_PAGE,
+    bring_up_to_date,
+    change_of_log,
+    changes_of,
+    first_page_size,
+    mark_of,
+    merged_log,
+    place_of_new,
+    put_in_place,
+    take_header,
+    usage_only,
 )
-from .merging import SHARED, is_closed, merged, shared_of
 from .recency import NOW, microseconds_of, place_of
-
-T = TypeVar("T")
+from .written import EncodedEvent, StoredSession
 
 # What no stored session is at.
 _NO_REVISION = -1
-# Events that are read in one go where it is content tokens that are asked for.
-_LARGEST_PAGE = 500
 # How often a change is tried anew because another writer's came first.
 _TRIES = 50
-
-
-@dataclass(slots=True)
-class Mark:
-    """What a `Session` object holds of the stored session: where its store left it last."""
-
-    born: str
-    fields: dict[str, str]
-    """The header as it was stored, to see what the application changed since."""
-    revision: int
-    rewrites: int
-    first: int
-    """How many of the oldest events it does not hold."""
-    count: int
-    """How many events were stored when it was read, or written to."""
-
-
-@dataclass(slots=True)
-class Appended:
-    """Where an append came to stand."""
-
-    count: int
-    """How many events there were before it."""
-    revision: int
-    """The session's revision after it."""
-    added: int
-    """How many of its events were new."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What is written over a stored session."""
-
-    fields: dict[str, str]
-    """The header fields that change."""
-    counters: dict[str, float] | None = None
-    """All counters, if they change."""
-    place: int | None = None
-    """Where lists have the session from now on, as `recency` says; `None` for where they have it."""
-    keep: int | None = None
-    """How many of the oldest events stay as they are; `None`, all of them."""
-    gone: list[str] = field(default_factory=list)
-    """The ids of the stored events after those."""
-    events: list[EncodedEvent] = field(default_factory=list)
-    """What comes after those that stay."""
-    born: str = ""
-    """Of a new session: what tells it from another one that had its id before."""
-    follows_at: int | None = None
-    """Of a new segment: the revision that the one before it must be at, whose state it begins with."""
-
-
-class MovedError(SessionManagerError):
-    """Somebody wrote to a session since it was read; it is read again."""
-
-
-class Outcome(asyncio.Future[T]):
-    """What will come of a write: who is cancelled while awaiting it is so once it is decided, not before.
-
-    It refuses to be cancelled itself; asyncio then keeps the task's cancellation until it is done.
-    """
-
-    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002  (as asyncio calls it)
-        """Refuse: a write under way is not to be called off."""
-        return False
-
-    def abandon(self) -> None:
-        """End it without an outcome: nobody is left who could bring it about."""
-        super().cancel()
 
 
 class DurableStore(EventStore):
@@ -207,7 +134,7 @@ class DurableStore(EventStore):
     ) -> EventPage | None:
         """The newest events of the session as it is stored now, reading little more than these."""
         check_page_size(limit)
-        mark, size, end = self._mark(session), _first_page_size(session, limit, tokens), before
+        mark, size, end = self._mark(session), first_page_size(session, limit, tokens), before
         read: list[AnyEvent] = []
         while True:
             stored = await self._read(session.id, 0 if size is None else -size, end)
@@ -220,7 +147,7 @@ class DurableStore(EventStore):
             if stored.start == 0 or page.first > stored.start or len(read) == limit:
                 return page
             # All that was read is not enough yet.
-            size, end = min(2 * len(read), _LARGEST_PAGE), stored.start
+            size, end = min(2 * len(read), LARGEST_PAGE), stored.start
 
     async def _load(self, session_id: str, *, with_events: bool) -> AnySession | None:
         if not is_session_id(session_id):
@@ -237,7 +164,7 @@ class DurableStore(EventStore):
         mark = None if found is None else self._mark(found)
         if found is not None and mark and await self._catch_up(found, mark, with_events=with_events):
             return found
-        self._put_in_use(session, _mark_of(stored))
+        self._put_in_use(session, mark_of(stored))
         return session
 
     def _put_in_use(self, session: AnySession, mark: Mark) -> None:
@@ -272,9 +199,9 @@ class DurableStore(EventStore):
         read = await decode_session(stored)
         now = self._mark(session)
         if now is not None and now.revision <= stored.revision:  # else it was brought further meanwhile
-            _bring_up_to_date(session, now, stored, read, mine)
+            bring_up_to_date(session, now, stored, read, mine)
             first = stored.start if stored.start == 0 else now.first
-            session.bind(self, _mark_of(stored, first))
+            session.bind(self, mark_of(stored, first))
         return True
 
     def _mark(self, session: AnySession) -> Mark | None:
@@ -313,7 +240,7 @@ class DurableStore(EventStore):
             return
         is_next = (appended.count, appended.revision) == (mark.count, mark.revision + 1)
         if is_next and appended.added == sent:
-            _place(session, mark, events)
+            put_in_place(session, mark, events)
             count = appended.count + sent
             session.bind(
                 self, Mark(mark.born, mark.fields, appended.revision, mark.rewrites, mark.first, count)
@@ -386,21 +313,21 @@ class DurableStore(EventStore):
                     return
             elif await self._save_over(session, stored, (await decode_session(stored)).events):
                 return
-        raise _kept_changing(session.id)
+        raise kept_changing(session.id)
 
     async def _save_over(self, session: AnySession, stored: StoredSession, there: Sequence[AnyEvent]) -> bool:
         """Write over what is stored, unless somebody else does; the object has it all afterwards."""
         mark, here = self._mark(session), list(session.events or [])
-        log, others = _merged(here, mark, there)
+        log, others = merged_log(here, mark, there)
         header = encode_header(session)
-        changed = header if mark is None else _changes(header, mark.fields, stored.fields)
+        changed = header if mark is None else changes_of(header, mark.fields, stored.fields)
         if mark is not None:
             await self._share(session.id, stored.fields, changed)
         totals, newest = totals_of(log)
         counters = counters_of(totals, session.token_summary, newest)
-        counters = counters_after(counters, [_usage_only(each) for each in await encoded(others)])
-        change = await _change_of_log(there, log, changed, counters)
-        change = replace(change, place=_place_of_new(log, there))
+        counters = counters_after(counters, [usage_only(each) for each in await encoded(others)])
+        change = await change_of_log(there, log, changed, counters)
+        change = replace(change, place=place_of_new(log, there))
         if not await self._change(session.id, change, stored.born, stored.revision):
             return False
         now = self._mark(session)
@@ -429,7 +356,7 @@ class DurableStore(EventStore):
             return
         header, before = encode_header(session), mark.fields
         if header != before:
-            await self._change_header(session, lambda stored, _: _changes(header, before, stored.fields))
+            await self._change_header(session, lambda stored, _: changes_of(header, before, stored.fields))
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
         """Change the session as it is stored, and here."""
@@ -457,28 +384,12 @@ class DurableStore(EventStore):
                 return
             await self._share(session.id, stored.fields, fields)
             if await self._change(session.id, Change(fields), stored.born, stored.revision):
-                self._take_header(session, stored.revision, fields)
+                mark = take_header(session, self._mark(session), stored.revision, fields)
+                if mark is not None:
+                    session.bind(self, mark)
                 return
-            await _after_a_collision(attempt)
-        raise _kept_changing(session.id)
-
-    def _take_header(self, session: AnySession, revision: int, fields: dict[str, str]) -> None:
-        """Let an object have header fields that were written over a revision; its unsaved changes stay."""
-        mark = self._mark(session)
-        if mark is None:
-            for name, text in fields.items():
-                setattr(session, name, header_value(name, text))
-            return
-        if mark.revision > revision:
-            return  # it was brought further meanwhile, by what others do with it
-        mine = encode_header(session)
-        for name, text in fields.items():
-            now = merged(name, mark.fields[name], mine[name], text)
-            if now != mine[name]:
-                setattr(session, name, header_value(name, now))
-        is_next = mark.revision == revision
-        now_at = revision + 1 if is_next else mark.revision
-        session.bind(self, replace(mark, fields=mark.fields | fields, revision=now_at))
+            await after_a_collision(attempt)
+        raise kept_changing(session.id)
 
     async def _share(self, session_id: str, before: Mapping[str, str], fields: Mapping[str, str]) -> None:
         """Let a closed segment's changes of what is the conversation's reach its last segment."""
@@ -490,20 +401,12 @@ class DurableStore(EventStore):
             live = await self._read(live_id, None) if live_id not in {None, session_id} else None
             if live is None or live_id is None:
                 return  # deleted: what is left of the conversation ends here
-            new = {
-                name: merged(
-                    name,
-                    shared_of(before, name, live.fields[name]),
-                    shared_of(fields, name, live.fields[name]),
-                    live.fields[name],
-                )
-                for name in names
-            }
+            new = {name: merged_shared(name, before, fields, live.fields[name]) for name in names}
             change = Change({name: text for name, text in new.items() if text != live.fields[name]})
             if not change.fields or await self._change(live_id, change, live.born, live.revision):
                 return
-            await _after_a_collision(attempt)
-        raise _kept_changing(session_id)
+            await after_a_collision(attempt)
+        raise kept_changing(session_id)
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Let a session's conversation live so many hours longer; `False` where there is none."""
@@ -541,148 +444,6 @@ class DurableStore(EventStore):
         """The same, of an id that can be one."""
 
 
-def _first_page_size(session: AnySession, limit: int | None, tokens: int | None) -> int | None:
-    """How many events to read first: most often enough, and never many more than asked for."""
-    if tokens is None:
-        return limit
-    # By the session's average; a quarter more, because reading again takes longer than reading some more.
-    average = max(1.0, session.total_tokens / max(1, session.totals.events))
-    likely = min(int(tokens / average * 1.25) + 8, _LARGEST_PAGE)
-    return likely if limit is None else min(limit, likely)
-
-
-def is_session_id(value: object) -> bool:
-    """Whether a session can be stored under it at all."""
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()
-
-
 def _is_stored_text(text: str | None) -> bool:
     """Whether a text can be anywhere in a store: half of a surrogate pair cannot."""
     return text is None or json_misfit(text) is None
-
-
-def newer_schema(where: str, version: int) -> UnreadableData:
-    """What a store says of data that a later release wrote."""
-    return UnreadableData(
-        f"{where} was written by a newer release (schema {version}, this one reads up to {SCHEMA}): upgrade"
-    )
-
-
-def _mark_of(stored: StoredSession, first: int | None = None) -> Mark:
-    first = stored.start if first is None else first
-    return Mark(stored.born, stored.fields, stored.revision, stored.rewrites, first, stored.count)
-
-
-def _changes(mine: dict[str, str], before: dict[str, str], theirs: dict[str, str]) -> dict[str, str]:
-    """The header fields that an application changed since it read them, with what others changed in them."""
-    return {
-        name: merged(name, before[name], text, theirs[name])
-        for name, text in mine.items()
-        if text != before[name]
-    }
-
-
-async def _after_a_collision(attempt: int) -> None:
-    """Let other writers be done: the longer, the more there seem to be, and not each as long."""
-    await asyncio.sleep(random() * min(0.001 * 2**attempt, 0.1))  # noqa: S311  (no secret)
-
-
-def _bring_up_to_date(
-    session: AnySession, mark: Mark, stored: StoredSession, read: AnySession, mine: Sequence[AnyEvent]
-) -> None:
-    """Let a session's object have what was read anew; what the application changed in it stays."""
-    if stored.fields != mark.fields:
-        here = encode_header(session)
-        for name in HEADER_FIELDS:
-            if here[name] == mark.fields[name] != stored.fields[name]:
-                setattr(session, name, getattr(read, name))
-            elif stored.fields[name] != mark.fields[name]:
-                now = merged(name, mark.fields[name], here[name], stored.fields[name])
-                setattr(session, name, header_value(name, now))
-    if stored.start:
-        objects = {event.id: event for event in mine}
-        _place(
-            session,
-            mark,
-            [objects.get(event.id, event) for event in read.events[mark.count - stored.start :]],
-        )
-        return
-    objects = {event.id: event for event in (*session.events, *mine)}
-    only_here = [*session.events[mark.count - mark.first :], *mine]
-    if stored.rewrites != mark.rewrites:  # as others edited them
-        objects = {event.id: objects[event.id] for event in read.events if objects.get(event.id) == event}
-    session.events = [objects.get(event.id, event) for event in read.events]
-    session.token_summary = read.token_summary
-    session.go_on_from(SessionTotals(), None)
-    session.record(*only_here)
-
-
-def _place(session: AnySession, mark: Mark, stored: Sequence[AnyEvent]) -> None:
-    """Let an object have events that are stored after those that it has, before those only in memory."""
-    held = mark.count - mark.first
-    only_here = session.events[held:]
-    if not only_here:
-        session.record(*stored)
-        return
-    here = {event.id: event for event in only_here}
-    for event in stored:
-        if event.id not in here and event.token_usage:
-            session.token_summary.add(event.token_usage)
-    now = [here.pop(event.id, event) for event in stored]
-    session.events = [*session.events[:held], *now, *here.values()]
-
-
-def _merged(
-    here: Sequence[AnyEvent], mark: Mark | None, there: Sequence[AnyEvent]
-) -> tuple[list[AnyEvent], list[AnyEvent]]:
-    """The log after saving an object, and what others appended that the object does not have.
-
-    What the object had read is as the object has it now: edited, or gone. What others appended since
-    stays after that; what is only in the object comes last.
-    """
-    if mark is None:
-        return list({event.id: event for event in here}.values()), []
-    not_held = list(there[: mark.first])
-    read = {event.id for event in there[mark.first : mark.count]}
-    held = {event.id for event in here}
-    since = list(there[mark.count :])
-    stored_since = {event.id for event in since}
-    kept = [event for event in here if event.id in read]
-    new = [event for event in here if event.id not in read and event.id not in stored_since]
-    objects = {event.id: event for event in here}
-    log = [*not_held, *kept, *(objects.get(event.id, event) for event in since), *new]
-    log = list({event.id: event for event in log}.values())
-    return log, [event for event in since if event.id not in held]
-
-
-async def _change_of_log(
-    there: Sequence[AnyEvent], log: Sequence[AnyEvent], fields: dict[str, str], counters: dict[str, float]
-) -> Change:
-    """How a stored log becomes another one: what differs and all after it is written anew."""
-    same = 0
-    while same < min(len(there), len(log)) and there[same] == log[same]:
-        same += 1
-    if same == len(there) == len(log):
-        return Change(fields, counters)
-    gone = [event.id for event in there[same:]]
-    return Change(fields, counters, keep=same, gone=gone, events=await encoded(log[same:]))
-
-
-def _place_of_new(log: Sequence[AnyEvent], there: Sequence[AnyEvent]) -> int | None:
-    """Where lists have a session after the newest of its new events; `None` where none is new."""
-    known = {event.id for event in there}
-    _, newest = totals_of(event for event in log if event.id not in known)
-    return None if newest is None else place_of(microseconds_of(newest))
-
-
-def _usage_only(event: EncodedEvent) -> EncodedEvent:
-    """What an event adds besides totals: what it adds to the token summary."""
-    usage = {name: value for name, value in event.counters.items() if ":" in name}
-    return EncodedEvent(event.id, event.body, usage)
-
-
-def _kept_changing(session_id: str) -> StorageError:
-    return StorageError(
-        f"Session {session_id} was not stored: other writers changed it each time between reading and "
-        "writing. Try again"
-    )

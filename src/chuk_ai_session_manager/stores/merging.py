@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..models.session import next_segment_id
-from .codec import dump, load
+from .written import dump, load
 
 SHARED = ("state", "metadata")
 """The header fields with what is the conversation's: `state`, and in `metadata` the `properties`."""
@@ -89,3 +89,8 @@ def shared_of(fields: Mapping[str, str], name: str, latest: str) -> str:
     if isinstance(metadata, dict) and isinstance(theirs, dict):
         metadata["properties"] = theirs.get("properties", {})
     return dump(metadata)
+
+
+def merged_shared(name: str, before: Mapping[str, str], after: Mapping[str, str], live: str) -> str:
+    """The last segment's field, as JSON, with what was changed of it in a closed segment's."""
+    return merged(name, shared_of(before, name, live), shared_of(after, name, live), live)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...exceptions import StorageError, session_not_found
-from ..codec import EncodedEvent, check_same, damaged_header, dump_counters
-from ..durable import Appended, newer_schema
+from ..changes import Appended
+from ..codec import check_same
+from ..counting import dump_counters
 from ..recency import place_of
+from ..written import EncodedEvent, damaged_header, newer_schema
 from .keys import Keys
 from .lifetimes import Lifetimes
 from .link import Link

@@ -19,7 +19,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from ...exceptions import StorageError
 from ...models.guard import guard
-from ..durable import Outcome
+from ..changes import Outcome
 from .clients import Client, checked_access, make_client
 from .errors import as_cause, explained, is_no_master, is_refused_login, may_pass
 from .exchange import attempt, close_connections, exchange, lane_of, look_around

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from ...exceptions import UnreadableData
-from ..codec import CHUNK, HEADER_FIELDS, SCHEMA, StoredSession, damaged_header, load_counters
-from ..durable import newer_schema
+from ..counting import load_counters
 from ..merging import SHARED, is_closed, with_shared
+from ..written import CHUNK, HEADER_FIELDS, SCHEMA, StoredSession, damaged_header, newer_schema
 from .places import Places
 from .replies import text_of
 from .scripts import Command, Script

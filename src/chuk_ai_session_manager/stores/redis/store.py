@@ -20,10 +20,11 @@ from ...exceptions.validation import check_at_least
 from ...models import Session
 from ...models.session import enter_with_parent
 from ..base import DEFAULT_SANDBOX_ID, DEFAULT_TTL_HOURS, AnySession, is_segment_after
-from ..codec import EncodedEvent, StoredSession, damaged_header
+from ..changes import Appended, Change, is_session_id
 from ..durability import DurabilityReport, redis_report
-from ..durable import Appended, Change, DurableStore, is_session_id
+from ..durable import DurableStore
 from ..lifecycle import Lifecycle
+from ..written import EncodedEvent, StoredSession, damaged_header
 from .accounts import Accounts
 from .appending import Appender
 from .chores import Chores

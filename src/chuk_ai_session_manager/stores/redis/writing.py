@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..base import AnySession, is_segment_after
-from ..codec import damaged_header, dump, dump_counters, user_id_in
-from ..durable import Change, MovedError
+from ..changes import Change, MovedError
+from ..codec import user_id_in
+from ..counting import dump_counters
+from ..written import damaged_header, dump
 from .keys import Keys
 from .lifetimes import BESIDE, Lifetimes
 from .link import Link

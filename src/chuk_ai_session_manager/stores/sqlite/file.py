@@ -10,10 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ...exceptions import StorageError
-from ..codec import (
-    SCHEMA,
-)
-from ..durable import newer_schema
+from ..written import SCHEMA, newer_schema
 
 # "casm" in ASCII: tells our files from other applications' databases.
 _APPLICATION_ID = 0x6361736D

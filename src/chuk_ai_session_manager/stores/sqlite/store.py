@@ -18,13 +18,11 @@ from ..base import (
     AnySession,
     StoreDefault,
 )
-from ..codec import (
-    EncodedEvent,
-    StoredSession,
-)
+from ..changes import Appended, Change, is_session_id
 from ..durability import DurabilityReport
-from ..durable import Appended, Change, DurableStore, is_session_id
+from ..durable import DurableStore
 from ..recency import now
+from ..written import EncodedEvent, StoredSession
 from .accounts import change_account
 from .file import checked_path, connect, copy_file
 from .transactions import (

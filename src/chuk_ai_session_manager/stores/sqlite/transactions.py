@@ -13,24 +13,12 @@ from ..base import (
     AnySession,
     is_segment_after,
 )
-from ..codec import (
-    CHUNK,
-    EncodedEvent,
-    StoredSession,
-    check_same,
-    counters_after,
-    damaged_header,
-    dump,
-    dump_counters,
-    join_header,
-    load_counters,
-    span_of,
-    split_header,
-    user_id_in,
-)
-from ..durable import Appended, Change, MovedError
+from ..changes import Appended, Change, MovedError
+from ..codec import check_same, join_header, split_header, user_id_in
+from ..counting import counters_after, dump_counters, load_counters
 from ..merging import is_closed, with_shared
 from ..recency import NOW, now, place_of
+from ..written import CHUNK, EncodedEvent, StoredSession, damaged_header, dump, span_of
 
 _SESSION = """
 SELECT

@@ -16,7 +16,7 @@ from weakref import WeakSet, finalize
 
 from ...exceptions import SessionManagerError, StorageError, UnreadableData
 from ...models.guard import guard
-from ..durable import Outcome
+from ..changes import Outcome
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]

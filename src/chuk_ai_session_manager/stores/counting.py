@@ -1,0 +1,198 @@
+"""What the events of a session add up to, as numbers by name that a store can add to.
+
+By name: the totals, "newest" (the latest time, in microseconds since 1970), and for each model
+"<model>:<what>"; usage without a model's name is under "". What can be worked out from others is left out,
+as is what is 0: all of it is written with every event.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+from ..accounts.money import Usd, units_of
+from ..exceptions import InvalidInput
+from ..models import TokenUsage
+from ..models.session_totals import EventIndex, SessionTotals
+from ..models.token_usage import TokenSummary, usd
+from .base import AnyEvent
+from .recency import microseconds_of
+from .written import EncodedEvent, damaged_header, dump, load
+
+# Of tokens or USD in one event: far more than there ever are, and sums of thousands are exact in every store.
+_MOST = 10**12
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Not the events, which the store counts itself.
+_COUNTED = tuple(each.name for each in fields(SessionTotals) if each.name != "events")
+
+# "more" is what applications give as a total of their own, beside the two.
+_USAGE_COUNTED = (
+    "prompt_tokens",
+    "completion_tokens",
+    "more_tokens",
+    "cost_usd",
+    "usages",
+    "priced",
+    "estimated",
+    "cost_rest",
+)
+
+# "cost_usd" is a sum of floats, which drifts: by more than a millionth of a dollar in a million calls.
+# "cost_rest" is the sum of what each cost has below a tenth of a cent, in millionths of a millionth of a
+# dollar: a whole number, which every store adds exactly. The two together give the exact sum. (A reader
+# that knows only the first, as of 1.0.0.dev0, goes on; what it adds has no rest, and then the first alone
+# counts.)
+_REST_UNITS = 10**9
+
+
+def totals_of(events: Iterable[AnyEvent]) -> tuple[SessionTotals, datetime | None]:
+    """What events come to, and the newest one's time."""
+    index = EventIndex().catch_up(list(events))
+    return index.totals, index.newest
+
+
+def counters_of(totals: SessionTotals, summary: TokenSummary, newest: datetime | None) -> dict[str, float]:
+    """Totals and token summary as numbers that a store can add to."""
+    found = _counted(totals, newest)
+    of_none = TokenUsage(
+        prompt_tokens=summary.total_prompt_tokens,
+        completion_tokens=summary.total_completion_tokens,
+        total_tokens=summary.total_tokens,
+        estimated_cost_usd=summary.total_estimated_cost_usd,
+    )
+    for model, usage in summary.usage_by_model.items():
+        found |= _counters_of_usage(model, usage)
+        of_none.prompt_tokens -= usage.prompt_tokens
+        of_none.completion_tokens -= usage.completion_tokens
+        of_none.total_tokens -= usage.total_tokens
+        of_none.estimated_cost_usd = Usd(of_none.estimated_cost_usd or 0) - (usage.estimated_cost_usd or 0)
+    return found | _counters_of_usage("", of_none)
+
+
+def counters_of_event(event: AnyEvent) -> dict[str, float]:
+    """What one event adds.
+
+    Raises:
+        InvalidInput: it is so much that sums of it would not be exact.
+    """
+    totals = SessionTotals()
+    totals.count(event)
+    found = _counted(totals, None)
+    if event.token_usage:
+        found |= _counters_of_usage(event.token_usage.model, event.token_usage)
+    if any(abs(value) > _MOST for value in found.values()):
+        raise InvalidInput("store an event", f"tokens and USD are at most {_MOST:,} each")
+    return found | {"newest": microseconds_of(event.timestamp)}
+
+
+def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]:
+    found: dict[str, float] = {name: value for name in _COUNTED if (value := getattr(totals, name))}
+    if newest is not None:
+        found["newest"] = microseconds_of(newest)
+    return found
+
+
+def _counters_of_usage(model: str, usage: TokenUsage) -> dict[str, float]:
+    cost = usage.estimated_cost_usd
+    if cost is not None and not math.isfinite(cost):
+        raise InvalidInput("store a session", "a cost must be a finite number of USD")
+    counted = (
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.total_tokens - usage.prompt_tokens - usage.completion_tokens,
+        cost or 0.0,
+        int(model != ""),
+        int(cost is not None),
+        int(usage.estimated),
+        units_of(cost) % _REST_UNITS if cost else 0,
+    )
+    return {name: value for name, value in zip(_usage_names(model), counted, strict=True) if value}
+
+
+@lru_cache(maxsize=1_000)
+def _usage_names(model: str) -> tuple[str, ...]:
+    return tuple(f"{model}:{what}" for what in _USAGE_COUNTED)
+
+
+def counters_after(counters: Mapping[str, float], events: Iterable[EncodedEvent]) -> dict[str, float]:
+    """What counters come to with some events more: "newest" is the latest, all others are sums."""
+    after = dict(counters)
+    for event in events:
+        for name, value in event.counters.items():
+            before = after.get(name, 0)
+            after[name] = max(before, value) if name == "newest" else before + value
+    return after
+
+
+def dump_counters(counters: Mapping[str, float]) -> str:
+    """Counters as a JSON object; without a JSON encoder's start-up, which costs more than this."""
+    return "{" + ",".join(f"{_json_name(name)}:{value!r}" for name, value in counters.items()) + "}"
+
+
+def load_counters(session_id: str, text: str | bytes) -> dict[str, float]:
+    """Counters from a JSON object; numbers may be written as text there, and whole ones come as such.
+
+    Raises:
+        StorageError: it is none.
+    """
+    try:
+        numbers = {name: float(value) for name, value in load(text).items()}
+        return {name: int(value) if value.is_integer() else value for name, value in numbers.items()}
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise damaged_header(session_id) from None
+
+
+@lru_cache(maxsize=1_000)
+def _json_name(name: str) -> str:
+    return dump(name)
+
+
+def totals_in(counters: Mapping[str, float], events: int) -> SessionTotals:
+    """The totals that are counted there, of so many events."""
+    return SessionTotals(events, *(int(counters.get(name, 0)) for name in _COUNTED))
+
+
+def summary_in(counters: Mapping[str, float]) -> TokenSummary:
+    """The token summary that is counted there."""
+    models = [name.removesuffix(":usages") for name in counters if name.endswith(":usages")]
+    summary = TokenSummary()
+    summary.add(_usage_in(counters, ""))
+    for model in models:
+        summary.add(_usage_in(counters, model))
+    return summary
+
+
+def _exact_sum(drifted: float, rest: float) -> Usd:
+    """The sum of costs: one of floats, put right by the sum of what each has below a tenth of a cent."""
+    apart = units_of(drifted) - int(rest)
+    exact = (apart + _REST_UNITS // 2) // _REST_UNITS * _REST_UNITS + int(rest)
+    # Further apart than floats drift, some costs were added without a rest.
+    is_whole = abs(exact - units_of(drifted)) <= 2_000_000 + abs(units_of(drifted)) // 10**10
+    return Usd.of_units(exact) if is_whole else Usd(usd(drifted))
+
+
+def _usage_in(counters: Mapping[str, float], model: str) -> TokenUsage:
+    def counted(name: str) -> float:
+        return counters.get(f"{model}:{name}", 0)
+
+    prompt, completion = int(counted("prompt_tokens")), int(counted("completion_tokens"))
+    cost = _exact_sum(counted("cost_usd"), counted("cost_rest"))
+    return TokenUsage.model_construct(  # unchecked: a difference may be negative
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=prompt + completion + int(counted("more_tokens")),
+        model=model,
+        estimated_cost_usd=cost if counted("priced") else None,
+        estimated=bool(counted("estimated")),
+    )
+
+
+def newest_in(counters: Mapping[str, float]) -> datetime | None:
+    """The newest event's time, if any event was counted."""
+    newest = counters.get("newest")
+    return None if newest is None else _EPOCH + timedelta(microseconds=int(newest))
