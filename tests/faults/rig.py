@@ -81,6 +81,9 @@ MATRIX = (
     "one manager, several threads",
     "one manager, loops one after the other",
     "a worker SIGKILLed in a tool call, and started again",
+    "old ids and open managers after a roll-over",
+    "state changed by many processes",
+    "a program ends without close, its file alone is copied",
 )
 
 

@@ -1,0 +1,135 @@
+"""Rows of the fault matrix: conversations that go on elsewhere, or are changed by many; ends without close."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from places import Place
+from rig import FORKED, OnRedis, Trial, in_processes, judging, row
+from servers import RedisServer
+
+from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager.stores import EventStore, SqliteStore, open_store
+from chuk_ai_session_manager.stores.base import AnyEvent, AnySession
+
+INFINITE: dict[str, Any] = {"infinite_context": True, "max_turns_per_segment": 2}
+
+
+class LooksAtNothing(SqliteStore):
+    """Known to be bad: it appends whether or not somebody wrote to the session meanwhile."""
+
+    async def append(
+        self,
+        session: AnySession,
+        events: Sequence[AnyEvent],
+        *,
+        only_if_current: bool = False,
+    ) -> bool:
+        """Append in any case."""
+        return await super().append(session, events)
+
+
+@row("old ids and open managers after a roll-over", control="appends whatever was written meanwhile")
+async def written_by_old_ids(trial: Trial) -> None:
+    rounds = trial.size(3, 50)
+    with RedisServer() as server:
+        for place in (OnRedis(server.url), trial.on_sqlite()):
+            for number in range(rounds):
+                await _go_on_by_old_ids(trial, place, f"{place.url[:5]}-{number}")
+
+
+async def _go_on_by_old_ids(trial: Trial, place: Place, session_id: str) -> None:
+    said: list[str] = []
+
+    async def say(sm: SessionManager) -> None:
+        with trial.succeeds():
+            await sm.user_says(f"{session_id}/{len(said)}")
+        said.append(f"{session_id}/{len(said)}")
+
+    path = place.url.removeprefix("sqlite:///")
+    is_bad = trial.is_control and path != place.url
+    here: EventStore = LooksAtNothing(path, sandbox_id=place.sandbox) if is_bad else place.store()
+    async with here, place.store() as there:
+        was_open = SessionManager(session_id, store=here)
+        await say(was_open)
+        elsewhere = SessionManager(session_id, store=there, **INFINITE)
+        for _ in range(4):
+            await say(elsewhere)
+        await say(was_open)
+        await say(SessionManager(session_id, store=here))
+        await say(elsewhere)
+    with judging():
+        async with place.store() as store:
+            rows = await SessionManager(session_id, store=store).get_conversation()
+            assert [each["content"] for each in rows] == said
+            for each in (await store.segment_ids(session_id))[:-1]:
+                closed = await store.get(each)
+                assert closed is not None
+                assert closed.totals.messages <= INFINITE["max_turns_per_segment"]
+
+
+async def count_up(place: Place, key: int, times: int, is_bad: bool) -> None:
+    """Raise one counter, and set a key of one's own, again and again."""
+    async with place.store() as store:
+        sm = SessionManager("s", store=store)
+        for number in range(times):
+            if is_bad:
+                count = (await sm.get_state()).get("count", 0) + 1
+                await sm.update_state(lambda state, count=count: state.update(count=count))  # type: ignore[misc]
+            else:
+                await sm.update_state(lambda state: state.update(count=state.get("count", 0) + 1))
+            session = await store.get(sm.session_id)
+            assert session is not None
+            session.state[f"of {key}"] = number
+            await store.save(session)
+            if number % 5 == 0:
+                await SessionManager("s", store=store, **INFINITE).user_says(f"{key}/{number}")
+
+
+@row("state changed by many processes", control="it is read, and written later")
+async def state_of_many(trial: Trial) -> None:
+    processes, times = 3, trial.size(10, 200)
+    with RedisServer() as server:
+        for place in (OnRedis(server.url), trial.on_sqlite()):
+            async with place.store() as store:
+                await SessionManager("s", store=store, **INFINITE).user_says("hello")
+            await in_processes(count_up, [(place, key, times, trial.is_control) for key in range(processes)])
+            async with place.store() as store:
+                state = await SessionManager("s", store=store).get_state()
+            trial.outcome.tried += processes * times
+            trial.outcome.acknowledged += processes * times
+            trial.outcome.lost += processes * times - state["count"]
+            with judging():
+                assert all(state[f"of {key}"] == times - 1 for key in range(processes))
+
+
+def write_and_end(path: str, sessions: int) -> None:
+    """A program that ends as programs do, and closes nothing."""
+
+    async def write() -> None:
+        store = open_store(f"sqlite:///{path}")
+        for number in range(sessions):
+            await SessionManager(f"s{number}", store=store).user_says("hello")
+
+    asyncio.run(write())
+    sys.exit()
+
+
+@row("a program ends without close, its file alone is copied")
+async def file_is_copied(trial: Trial) -> None:
+    sessions = 5
+    for number in range(trial.size(2, 20)):
+        path, copy = trial.folder / f"{number}.db", trial.folder / f"copy-{number}.db"
+        program = FORKED.Process(target=write_and_end, args=(str(path), sessions))
+        program.start()
+        await asyncio.to_thread(program.join)
+        shutil.copy(path, copy)
+        trial.outcome.tried += sessions
+        trial.outcome.acknowledged += sessions
+        async with open_store(f"sqlite:///{copy}") as store:
+            with judging():
+                trial.outcome.lost += sessions - len(await store.list_sessions())
