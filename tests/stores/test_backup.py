@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import shutil
 import stat
 import subprocess
@@ -49,6 +50,29 @@ def test_the_file_alone_has_everything_once_its_program_ended(tmp_path: Path, ke
     shutil.copy(path, copy)
     for number in range(20):
         assert asyncio.run(said(open_store(f"sqlite:///{copy}"), f"s{number}")) == ["hello"]
+
+
+def write_in_child(path: str) -> None:
+    async def write() -> None:
+        global kept_to_the_end  # noqa: PLW0603
+        kept_to_the_end = open_store(f"sqlite:///{path}")
+        await SessionManager("s", store=kept_to_the_end).user_says("hello")
+
+    asyncio.run(write())
+
+
+kept_to_the_end: EventStore | None = None
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_the_file_alone_has_everything_once_a_child_process_ended(tmp_path: Path, method: str) -> None:
+    path, copy = tmp_path / "a.db", tmp_path / "copy.db"
+    child = multiprocessing.get_context(method).Process(target=write_in_child, args=(str(path),))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    shutil.copy(path, copy)
+    assert asyncio.run(said(open_store(f"sqlite:///{copy}"), "s")) == ["hello"]
 
 
 async def test_the_file_alone_has_everything_once_it_is_closed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class Worker:
         self._thread.start()
         _threads.add(self._thread)
         finalize(self, jobs.put, None)
+        _close_at_exit_of_child()
         return jobs
 
     async def close(self) -> None:
@@ -118,6 +120,24 @@ def _close_at_exit() -> None:
     _close_all()
     for thread in list(_threads):  # of stores that nobody holds any more, too
         thread.join(_PATIENCE)
+
+
+def _close_at_exit_of_child() -> None:
+    """The same for a process of `multiprocessing`, which ends without what `atexit` knows."""
+    global _registered_in  # noqa: PLW0603  (once a process)
+    utilities = sys.modules.get("multiprocessing.util")
+    if utilities is not None and _parent_process() is not None and _registered_in != os.getpid():
+        _registered_in = os.getpid()
+        utilities.Finalize(None, _close_at_exit, exitpriority=0)
+
+
+_registered_in: int | None = None
+
+
+def _parent_process() -> object:
+    """The process that started this one by `multiprocessing`, if one did."""
+    process = sys.modules.get("multiprocessing.process")
+    return None if process is None else process.parent_process()
 
 
 atexit.register(_close_at_exit)
