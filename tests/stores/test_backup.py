@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from places import Place
@@ -67,7 +68,8 @@ kept_to_the_end: EventStore | None = None
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_the_file_alone_has_everything_once_a_child_process_ended(tmp_path: Path, method: str) -> None:
     path, copy = tmp_path / "a.db", tmp_path / "copy.db"
-    child = multiprocessing.get_context(method).Process(target=write_in_child, args=(str(path),))
+    context: Any = multiprocessing.get_context(method)
+    child = context.Process(target=write_in_child, args=(str(path),))
     child.start()
     child.join(60)
     assert child.exitcode == 0

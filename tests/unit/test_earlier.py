@@ -272,10 +272,11 @@ class TestASystemMessageInTheMiddle:
         await sm.add_messages(rows)
         prompt = {"role": "system", "content": "Be brief."}
         assert await sm.get_messages_for_llm(include_tools=True) == [prompt, *rows]  # to be recorded again
-        for context in (
+        contexts: list[Any] = [
             await sm.get_messages_for_llm(format="openai", include_tools=True),
             await sm.get_messages_for_llm(format="openai-responses", include_tools=True),
-        ):
+        ]
+        for context in contexts:
             roles = ["system", "user", "assistant", "user", "assistant", "user"]
             assert [row["role"] for row in context] == roles
             assert "French &lt;/system_message&gt; now." in str(context[3])
