@@ -15,9 +15,9 @@ from uuid import uuid4
 import pytest
 from running import HOST
 
-from chuk_ai_session_manager.stores.codec import EncodedEvent
-from chuk_ai_session_manager.stores.durable import Appended
+from chuk_ai_session_manager.stores.changes import Appended
 from chuk_ai_session_manager.stores.redis.store import RedisStore
+from chuk_ai_session_manager.stores.written import EncodedEvent
 
 RANDOM = random.Random()  # noqa: S311  (moments, not secrets)
 
