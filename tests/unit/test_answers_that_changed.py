@@ -128,3 +128,23 @@ async def test_a_tool_processor_keeps_what_a_response_holds(name: str) -> None:
     assert secret in json.dumps(event.native)
     if name != "anthropic":  # whose thinking goes back after its question only
         assert secret in await in_format(sm, name)
+
+
+async def test_interactions_of_the_first_version_of_their_api() -> None:
+    response = {
+        "id": "v1_1", "object": "interaction", "status": "requires_action", "model": "gemini-2.5-flash",
+        "outputs": [
+            {"type": "text", "text": "Let me look."},
+            {"type": "function_call", "id": "fc_1", "name": "tide", "arguments": {"day": 1}},
+        ],
+        "usage": {"total_input_tokens": 100, "total_output_tokens": 5, "total_tokens": 105},
+    }  # fmt: skip
+    sm = SessionManager()
+    await sm.user_says("When is high water?")
+    await sm.ai_responds(response)
+    event = await last_answer(sm)
+    assert event.message["content"] == "Let me look."
+    (call,) = event.message["tool_calls"]
+    assert (call["id"], call["function"]) == ("fc_1", {"name": "tide", "arguments": '{"day": 1}'})
+    assert event.usage is not None
+    assert (event.usage.input_tokens, event.usage.output_tokens) == (100, 5)

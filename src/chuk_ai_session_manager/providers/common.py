@@ -152,8 +152,9 @@ def readable_text(value: Any) -> str:
 
 def field_of(container: Any, *names: str) -> Any:
     """A field of an object or dict, by the first of its names that is there; else `None`."""
+    is_mapping = type(container) is dict or isinstance(container, Mapping)  # the first is much the faster
     for name in names:
-        value = container.get(name) if isinstance(container, Mapping) else getattr(container, name, None)
+        value = container.get(name) if is_mapping else getattr(container, name, None)
         if value is not None:
             return value
     return None

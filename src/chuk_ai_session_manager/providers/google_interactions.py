@@ -27,7 +27,8 @@ _SAID_ONCE = {"type", "id", "name", "call_id", "mime_type"}
 
 def read(response: Any) -> Answer | None:
     """A whole interaction."""
-    status, steps = field_of(response, "status"), field_of(response, "steps")
+    status = field_of(response, "status")
+    steps = field_of(response, "steps", "outputs")  # the API's first version has outputs
     if not isinstance(status, str):
         return None
     if is_list(steps):
@@ -43,7 +44,11 @@ def _read(response: Any, steps: Sequence[Any]) -> Answer:
         for step in steps
         if field_of(step, "type") == "function_call" and field_of(step, "id") not in done
     ]
-    said = [field_of(step, "content") for step in steps if field_of(step, "type") == "model_output"]
+    said = [
+        [step] if field_of(step, "type") == "text" else field_of(step, "content")
+        for step in steps
+        if field_of(step, "type") in {"model_output", "text"}
+    ]
     usage, status = field_of(response, "usage"), field_of(response, "status")
     answer = Answer(
         mended("".join("".join(texts_in(content)) for content in said)),
@@ -57,7 +62,9 @@ def _read(response: Any, steps: Sequence[Any]) -> Answer:
         is_pending=status in _PENDING,
     )
     if isinstance(response, dict):
-        beside = without(response, "steps", "input", "tools", "system_instruction", *_derived(response))
+        beside = without(
+            response, "steps", "outputs", "input", "tools", "system_instruction", *_derived(response)
+        )
         answer.native = native_of(FORMAT, list(steps), beside)
     return answer
 
