@@ -151,6 +151,7 @@ def test_as_a_table(
         (b"\xff\xfe", "gpt-4o", "is not a text in UTF-8"),
         (b"text", "", "model must not be empty"),
         (b'{"messages": [3]}', "gpt-4o", "messages[0] must be a dict"),
+        (b'{"messages": []}\n{"messages": [3]}', "gpt-4o", "request 2: messages[0] must be a dict"),
         (b'{"messages": [], "tools": 3}', "gpt-4o", '"tools" is no list'),
         (None, "gpt-4o", "cannot be read"),
     ],

@@ -186,6 +186,53 @@ class TestChukSessions:
         assert short == 1
 
 
+class Counting:
+    """A tool that counts its runs."""
+
+    runs = 0
+
+    async def execute(self) -> str:
+        Counting.runs += 1
+        return "done"
+
+
+class Mute:
+    """A tool that fails without a word."""
+
+    async def execute(self) -> str:
+        raise ValueError
+
+
+class TestToolProcessor:
+    @pytest.fixture
+    async def run(self) -> Any:
+        """Runs tools by name, with the package's cache on and its retries off."""
+        chuk = pytest.importorskip("chuk_tool_processor")
+        chuk.register_tool(name="counting", namespace="packages")(Counting)
+        chuk.register_tool(name="mute", namespace="packages")(Mute)
+        from chuk_tool_processor.registry import ensure_registrations
+
+        await ensure_registrations()
+        processor = chuk.ToolProcessor(enable_caching=True, enable_retries=False)
+        await processor.initialize()
+
+        async def execute(*names: str) -> Any:
+            calls = [chuk.ToolCall(tool=name, namespace="packages", arguments={}) for name in names]
+            return await processor.execute(calls)
+
+        return execute
+
+    async def test_its_cache_never_hits(self, run: Any) -> None:
+        Counting.runs = 0
+        results = [*await run("counting"), *await run("counting")]
+        assert [result.error for result in results] == [None, None]
+        assert Counting.runs == 2
+
+    async def test_an_exception_without_text_is_an_empty_error(self, run: Any) -> None:
+        (result,) = await run("mute")
+        assert not result.error
+
+
 class TestRedisDriver:
     @pytest.fixture(autouse=True)
     def driver(self) -> Any:

@@ -106,7 +106,15 @@ def _read(content: bytes, file: Path) -> tuple[str, list[Request]]:
     lines = [_json(line) for line in text.split("\n") if line.strip()] if text.startswith("{") else []
     if lines and all(map(_is_message, lines)):
         return text, [_request(lines)]
-    return text, [_request(line) for line in lines] if lines and all(map(_is_chat, lines)) else []
+    if not lines or not all(map(_is_chat, lines)):
+        return text, []
+    requests = []
+    for number, line in enumerate(lines, 1):
+        try:
+            requests.append(_request(line))
+        except InvalidInput as problem:
+            raise InvalidInput(_OPERATION, f"request {number}: {problem.reason}") from None
+    return text, requests
 
 
 def _json(text: str) -> Any:
