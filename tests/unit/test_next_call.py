@@ -203,6 +203,24 @@ async def test_a_context_begins_with_anthropic_s_newest_compaction() -> None:
     assert "Question 1" in json.dumps(await talk.context("google"))
 
 
+async def test_a_compaction_opens_a_segment() -> None:
+    talk = Talk(infinite_context=True, max_turns_per_segment=6)
+    for _ in range(2):
+        await talk.answer("anthropic")
+    await talk.user()
+    await talk.sm.ai_responds(compacting(talk, await talk.context("anthropic")))
+    assert len(await talk.sm.get_session_chain()) == 2
+    await talk.answer("anthropic")
+    await talk.user()
+    assert len(await talk.sm.get_session_chain()) == 2  # five messages since then
+    request = await talk.context("anthropic")
+    assert request["messages"][0]["content"][0]["type"] == "compaction"
+    assert len(thinking_in(request)) == 4
+    contents = await talk.context("google")
+    assert "<earlier_conversation>" in json.dumps(contents)
+    assert "A summary." not in json.dumps(contents)
+
+
 async def test_a_compaction_that_failed_replaces_nothing() -> None:
     talk = Talk()
     await talk.user()

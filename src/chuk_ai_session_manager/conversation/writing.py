@@ -29,7 +29,7 @@ from .budgets import Spending
 from .calls import OpenCalls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
-from .context.chain import Contexts, mark_told
+from .context.chain import Contexts, is_compaction, mark_told
 from .drafts import Unfinished, cut_at_question, tokens_of, what_is_said, without_prompt
 from .log_end import KnownEnd, LogEnd, PathEnd, no_log_ends
 from .opening import Conversation
@@ -449,8 +449,11 @@ class Writer:
     async def _is_over(self, drafts: Sequence[Draft], live: Session[Any]) -> bool:
         """Whether drafts go into a new segment after this one."""
         has_message = bool(drafts) and drafts[0].event.type == EventType.MESSAGE
-        is_infinite = self._conversation.is_infinite
-        return is_infinite and has_message and self._conversation.thresholds.are_reached(live)
+        if not (self._conversation.is_infinite and has_message):
+            return False
+        # What a provider compacts is closed: from there on, its messages begin with what it made of them.
+        is_border = is_compaction(drafts[0].event) and bool(live.totals.messages)
+        return is_border or self._conversation.thresholds.are_reached(live)
 
     async def _prepare(
         self, home: HomeStore, drafts: Sequence[Draft], is_limited: bool, live: Session[Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NotRequired, cast
 
@@ -118,7 +119,7 @@ def anthropic_request(
 
     Args:
         rows: chat messages, each call followed by its results.
-        may_sign: whether the signed thinking of an answer may go back.
+        may_sign: whether the signed thinking of an answer may go back; asked of answers that have some.
         chain: takes what is written before `may_sign` is asked: the system prompt's texts, then roles and
             blocks.
         merges_text: whether a content of one text is given as that text, in whatever form it came.
@@ -169,9 +170,11 @@ def compacted(native_format: str, native: Any) -> list[Block]:
 
     A block without a content stands for a compaction that failed, and replaces nothing (anthropic 2.14).
     """
-    blocks = blocks_in(native_format, native)
+    content = native.get("content") if native_format == FORMAT and isinstance(native, dict) else None
+    blocks: list[Any] = content if isinstance(content, list) else []
     for at in range(len(blocks) - 1, -1, -1):
-        if blocks[at].get("type") == COMPACTION and blocks[at].get("content") is not None:
+        block = blocks[at]
+        if isinstance(block, dict) and block.get("type") == COMPACTION and block.get("content") is not None:
             return blocks[at:]
     return []
 
@@ -182,27 +185,29 @@ def before_thinking(blocks: Sequence[Block]) -> list[Block]:
 
 
 def _live(rows: list[ChatMessage]) -> list[ChatMessage]:
-    """Rows from the newest one on that has a compaction of Anthropic's."""
+    """Rows from the newest compaction of Anthropic's on."""
     for at in range(len(rows) - 1, -1, -1):
         origin = rows[at].get(ORIGIN)
-        if isinstance(origin, Origin) and compacted(origin.native_format, origin.native):
-            return rows[at:]
+        if isinstance(origin, Origin) and (blocks := compacted(origin.native_format, origin.native)):
+            return [rows[at] | {ORIGIN: replace(origin, native={"content": blocks})}, *rows[at + 1 :]]
     return rows
 
 
 def is_bound(row: ChatMessage) -> bool:
     """Whether an answer has thinking that is bound to what stood before it."""
+    if row.get("thinking_blocks"):
+        return True
     origin = row.get(ORIGIN)
-    native = origin.native if isinstance(origin, Origin) else None
-    if row.get("thinking_blocks") or (isinstance(native, Mapping) and native.get("thinking_blocks")):
-        return True  # of Anthropic's models through LiteLLM, too
-    blocks = blocks_in(origin.native_format, native) if isinstance(origin, Origin) else []
-    return any(block.get("type") in SIGNED for block in blocks)
+    if not isinstance(origin, Origin) or not isinstance(origin.native, dict):
+        return False
+    if origin.native_format != FORMAT:
+        return bool(origin.native.get("thinking_blocks"))  # of Anthropic's models through LiteLLM
+    return any(block.get("type") in SIGNED for block in blocks_in(FORMAT, origin.native))
 
 
 def blocks_in(native_format: str, native: Any) -> list[Block]:
     """The blocks of an answer of Anthropic's; none of another's."""
-    content = native.get("content") if native_format == FORMAT and isinstance(native, Mapping) else None
+    content = native.get("content") if native_format == FORMAT and isinstance(native, dict) else None
     return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
 
 
@@ -230,7 +235,9 @@ def _blocks_of(row: ChatMessage, may_sign: MaySign, chain: Chain) -> list[Block]
             return []
         if origin.native_format == FORMAT and (own := _own_blocks(row, origin.native, may_sign, chain)):
             return own
-    signed = [] if origin is not None and not may_sign(row) else row.get("thinking_blocks", [])
+    signed = row.get("thinking_blocks") or []
+    if signed and origin is not None and not may_sign(row):
+        signed = []
     if isinstance(origin, Origin) and origin.native_format not in {"", "anthropic"}:
         signed = []
     parts = content if isinstance(content, list) else [_text(content or "")]
@@ -247,21 +254,23 @@ def _own_blocks(row: ChatMessage, native: Any, may_sign: MaySign, chain: Chain) 
     content = native.get("content") if isinstance(native, Mapping) else native
     if isinstance(content, str):
         content = [_text(content)]
-    live = compacted(FORMAT, native)
-    blocks: list[Block] = [block for block in copied(live or content or []) if isinstance(block, dict)]
+    blocks: list[Block] = [block for block in copied(content or []) if isinstance(block, dict)]
+    is_compacted = bool(blocks) and blocks[0].get("type") == COMPACTION and len(chain.rows) == chain.head
     ids = [call["id"] for call in calls_of(row)]
     uses = [block for block in blocks if block.get("type") == "tool_use"]
     # Where an application changed what is recorded of it, the common form holds. (A compaction stands for
     # more than its answer.)
-    if len(uses) != len(ids) or not (live or is_unchanged(row, of_blocks(blocks))):
+    if len(uses) != len(ids) or not (is_compacted or is_unchanged(row, of_blocks(blocks))):
         return []
     for block, call_id in zip(uses, ids, strict=True):
         if block.get("id") != call_id:
             block["id"] = call_id
         if not isinstance(block.get("input"), dict):  # as of a stream that was cut
             block["input"] = arguments_object(block.get("input"))
-    signs = _signs(row, before_thinking(blocks) if live else [], may_sign, chain)
-    kept = [block for block in blocks if signs or block.get("type") not in SIGNED]
+    kept = blocks
+    if any(block.get("type") in SIGNED for block in blocks):
+        signs = _signs(row, before_thinking(blocks) if is_compacted else [], may_sign, chain)
+        kept = blocks if signs else [block for block in blocks if block.get("type") not in SIGNED]
     return [
         _taken(block)
         for block in kept

@@ -23,7 +23,7 @@ ORIGIN = "chuk:origin"
 """In a row on its way out: its `Origin`. No format has it any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: there is one a row, and freezing makes it three times as slow
 class Origin:
     """Where a row of a context comes from: what its provider's own format needs beyond the common form."""
 

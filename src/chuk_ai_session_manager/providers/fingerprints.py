@@ -67,27 +67,33 @@ class Chain:
         self._next = next(self._positions, None)
         self._kind = kind
         self._at, self._value = 0, kind
+        self._same = 0
         self._values: dict[int, str] = {}
 
     def value(self) -> str:
         """The fingerprint of all rows so far."""
-        self._go_on_as_known()
-        self._value = _continued(self._value, self.rows[self._at :])
-        self._at = len(self.rows)
-        self._values[self._at] = self._value
-        return self._value
-
-    def _go_on_as_known(self) -> None:
         end = len(self.rows)
         while self._next is not None and self._next <= end:
-            if self.rows[self._at : self._next] != self._known.rows[self._at : self._next]:
+            if not self._is_known(self._next):
                 self._next = None
-                return
+                break
             self._at, self._value = self._next, self._known.values[self._next]
             self._values[self._at] = self._value
             self._next = next(self._positions, None)
-        if self._next is not None and self.rows[self._at : end] != self._known.rows[self._at : end]:
-            self._next = None
+        if self._at < end:
+            if self._next is not None and not self._is_known(end):
+                self._next = None
+            self._value = _continued(self._value, self.rows[self._at :])
+            self._at = end
+            self._values[end] = self._value
+        return self._value
+
+    def _is_known(self, end: int) -> bool:
+        """Whether the rows up to there are the known ones, too."""
+        if self.rows[self._same : end] != self._known.rows[self._same : end]:
+            return False
+        self._same = end
+        return True
 
     def sent(self, tools: str) -> Sent:
         """The fingerprints of the request, now that it is written."""
@@ -96,8 +102,11 @@ class Chain:
         return Sent(whole, head, tools)
 
     def remembered(self) -> Chained:
-        """What the next chain need not hash again."""
-        return Chained(self.rows, self._values)
+        """What the next chain need not hash again.
+
+        Of rows that are the same, the older objects are kept: garbage collection leaves alone what lives on.
+        """
+        return Chained([*self._known.rows[: self._same], *self.rows[self._same :]], self._values)
 
 
 def _continued(value: str, rows: Sequence[Any]) -> str:

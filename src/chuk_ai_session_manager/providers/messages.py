@@ -159,8 +159,12 @@ def _decoded(arguments: Any) -> Any:
 
 def calls_of(message: Any) -> list[ChatMessage]:
     """The tool calls that an assistant's message asks for: OpenAI's, or Anthropic's "tool_use" blocks."""
-    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    if not isinstance(message, dict):
+        return []
+    calls = message.get("tool_calls")
     found = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    if not found and not isinstance(message.get("content"), list):
+        return []
     return found or [_call_of(block) for block in blocks_of(message, "tool_use")]
 
 

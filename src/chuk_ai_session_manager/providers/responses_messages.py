@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..exceptions.validation import copied
@@ -37,7 +38,7 @@ def responses_input(
     rows: Sequence[ChatMessage],
     may_sign: MaySign,
     chain: Chain | None = None,
-    on_own: Callable[[Origin, int], object] = lambda *_: None,
+    on_own: Callable[[Origin, int], object] | None = None,
 ) -> list[Item]:
     """Rows as input items.
 
@@ -66,7 +67,7 @@ def responses_input(
             items.append(_output(row, asked.get(row["tool_call_id"], {})))
         elif row["role"] == "assistant":
             own = _own_items(row, may_sign)
-            if own and _call_ids(own) == _call_ids(row[ORIGIN].native):
+            if on_own is not None and own and _call_ids(own) == _call_ids(row[ORIGIN].native):
                 on_own(row[ORIGIN], len(own))
             new = own or _answer(row)
             asked = {_call_id_of(item): item for item in waiting_in(new)}
@@ -82,8 +83,9 @@ def _live(rows: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
     """The system prompt, and the rows from the newest one on that has a compaction of this API."""
     for at in range(len(rows) - 1, -1, -1):
         origin = rows[at].get(ORIGIN)
-        if isinstance(origin, Origin) and compacted(origin.native_format, origin.native):
-            return [*(row for row in rows[:at] if row["role"] in SYSTEM_ROLES), *rows[at:]]
+        if isinstance(origin, Origin) and (items := compacted(origin.native_format, origin.native)):
+            system = [row for row in rows[:at] if row["role"] in SYSTEM_ROLES]
+            return [*system, rows[at] | {ORIGIN: replace(origin, native=items)}, *rows[at + 1 :]]
     return rows
 
 
@@ -105,8 +107,7 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
         or not isinstance(origin.native, list)
     ):
         return []
-    live = compacted(FORMAT, origin.native)
-    items: list[Item] = [_taken(item) for item in copied(live or origin.native) if isinstance(item, dict)]
+    items: list[Item] = [_taken(item) for item in copied(origin.native) if isinstance(item, dict)]
     if not may_sign(row) and any(item.get("type") == "reasoning" for item in items):
         # Without its reasoning, an item is refused under its own id: so all of it goes in the common form.
         return []
@@ -116,7 +117,8 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
     ids = [call["id"] for call in calls_of(row)]
     # Where an application changed what is recorded of it, the common form holds. (A compaction stands for
     # more than its answer.)
-    if len(asking) != len(ids) or not (live or is_unchanged(row, of_items(items))):
+    is_compacted = bool(items) and items[0].get("type") == "compaction"
+    if len(asking) != len(ids) or not (is_compacted or is_unchanged(row, of_items(items))):
         return []
     for item, call_id in zip(asking, ids, strict=True):
         if item["type"] != "mcp_approval_request" and item.get("call_id") != call_id:

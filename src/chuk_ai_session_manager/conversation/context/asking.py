@@ -85,7 +85,7 @@ async def asked(conversation: Conversation, beginning: Beginning, contexts: Cont
         request: Any = responses_request(rows, chain, tools, lost=_before_loss(log.events))
     else:
         unfinished = set() if loop is None else {event.id for event in loop.events}
-        may_sign = signing(chain, tools, unfinished)
+        may_sign = signing(wanted.kind, chain, tools, unfinished)
         request = written(rows, wanted.format_name, model=wanted.model, may_sign=may_sign, chain=chain)
     if chain.rows:
         contexts.hand_out(wanted.kind, chain, tools)

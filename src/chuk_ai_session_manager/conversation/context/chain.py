@@ -7,11 +7,13 @@ from contextvars import ContextVar
 from itertools import count
 from typing import Any
 
+from ...models import EventSource
 from ...providers import anthropic_messages, openai_messages, responses_messages
 from ...providers.context_rows import ORIGIN, Origin, context_rows, native_of
 from ...providers.fingerprints import Chain, Chained, Sent, is_same
 from ...providers.formats import MaySign
 from ...providers.messages import ChatMessage
+from ...stores.base import AnyEvent
 from ..billing import Draft
 
 # Whose context was handed out last in this task (or in the one that began this one), its kind, and when.
@@ -106,22 +108,32 @@ def fingerprint_for(native_format: str, native: Any, sent: Sent) -> str:
     return sent.after([]) if responses_messages.compacted(native_format, native) else str(sent)
 
 
-def signing(chain: Chain, tools: str, unfinished: Collection[str]) -> MaySign:
+def is_compaction(event: AnyEvent) -> bool:
+    """Whether an event is an answer in which a provider compacted all that stands before it."""
+    if event.source != EventSource.LLM or event.native is None:
+        return False
+    native = native_of(event)
+    return bool(anthropic_messages.compacted(*native) or responses_messages.compacted(*native))
+
+
+def signing(kind: str, chain: Chain, tools: str, unfinished: Collection[str]) -> MaySign:
     """Which answers' signed parts may go back, while a context is written.
 
     That is each provider's rule: thinking of Anthropic's models is bound to all before it
     (`anthropic_messages.is_bound`); what others sign is not.
 
     Args:
+        kind: what form the context is written in.
         chain: of the context.
         tools: the fingerprint of the tools that are sent with it; empty where these are not known.
         unfinished: the events of the tool loop that goes on. Of answers that keep no fingerprint, only
             these give their thinking back: the API wants it to go on.
     """
+    is_asked_of_bound = kind == anthropic_messages.FORMAT  # the writer asks of no other answers
 
     def may_sign(row: ChatMessage) -> bool:
         origin = row.get(ORIGIN)
-        if not isinstance(origin, Origin) or not anthropic_messages.is_bound(row):
+        if not isinstance(origin, Origin) or (not is_asked_of_bound and not anthropic_messages.is_bound(row)):
             return True
         if origin.context is None:
             return origin.event_id in unfinished
