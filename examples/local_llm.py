@@ -339,6 +339,7 @@ def message_events(whole: dict[str, Any], body: dict[str, Any]) -> Iterator[tupl
     thinking = {"type": "thinking", "thinking": "", "signature": ""}
     calling = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
     blocks = [
+        *(begun_block(block) for block in whole["content"] if block["type"] in {"thinking", "compaction"}),
         (thinking, [{"type": "thinking_delta", "thinking": piece} for piece in thoughts_in(body)]),
         ({"type": "text", "text": ""}, [{"type": "text_delta", "text": piece} for piece in answer_to(body)]),
         (calling, [{"type": "input_json_delta", "partial_json": piece} for piece in arguments_in(body)]),
@@ -357,23 +358,13 @@ def message_events(whole: dict[str, Any], body: dict[str, Any]) -> Iterator[tupl
     yield "message_stop", {"type": "message_stop"}
 
 
-def streamed_block(
-    block: dict[str, Any], body: dict[str, Any]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """How a block begins in a stream, and what comes of it then."""
-    match block["type"]:
-        case "text":
-            return block | {"text": ""}, [{"type": "text_delta", "text": piece} for piece in answer_to(body)]
-        case "thinking":
-            thought = {"type": "thinking_delta", "thinking": block["thinking"]}
-            return block | {"thinking": "", "signature": ""}, [
-                thought,
-                {"type": "signature_delta", "signature": block["signature"]},
-            ]
-        case "compaction":
-            return block | {"content": None}, [{"type": "compaction_delta", "content": block["content"]}]
-        case _:
-            return block, []
+def begun_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """How a block of signed thinking, or of a compaction, begins in a stream, and what comes of it then."""
+    if block["type"] == "compaction":
+        return block | {"content": None}, [{"type": "compaction_delta", "content": block["content"]}]
+    thought = {"type": "thinking_delta", "thinking": block["thinking"]}
+    signature = {"type": "signature_delta", "signature": block["signature"]}
+    return block | {"thinking": "", "signature": ""}, [thought, signature]
 
 
 # -- Google ---------------------------------------------------------------------------------------

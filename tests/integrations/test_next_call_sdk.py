@@ -12,7 +12,7 @@ import pytest
 from anthropic import AsyncAnthropic, BadRequestError
 from openai import AsyncOpenAI, InternalServerError, NotFoundError
 
-from chuk_ai_session_manager.api.tracking import track_client
+from chuk_ai_session_manager import track_client
 from chuk_ai_session_manager.providers.responses_state import is_forgotten
 from chuk_ai_session_manager.session_manager import SessionManager
 
