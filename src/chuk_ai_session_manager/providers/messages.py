@@ -222,9 +222,11 @@ def role_of(event: SessionEvent[Any]) -> str:
 
 def name_of(event: SessionEvent[Any]) -> str | None:
     """Which of several users said it: the message's own `name`, or that which went with it."""
+    if event.source != EventSource.USER:
+        return None
     message = event.message
-    named = message if isinstance(message, dict) and "role" in message else event.metadata
-    name = named.get("name") if event.source == EventSource.USER else None
+    own = message.get("name") if isinstance(message, dict) and "role" in message else None
+    name = event.metadata.get("name") if own is None else own
     return name if isinstance(name, str) and name.strip() else None
 
 
@@ -400,7 +402,8 @@ def _message_row(event: SessionEvent[Any]) -> ChatMessage:
     if isinstance(message, dict) and "role" in message:
         row: ChatMessage = copied(message)
         row = _from_anthropic(row) if is_anthropic(row) else row
-        return with_whole_calls(with_custom_calls(row, event.native), _made_call_id(event))
+        row = with_whole_calls(with_custom_calls(row, event.native), _made_call_id(event))
+        return row if "name" in row else _named(row, name_of(event))
     return _named({"role": role_of(event), "content": _shown(content_of(message))}, name_of(event))
 
 
