@@ -167,6 +167,7 @@ async def test_results_of_text_and_image_keep_both(gpt: AsyncOpenAI, claude: Asy
 
     sm = SessionManager()
     await sm.user_says("Look.")
+    await sm.get_messages_for_llm(format="anthropic")  # what the answer's thinking is bound to
     await sm.ai_responds(anthropic_answer("", [("toolu_1", "look", {})]))
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
     content = [{"type": "text", "text": "the sea"}, image]

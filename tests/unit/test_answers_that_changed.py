@@ -148,3 +148,11 @@ async def test_interactions_of_the_first_version_of_their_api() -> None:
     assert (call["id"], call["function"]) == ("fc_1", {"name": "tide", "arguments": '{"day": 1}'})
     assert event.usage is not None
     assert (event.usage.input_tokens, event.usage.output_tokens) == (100, 5)
+
+
+async def test_signed_thinking_goes_back_in_a_loop_that_nobody_asked_for() -> None:
+    sm = SessionManager()
+    await sm.ai_responds(anthropic_answer("", [("call_1", "tide", {"day": 1})]))
+    assert "SIG-A" in await in_format(sm, "anthropic")
+    await sm.tool_used("tide", {"day": 1}, "noon", tool_call_id="call_1")
+    assert "SIG-A" in await in_format(sm, "anthropic")

@@ -26,6 +26,7 @@ class Loop:
     log: LogEnd
     """The segment that it began in, read back to its question at least."""
     question: AnyEvent
+    """The question; the first event of a conversation without one."""
     later: Sequence[AnyEvent]
     """What is in the segments after that one."""
 
@@ -62,8 +63,10 @@ async def unfinished_loop(log: LogEnd, background: Background, home: HomeStore) 
     question = await log.read_back_to(_is_question, before=newest)
     if question is not None:
         return Loop(log, question, ())
-    if background.question is None or background.held is not None:
+    if background.held is not None:
         return None
+    if background.question is None:  # nobody asked: the loop begins where the conversation does
+        return Loop(log, log.events[0], ()) if log.session.parent_id is None else None
     return await _begun_earlier(log, background.question, home)
 
 
