@@ -286,8 +286,6 @@ def test_nothing_is_imported_inside_a_function_to_avoid_a_cycle() -> None:
 STILL_LONG = {
     "src/chuk_ai_session_manager/cli/commands.py",
     "src/chuk_ai_session_manager/conversation/writing.py",
-    "src/chuk_ai_session_manager/stores/codec.py",
-    "src/chuk_ai_session_manager/stores/durable.py",
 }
 
 

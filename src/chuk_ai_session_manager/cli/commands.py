@@ -49,7 +49,7 @@ app: typer.Typer = typer.Typer(
 
 
 def run_command(arguments: list[str]) -> int:
-    """Do what these arguments say; the exit code."""
+    """Run the command of these arguments, and return the exit code."""
     stand_in_for_closed()
     if sys.stdout is None:
         tell("Error: the standard output is closed; nothing was done")
@@ -67,9 +67,9 @@ def run_command(arguments: list[str]) -> int:
 
 @app.callback(invoke_without_command=True)
 def _main(
-    version: Annotated[bool, typer.Option("--version", help="Say which release this is.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
-    """Look at recorded AI conversations, move them, and check where they live."""
+    """Show recorded AI conversations, copy them, delete them, and check their store."""
     if version:
         typer.echo(get_version())
         raise typer.Exit
@@ -81,19 +81,23 @@ def _main(
 @app.command("list")
 def list_sessions(
     user: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only this user's.", show_default=False)
+        str | None, typer.Option(metavar="NAME", help="Only sessions of this user.", show_default=False)
     ] = None,
     prefix: Annotated[
-        str, typer.Option(metavar="TEXT", help="Only ids that begin so.", show_default=False)
+        str, typer.Option(metavar="TEXT", help="Only ids that begin with this text.", show_default=False)
     ] = "",
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, max=MOST_LISTED, metavar="NUMBER", help="At most so many.")
+        int,
+        typer.Option(
+            "--limit", "-n", min=1, max=MOST_LISTED, metavar="NUMBER", help="Show at most this many sessions."
+        ),
     ] = 20,
     cursor: Annotated[
-        str | None, typer.Option(metavar="CURSOR", help="Go on where a page ended.", show_default=False)
+        str | None,
+        typer.Option(metavar="CURSOR", help="Continue where the last page ended.", show_default=False),
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="No closed segments: each conversation once, where it is now.")
+        bool, typer.Option("--live", help="Leave out closed segments: show each conversation once.")
     ] = False,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
@@ -101,7 +105,7 @@ def list_sessions(
 ) -> None:
     """List sessions, the latest first.
 
-    Without reading their messages.
+    Their messages are not read.
     """
 
     async def work(opened: EventStore) -> None:
@@ -131,7 +135,7 @@ def show(
     system: Annotated[bool, typer.Option("--system", help="Show a long system prompt in full.")] = False,
     last: Last = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Show all of it: with ids, endings and annotations of answers.")
+        bool, typer.Option("--all", help="Show everything: ids too, and endings and annotations of answers.")
     ] = False,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
@@ -193,19 +197,20 @@ def _show_newest(screen: Screen, transcript: Transcript, newest: Newest, *, as_j
 def tail(
     session: SessionId,
     follow_on: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what is added, by any process.")
+        bool, typer.Option("--follow", "-f", help="Wait for new events, of any process.")
     ] = False,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, metavar="NUMBER", help="So many of the last events.")
+        int,
+        typer.Option("--lines", "-n", min=0, metavar="NUMBER", help="How many of the last events to show."),
     ] = 10,
     tools: Annotated[bool, typer.Option("--tools", help="Show tool calls and results in full.")] = False,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the last events, and those to come.
+    """Show the last events of a conversation.
 
-    With -f, what any process adds, in new segments too.
+    With -f, also every event that any process adds, in new segments too.
     """
 
     async def work(opened: EventStore) -> None:
@@ -233,7 +238,7 @@ def tail(
 
 
 class _TellOnce:
-    """Says of an outage that it is there, and not at every look."""
+    """Reports an outage once, not at every try."""
 
     def __init__(self) -> None:
         self._told: str | None = None
@@ -248,7 +253,7 @@ class _TellOnce:
 def stats(
     session: SessionId, store: StoreUrl = None, sandbox: Sandbox = None, as_json: AsJson = False
 ) -> None:
-    """Add a whole conversation up.
+    """Show the totals of a whole conversation.
 
     Messages, tokens and cost, by model.
     """
@@ -281,26 +286,27 @@ def stats(
 @app.command()
 def usage(
     by: Annotated[
-        str, typer.Option(metavar="GROUPS", help="What to group by, with commas between: " + ", ".join(BY))
+        str, typer.Option(metavar="GROUPS", help="What to group by, separated by commas: " + ", ".join(BY))
     ] = "day,model",
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Only calls since then: 2026-11-01.", show_default=False),
+        typer.Option(metavar="TIME", help="Only calls since this time: 2026-11-01.", show_default=False),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only calls before then, in UTC.", show_default=False)
+        str | None,
+        typer.Option(metavar="TIME", help="Only calls before this time, in UTC.", show_default=False),
     ] = None,
     user: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only this user's.", show_default=False)
+        str | None, typer.Option(metavar="NAME", help="Only sessions of this user.", show_default=False)
     ] = None,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV, with a heading.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with a header line.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add up what model calls were billed, over all sessions.
+    """Show the bills of model calls, over all sessions.
 
-    Calls, tokens and cost, by day and model or whatever --by names; days are those of UTC.
+    Calls, tokens and cost, by day and model, or by the groups of --by. Days are in UTC.
     """
     how = "json" if as_json else "csv" if as_csv else "table"
     run(Where(store, sandbox), partial(tell_usage, Asked(by, since, until, user), how))
@@ -317,7 +323,9 @@ def export_sessions(
             metavar="SESSION", help="The id of any segment of each conversation.", show_default=False
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All conversations of the sandbox.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Export all conversations of the sandbox.")
+    ] = False,
     output: Output = None,
     form: FormatOption = Format.NATIVE,
     store: StoreUrl = None,
@@ -326,7 +334,7 @@ def export_sessions(
 ) -> None:
     """Write conversations as JSONL.
 
-    Lossless: ids, times, usage, summaries, runs, state, properties.
+    Nothing is lost: ids, times, usage, summaries, runs, state and properties are exported.
     """
     if bool(sessions) == everything:
         raise typer.BadParameter("name sessions, or say --all")
@@ -380,7 +388,7 @@ async def _exported(chain: Sequence[str], form: Format, store: EventStore, writt
 @app.command("import")
 def import_file(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="What export wrote; - for the standard input.")
+        Path, typer.Argument(metavar="FILE", help="A file that export wrote; - for the standard input.")
     ],
     form: FormatOption = Format.NATIVE,
     ttl_hours: Annotated[
@@ -388,7 +396,7 @@ def import_file(
         typer.Option(
             min=0,
             metavar="HOURS",
-            help="So long they live, above 0: by default 24 hours in Redis, for ever in a file.",
+            help="Hours until they expire, above 0: by default 24 in Redis, and never in a file.",
         ),
     ] = None,
     store: StoreUrl = None,
@@ -397,7 +405,7 @@ def import_file(
 ) -> None:
     """Store exported conversations.
 
-    Under their own ids: all of them, or, where an id is taken, none.
+    They keep their ids. If one of the ids is taken, nothing is stored.
     """
     where = Where(store, sandbox, DEFAULT_TTL_HOURS if ttl_hours is None else ttl_hours, may_be_new=True)
     lines = lines_in(file)
@@ -411,14 +419,16 @@ def import_file(
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The new file, for its owner's eyes only.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The new file, which only its owner may read.")
+    ],
     store: StoreUrl = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a whole SQLite store, while others write.
+    """Copy a whole SQLite store, while other processes write to it.
 
-    All its sandboxes, as they are at one moment.
+    The copy has all sandboxes, as they are at one moment.
     """
 
     async def work(opened: EventStore) -> None:
@@ -432,14 +442,14 @@ def backup(
 def delete(
     session: SessionId,
     only_this: Annotated[
-        bool, typer.Option("--only-this", help="Only this segment, not the conversation.")
+        bool, typer.Option("--only-this", help="Delete only this segment, not the conversation.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a conversation, after asking."""
+    """Delete a conversation, after asking for confirmation."""
     if not yes and (sys.stdin is None or not sys.stdin.isatty()):
         raise typer.BadParameter("there is nobody to ask here: say --yes")
 
@@ -462,7 +472,7 @@ def delete(
 
 
 async def _to_delete(session_id: str, store: EventStore, *, only_this: bool) -> list[str]:
-    """The segments to be deleted, as far as they can be made out where one is damaged."""
+    """The segments to be deleted, as far as they can be found where one is damaged."""
     try:
         ids = await segment_ids_of(session_id, store)
     except UnreadableData:
@@ -475,9 +485,9 @@ async def _to_delete(session_id: str, store: EventStore, *, only_this: bool) -> 
 
 @app.command()
 def doctor(store: StoreUrl = None, sandbox: Sandbox = None, as_json: AsJson = False) -> None:
-    """Check a store, and what is installed.
+    """Check a store, and show what is installed.
 
-    What it may lose, and whether every session can be read. Nothing that anybody said is shown.
+    Says what the store may lose, and whether every session can be read. No message is shown.
     """
     where = Where(store, sandbox)
 
@@ -515,7 +525,7 @@ def report(
 ) -> None:
     """Write a conversation as an HTML page.
 
-    A timeline, with tokens and cost by turn and by model; it needs no network.
+    The page has a timeline, with tokens and cost by turn and by model. It needs no network.
     """
     if output is None and sys.stdout.isatty():
         raise typer.BadParameter("a page is for a browser: name a file with -o, or use a pipe")
