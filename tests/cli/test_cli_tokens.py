@@ -135,6 +135,7 @@ def test_as_a_table(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
     file = tmp_path / "text.txt"
     file.write_text("word " * 2000, "utf-8")

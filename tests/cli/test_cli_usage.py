@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def test_as_csv(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_as_a_table(place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
     assert usage(place, "--by", "user,day") == 0
     out = capfd.readouterr().out
