@@ -1,0 +1,133 @@
+"""One manager, whose calls are tracked in several threads, each with an event loop and a client of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anthropic import AsyncAnthropic
+from openai import AsyncOpenAI
+from places import Place, in_memory_too
+from servers import PATIENCE
+
+from chuk_ai_session_manager import SessionManager, track_client
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+import local_llm
+
+CLAUDE = "claude-sonnet-4-6"
+THREADS = 4
+EACH = 4
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with local_llm.running() as address:
+        yield address
+
+
+def in_threads(work: Callable[[int], Awaitable[None]]) -> None:
+    """Do it in threads that begin together; it ends well in all of them."""
+    failures: list[BaseException] = []
+    start = threading.Barrier(THREADS)
+
+    def run(number: int) -> None:
+        start.wait(PATIENCE)
+        try:
+            asyncio.run(asyncio.wait_for(work(number), PATIENCE))
+        except BaseException as problem:  # noqa: BLE001  (told below)
+            failures.append(problem)
+
+    running = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(THREADS)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(2 * PATIENCE)
+    assert failures == []
+    assert not any(thread.is_alive() for thread in running), "a thread hangs"
+
+
+async def ask(openai: Any, anthropic: Any, thread: int, text: str, *, stops: bool = False) -> None:
+    """One call, by the API of the thread's number; every second thread streams."""
+    messages = [{"role": "user", "content": text}]
+    streams = stops or bool(thread % 2)
+    if thread < 2:
+        response = await openai.chat.completions.create(model="gpt-4o", messages=messages, stream=streams)
+    else:
+        response = await anthropic.messages.create(
+            model=CLAUDE, max_tokens=99, messages=messages, stream=streams
+        )
+    if not streams:
+        return
+    async for _ in response:
+        if stops:
+            break
+    await response.close()
+
+
+@in_memory_too
+@pytest.mark.parametrize("options", [{}, {"infinite_context": True, "max_turns_per_segment": 5}])
+def test_each_call_is_recorded_once_with_its_own_answer(
+    place: Place, options: dict[str, Any], address: str
+) -> None:
+    store = place.store()
+    manager = SessionManager("shared", store=store, **options)
+
+    async def use(thread: int) -> None:
+        async with (
+            AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as openai,
+            AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as anthropic,
+        ):
+            clients = track_client(openai, manager), track_client(anthropic, manager)
+            for number in range(EACH):
+                await ask(*clients, thread, f"{thread}/{number}")
+        await manager.wait_for_summaries()
+
+    in_threads(use)
+
+    async def check() -> None:
+        async with place.store() as fresh:
+            reader = SessionManager("shared", store=fresh)
+            rows = await reader.get_conversation(include_all_segments=True)
+            questions = [row["content"] for row in rows if row["role"] == "user"]
+            asked = [f"{thread}/{number}" for thread in range(THREADS) for number in range(EACH)]
+            assert Counter(questions) == Counter(asked)
+            answers = [row["content"] for row in rows if row["role"] == "assistant"]
+            assert Counter(answers) == Counter(f"You said: {text}" for text in asked)
+            stats = await reader.get_stats(include_all_segments=True)
+            assert stats["llm_calls"] == THREADS * EACH
+
+    asyncio.run(check())
+
+
+@in_memory_too
+def test_stopped_streams_are_calls_in_every_thread(place: Place, address: str) -> None:
+    manager = SessionManager("shared", store=place.store())
+
+    async def use(thread: int) -> None:
+        async with (
+            AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as openai,
+            AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as anthropic,
+        ):
+            clients = track_client(openai, manager), track_client(anthropic, manager)
+            for number in range(EACH):
+                await ask(*clients, thread, f"{thread}/{number} and so on", stops=True)
+
+    in_threads(use)
+
+    async def check() -> None:
+        async with place.store() as fresh:
+            reader = SessionManager("shared", store=fresh)
+            stats = await reader.get_stats()
+            assert stats["llm_calls"] == THREADS * EACH
+            rows = await reader.get_conversation()
+            questions = [row["content"] for row in rows if row["role"] == "user"]
+            assert len(questions) == len(set(questions)) == THREADS * EACH
+
+    asyncio.run(check())
