@@ -1,4 +1,4 @@
-"""One manager, whose calls are tracked in several threads, each with an event loop and a client of its own."""
+"""One manager, with calls tracked in several threads: each has an event loop and clients of its own."""
 
 from __future__ import annotations
 
