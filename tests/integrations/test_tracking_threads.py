@@ -14,7 +14,7 @@ import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 from places import Place, in_memory_too
-from  import PATIENCE
+from running import PATIENCE
 
 from chuk_ai_session_manager import SessionManager, track_client
 
