@@ -87,6 +87,25 @@ class Talk:
         await self.sm.update_system_prompt(f"Be brief, {self.number}.")
         self.loop = None
 
+    async def second_thought(self, what: str, at: int) -> None:
+        """Change the path: take something back, edit it, or go on in a fork."""
+        rows = await self.sm.get_conversation(with_ids=True) if self.number else []
+        if not rows:
+            return
+        row = rows[at % len(rows)]
+        match what:
+            case "undo":
+                await self.sm.undo()
+            case "edit" if row["role"] == "user":
+                await self.sm.edit(row["event_id"], "Another question?")
+            case "retract":
+                await self.sm.retract(row["event_id"])
+            case "clear":
+                await self.sm.clear()
+            case "fork":
+                self.sm = await self.sm.fork(at=row["event_id"])
+        self.waiting, self.has_asked, self.loop = [], False, None
+
     async def answer(self, provider: str, calls: int = 0, **options: Any) -> None:
         """Have a provider answer; nothing where nobody asked."""
         if not self.has_asked:
