@@ -212,6 +212,8 @@ LEVELS = (
         "cli.running",
         "cli.usage",
         "cli.token_counts",
+        "cli.program",
+        "cli.moving",
         "cli.commands",
         "cli",
         "__main__",
@@ -284,7 +286,6 @@ def test_nothing_is_imported_inside_a_function_to_avoid_a_cycle() -> None:
 
 # Files that are longer than 500 lines, and are to be split.
 STILL_LONG = {
-    "src/chuk_ai_session_manager/cli/commands.py",
     "src/chuk_ai_session_manager/conversation/writing.py",
 }
 

@@ -1,0 +1,194 @@
+"""Commands that move conversations: out of a store, into one, and away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..api.transfer import export_chat, import_chats, import_sessions, line_of
+from ..conversation.segments import read_all, segment_ids_of
+from ..exceptions import SessionManagerError, SessionNotFound, UnreadableData
+from ..stores import DEFAULT_TTL_HOURS, EventStore
+from .figures import counted
+from .files import lines_in, output_to
+from .listing import all_ids, chains_of
+from .options import AsJson, Format, FormatOption, Output, Sandbox, SessionId, StoreUrl
+from .program import app, say_done
+from .running import NOT_THERE, Where, result_of, run
+from .safe_text import shown_in_line
+from .screen import tell
+
+
+@app.command("export")
+def export_sessions(
+    sessions: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SESSION", help="The id of any segment of each conversation.", show_default=False
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Export all conversations of the sandbox.")
+    ] = False,
+    output: Output = None,
+    form: FormatOption = Format.NATIVE,
+    store: StoreUrl = None,
+    sandbox: Sandbox = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write conversations as JSONL.
+
+    Nothing is lost: ids, times, usage, summaries, runs, state and properties are exported.
+    """
+    if bool(sessions) == everything:
+        raise typer.BadParameter("name sessions, or say --all")
+
+    async def work(opened: EventStore) -> int:
+        told: set[str] = set()
+
+        def leave_out(problem: SessionManagerError) -> None:
+            if not everything:
+                raise problem
+            if str(problem) not in told:
+                told.add(str(problem))
+                tell(f"left out: {problem}")
+
+        newest_first = [each async for each in all_ids(opened)] if everything else sessions or []
+        chains = await chains_of(newest_first, opened, leave_out)
+        written: set[str] = set()
+        conversations = lines = 0
+        with output_to(output) as write:
+            for chain in reversed(chains) if everything else chains:
+                try:
+                    texts = await _exported(chain, form, opened, written)
+                except (SessionNotFound, UnreadableData) as problem:
+                    leave_out(problem)
+                    continue
+                written.update(chain)
+                conversations += 1
+                lines += len(texts)
+                for text in texts:
+                    write(text)
+        if output is not None:
+            words = f"Wrote {counted(conversations, 'conversation')} in {counted(lines, 'line')} to {output}."
+            result = {"conversations": conversations, "lines": lines, "file": str(output)}
+            say_done(result, words, as_json=as_json)
+        return NOT_THERE if told else 0
+
+    run(Where(store, sandbox), work)
+
+
+async def _exported(chain: Sequence[str], form: Format, store: EventStore, written: set[str]) -> list[str]:
+    """A conversation's lines, but those of segments that it shares with another one and that were written."""
+    if form is Format.OPENAI:
+        chat = await export_chat(chain[-1], store)
+        if chat["id"] in written:  # two conversations began as one
+            chat["id"] = chain[-1]
+        return [json.dumps(chat, ensure_ascii=False)]
+    segments = read_all([each for each in chain if each not in written], store.get)
+    return [await asyncio.to_thread(line_of, segment) async for segment in segments]
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file that export wrote; - for the standard input.")
+    ],
+    form: FormatOption = Format.NATIVE,
+    ttl_hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="HOURS",
+            help="Hours until they expire, above 0: by default 24 in Redis, and never in a file.",
+        ),
+    ] = None,
+    store: StoreUrl = None,
+    sandbox: Sandbox = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store exported conversations.
+
+    They keep their ids. If one of the ids is taken, nothing is stored.
+    """
+    where = Where(store, sandbox, DEFAULT_TTL_HOURS if ttl_hours is None else ttl_hours, may_be_new=True)
+    lines = lines_in(file)
+
+    async def work(opened: EventStore) -> None:
+        ids = await (import_chats if form is Format.OPENAI else import_sessions)(lines, opened)
+        say_done({"sessions": ids}, f"Stored {counted(len(ids), 'session')}.", as_json=as_json)
+
+    run(where, work)
+
+
+@app.command()
+def backup(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The new file, which only its owner may read.")
+    ],
+    store: StoreUrl = None,
+    sandbox: Sandbox = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a whole SQLite store, while other processes write to it.
+
+    The copy has all sandboxes, as they are at one moment.
+    """
+
+    async def work(opened: EventStore) -> None:
+        await opened.backup(path)
+        say_done({"file": str(path)}, f"Wrote the whole store to {path}.", as_json=as_json)
+
+    run(Where(store, sandbox), work)
+
+
+@app.command()
+def delete(
+    session: SessionId,
+    only_this: Annotated[
+        bool, typer.Option("--only-this", help="Delete only this segment, not the conversation.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    store: StoreUrl = None,
+    sandbox: Sandbox = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a conversation, after asking for confirmation."""
+    if not yes and (sys.stdin is None or not sys.stdin.isatty()):
+        raise typer.BadParameter("there is nobody to ask here: say --yes")
+
+    where = Where(store, sandbox)
+    ids = result_of(where, partial(_to_delete, session, only_this=only_this))
+    what = f"session {session}" if len(ids) == 1 else f"the conversation of {session}, {len(ids)} segments"
+    # Asked between two uses of the store: while one waits, Ctrl-C would not end it.
+    if not yes and not typer.confirm(shown_in_line(f"Delete {what}?"), err=True):
+        tell("Nothing was deleted.")
+        raise typer.Exit(NOT_THERE)
+
+    async def work(opened: EventStore) -> None:
+        if not only_this:
+            await opened.delete_conversation(session)
+        for each in ids:  # some of which may have ids of their own
+            await opened.delete(each)
+        say_done({"deleted": ids}, f"Deleted {what}.", as_json=as_json)
+
+    run(where, work)
+
+
+async def _to_delete(session_id: str, store: EventStore, *, only_this: bool) -> list[str]:
+    """The segments to be deleted, as far as they can be found where one is damaged."""
+    try:
+        ids = await segment_ids_of(session_id, store)
+    except UnreadableData:
+        ids = await store.segment_ids(session_id) or [session_id]
+    return [session_id] if only_this else ids
+
+
+# -- checking -------------------------------------------------------------------------------------
