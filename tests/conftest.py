@@ -22,6 +22,9 @@ from chuk_ai_session_manager.accounts import pricing
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
+# Before any test module imports it: its asserts then say what differs.
+pytest.register_assert_rewrite("chuk_ai_session_manager.testing")
+
 # tiktoken's file names of cl100k_base and o200k_base.
 VOCABULARIES = ("9b5ad71b2ce5302211f9c61530b329a4922fc6a4", "fb374d419588a4632f3f557e76b4b70aebbca790")
 

@@ -12,7 +12,7 @@ import openai
 import pytest
 from anthropic import AsyncAnthropic, AsyncStream
 from anthropic.resources.messages import AsyncMessages
-from chuk_tool_processor import register_tool
+from chuk_tool_processor import ToolProcessor, create_registry
 from openai import AsyncOpenAI
 from openai.resources.chat import AsyncCompletions
 from pydantic import BaseModel
@@ -28,7 +28,6 @@ STORE = MemoryStore()
 CLAUDE = "claude-sonnet-4-6"
 
 
-@register_tool(name="weather")
 class Weather:
     async def execute(self, city: str) -> str:
         RUNS.append(city)
@@ -182,8 +181,11 @@ async def test_an_agent_s_streamed_turn_stands_once(gpt: AsyncOpenAI, sm: Sessio
 async def check_turn(sm: SessionManager, given: dict[str, Any]) -> None:
     """A message that was recorded by a tracked client is run and joined, however often it is processed."""
     before = await sm.get_stats()
+    registry = create_registry()  # of its own: the sample tools have a "weather" too
+    await registry.register_tool(Weather, name="weather")
     for _ in range(2):
-        processor = await SessionAwareToolProcessor.create(sm.session_id, store=STORE)
+        tools = ToolProcessor(registry=registry)
+        processor = SessionAwareToolProcessor(sm.session_id, store=STORE, processor=tools)
         (result,) = await processor.process_llm_message(given)
         assert (result.result, result.error) == ("sunny", None)
     assert RUNS == ["Lisbon"]

@@ -1,7 +1,5 @@
 """The contract of stores, on each of ours and on one as an application would write it."""
 
-# ruff: noqa: E402  (pytest has to know what to rewrite before it is imported)
-
 from __future__ import annotations
 
 import fcntl
@@ -16,8 +14,6 @@ from uuid import uuid4
 
 import pytest
 from servers import RedisCluster, RedisServer
-
-pytest.register_assert_rewrite("chuk_ai_session_manager.testing")
 
 from chuk_ai_session_manager.exceptions import (
     InvalidInput,

@@ -180,9 +180,6 @@ USES: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
     "newest messages": lambda sm: sm.get_conversation(limit=10),
     "newest messages of the segment": lambda sm: sm.get_conversation(False, limit=10),
     "a tracked request": lambda sm: sm.writer.add_new_messages([{"role": "user", "content": "New?"}]),
-    "a late result": lambda sm: sm.add_messages(
-        [{"role": "tool", "tool_call_id": "call-9", "content": "42"}]
-    ),
     "a bill": lambda sm: sm.ai_responds("Yes.", model=MODEL),
 }
 

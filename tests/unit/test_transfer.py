@@ -204,7 +204,7 @@ async def test_what_expires_while_it_is_read_is_not_there() -> None:
         (lambda line: line.replace('"state":{}', '"state":{"x":NaN}'), "line 2: the session's state must be"),
         (
             lambda line: line.replace("Hello?", "\\ud800"),
-            "line 2: message, native form, metadata and cost must be JSON",
+            "line 2: message, metadata and cost must be JSON",
         ),
         (lambda line: '{"messages": []}', "line 2 is a chat in OpenAI's format"),
         (lambda line: line.replace('"two"', '"one"'), "line 2: session one is there twice"),

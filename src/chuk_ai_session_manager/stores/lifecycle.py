@@ -52,7 +52,8 @@ class Lifecycle:
                 session_factory=self._session_factory,
             )
         # It would answer from copies of its own, and write them back where a session was deleted since.
-        manager._max_cache_size = 0  # noqa: SLF001  (there is no other way)
+        if hasattr(manager, "_max_cache_size"):  # not in what an application put in its place
+            manager._max_cache_size = 0  # noqa: SLF001  (there is no other way)
         return manager
 
     async def enter(self, session_id: str, user_id: str | None) -> None:

@@ -141,7 +141,7 @@ class Listing:
             for row in rows
             if row[1] in answers
             and (parent_id is None or is_child_of(parent_id, name_of(answers[row[1]][2])))
-            and (user_id is None or user_id_in(name_of(answers[row[1]][1])) == user_id)
+            and (user_id is None or user_id in _owners(answers[row[1]]))
         ]
 
     async def _peek_all(self, ids: Sequence[str]) -> dict[str, Any]:
@@ -165,3 +165,8 @@ class Listing:
 def touch_command(keys: Keys, session_id: str, place: int, *, goes_back: bool) -> Command:
     """Enters a session in the index, at a place; `goes_back` says whether that may be before its old one."""
     return _TOUCH([keys.index], session_id, place, int(goes_back))
+
+
+def _owners(answer: Sequence[Any]) -> set[str | None]:
+    """The users whose a session is, as it says itself and as the last segment of its conversation says."""
+    return {user_id_in(name_of(each)) for each in (answer[1], answer[3])}

@@ -2,7 +2,7 @@
 -- KEYS[1] where the conversation lives, or points to where it does   ARGV session id
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'hash' and kind ~= 'none' then
-  return {'here', '', ''}  -- whoever reads it is told what is wrong; the others are still listed
+  return {'here', '', '', ''}  -- whoever reads it is told what is wrong; the others are still listed
 end
 local n = redis.call('HGET', KEYS[1], 's:' .. ARGV[1])
 if not n then
@@ -12,6 +12,12 @@ if not n then
   end
   return {'not here', elsewhere or ''}
 end
-local live = redis.call('HGET', KEYS[1], 'last')  -- whose it is, the last segment says
-local owner = live and live ~= ARGV[1] and redis.call('HGET', KEYS[1], 's:' .. live) or n
-return {'here', redis.call('HGET', KEYS[1], owner .. ':metadata'), redis.call('HGET', KEYS[1], n .. ':parent_id')}
+-- Whose it is, it says itself or, where it was claimed later, the last segment.
+local live = redis.call('HGET', KEYS[1], 'last')
+local owner = live and live ~= ARGV[1] and redis.call('HGET', KEYS[1], 's:' .. live)
+return {
+  'here',
+  redis.call('HGET', KEYS[1], n .. ':metadata'),
+  redis.call('HGET', KEYS[1], n .. ':parent_id'),
+  owner and redis.call('HGET', KEYS[1], owner .. ':metadata') or '',
+}
