@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def pyright(*arguments: str, folder: Path = ROOT) -> dict[str, Any]:
     run = subprocess.run(
         [str(PYRIGHT), "--pythonpath", sys.executable, "--outputjson", *arguments],
         cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},  # it does not find an editable installation
         capture_output=True,
         text=True,
         timeout=300,
