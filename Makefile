@@ -42,7 +42,7 @@ test-servers: $(VENV)/.dev $(VENV)/redis-4.5.1 $(VENV)/servers/redis-6.2 $(VENV)
 test-lowest: VENV := .venv-lowest
 test-lowest:
 	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.lowest $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
-	@$(VENV)/bin/python -m pytest $(PYTEST) -q tests/unit tests/stores
+	@$(VENV)/bin/python -m pytest $(PYTEST) -q tests/unit tests/stores/test_contract.py
 
 coverage: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@$(PY) -m pytest $(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
