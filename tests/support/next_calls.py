@@ -94,7 +94,7 @@ class Talk:
             return
         row = rows[at % len(rows)]
         match what:
-            case "undo":
+            case "undo" if any(each["role"] == "user" for each in rows):
                 await self.sm.undo()
             case "edit" if row["role"] == "user":
                 await self.sm.edit(row["event_id"], "Another question?")

@@ -321,8 +321,10 @@ async def test_results_that_cannot_be_copied_are_results(make: Callable[[], Any]
         message = asking(call(f"call_{at}", "tc_give"), call(f"call_{at}b", "tc_square"))
         given, squared = await processor.process_llm_message(message)
         assert (given.error, squared.error) == (None, None)
-        assert given.result is made or make().__class__.__name__ == "list_iterator"
+        assert given.result is made or type(made).__name__ == "list_iterator"
     assert CALLS.count("square") == 1
     assert types_in(await store.get("s")) == ["message", "tool_call", "tool_call"] * 2
-    if hasattr(made, "__next__") and not isinstance(made, sqlite3.Cursor):
+    if isinstance(made, sqlite3.Cursor):
+        made.connection.close()
+    elif hasattr(made, "__next__"):
         assert list(made) == [1, 2]  # nobody read it
