@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from bills import about, bill_of
 
 from chuk_ai_session_manager.providers.usage import read_usage, usage_of
 
-CASES = Path(os.environ.get("PROVIDER_CASES", "/work/shared/data/provider_cases.json"))
+CASES = Path(__file__).parents[3] / "shared" / "data" / "provider_cases.json"
 
 
 class TestShapes:
