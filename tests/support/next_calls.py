@@ -40,6 +40,7 @@ class Talk:
         self.sm = SessionManager(store=self._open_store(), system_prompt="Be brief.", **options)
         self.servers = rules.Servers()
         self.number = 0
+        self.is_stored = False
         self.waiting: list[str] = []
         """Calls whose results are not there yet."""
         self.has_asked = False
@@ -61,7 +62,7 @@ class Talk:
     async def user(self) -> None:
         self.number += 1
         await self.sm.user_says(f"Question {self.number}: when is high water {'there ' * (self.number % 5)}?")
-        self.has_asked, self.loop = True, None
+        self.has_asked, self.loop, self.is_stored = True, None, True
 
     async def results(self) -> None:
         rows = [
@@ -73,7 +74,8 @@ class Talk:
 
     def reopen(self) -> None:
         """Go on in a manager that knows nothing, as another process does."""
-        self.sm = SessionManager(self.sm.session_id, store=self._open_store(), **self._options)
+        if self.is_stored:  # else another process would not know the session
+            self.sm = SessionManager(self.sm.session_id, store=self._open_store(), **self._options)
 
     async def stopped(self) -> None:
         """An answer of which only the beginning came, as text."""
@@ -89,7 +91,7 @@ class Talk:
 
     async def second_thought(self, what: str, at: int) -> None:
         """Change the path: take something back, edit it, or go on in a fork."""
-        rows = await self.sm.get_conversation(with_ids=True) if self.number else []
+        rows = await self.sm.get_conversation(with_ids=True) if self.is_stored else []
         if not rows:
             return
         row = rows[at % len(rows)]
