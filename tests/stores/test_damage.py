@@ -58,6 +58,26 @@ async def is_told_damaged(store: EventStore) -> None:
     )
 
 
+async def roll_over(store: EventStore) -> None:
+    """Store a conversation of two segments with a state."""
+    sm = SessionManager("s", store=store, infinite_context=True, token_threshold=20, max_turns_per_segment=2)
+    await sm.update_state(lambda state: state.update(cart=["hat"]))
+    for words in ("one", "two"):
+        await sm.user_says(words)
+        await sm.ai_responds(words, model="gpt-4o")
+    await sm.user_says("three")
+    assert sm.session_id != "s"
+    await sm.update_state(lambda state: state.update(cart=["hat", "coat"]))
+
+
+async def is_read(store: EventStore) -> None:
+    """The closed segment of that conversation is read, with its own state or the one of the live segment."""
+    closed = await store.get("s")
+    assert closed is not None
+    assert "one" in [event.message for event in closed.events]
+    assert closed.state["cart"] in (["hat"], ["hat", "coat"])
+
+
 def raw(server: RedisServer, key: str) -> Any:
     """A hash as the bytes that it is."""
     with redis.Redis(port=server.port, password=server.password) as client:
@@ -138,6 +158,15 @@ class TestDamageInRedis:
             with refused("ession s "):  # which was read before it was damaged
                 await store.append(session, [said()])
         assert contents(server) == before
+
+    @pytest.mark.parametrize("what", [what for what in DAMAGED_HEADERS if not what.startswith("schema")])
+    async def test_a_closed_segment_is_read_where_the_last_one_is_damaged(
+        self, server: RedisServer, store: RedisStore, fresh: RedisStore, what: str
+    ) -> None:
+        await roll_over(store)
+        command, field, *value = DAMAGED_HEADERS[what]
+        damage(server, store._keys.of("s"), (command, field.replace("0:", "1:"), *value))
+        await is_read(fresh)
 
     async def test_a_newer_schema_is_refused_and_left_as_it_is(
         self, server: RedisServer, store: RedisStore, fresh: RedisStore
@@ -241,6 +270,17 @@ class TestDamageInSqlite:
                 with refused("ession s "):
                     await store.append(session, [said()])
         assert dump(path) == before
+
+    @pytest.mark.parametrize(
+        "header", [f"'{CANARY}'", "'[]'", "x'ff00'", "replace(header, '\"cart\"', '\"')"]
+    )
+    async def test_a_closed_segment_is_read_where_the_last_one_is_damaged(
+        self, path: Path, header: str
+    ) -> None:
+        async with SqliteStore(path) as store:
+            await roll_over(store)
+            execute(path, f"UPDATE sessions SET header = {header} WHERE segment = 1")  # noqa: S608  (those above)
+            await is_read(SqliteStore(path))
 
     async def test_a_newer_schema_is_refused_and_left_as_it_is(self, path: Path, file: SqliteStore) -> None:
         await begin(file)

@@ -66,18 +66,25 @@ def is_closed(session_id: str, fields: Mapping[str, str]) -> bool:
     return dump(next_segment_id(session_id)) in fields["child_ids"]
 
 
-def with_shared(fields: dict[str, str], live: Mapping[str, str]) -> dict[str, str]:
+def with_shared(fields: dict[str, str], live: Mapping[str, str] | None) -> dict[str, str]:
     """A closed segment's header with the state and properties that its conversation has now.
+
+    Where the last segment's header is damaged, the closed segment keeps the state and properties that it was
+    closed with, so that its events can be read.
 
     Args:
         fields: the closed segment's own.
-        live: `SHARED` fields of the conversation's last segment.
+        live: `SHARED` fields of the conversation's last segment; `None` where they cannot be read.
     """
-    if fields["state"] == live["state"] and fields["metadata"] == live["metadata"]:
+    if live is None or (fields["state"] == live["state"] and fields["metadata"] == live["metadata"]):
         return fields
-    metadata, latest = load(fields["metadata"]), load(live["metadata"])
-    if isinstance(metadata, dict) and isinstance(latest, dict):
-        metadata["properties"] = latest.get("properties", {})
+    try:
+        state, metadata, latest = load(live["state"]), load(fields["metadata"]), load(live["metadata"])
+    except ValueError:
+        return fields
+    if not all(isinstance(value, dict) for value in (state, metadata, latest)):
+        return fields
+    metadata["properties"] = latest.get("properties", {})
     return fields | {"state": live["state"], "metadata": dump(metadata)}
 
 

@@ -46,9 +46,8 @@ async def read_session(
         if text_of(answer[0]) == "damaged":
             raise UnreadableData(f"Session {session_id} is damaged: its event {int(answer[1])} is missing")
         stored = _stored(session_id, answer[1])
-        if answer[6] and None not in answer[6] and is_closed(session_id, stored.fields):
-            live = dict(zip(SHARED, map(text_of, answer[6]), strict=True))
-            stored.fields = with_shared(stored.fields, live)
+        if answer[6] and is_closed(session_id, stored.fields):
+            stored.fields = with_shared(stored.fields, _shared(answer[6]))
         if version not in {None, (stored.born, stored.rewrites)}:  # rewritten between two replies
             bodies, at, version = [], start, None
             continue
@@ -68,6 +67,14 @@ async def read_session(
 def _read_command(session_id: str, start: int | None, end: int | None, key: str) -> Command:
     span = ["" if number is None else number for number in (start, end)]
     return _READ([key], session_id, *span, CHUNK, _BYTES_AT_ONCE)
+
+
+def _shared(values: Sequence[Any]) -> dict[str, str] | None:
+    """The shared fields of a conversation's last segment; `None` where one is missing or no text."""
+    try:
+        return None if None in values else dict(zip(SHARED, map(text_of, values), strict=True))
+    except ValueError:
+        return None
 
 
 def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:

@@ -112,16 +112,14 @@ def read_session(
     )
 
 
-def _header_of_last(db: sqlite3.Connection, conversation: int) -> dict[str, str]:
-    """The header of a conversation's last segment."""
-    query = (
-        "SELECT id, CAST(header AS BLOB) FROM sessions WHERE conversation = ? ORDER BY segment DESC LIMIT 1"
-    )
-    session_id, header = db.execute(query, (conversation,)).fetchone()
+def _header_of_last(db: sqlite3.Connection, conversation: int) -> dict[str, str] | None:
+    """The header of a conversation's last segment; `None` where it is damaged."""
+    query = "SELECT CAST(header AS BLOB) FROM sessions WHERE conversation = ? ORDER BY segment DESC LIMIT 1"
+    (header,) = db.execute(query, (conversation,)).fetchone()
     try:
         return split_header(header)
     except (ValueError, TypeError, KeyError):
-        raise damaged_header(session_id) from None  # the cause may quote it
+        return None
 
 
 def add_events(
