@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from harness import AGENTS, APPEND, NEWEST, ORIGINAL, PEERS, PROJECT, Bench, Peer
 from report import Report, Series, Target
 
-from chuk_ai_session_manager.conversation.billing import draft_answer
+from chuk_ai_session_manager.conversation.drafts import draft_answer
 from chuk_ai_session_manager.providers import read_answer
 from chuk_ai_session_manager.stores.codec import encode_event
 

@@ -85,6 +85,7 @@ LEVELS = (
         "stores.recency",
         "stores.base",
         "stores.whole",
+        "stores.placement",
         "stores.memory",
         "stores.lifecycle",
         "stores.folding",
@@ -127,6 +128,7 @@ LEVELS = (
         "conversation",
         "conversation.callbacks",
         "conversation.notes",
+        "conversation.drafts",
         "conversation.billing",
         "conversation.path",
         "conversation.log_end",
@@ -154,7 +156,9 @@ LEVELS = (
         "conversation.context.asking",
         "conversation.usage_report",
         "conversation.budgets",
-        "conversation.drafts",
+        "conversation.limits",
+        "conversation.unanswered",
+        "conversation.bill_now",
         "conversation.writing",
         "conversation.reading",
         "conversation.second_thoughts",
@@ -284,12 +288,6 @@ def test_nothing_is_imported_inside_a_function_to_avoid_a_cycle() -> None:
     ]
 
 
-# Files that are longer than 500 lines, and are to be split.
-STILL_LONG = {
-    "src/chuk_ai_session_manager/conversation/writing.py",
-}
-
-
 def test_no_file_is_longer_than_500_lines() -> None:
     project = Path(__file__).parents[2]
     lengths = {
@@ -298,7 +296,7 @@ def test_no_file_is_longer_than_500_lines() -> None:
         for path in (project / folder).rglob("*.py")
     }
     assert len(lengths) > 200
-    assert {name for name, length in lengths.items() if length > 500} <= STILL_LONG
+    assert not {name for name, length in lengths.items() if length > 500}
 
 
 def room_of(module: str) -> str:

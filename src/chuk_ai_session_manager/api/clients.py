@@ -116,7 +116,7 @@ class _Tracked(_InPlaceOf):
             await exchange.ask_for(arguments, is_known=is_known, is_bound=is_bound)
             async with exchange.calling():
                 return _RecordedStream(await create(*given, **arguments), exchange)
-        async with self._sm.writer.calling():
+        async with self._sm.writer.allowance.calling():
             await exchange.ask_for(arguments, is_known=is_known, is_bound=is_bound)
             async with exchange.calling():
                 response = await create(*given, **arguments)

@@ -19,9 +19,9 @@ from copy import deepcopy
 from functools import partial
 from typing import Any
 
-from ..conversation.billing import Draft, draft_answers, draft_question
 from ..conversation.callbacks import call
 from ..conversation.context.chain import fingerprint_for
+from ..conversation.drafts import Draft, draft_answers, draft_question
 from ..exceptions import InvalidInput, SessionManagerError
 from ..exceptions.validation import check_answer
 from ..models import EventSource, EventType, SessionEvent
@@ -88,7 +88,7 @@ class Exchange:
         self.question_id = draft.event.id
         self.sm.writer.is_asked.add(draft.event.id)
         try:
-            async with self.sm.writer.after_calls():
+            async with self.sm.writer.allowance.after_calls():
                 self._question_in = await self.sm.writer.record([draft])
         except BaseException:
             self._is_over()
@@ -106,7 +106,7 @@ class Exchange:
         rows = [] if is_known else readable_json(asked_rows(arguments))
         self._request = partial(request_text, arguments)
         self._sent = _sent(arguments) if is_bound and not is_known else None
-        async with self.sm.writer.after_calls():
+        async with self.sm.writer.allowance.after_calls():
             self.question_id = await self.sm.writer.add_new_messages(rows)
             self._question_in = self.sm.session_id
 
@@ -278,7 +278,7 @@ async def complete(
     exchange: Exchange, question: Content, llm_function: Callable[[Any], Any]
 ) -> tuple[str, str]:
     """Ask, call the model, record its answer; the answer's text and the session's id."""
-    async with exchange.sm.writer.calling():
+    async with exchange.sm.writer.allowance.calling():
         await exchange.ask(question)
         async with exchange.calling():
             response = await call(llm_function, question)

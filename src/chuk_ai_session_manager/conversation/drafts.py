@@ -1,14 +1,198 @@
-"""Drafts: what is about to be stored, as `Writer` sorts it."""
+"""Drafts: events on their way into a conversation, made ready and sorted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
 
-from ..models import EventSource, EventType
-from ..providers.messages import ChatMessage, text_of
-from ..providers.parts import media_of
-from .billing import Draft
+from ..accounts.tokens import DEFAULT_MODEL
+from ..models import CallUsage, EventSource, EventType, SessionEvent
+from ..models.session_event import check_event_length
+from ..providers.answers import Answer
+from ..providers.common import readable_json, readable_text
+from ..providers.failures import failure_in
+from ..providers.messages import ChatMessage, calls_of, event_of, text_of, tool_message
+from ..providers.parts import Part, media_of
+from ..providers.usage import ReportedUsage
+
+
+@dataclass(slots=True)
+class Draft:
+    """An event on its way in: what is counted of it, and the model call that made it, if one did."""
+
+    event: SessionEvent[Any]
+    text: str | None
+    """What its tokens are counted of; `None` where none are."""
+    model: str
+    provider: str = "unknown"
+    is_call: bool = False
+    reported: ReportedUsage | None = None
+    """The provider's own counts of the call."""
+    service_tier: str | None = None
+    """The tier that the application says served the call; else the response's."""
+    response_key: str | None = None
+    """What tells the response that it came of from all others, where its provider gave it an id."""
+    media: Sequence[Part] = ()
+    """Images, audio and files, whose tokens are estimated."""
+    reader: str = ""
+    """The model that reads those, where one was named."""
+    partly: ReportedUsage | None = None
+    """Of an answer that was stopped: what the provider had counted by then."""
+    written: str | None = None
+    """Of an answer that was stopped: all that came of it, by which the output is estimated."""
+    request: Callable[[], str] | None = None
+    """The texts of the request that was sent, where they are at hand."""
+    length: int | None = None
+    """Content tokens of the session when the model was asked; else as many as it has now."""
+    replaces: Draft | None = None
+    """A part of the same answer, which was stored before."""
+    question_in: str = ""
+    """Of an answer: the segment that its question is in."""
+    is_stored: bool = False
+    whole_tokens: int = 0
+    """Content tokens of the whole message, of which a part may be counted already."""
+    whole_usage: CallUsage | None = None
+    """The bill of the whole call, of which a part may be billed already."""
+
+    @property
+    def is_to_be_estimated(self) -> bool:
+        """Whether a model call made it whose tokens nobody reported."""
+        return self.is_call and self.reported is None
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is for a model to answer: limits stop it, as they stop no answer and no result."""
+        return self.event.type == EventType.MESSAGE and self.event.source != EventSource.LLM
+
+    @property
+    def tokens(self) -> int:
+        """Content tokens, once they are counted."""
+        return self.event.token_usage.total_tokens if self.event.token_usage else 0
+
+
+def draft_question(
+    content: str | list[dict[str, Any]],
+    model: str,
+    metadata: dict[str, Any] | None = None,
+    *,
+    reader: str | None = None,
+) -> Draft:
+    """What the user said, made ready.
+
+    Args:
+        content: a text, or parts in OpenAI's form for chats.
+        model: whose tokens are counted.
+        metadata: what goes with it.
+        reader: the model that is to look at images and listen to audio, where one was named.
+    """
+    is_text = isinstance(content, str)
+    row: ChatMessage = {"role": "user", "content": content}
+    event: SessionEvent[Any] = SessionEvent(
+        message=content if is_text else row,
+        source=EventSource.USER,
+        type=EventType.MESSAGE,
+        metadata=metadata or {},
+    )
+    if isinstance(content, str):
+        return Draft(event, content, model, reader=reader or "")
+    return Draft(event, text_of(row), model, media=media_of(content), reader=reader or "")
+
+
+def draft_answer(
+    answer: Answer,
+    model: str,
+    provider: str,
+    metadata: dict[str, Any] | None = None,
+    *,
+    parent_event_id: str | None = None,
+    service_tier: str | None = None,
+) -> Draft:
+    """What a model answered, made ready; the bill is the answer's usage, else it is estimated."""
+    said = described(model, provider) | (metadata or {})
+    if answer.finish_reason is not None:
+        said.setdefault("finish_reason", answer.finish_reason)
+    message = answer.message
+    links = {} if parent_event_id is None else {"parent_event_id": parent_event_id}
+    event: SessionEvent[Any] = SessionEvent(
+        message=message, source=EventSource.LLM, type=EventType.MESSAGE, metadata=said, **links
+    )
+    if answer.native is not None:
+        event.native = dict(answer.native)
+    text = message if isinstance(message, str) else text_of(message)
+    draft = Draft(event, text, model, provider, is_call=True, reported=answer.usage)
+    draft.service_tier, draft.response_key = service_tier, answer.key
+    return draft
+
+
+def draft_answers(
+    answer: Answer,
+    model: str,
+    provider: str,
+    metadata: dict[str, Any] | None = None,
+    *,
+    parent_event_id: str | None = None,
+    service_tier: str | None = None,
+) -> list[Draft]:
+    """The same with all that an SDK did by itself before; nothing of what its provider is still making."""
+    if answer.is_pending:
+        return []
+    about: dict[str, Any] = {"parent_event_id": parent_event_id, "service_tier": service_tier}
+    if not answer.before:
+        return [draft_answer(answer, model, provider, metadata, **about)]
+    drafts: list[Draft] = []
+    calls: dict[str, ChatMessage] = {}
+    for at, step in enumerate(answer.before):
+        if isinstance(step, Answer):
+            draft = draft_answer(step, step.model or model, provider, **about)
+            calls |= {call["id"]: call for call in step.tool_calls}
+        else:
+            draft = Draft(event_of(step, calls), text_of(step), model, provider)
+        draft.response_key = None if answer.key is None else f"{answer.key}:{at}"
+        drafts.append(draft)
+    return [*drafts, draft_answer(answer, model, provider, metadata, **about)]
+
+
+def draft_tool_use(
+    tool_name: str, arguments: Any, result: Any, error: str | None, metadata: dict[str, Any]
+) -> Draft:
+    """A tool call and what came of it, made ready; what is not JSON is kept readably, as text."""
+    failure = failure_in(result) if error is None else readable_text(error)
+    event: SessionEvent[Any] = SessionEvent(
+        message=tool_message(tool_name, readable_json(arguments), readable_json(result), failure),
+        source=EventSource.SYSTEM,
+        type=EventType.TOOL_CALL,
+        metadata=metadata,
+    )
+    check_event_length(event)
+    return Draft(event, None, "")
+
+
+def draft_rows(rows: Sequence[ChatMessage], model: str, provider: str = "unknown") -> list[Draft]:
+    """Chat messages made ready; each assistant's is the answer of one call of `model`."""
+    calls: dict[str, ChatMessage] = {}
+    drafts = []
+    for row in rows:
+        event = event_of(row, calls)
+        is_answer = row["role"] == "assistant"
+        if is_answer:
+            event.metadata |= described(model, provider)
+            calls |= {call["id"]: call for call in calls_of(row)}
+        counting_model = DEFAULT_MODEL if model == "unknown" and not is_answer else model
+        reader = "" if model == "unknown" else model
+        media = media_of(row.get("content"))
+        drafts.append(
+            Draft(
+                event, text_of(row), counting_model, provider, is_call=is_answer, media=media, reader=reader
+            )
+        )
+    return drafts
+
+
+def described(model: str, provider: str) -> dict[str, Any]:
+    """What an answer's metadata says of it, in local time as applications know it."""
+    return {"model": model, "provider": provider, "timestamp": datetime.now().isoformat()}
 
 
 class Unfinished(Protocol):

@@ -11,7 +11,7 @@ from ..exceptions import EventConflict
 from ..models import Session, SessionEvent
 from ..models.home import HomeStore
 from ..models.record import new_id
-from .billing import Draft
+from .drafts import Draft
 from .segments import is_of_segments, latest, live_segment, segments_before
 
 # What each event answers, by the event's id.

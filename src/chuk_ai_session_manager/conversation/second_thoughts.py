@@ -15,7 +15,8 @@ from ..models.session_event import REPLACES
 from ..providers.messages import text_of
 from ..providers.parts import media_of
 from ..stores.base import AnyEvent, AnySession
-from .billing import Draft, count, draft_question
+from .billing import count
+from .drafts import Draft, draft_question
 from .looking_back import LookingBack
 from .opening import Conversation
 from .path import Paths
@@ -98,7 +99,7 @@ class SecondThoughts:
                 draft = _edited(original, content, model)
                 await count([draft])
             adds = 0 if choice is None else choice.adds.get("tokens", 0)
-            await self._writer.check_question(home, session, draft, adds)
+            await self._writer.allowance.check_question(home, session, draft, adds)
             return [*([] if choice is None else [choice.as_event()]), draft.event]
 
         await self._store("edit", plan)

@@ -7,33 +7,31 @@ import inspect
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
-from contextvars import ContextVar
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from ..accounts.pricing import load_prices
-from ..exceptions import EventConflict, InvalidInput, SessionManagerError, SessionNotFound
+from ..exceptions import EventConflict, InvalidInput, SessionManagerError
 from ..exceptions.validation import check_json_object, copied
-from ..models import CallUsage, EventSource, EventType, Session, SessionEvent
-from ..models.correction import Correction, correction_in
+from ..models import EventSource, EventType, Session
+from ..models.correction import Correction
 from ..models.home import HomeStore
 from ..models.record import is_before
 from ..providers.anthropic_messages import rows_of_turns
-from ..providers.messages import SYSTEM_ROLES, ChatMessage, asked_of, check_chat_messages, full_messages
+from ..providers.messages import ChatMessage, asked_of, check_chat_messages
 from ..providers.usage import ReportedUsage
 from ..stores.turns import Turns
-from .background import Sums
-from .billing import TOKENS_A_MESSAGE, Draft, Limits, bill_estimated, call_usage, count, draft_rows
-from .budgets import Spending
+from .bill_now import bill_now
+from .billing import TOKENS_A_MESSAGE, bill_estimated, call_usage, count
 from .calls import OpenCalls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .context.chain import Contexts, is_compaction, mark_told
-from .drafts import Unfinished, cut_at_question, tokens_of, what_is_said, without_prompt
-from .log_end import KnownEnd, LogEnd, PathEnd, no_log_ends
+from .drafts import Draft, Unfinished, cut_at_question, draft_rows, tokens_of, without_prompt
+from .limits import Allowance
+from .log_end import LogEnd, no_log_ends
 from .opening import Conversation
-from .order import QUESTION_IN, as_told
+from .order import QUESTION_IN
 from .replays import Replays, have_keys
 from .segments import (
     append,
@@ -46,12 +44,9 @@ from .segments import (
     update_live,
 )
 from .summaries import Summarizer
+from .unanswered import not_said, unanswered
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-
-# Whose model calls this is done in.
-_calling: ContextVar[tuple[Writer, ...]] = ContextVar("chuk_ai_session_manager_calling", default=())
 
 
 class Writer:
@@ -62,8 +57,7 @@ class Writer:
         beginning: what goes before its messages, which calls are billed for too.
         contexts: those that were handed out: answers keep which of them they answer.
         model: the model where a call names none.
-        limits: the most that the conversation may be, and cost.
-        spending: what its user may spend in all conversations.
+        allowance: the most that the conversation, and its user, may use.
         summarizer: makes the summaries of full segments.
     """
 
@@ -74,19 +68,16 @@ class Writer:
         contexts: Contexts,
         *,
         model: str,
-        limits: Limits,
-        spending: Spending | None,
+        allowance: Allowance,
         summarizer: Summarizer,
     ) -> None:
         self._conversation = conversation
         self._beginning = beginning
         self._model = model
-        self.limits = limits
-        self._spending = spending
-        self.closing: Closing = Closing(summarizer, self._charge_for, beginning.shown_after)
+        self.allowance: Allowance = allowance
+        self.closing: Closing = Closing(summarizer, allowance.charge, beginning.shown_after)
         self._contexts = contexts
         self._writing = Turns()
-        self._one_call = Turns()
         self._replays = Replays(is_infinite=conversation.is_infinite)
         self._open_calls = OpenCalls()
         self.is_asked: set[str] = set()
@@ -99,26 +90,6 @@ class Writer:
         """Write in here, after what was told before and before what is told later."""
         async with self._writing.turn():
             yield
-
-    async def check_question(
-        self, home: HomeStore, session: Session[Any], draft: Draft, before: int = 0
-    ) -> None:
-        """Refuse a question that a limit or a budget stands in the way of.
-
-        Args:
-            home: where the session is.
-            session: the conversation's live segment.
-            draft: the question, counted.
-            before: what changes in the conversation's content tokens before it is asked.
-
-        Raises:
-            TokenLimitExceeded: nothing was written.
-        """
-        if draft.asks and self._is_limited:
-            sums = (await self._beginning.background_of(home, session)).sums + Sums.of(session)
-            self.limits.check(sums.tokens + before, sums.cost, draft.tokens)
-            if self._spending is not None:
-                await self._spending.admit(home, sums.tokens + before + draft.tokens)
 
     async def set_prompt(self, prompt: str) -> None:
         """Set the system prompt, and keep it with the session, which is made for it where it is not there."""
@@ -226,15 +197,15 @@ class Writer:
     ) -> tuple[float, str]:
         """The same, in its turn; until when summaries may be waited for, and the session's id."""
         until = math.inf
-        is_limited = asks and bool(self.limits)
+        is_limited = asks and bool(self.allowance.limits)
         await count(drafts)
         if is_limited:  # what not even an empty conversation could hold makes none
-            self.limits.check(0, 0.0, tokens_of(without_prompt(drafts)[0]))
+            self.allowance.limits.check(0, 0.0, tokens_of(without_prompt(drafts)[0]))
         home, session = await self._conversation.open_to_write()
         if is_limited:  # all at once, before any is written
-            await self._check_limits(home, session, without_prompt(drafts)[0])
-        if asks and self._spending is not None:
-            await self._admit(self._spending, home, session, drafts)
+            await self.allowance.check_limits(home, session, without_prompt(drafts)[0])
+        if asks:
+            await self.allowance.admit(home, session, drafts)
         if drafts and drafts[0].event.source == EventSource.SYSTEM:
             drafts = await self._keep_prompt(home, session, drafts)
         if not has_begun(session):
@@ -253,22 +224,6 @@ class Writer:
         self._conversation.adopt(session)
         return until, session.id
 
-    async def _admit(
-        self, spending: Spending, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
-    ) -> None:
-        """Refuse a question whose user has spent the budget."""
-        before = (await self._beginning.background_of(home, session)).sums.tokens
-        await spending.admit(home, before + session.added_tokens + tokens_of(drafts))
-
-    async def _charge(self, home: HomeStore, drafts: Sequence[Draft]) -> None:
-        """Put what calls cost on the user's account, once their answers are stored."""
-        for draft in drafts if self._spending is not None else ():
-            await self._charge_for(home, draft.event)
-
-    async def _charge_for(self, home: HomeStore, event: SessionEvent[Any]) -> None:
-        if self._spending is not None and event.usage is not None:
-            await self._spending.charge(home, event.usage.cost_usd or 0.0, event.id)
-
     async def correct_usage(self, event_id: str, usage: ReportedUsage) -> str:
         """Put the bill of a recorded call right, by an event that refers to it.
 
@@ -283,36 +238,17 @@ class Writer:
             await self._conversation.open_to_write()
             while True:
                 home, session = await self._conversation.current(with_events=False)
-                called, billed = await self._bill_now(home, session, event_id)
+                called, billed = await bill_now(home, session, event_id)
                 right = call_usage(billed.model, billed.provider, usage, when=called.timestamp)
                 event = Correction(event_id, called.timestamp, billed, right).as_event()
                 # Only on top of what was read: another correction may come in between.
                 was_stored, session = await append(session, [event], home, only_if_current=True)
                 if was_stored:
                     self._conversation.adopt(session)
-                    if self._spending is not None:
+                    if self.allowance.spending is not None:
                         difference = (right.cost_usd or 0.0) - (billed.cost_usd or 0.0)
-                        await self._spending.charge(home, difference, event.id)
+                        await self.allowance.spending.charge(home, difference, event.id)
                     return session.id
-
-    async def _bill_now(
-        self, home: HomeStore, session: Session[Any], event_id: str
-    ) -> tuple[SessionEvent[Any], CallUsage]:
-        """An event, and what it is billed by now: as its newest correction says, or as it was recorded."""
-        await load_prices()
-        latest_bill: CallUsage | None = None
-        log: LogEnd | None = LogEnd(session, home)
-        earlier = segments_before(session, home)
-        while log is not None:
-            async with aclosing(log.newest_first()) as events:
-                async for event in events:
-                    correction = correction_in(event)
-                    if correction is not None and correction.event_id == event_id:
-                        latest_bill = latest_bill or correction.usage
-                    if event.id == event_id and event.usage is not None:
-                        return event, latest_bill or event.usage
-            log = await anext(earlier, None)
-        raise InvalidInput("correct_usage", "the conversation has no model call's event with this id")
 
     async def add_new_messages(self, messages: Sequence[ChatMessage]) -> str | None:
         """Record those of a request's messages that were not said since the model's last answer.
@@ -330,24 +266,16 @@ class Writer:
         closings: list[asyncio.Task[None]] = []
         async with self._writing.turn():
             await self._settle(closings, before_question=True)
-            waiting, has_begun = await self._unanswered()
-            known = [what_is_said(row) for row in full_messages(waiting)]
-            new = []
-            for row in rows:
-                said = what_is_said(row)
-                if said in known:
-                    known.remove(said)
-                elif not (has_begun and row["role"] in SYSTEM_ROLES):
-                    new.append(row)
-            drafts = draft_rows(new, self._model)
+            said, is_begun = await unanswered(self._conversation, self._beginning)
+            waiting = [event for event in said if event.id not in self.is_asked]
+            drafts = draft_rows(not_said(rows, waiting, has_begun=is_begun), self._model)
             if drafts:
                 await self._record(drafts, closings, asks=True)
-            elif self._is_limited and self._conversation.is_begun:
+            elif self.allowance and self._conversation.is_begun:
                 home, session = await self._conversation.open_to_write()
-                if self.limits:
-                    await self._check_limits(home, session, [])
-                if self._spending is not None:
-                    await self._admit(self._spending, home, session, [])
+                if self.allowance.limits:
+                    await self.allowance.check_limits(home, session, [])
+                await self.allowance.admit(home, session, [])
             last = [*waiting, *(draft.event for draft in drafts)][-1:]
             asked = last[0].id if last else None
             if asked is not None:
@@ -355,27 +283,6 @@ class Writer:
         if closings:
             await self.closing.wait(closings, _in(PATIENCE))
         return asked
-
-    async def _unanswered(self) -> tuple[list[SessionEvent[Any]], bool]:
-        """What was said since the model's last answer, and whether anything was said at all."""
-        if not self._conversation.is_begun:
-            return [], False
-        try:
-            home, session = await self._conversation.current(with_events=False)
-        except SessionNotFound:
-            return [], False
-        background = await self._beginning.background_of(home, session)
-        held = background.held
-        log = PathEnd(session, home) if held is None else KnownEnd(session, home, held)
-        answer = await log.read_back_to(lambda event: event.source == EventSource.LLM)
-        # An answer that came late is older than what was asked meanwhile.
-        asked = next((each for each in log.events if answer and each.id == answer.parent_event_id), None)
-        first = asked or answer
-        events = as_told([*background.start, *log.events] if first is None else log.since(first))
-        answered = [at for at, event in enumerate(events) if event.source == EventSource.LLM]
-        waiting = events[answered[-1] + 1 if answered else 0 :]
-        said = [event for event in waiting if event.type in {EventType.MESSAGE, EventType.TOOL_CALL}]
-        return [event for event in said if event.id not in self.is_asked], has_begun(session)
 
     async def _keep_prompt(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
@@ -442,8 +349,9 @@ class Writer:
                 on_closed=lambda closed: closings.append(self.closing.start(closed, home)),
                 prepare=partial(self._prepare, home, drafts, is_limited),
             )
-        if self._spending is not None:
-            await self._charge(home, drafts)
+        if self.allowance.spending is not None:
+            for draft in drafts:
+                await self.allowance.charge(home, draft.event)
         return session
 
     async def _is_over(self, drafts: Sequence[Draft], live: Session[Any]) -> bool:
@@ -460,7 +368,7 @@ class Writer:
     ) -> None:
         """Do with drafts what depends on the segment that is live."""
         if is_limited:
-            await self._check_limits(home, live, drafts)
+            await self.allowance.check_limits(home, live, drafts)
         if have_keys(drafts):
             await self._replays.check_before(home, live, drafts)
         await self._bill(home, live, drafts)
@@ -500,41 +408,6 @@ class Writer:
             around = (held.messages + held.tool_calls) * TOKENS_A_MESSAGE
             preface_length = partial(self._beginning.length, home, session)
             await bill_estimated(drafts, held.tokens, around, preface_length)
-
-    async def _check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Refuse a question that a limit stands in the way of."""
-        sums = (await self._beginning.background_of(home, session)).sums + Sums.of(session)
-        self.limits.check(sums.tokens, sums.cost, tokens_of(drafts))
-
-    @property
-    def _is_limited(self) -> bool:
-        return bool(self.limits) or self._spending is not None
-
-    @asynccontextmanager
-    async def calling(self) -> AsyncIterator[None]:
-        """Make a whole model call in here: where there are limits, one after the other.
-
-        What a call costs is known when it is over. Calls that begin before that would be as many over the
-        limit as there are tasks. A call that is made inside of another one does not wait for that.
-        """
-        if not self._is_limited or self in _calling.get():
-            yield
-            return
-        async with self._one_call.turn():
-            token = _calling.set((*_calling.get(), self))
-            try:
-                yield
-            finally:
-                _calling.reset(token)
-
-    @asynccontextmanager
-    async def after_calls(self) -> AsyncIterator[None]:
-        """Ask in here when the whole calls that began before are over, where there are limits."""
-        if not self._is_limited or self in _calling.get():
-            yield
-            return
-        async with self._one_call.turn():
-            yield
 
 
 def _lacks_call(draft: Draft) -> bool:

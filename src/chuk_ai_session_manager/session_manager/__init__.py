@@ -6,12 +6,12 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
-from ..conversation.billing import Limits
 from ..conversation.budgets import Budget, Spending
 from ..conversation.callbacks import Done, call
 from ..conversation.context.beginning import Beginning
 from ..conversation.context.chain import Contexts
 from ..conversation.forking import fork
+from ..conversation.limits import Allowance, Limits
 from ..conversation.notes import Notes
 from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD, Conversation, HeldBy
 from ..conversation.order import as_told
@@ -161,8 +161,11 @@ class SessionManager(Writing, Rethinking, Reading):
             self._beginning,
             self._contexts,
             model=self.model,
-            limits=Limits(token_limit, cost_limit),
-            spending=None if budget is None else Spending(budget, user_id or "", model),
+            allowance=Allowance(
+                Limits(token_limit, cost_limit),
+                None if budget is None else Spending(budget, user_id or "", model),
+                self._beginning,
+            ),
             summarizer=self._summarizer,
         )
         self._second_thoughts = SecondThoughts(self._conversation, self.writer)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..accounts.tokens import DEFAULT_MODEL
-from ..conversation.billing import draft_answers, draft_question, draft_rows, draft_tool_use
+from ..conversation.drafts import draft_answers, draft_question, draft_rows, draft_tool_use
 from ..conversation.opening import Conversation
 from ..conversation.writing import Writer
 from ..exceptions.validation import (

@@ -6,7 +6,7 @@ import heapq
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +27,7 @@ from .base import (
     page_of,
 )
 from .durability import DurabilityReport
-from .recency import NOW, microseconds_of, now, place_of
+from .placement import Placement
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -84,11 +84,7 @@ class MemoryStore(EventStore):
         self._born: dict[str, int] = {}
         self._conversations: dict[str, _Conversation] = {}
         self._births = 0
-        # Where lists have each session (`recency`), and how many events it had then. The newest is the last
-        # one, but where `_is_sorted` says that one came whose messages were said before.
-        self._placed: dict[str, tuple[int, int]] = {}
-        self._newest = 0
-        self._is_sorted = True
+        self._placement = Placement()
         # The conversations from the one written to longest ago to the newest.
         self._by_last_write: dict[_Conversation, None] = {}
         # When to look at a conversation next: once an entry, however often its expiry is put off.
@@ -186,7 +182,7 @@ class MemoryStore(EventStore):
                 session.record(*events)
             if new:
                 said = new[0].timestamp if len(new) == 1 else max(event.timestamp for event in new)
-                self._place(live, place_of(microseconds_of(said)))
+                self._placement.place_said(live, said)
             self._renew(self._conversations[session.id])
             return True
 
@@ -218,41 +214,6 @@ class MemoryStore(EventStore):
         if live is None or not (mark is None or mark == self._born[session_id]):
             raise session_not_found(session_id)
         return live
-
-    def _place(self, session: AnySession, place: int) -> None:
-        """Put a session, in lists, where `recency` says."""
-        placed, had = self._placed.pop(session.id, (0, 0))
-        on_top = now()
-        if on_top <= self._newest:
-            on_top = self._newest + 1
-        if place == NOW or place > on_top:
-            place = on_top
-        elif had and place < placed:
-            place = placed
-        if place > self._newest:
-            self._newest = place
-        else:
-            self._is_sorted = False
-        self._placed[session.id] = place, len(session.events)
-
-    def _place_saved(self, session: AnySession) -> None:
-        """Do so with a session that is saved; one without new events stays where it is."""
-        newest, placed = session.newest_event_time, self._placed.get(session.id)
-        if placed is None and newest is not None:
-            # As imports have it, whose messages may have been said at any time.
-            self._place(session, microseconds_of(newest))
-        elif placed is None:
-            made = session.metadata.created_at if session.metadata else None
-            self._place(session, NOW if made is None else place_of(microseconds_of(made)))
-        elif newest is not None and len(session.events) > placed[1]:
-            self._place(session, place_of(microseconds_of(newest)))
-
-    def _listed(self) -> Iterator[tuple[int, str]]:
-        """The places and ids of all sessions, the newest first."""
-        if not self._is_sorted:
-            self._placed = dict(sorted(self._placed.items(), key=lambda item: (item[1][0], item[0])))
-            self._is_sorted = True
-        return ((place, session_id) for session_id, (place, _) in reversed(self._placed.items()))
 
     async def delete(self, session_id: str) -> None:
         """Delete a session; its parents and children stay."""
@@ -288,7 +249,11 @@ class MemoryStore(EventStore):
         with guard:
             self._free_expired()
             return page_of(
-                (row for row in self._listed() if (before is None or row < before) and fits(row[1])),
+                (
+                    row
+                    for row in self._placement.newest_first()
+                    if (before is None or row < before) and fits(row[1])
+                ),
                 limit,
             )
 
@@ -378,7 +343,7 @@ class MemoryStore(EventStore):
         self._births += 1
         session.bind(self, mark=self._born.setdefault(session.id, self._births))
         self._share(session, conversation)
-        self._place_saved(session)
+        self._placement.place_saved(session)
         self._renew(conversation)
         if is_new:
             self._free_oldest(but=conversation)
@@ -450,8 +415,9 @@ class MemoryStore(EventStore):
         conversation.session_ids.clear()
 
     def _drop(self, session_id: str) -> None:
-        for kept in (self._sessions, self._born, self._placed):
-            kept.pop(session_id, None)
+        self._sessions.pop(session_id, None)
+        self._born.pop(session_id, None)
+        self._placement.remove(session_id)
 
     def _forget(self, conversation: _Conversation) -> None:
         self._by_last_write.pop(conversation, None)

@@ -14,7 +14,7 @@ from ...providers.fingerprints import Chain, Chained, Sent, is_same
 from ...providers.formats import MaySign
 from ...providers.messages import ChatMessage
 from ...stores.base import AnyEvent
-from ..billing import Draft
+from ..drafts import Draft
 
 # Whose context was handed out last in this task (or in the one that began this one), its kind, and when.
 _newest: ContextVar[tuple[object, dict[str, tuple[int, Sent]]] | None] = ContextVar(

@@ -1,0 +1,64 @@
+"""Where the sessions in a process's memory stand in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from .base import AnySession
+from .recency import NOW, microseconds_of, now, place_of
+
+
+class Placement:
+    """The sessions by the time of their newest message, as `recency` says; each has a place of its own."""
+
+    __slots__ = ("_is_sorted", "_newest", "_placed")
+
+    def __init__(self) -> None:
+        # Each session's place, and how many events it had then. The newest is the last one, but where
+        # `_is_sorted` says that one came whose messages were said before.
+        self._placed: dict[str, tuple[int, int]] = {}
+        self._newest = 0
+        self._is_sorted = True
+
+    def place_said(self, session: AnySession, said: datetime) -> None:
+        """Place a session whose newest message was said at a time."""
+        self._place(session, place_of(microseconds_of(said)))
+
+    def place_saved(self, session: AnySession) -> None:
+        """Place a session that is saved; one without new events stays where it is."""
+        newest, placed = session.newest_event_time, self._placed.get(session.id)
+        if placed is None and newest is not None:
+            # As imports have it, whose messages may have been said at any time.
+            self._place(session, microseconds_of(newest))
+        elif placed is None:
+            made = session.metadata.created_at if session.metadata else None
+            self._place(session, NOW if made is None else place_of(microseconds_of(made)))
+        elif newest is not None and len(session.events) > placed[1]:
+            self._place(session, place_of(microseconds_of(newest)))
+
+    def _place(self, session: AnySession, place: int) -> None:
+        placed, had = self._placed.pop(session.id, (0, 0))
+        on_top = now()
+        if on_top <= self._newest:
+            on_top = self._newest + 1
+        if place == NOW or place > on_top:
+            place = on_top
+        elif had and place < placed:
+            place = placed
+        if place > self._newest:
+            self._newest = place
+        else:
+            self._is_sorted = False
+        self._placed[session.id] = place, len(session.events)
+
+    def remove(self, session_id: str) -> None:
+        """Take a session out, if it is there."""
+        self._placed.pop(session_id, None)
+
+    def newest_first(self) -> Iterator[tuple[int, str]]:
+        """The places and ids of all sessions."""
+        if not self._is_sorted:
+            self._placed = dict(sorted(self._placed.items(), key=lambda item: (item[1][0], item[0])))
+            self._is_sorted = True
+        return ((place, session_id) for session_id, (place, _) in reversed(self._placed.items()))
