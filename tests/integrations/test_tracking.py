@@ -320,10 +320,10 @@ class TestRecording:
                     pass
         with pytest.raises(TypeError):
             await client.chat.completions.create(messages=said("three"))  # type: ignore[call-overload]
-        sm.writer.limits = replace(sm.writer.limits, tokens=1)
+        sm.writer.allowance.limits = replace(sm.writer.allowance.limits, tokens=1)
         with pytest.raises(TokenLimitExceeded):
             await track_llm_call("four or more", lambda _: "x", session_manager=sm)
-        sm.writer.limits = replace(sm.writer.limits, tokens=None)
+        sm.writer.allowance.limits = replace(sm.writer.allowance.limits, tokens=None)
         assert sm.writer.is_asked == set()
         failures = [event.message for event in await events_of(sm) if event.type == EventType.REFERENCE]
         assert failures == [{"error": "InvalidInput"}] * 3 + [{"error": "TypeError"}]
