@@ -220,8 +220,7 @@ class SessionAwareToolProcessor:
             return made
 
         if isinstance(session, Session):
-            key = None if answer is None else answer.key
-            begun = await begin(session, home, message, key, event, self._finished)
+            begun = await begin(session, home, message, answer, event, self._finished)
         else:
             parent = await event(None)
             await session.add_event_and_save(parent)

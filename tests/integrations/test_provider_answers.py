@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,53 @@ async def test_also_where_another_process_closed_the_segment_meanwhile(place: Pl
         await other.user_says("And then?")
         await late.ai_responds(WHOLE)
         assert [row["content"] for row in await late.get_conversation()] == ["When?", "At noon.", "And then?"]
+
+
+@in_memory_too
+async def test_also_where_the_conversation_went_on_for_long(place: Place) -> None:
+    async with place.store() as store:
+        sm = SessionManager("root", store=store, infinite_context=True, max_turns_per_segment=2)
+        await sm.user_says("When?")
+        await sm.ai_responds(WHOLE)
+        for number in range(10):
+            await sm.user_says(f"Question {number}")
+            await sm.ai_responds(f"Answer {number}")
+        await sm.user_says("And then?")
+        for each in (sm, SessionManager("root", store=store), SessionManager(sm.session_id, store=store)):
+            await each.ai_responds(WHOLE)
+        if not isinstance(store, MemoryStore):
+            in_another_process(record, place, infinite=True)
+        told = [row["content"] for row in await sm.get_conversation(include_all_segments=True)]
+        assert (told.count("At noon."), len(told), told[-1]) == (1, 23, "And then?")
+
+
+@in_memory_too
+@pytest.mark.parametrize("infinite", [False, True])
+async def test_a_server_that_gives_all_responses_one_id(place: Place, infinite: bool) -> None:
+    def said(prompt_tokens: int, created: int = 1) -> dict[str, Any]:
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 1, "total_tokens": prompt_tokens + 1}
+        choices = [{"index": 0, "message": {"role": "assistant", "content": "Yes."}}]
+        return {
+            "id": "chatcmpl-123", "object": "chat.completion", "model": "local", "created": created,
+            "choices": choices, "usage": usage if prompt_tokens else None,
+        }  # fmt: skip
+
+    later = int(time.time()) + 100
+    async with place.store() as store:
+        for turns in (20, 2):
+            options: Any = {"infinite_context": infinite, "max_turns_per_segment": turns}
+            sm = SessionManager(f"of {turns}", store=store, **options)
+            for answer in (
+                said(10),
+                said(30),
+                said(0, created=later),
+            ):  # a longer input; made at another time
+                await sm.user_says("Really?")
+                for each in (sm, SessionManager(f"of {turns}", store=store)):  # and seen twice
+                    await each.ai_responds(answer)
+            told = await sm.get_conversation(include_all_segments=True)
+            assert [row["content"] for row in told] == ["Really?", "Yes."] * 3
+            assert (await sm.get_stats())["llm_calls"] == 3
 
 
 async def test_what_only_looks_the_same_is_recorded() -> None:

@@ -104,6 +104,26 @@ CALL_STREAMS: dict[str, tuple[list[list[dict[str, Any]]], list[tuple[str, str]]]
         ],
         [("f", '{"x":1}'), ("g", '{"y":2}')],
     ),
+    "calls under one index, with empty ids and empty arguments": (
+        [[call_delta("f", "", index=0, id="")], [call_delta("g", "", index=0, id="")]],
+        [("f", "{}"), ("g", "{}")],
+    ),
+    "the first of them without arguments": (
+        [[call_delta("f", "", index=0, id="")], [call_delta("g", '{"x":1}', index=0, id="")]],
+        [("f", "{}"), ("g", '{"x":1}')],
+    ),
+    "a name in pieces, without an id": (
+        [
+            [call_delta("get_", "", index=0)],
+            [call_delta("tide", "", index=0)],
+            [call_delta("", "{}", index=0)],
+        ],
+        [("get_tide", "{}")],
+    ),
+    "a name in pieces of a tool without arguments": (
+        [[call_delta("get_", "", index=0, id="a")], [call_delta("tide", "", index=0)]],
+        [("get_tide", "{}")],
+    ),
     "one id for two calls": (
         [
             [call_delta("f", '{"x":1}', index=0, id="call_0")],

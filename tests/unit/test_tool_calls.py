@@ -109,6 +109,19 @@ async def test_ids_that_count_from_0_in_every_turn_are_other_calls(store: Memory
     assert CALLS == ["pay"] * 5
 
 
+async def test_a_server_that_gives_every_response_one_id_asks_again(store: MemoryStore) -> None:
+    sm = SessionManager("s", store=store)
+    for turn in range(3):
+        await sm.user_says("Pay.")
+        message = completion(call("call_0", "tc_pay"))
+        message["usage"] = {"prompt_tokens": 100 * (turn + 1), "completion_tokens": 10}
+        await sm.ai_responds(message)
+        for _ in range(2):  # and is processed again
+            await processed(store, message)
+    assert CALLS == ["pay"] * 3
+    assert (await sm.get_stats())["llm_calls"] == 3
+
+
 async def test_a_message_without_a_response_s_id_after_its_own_results_is_a_new_one_to_who_did_it(
     store: MemoryStore,
 ) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import aclosing
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ..exceptions import EventConflict
 from ..models import Session, SessionEvent
 from ..models.home import HomeStore
-from ..models.record import new_id
+from ..providers.usage import ReportedUsage
 from .drafts import Draft
-from .segments import is_of_segments, latest, live_segment, segments_before
+from .segments import is_of_segments, latest, live_segment
 
-# What each event answers, by the event's id.
-Questions: TypeAlias = dict[str, str | None]
-
-# How many earlier segments, and events of these, are looked through: responses are seen again soon.
-_SEGMENTS_SEARCHED = 3
-_EVENTS_SEARCHED = 500
+# Where responses say when they were made.
+_TIMES = ("created", "created_at", "createTime")
 _MADE_OF_A_NAME = 5
 """The version of UUIDs that come of a name."""
 
@@ -39,26 +36,81 @@ def is_of_response(event: SessionEvent[Any]) -> bool:
 
 async def conversation_id_of(session: Session[Any], home: HomeStore) -> str:
     """The id of the first segment of a session's conversation, of which events' ids are made."""
-    if session.parent_id is None or not is_of_segments(session):
+    if not _has_more_segments(session):
         return session.id
     ids = await home.segment_ids(session.id)
     return ids[0] if session.id in ids else session.id
+
+
+def _has_more_segments(session: Session[Any]) -> bool:
+    """Whether a session is not the only segment of its conversation."""
+    return session.is_closed or (session.parent_id is not None and is_of_segments(session))
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What tells a response from another one that has its id and says the same, as far as it says so."""
+
+    input_tokens: int | None
+    made_at: float | None
+    """In seconds since 1970."""
+
+    @classmethod
+    def of(cls, usage: ReportedUsage | None, native: Mapping[str, Any] | None) -> Circumstances:
+        """Those of a response, by its usage and its provider's own form."""
+        return cls(None if usage is None else usage["input_tokens"], _made_at((native or {}).get("response")))
+
+    def differ_from(self, known: SessionEvent[Any]) -> bool:
+        """Whether they are not those of the recorded answer."""
+        before = None if known.usage is None or known.usage.estimated else known.usage.input_tokens
+        if _differ(self.input_tokens, before):
+            return True
+        made_before = _made_at((known.native or {}).get("response"))
+        # Some servers write the time of each chunk: those of one response are not after its end.
+        is_later = self.made_at is not None and self.made_at > known.timestamp.timestamp()
+        return is_later and _differ(self.made_at, made_before)
+
+    def key(self, response_key: str) -> str:
+        """What tells the response from all others then."""
+        return f"{response_key}:{self.input_tokens}:{self.made_at}"
+
+
+def _made_at(response: object) -> float | None:
+    if not isinstance(response, Mapping):
+        return None
+    made = next((response[name] for name in _TIMES if response.get(name)), None)
+    try:
+        return datetime.fromisoformat(made).timestamp() if isinstance(made, str) else float(made or 0) or None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+async def event_id_of(
+    session: Session[Any], home: HomeStore, response_key: str, circumstances: Circumstances
+) -> str:
+    """The id of a response's event, which tells it from one that only has the same id and says the same."""
+    conversation_id = await conversation_id_of(session, home)
+    event_id = answer_event_id(conversation_id, response_key)
+    known = await home.events_by_id(session.id, [event_id])
+    if any(map(circumstances.differ_from, known)):
+        return answer_event_id(conversation_id, circumstances.key(response_key))
+    return event_id
 
 
 class Replays:
     """Tells which answers a conversation has already, by the id that the provider gave the response.
 
     The id of such an answer's event is made of the conversation's and the response's, so that every process
-    makes the same one, and a store, which has an event's id once, stores the answer once.
-
-    Args:
-        is_infinite: whether the conversation has several segments.
+    makes the same one, and a store, which has an event's id once in a segment, stores the answer once. Where
+    there are several segments, the store looks the ids up in all of them, however long ago they were closed;
+    no log is read for that.
     """
 
-    def __init__(self, *, is_infinite: bool) -> None:
-        self._is_infinite = is_infinite
-        # The live segment's id, the conversation's, and what the events in the segments before answer.
-        self._known: tuple[str, str, Questions] | None = None
+    def __init__(self) -> None:
+        # The live segment's id, and the conversation's.
+        self._known: tuple[str, str] | None = None
+        self._looked_in = ""
+        """The segment up to which the conversation was looked through last."""
 
     async def unseen(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
@@ -69,19 +121,18 @@ class Replays:
         """
         if not have_keys(drafts):
             return drafts
-        conversation_id, earlier = await self._earlier(home, session)
+        conversation_id = await self._conversation_id(home, session)
         for draft in drafts:
             if draft.response_key is not None:
                 draft.event.id = answer_event_id(conversation_id, draft.response_key)
-        return _unseen(drafts, session, earlier)
+        return await self._without_known(home, session, drafts)
 
     async def unstored(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
     ) -> tuple[Session[Any], Sequence[Draft]]:
         """The live segment with its log, and the drafts that it lacks: a store refused one of them."""
         session = await latest(await live_segment(session, home), home)
-        _, earlier = await self._earlier(home, session)
-        return session, _unseen(drafts, session, earlier)
+        return session, await self._without_known(home, session, drafts)
 
     async def check_before(self, home: HomeStore, live: Session[Any], drafts: Sequence[Draft]) -> None:
         """Refuse drafts that are in the segments before the one that they are about to be stored in.
@@ -89,32 +140,51 @@ class Replays:
         Raises:
             EventConflict: one of them is, as where another process closed that segment meanwhile.
         """
-        ids = {draft.event.id for draft in drafts if draft.response_key is not None}
-        if ids and not ids.isdisjoint((await self._earlier(home, live))[1]):
+        if live.id == self._looked_in:
+            return
+        if await self._earlier(home, live, drafts):
             raise EventConflict("An answer is in an earlier segment already")
 
-    async def _earlier(self, home: HomeStore, session: Session[Any]) -> tuple[str, Questions]:
-        if not self._is_infinite or session.parent_id is None:
-            return session.id, {}
-        if self._known is None or self._known[0] != session.id:
-            conversation_id = await conversation_id_of(session, home)
-            self._known = session.id, conversation_id, await self._newest_before(home, session)
-        return self._known[1], self._known[2]
+    async def _without_known(
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+    ) -> list[Draft]:
+        """The drafts that are not there.
 
-    async def _newest_before(self, home: HomeStore, session: Session[Any]) -> Questions:
-        """What the newest events before a segment answer; the rest of a long segment is not read."""
-        found: Questions = {}
-        searched = 0
-        async for log in segments_before(session, home):
-            searched += 1
-            async with aclosing(log.newest_first()) as events:
-                async for event in events:
-                    found[event.id] = event.parent_event_id
-                    if len(found) == _EVENTS_SEARCHED:
-                        return found
-            if searched == _SEGMENTS_SEARCHED:
-                break
-        return found
+        An answer that differs from the one that has its id is no replay: some servers give every response
+        the same id, and a model may say the same again. Its id is made of what it differs in, too.
+        """
+        known = await self._known_of(home, session, drafts)
+        if others := [draft for draft in drafts if _is_another_than(known, draft)]:
+            conversation_id = await self._conversation_id(home, session)
+            for draft in others:
+                draft.event.id = answer_event_id(conversation_id, _other_key(draft, known[draft.event.id]))
+            known |= await self._known_of(home, session, others)
+        return [draft for draft in drafts if draft.response_key is None or draft.event.id not in known]
+
+    async def _known_of(
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+    ) -> dict[str, SessionEvent[Any]]:
+        """The events of some drafts' ids that are stored, as far as that is known here."""
+        keyed = [draft.event.id for draft in drafts if draft.response_key is not None]
+        here = {event.id: event for event in map(session.event, keyed) if event is not None}
+        return await self._earlier(home, session, drafts) | here
+
+    async def _earlier(
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+    ) -> dict[str, SessionEvent[Any]]:
+        """The events of these ids that the conversation has, where it has more than this segment."""
+        self._looked_in = session.id
+        ids = [draft.event.id for draft in drafts if draft.response_key is not None]
+        if not ids or not _has_more_segments(session):
+            return {}
+        return {event.id: event for event in await home.events_by_id(session.id, ids)}
+
+    async def _conversation_id(self, home: HomeStore, session: Session[Any]) -> str:
+        if not _has_more_segments(session):
+            return session.id
+        if self._known is None or self._known[0] != session.id:
+            self._known = session.id, await conversation_id_of(session, home)
+        return self._known[1]
 
 
 def have_keys(drafts: Sequence[Draft]) -> bool:
@@ -125,22 +195,32 @@ def have_keys(drafts: Sequence[Draft]) -> bool:
     return False
 
 
-def _unseen(drafts: Sequence[Draft], session: Session[Any], earlier: Questions) -> list[Draft]:
-    """The drafts that are not there; one that answers another question only looks the same.
+def _is_another_than(known: Mapping[str, SessionEvent[Any]], draft: Draft) -> bool:
+    event = known.get(draft.event.id)
+    return draft.response_key is not None and event is not None and _is_another(draft, event)
 
-    Some servers give every response the same id, and a model may say the same again.
+
+def _is_another(draft: Draft, known: SessionEvent[Any]) -> bool:
+    """Whether an answer is another one than the recorded one that has its response's id and says the same.
+
+    It is, where it answers another question, was sent another input, or was made after the recorded one.
     """
-    unseen = []
-    for draft in drafts:
-        known = session.event(draft.event.id) if draft.response_key is not None else None
-        is_known = known is not None or (draft.response_key is not None and draft.event.id in earlier)
-        question_id = known.parent_event_id if known is not None else earlier.get(draft.event.id)
-        if is_known and _differs(draft.event.parent_event_id, question_id):
-            draft.response_key, draft.event.id, is_known = None, new_id(), False
-        if not is_known:
-            unseen.append(draft)
-    return unseen
+    asked = (draft.event.parent_event_id, known.parent_event_id)
+    return _differ(*asked) or _circumstances(draft).differ_from(known)
 
 
-def _differs(question_id: str | None, known_id: str | None) -> bool:
-    return question_id is not None and known_id is not None and question_id != known_id
+def _circumstances(draft: Draft) -> Circumstances:
+    return Circumstances.of(draft.reported, draft.event.native)
+
+
+def _other_key(draft: Draft, known: SessionEvent[Any]) -> str:
+    """What tells an answer from the recorded one that has its response's id and says the same."""
+    key, circumstances = str(draft.response_key), _circumstances(draft)
+    if circumstances.differ_from(known):
+        return circumstances.key(key)
+    return f"{key}:{draft.event.parent_event_id}"
+
+
+def _differ(one: object, other: object) -> bool:
+    """Whether two values differ, where there are both."""
+    return one is not None and other is not None and one != other

@@ -10,10 +10,11 @@ from typing import Any
 from ..exceptions import EventConflict
 from ..models import EventType, SessionEvent
 from ..models.home import HomeStore
+from ..providers.answers import Answer
 from ..providers.messages import calls_of
 from ..stores.base import AnyEvent, AnySession
 from .log_end import LogEnd, PathEnd
-from .replays import answer_event_id, conversation_id_of, is_of_response
+from .replays import Circumstances, event_id_of, is_of_response
 from .segments import append, append_unfilled, is_of_segments, latest, live_segment, segments_before
 from .tool_calls import (
     Call,
@@ -52,7 +53,7 @@ async def begin(
     session: AnySession,
     home: HomeStore,
     message: dict[str, Any],
-    response_key: str | None,
+    answer: Answer | None,
     make_event: MakeEvent,
     finished: Collection[str],
 ) -> Begun:
@@ -65,7 +66,7 @@ async def begin(
         session: any segment of the conversation.
         home: its store.
         message: the message.
-        response_key: what tells the response from all others (`Answer.key`).
+        answer: the response that it came in, as far as it can be read.
         make_event: makes the message's event.
         finished: events of messages that were processed to their end here: one that says the same is another.
 
@@ -73,8 +74,8 @@ async def begin(
         SessionNotFound, StorageError: as for `append`.
     """
     event_id = None
-    if response_key is not None:
-        event_id = answer_event_id(await conversation_id_of(session, home), response_key)
+    if answer is not None and (key := answer.key) is not None:
+        event_id = await event_id_of(session, home, key, Circumstances.of(answer.usage, answer.native))
     event: SessionEvent[Any] | None = None
     while True:
         session = await live_segment(session, home)

@@ -78,7 +78,7 @@ class Writer:
         self.closing: Closing = Closing(summarizer, allowance.charge, beginning.shown_after)
         self._contexts = contexts
         self._writing = Turns()
-        self._replays = Replays(is_infinite=conversation.is_infinite)
+        self._replays = Replays()
         self._open_calls = OpenCalls()
         self.is_asked: set[str] = set()
         """Questions that a model is just answering, by their events' ids."""

@@ -35,6 +35,9 @@ class HomeStore(Protocol):
     ) -> EventPage | None:
         """The newest stored events of a session, or the newest before a number; `None` to look anew."""
 
+    async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[SessionEvent[Any]]:
+        """Events of a session's conversation, in whichever of its segments they are."""
+
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .common import dumped, field_of, mended, merged, text_in, without
+from .common import dumped, field_of, mended, merged, parsed, text_in, without
 from .messages import ChatMessage
 
 _FIELDS = ("id", "index", "type", "function", "custom", "name", "arguments")
@@ -18,7 +18,8 @@ _STRUCTURE = re.compile(r'[{}\[\]"\\]')
 class _Call:
     id: str = ""
     kind: str = "function"
-    name: str = ""
+    names: list[str] = field(default_factory=list)
+    """Its name, which some servers send in pieces; or the names of several calls that have nothing else."""
     pieces: list[str] = field(default_factory=list)
     """Its arguments, or a custom tool's input."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -27,6 +28,11 @@ class _Call:
     is_escaped: bool = False
     is_whole: bool = False
     """Whether the arguments are a whole JSON object, so that nothing can follow them."""
+
+    @property
+    def name(self) -> str:
+        """The name so far."""
+        return "".join(self.names)
 
     @property
     def arguments(self) -> str:
@@ -83,7 +89,7 @@ class CallsInPieces:
         ):  # fmt: skip
             return call  # sent again
         if call is None or _is_another(call, call_id, name, more) or (name and call in seen):
-            call = _Call(name="" if name or call is None else call.name)
+            call = _Call(names=[] if name or call is None else [call.name])
             self._calls.append(call)
         for key in [("index", index)] * (index is not None) + [("id", call_id)] * bool(call_id):
             self._at[key] = call
@@ -91,7 +97,7 @@ class CallsInPieces:
         if field_of(piece, kind) is not None:
             call.kind = kind
         if name != call.name and not (call.name and call.pieces):
-            call.name += name
+            call.names.append(name)
         if more:
             call.add(more)
         call.extra = merged(call.extra, without(piece, *_FIELDS))
@@ -107,14 +113,28 @@ class CallsInPieces:
 
     def end(self) -> list[ChatMessage]:
         """The calls in OpenAI's form; one that came without an id has an empty one."""
-        return [_finished(call) for call in self._calls]
+        return [_finished(call) for each in self._calls for call in _told_apart(each)]
 
 
 def _is_another(call: _Call, call_id: str, name: str, more: str) -> bool:
     """Whether a piece is of another call than the one under its index."""
     if call_id and call.id and call_id != call.id:
         return True
+    if not call_id and not call.id and call.name and not call.pieces and name not in {"", call.name}:
+        # A whole call after one without arguments.
+        return bool(more.strip()) and isinstance(parsed(more), dict)
     return call.kind == "function" and call.is_whole and bool(more.strip() or (name and name != call.name))
+
+
+def _told_apart(call: _Call) -> list[_Call]:
+    """A call; or several, where names came under one index, and no id and no arguments with any of them.
+
+    Servers that send ids, or arguments after the name, may send a name in pieces. Those that send neither
+    give calls whole.
+    """
+    if call.id or call.pieces or len(call.names) < 2:  # noqa: PLR2004  (one call has one name)
+        return [call]
+    return [_Call(kind=call.kind, names=[name], extra=call.extra) for name in call.names]
 
 
 def _finished(call: _Call) -> ChatMessage:

@@ -199,6 +199,17 @@ class EventStore(ABC):
             return None
         return EventPage.at_end_of(stored.events, before=before, limit=limit, tokens=tokens)
 
+    async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
+        """Events of a session's conversation, in whichever of its segments they are; none that is not there.
+
+        It is asked for each answer that may have been recorded before, where the conversation has several
+        segments. A store that holds long logs should look events up: this default reads every segment.
+
+        Raises:
+            UnreadableData: one of the events is damaged.
+        """
+        return await walked_events(session_id, event_ids, self)
+
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of all segments of a session's conversation, the first one first.
 
@@ -372,6 +383,17 @@ async def walked_segment_ids(session_id: str, store: HomeStore) -> list[str]:
     while ids and await there(following := next_segment_id(ids[-1])):
         ids.append(following)
     return ids
+
+
+async def walked_events(session_id: str, event_ids: Sequence[str], store: HomeStore) -> list[AnyEvent]:
+    """Events of a conversation by their ids, by reading its segments one after the other."""
+    found: dict[str, AnyEvent] = {}
+    for each in await store.segment_ids(session_id):
+        segment = await store.get(each)
+        if isinstance(segment, Session):  # a stand-in for a store may answer anything
+            events = map(segment.event, event_ids)
+            found |= {event.id: event for event in events if event is not None}
+    return list(found.values())
 
 
 def cursor_at(written: int, session_id: str) -> str:

@@ -105,6 +105,10 @@ class DurableStore(EventStore):
     async def _change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
         """Change a stored session in one atomic step; `False` if it is not at this revision, or gone."""
 
+    @abstractmethod
+    async def _find(self, session_id: str, event_ids: Sequence[str]) -> list[str]:
+        """The JSON of events of a session's conversation, in whichever segment; none that is not there."""
+
     # -- reading --------------------------------------------------------------------------------
 
     async def get(self, session_id: str) -> AnySession | None:
@@ -148,6 +152,11 @@ class DurableStore(EventStore):
                 return page
             # All that was read is not enough yet.
             size, end = min(2 * len(read), LARGEST_PAGE), stored.start
+
+    async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
+        """Events of a session's conversation, in whichever of its segments they are."""
+        bodies = await self._find(session_id, event_ids) if is_session_id(session_id) else []
+        return await decode_events(StoredSession(session_id, "", {}, {}, bodies=bodies))
 
     async def _load(self, session_id: str, *, with_events: bool) -> AnySession | None:
         if not is_session_id(session_id):

@@ -161,6 +161,15 @@ class MemoryStore(EventStore):
                 return None
             return EventPage.at_end_of(live.events, before=before, limit=limit, tokens=tokens)
 
+    async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
+        """Events of a session's conversation, in whichever of its segments they are."""
+        with guard:
+            self._free_expired()
+            conversation = self._conversations.get(session_id)
+            segments = [] if conversation is None else [*map(self._sessions.get, conversation.session_ids)]
+            found = (segment.event(each) for segment in segments if segment for each in event_ids)
+            return [event for event in found if event is not None]
+
     async def append(
         self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
     ) -> bool:

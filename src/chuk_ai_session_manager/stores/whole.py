@@ -24,6 +24,7 @@ from .base import (
     change_stored,
     check_page_size,
     take_over,
+    walked_events,
     walked_segment_ids,
 )
 from .turns import Turns
@@ -78,6 +79,10 @@ class WholeSessionStore:
         if stored is None:
             return None
         return EventPage.at_end_of(stored.events, before=before, limit=limit, tokens=tokens)
+
+    async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
+        """Events of the conversation, by reading its segments one after the other."""
+        return await walked_events(session_id, event_ids, self)
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """The ids of the conversation's segments, by reading them one after the other."""

@@ -11,7 +11,7 @@ from ..models import Session
 from .base import Contract, Stores, in_a_loop
 from .checks import check_totals
 from .readings import log_pages, messages_in, read_head, read_latest, read_newest, read_session
-from .samples import content_tokens, sample_bill, sample_events, user_message
+from .samples import content_tokens, sample_bill, sample_events, user_message, write_conversation
 
 
 class Reading(Contract):
@@ -146,6 +146,24 @@ class Reading(Contract):
         head = await read_head(other, "s")
         await store.delete("s")
         assert await other.newest_events(head, limit=1) is None
+
+    @in_a_loop
+    async def test_events_are_found_by_id_in_whichever_segment_they_are(self, stores: Stores) -> None:
+        store, other = stores.open(), stores.open()
+        ids = await write_conversation(store, "s")
+        events = [(await read_session(store, each)).events[0] for each in ids]
+        await Session.create(session_id="other", events=[user_message("elsewhere", id="x")], store=store)
+        for session_id in ids:
+            assert await other.events_by_id(session_id, [events[0].id]) == events[:1]
+            found = await other.events_by_id(session_id, [each.id for each in events] + ["x", "not there"])
+            assert {each.id: each for each in found} == {each.id: each for each in events}
+        assert await other.events_by_id("other", ["x", events[0].id]) == [
+            (await read_session(other, "other")).events[0]
+        ]
+        assert await other.events_by_id("not there", ["x"]) == await other.events_by_id("", ["x"]) == []
+        await other.delete(ids[1])
+        found = await other.events_by_id(ids[0], [each.id for each in events])
+        assert events[1].id not in {each.id for each in found}
 
     @in_a_loop
     async def test_a_page_of_no_events_is_refused(self, stores: Stores) -> None:

@@ -14,7 +14,7 @@ from .places import Places
 from .replies import text_of
 from .scripts import Command, Script
 
-_READ = Script("read")
+_READ, _FIND = Script("read"), Script("find")
 
 # One reply when reading: small enough that the server is soon free for others.
 _BYTES_AT_ONCE = 1_000_000
@@ -62,6 +62,21 @@ async def read_session(
         if at >= int(answer[5]):
             stored.start, stored.bodies = first, bodies
             return stored
+
+
+async def find_events(places: Places, session_id: str, event_ids: Sequence[str]) -> list[str]:
+    """The JSON of events of a session's conversation, in whichever segment; none that is not there.
+
+    Raises:
+        UnreadableData: one of them is no text.
+        StorageError: the server gives no answer.
+    """
+    answer = await places.ask(session_id, lambda key: _FIND([key], session_id, *event_ids))
+    try:
+        return [] if answer is None else [text_of(body) for body in answer[1:] if body is not None]
+    except UnicodeDecodeError:
+        damage = f"Session {session_id} is damaged: one of its events is no text"
+        raise UnreadableData(damage) from None  # the cause quotes the event
 
 
 def _read_command(session_id: str, start: int | None, end: int | None, key: str) -> Command:

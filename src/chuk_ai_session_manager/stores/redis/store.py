@@ -35,7 +35,7 @@ from .lifetimes import BESIDE, Lifetimes
 from .link import Link
 from .listing import Listing
 from .places import Places
-from .reading import read_session
+from .reading import find_events, read_session
 from .records import Records
 from .replies import pairs_of, text_of
 from .scripts import Command, ask_hash
@@ -144,6 +144,9 @@ class RedisStore(DurableStore):
 
     async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
         return await read_session(self._places, session_id, start, end)
+
+    async def _find(self, session_id: str, event_ids: Sequence[str]) -> list[str]:
+        return await find_events(self._places, session_id, event_ids)
 
     async def _add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None

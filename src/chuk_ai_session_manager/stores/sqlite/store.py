@@ -32,6 +32,7 @@ from .transactions import (
     delete_session,
     delete_whole,
     extend_life,
+    find_events,
     find_session,
     ids_of_segments,
     list_rows,
@@ -91,6 +92,9 @@ class SqliteStore(DurableStore):
 
     async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
         return await self._worker.read(partial(read_session, self.sandbox_id, session_id, start, end))
+
+    async def _find(self, session_id: str, event_ids: Sequence[str]) -> list[str]:
+        return await self._worker.read(partial(find_events, self.sandbox_id, session_id, event_ids))
 
     async def _add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None

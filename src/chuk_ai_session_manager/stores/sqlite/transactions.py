@@ -122,6 +122,23 @@ def _header_of_last(db: sqlite3.Connection, conversation: int) -> dict[str, str]
         return None
 
 
+def find_events(sandbox: str, session_id: str, event_ids: Sequence[str], db: sqlite3.Connection) -> list[str]:
+    """The JSON of events of a session's conversation, in whichever segment; none that is not there."""
+    row = find_session(sandbox, session_id, db)
+    if row is None:
+        return []
+    query = (
+        "SELECT CAST(e.body AS BLOB) FROM sessions s CROSS JOIN events e ON e.session = s.key"
+        " WHERE s.conversation = ? AND e.id = ?"
+    )
+    bodies = [body for each in event_ids for (body,) in db.execute(query, (row.conversation, each))]
+    try:
+        return [body.decode() for body in bodies]
+    except UnicodeDecodeError:
+        # Without the cause, which quotes it.
+        raise UnreadableData(f"Session {session_id} is damaged: an event of it is no text") from None
+
+
 def add_events(
     sandbox: str,
     session_id: str,
