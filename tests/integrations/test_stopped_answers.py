@@ -443,6 +443,43 @@ async def test_a_part_that_could_not_be_stored_is_lost_to_nothing() -> None:
     assert (stats["llm_calls"], stats["ai_messages"]) == (1, 1)
 
 
+class Slow(MemoryStore):
+    """A store whose appends wait while it is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+        self.is_asked = asyncio.Event()
+
+    async def append(self, session: Any, events: Any, *, only_if_current: bool = False) -> bool:
+        self.is_asked.set()
+        await self.may_go_on.wait()
+        return await super().append(session, events, only_if_current=only_if_current)
+
+
+async def test_an_answer_that_ends_while_a_question_stores_other_parts_is_stored_once() -> None:
+    store = Slow()
+    sm = SessionManager(store=store, model=GPT)
+    left = stream_llm_call("q1", story, GPT, session_manager=sm)
+    ends = stream_llm_call("q2", story, GPT, session_manager=sm)
+    for stream in (left, ends, left):
+        await breaks(stream)
+    store.may_go_on.clear()
+    store.is_asked.clear()
+    asking = asyncio.create_task(sm.user_says("q3"))
+    await store.is_asked.wait()  # with a part of the first answer
+    reading = asyncio.create_task(read_until(ends, lambda _: False))
+    for _ in range(20):  # until the answer waits for its turn
+        await asyncio.sleep(0)
+    assert len(sm.writer.unfinished) == 1
+    store.may_go_on.set()
+    await asyncio.gather(asking, reading)
+    answers = [event for event in await events_of(sm, store) if event.source == EventSource.LLM]
+    assert [event.message for event in answers].count("Once upon a time") == 1
+    assert (await sm.get_stats())["llm_calls"] == 2
+
+
 async def test_a_cut_call_is_closed_in_contexts_also_where_its_result_came(clients: Any) -> None:
     sm = SessionManager()
     stream = await opened("messages", True, clients, sm, "weather")

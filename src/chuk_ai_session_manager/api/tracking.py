@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -74,7 +75,10 @@ class Exchange:
         self._sent: tuple[str, Sent] | None = None
         self._length: int | None = None
         self._question_in = ""
+        # Writers in other threads take parts of the answer while it comes.
+        self._lock = threading.Lock()
         self._pieces: AnswerInPieces | None = None
+        self._is_ended = False
         self._is_called = False
         self._came = 0
         self._part: Draft | None = None
@@ -121,6 +125,8 @@ class Exchange:
 
     async def answer(self, answer: Answer, **metadata: Any) -> str:
         """Record the answer, also where who waits for it is cancelled; the session's id."""
+        with self._lock:
+            self._is_ended = True
         drafts = self._drafted(answer, metadata, is_stopped=False)
         self._is_over()
         if not drafts:  # its provider is still at work on it
@@ -208,8 +214,15 @@ class Exchange:
     def came(self, piece: object) -> None:
         """Take in a piece of the answer."""
         assert self._pieces is not None  # noqa: S101  (tells mypy)
-        _add(self._pieces, piece)
-        self._came += 1
+        with self._lock:
+            _add(self._pieces, piece)
+            self._came += 1
+
+    def whole(self, pieces: AnswerInPieces) -> Answer:
+        """The answer at the end of its stream: from now on, no part of it is stored in its place."""
+        with self._lock:
+            self._is_ended = True
+            return pieces.end()
 
     async def interrupt(self, problem: BaseException) -> None:
         """Record as much of an answer as came before its stream broke, or its reader went away."""
@@ -231,8 +244,11 @@ class Exchange:
 
     def part(self, *, before_question: bool) -> Draft | None:
         """What came of the answer so far, made ready to be stored; `None` where there is nothing new."""
-        pieces = self._pieces
-        if pieces is None or pieces.unknown is not None:
+        with self._lock:
+            return self._part_of(self._pieces, before_question=before_question)
+
+    def _part_of(self, pieces: AnswerInPieces | None, *, before_question: bool) -> Draft | None:
+        if self._is_ended or pieces is None or pieces.unknown is not None:
             return None
         is_new = self._came > self._part_came
         is_nothing = before_question and not self.is_awaited and self._is_called and self._part is None
@@ -384,7 +400,7 @@ async def recorded_stream(
     elif pieces.is_cut:  # the connection was closed as if that were the end
         await exchange.interrupt(ConnectionResetError())
     else:
-        await exchange.answer(pieces.end())
+        await exchange.answer(exchange.whole(pieces))
 
 
 async def _answered_at_once(exchange: Exchange, response: Any) -> Answer | None:
