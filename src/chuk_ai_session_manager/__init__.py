@@ -1,4 +1,4 @@
-"""Remembers AI conversations: what was said, tool calls, tokens and dollars, and context that carries over.
+"""Remembers AI conversations: messages, tool calls, tokens and cost, beyond the model's context window.
 
 ::
 
@@ -9,7 +9,7 @@
     await sm.ai_responds("Hi there!", model="gpt-4")
     stats = await sm.get_stats()
 
-Importing it does no I/O and configures nothing; the default store opens on first use.
+Importing the package does no I/O and configures nothing; the default store opens when it is first used.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ __all__ = [
     "usage_report",
 ]
 
-# Where the public names live. Each module is imported with the first use of a name in it, so that importing
+# Where the public names live. A module is imported when a name in it is first used, so that importing
 # the package costs next to nothing.
 _HOMES = {
     "api.installed": (
@@ -165,7 +165,7 @@ _HOMES = {
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-# Modules as attributes of the package: some under the shorter names of earlier releases.
+# Modules as attributes of the package, some of them under the shorter names of earlier releases.
 _MODULES = {
     "following": "conversation.following",
     "pricing": "accounts.pricing",
@@ -191,7 +191,7 @@ _MODULES = {
         "stores",
     )
 }
-# Modules that only lead from a path of an earlier release to today's.
+# Modules that exist only so that a path of an earlier release still works.
 __path__.append(f"{__path__[0]}/api/earlier_paths")
 
 
@@ -208,5 +208,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """All public names, those too that were not used yet."""
+    """List all public names, including those that were not used yet."""
     return sorted(set(globals()) | set(__all__) | set(_MODULES))

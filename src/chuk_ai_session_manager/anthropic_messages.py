@@ -1,4 +1,4 @@
-"""The earlier path of what makes Anthropic's requests."""
+"""An earlier release's path to the writer of Anthropic's requests."""
 
 from .providers.anthropic_messages import AnthropicRequest, for_anthropic
 

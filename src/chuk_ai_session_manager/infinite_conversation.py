@@ -1,4 +1,4 @@
-"""Conversations that go on for ever, for applications that keep the segments' ids themselves."""
+"""Conversations without end, for applications that keep the segments' ids themselves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SummaryModel = Callable[[list[ChatMessage]], Awaitable[str]]
 
 
 class SummarizationStrategy(str, Enum):
-    """What a model is asked to keep of a segment; equal to its plain string."""
+    """What a summary must contain, as a model is told; equal to its plain string."""
 
     BASIC = "basic"
     KEY_POINTS = "key_points"
@@ -60,19 +60,19 @@ _PROMPTS = {
 
 
 class InfiniteConversationManager:
-    """Adds messages to sessions, and opens the next segment when one is full.
+    """Adds messages to sessions, and opens the next segment when a segment is full.
 
-    The application keeps the session's id, which changes with the segment. The thresholds are
-    plain attributes and may be changed at any time. Sessions are those of the default store; where that
-    cannot do it, methods raise `StorageError`.
+    The application keeps the session's id, which changes with each segment. The thresholds are
+    plain attributes, which you may change at any time. The sessions are in the default store. All methods
+    raise `StorageError` if the store fails.
 
     Args:
         token_threshold: content tokens at which a segment is full.
         max_turns_per_segment: messages at which a segment is full.
-        summarization_strategy: what the model is asked to keep of a full segment.
+        summarization_strategy: what the summary of a full segment must contain.
 
     Raises:
-        InvalidInput: a threshold below 1.
+        InvalidInput: a threshold is below 1.
     """
 
     def __init__(
@@ -99,23 +99,23 @@ class InfiniteConversationManager:
         llm_callback: SummaryModel | None,
         model: str = "gpt-3.5-turbo",
     ) -> str:
-        """Add a message; if that fills the segment, summarise it and open the next one.
+        """Add a message. If the message fills the segment, summarise the segment and open the next one.
 
         Args:
             session_id: the conversation's current segment.
-            message: what was said.
-            source: who said it.
-            llm_callback: makes a summary of the messages it gets, the first of which says what to keep;
-                if it fails, or takes over 30 seconds, a built-in summary steps in.
-            model: whose tokens are counted.
+            message: the message.
+            source: who said it: the user, the model or the system.
+            llm_callback: makes a summary of the messages that it gets; the first one says what the summary
+                must contain. If the callback fails, or takes over 30 seconds, a built-in summary is used.
+            model: the model whose tokens are counted.
 
         Returns:
             The id for the next message: that of the new segment, if one was opened.
 
         Raises:
-            SessionNotFound: there is no such session.
-            InvalidInput: the message is not text, or the model has no name; nothing was written.
-            InvalidSessionOperation: the segment is full and there is no callback.
+            SessionNotFound: the session does not exist.
+            InvalidInput: the message is not a text, or the model has no name; nothing was written.
+            InvalidSessionOperation: the segment is full, and there is no callback.
         """
         check_text(message, "message", "process a message")
         check_name(model, "model", "process a message")
@@ -146,7 +146,7 @@ class InfiniteConversationManager:
         )
         if await self._should_create_new_segment(session):
             if llm_callback is None:
-                reason = "the message is stored, but fills its segment, which no llm_callback summarises"
+                reason = "the message is stored, but it fills the segment: pass llm_callback to summarise it"
                 raise InvalidSessionOperation("process a message", reason)
             full, (session, was_made_here) = session, await open_next_segment(session, home, self._thresholds)
             if was_made_here:
@@ -157,11 +157,11 @@ class InfiniteConversationManager:
     async def build_context_for_llm(
         self, session_id: str, max_messages: int = 10, include_summaries: bool = True
     ) -> list[ChatMessage]:
-        """The newest messages of a segment, after the summaries of those before it, oldest first.
+        """Return the newest messages of a segment, after the summaries of earlier segments, oldest first.
 
         Raises:
-            SessionNotFound: there is no such session.
-            InvalidInput: `max_messages` below 1.
+            SessionNotFound: the session does not exist.
+            InvalidInput: `max_messages` is below 1.
         """
         check_count(max_messages, 1, "max_messages", "build a context")
         home, session = await self._load(session_id)
@@ -173,19 +173,19 @@ class InfiniteConversationManager:
         return [context_row(str(await Summarizer().within(notes))), *messages] if notes else messages
 
     async def get_session_chain(self, session_id: str) -> list[Session[Any]]:
-        """The segments up to this one, the first one first.
+        """Return the segments up to this one, the first one first.
 
         Raises:
-            SessionNotFound: there is no such session.
+            SessionNotFound: the session does not exist.
         """
         home, session = await self._load(session_id)
         return [segment async for segment in segments_in(await chain_of(session, home), home)]
 
     async def get_full_conversation_history(self, session_id: str) -> list[tuple[str, EventSource, Any]]:
-        """What was said in all segments up to this one: role, source and content.
+        """Return the messages of all segments up to this one: role, source and content.
 
         Raises:
-            SessionNotFound: there is no such session.
+            SessionNotFound: the session does not exist.
         """
         events = [event for session in await self.get_session_chain(session_id) for event in session.events]
         return [
@@ -213,7 +213,7 @@ class InfiniteConversationManager:
         return _PROMPTS[self.summarization_strategy]
 
     async def _load(self, session_id: str) -> tuple[EventStore | WholeSessionStore, Session[Any]]:
-        """The default store, looked up by name so that an application can swap it, and the session."""
+        """The default store, looked up by name so that an application can replace it, and the session."""
         check_session_id(session_id)
         home = event_store(ChukSessionsStore(get_backend()))
         session = await home.get(session_id)

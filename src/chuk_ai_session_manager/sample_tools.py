@@ -1,6 +1,6 @@
-"""Three tools to try things out with: a calculator, and a weather report and a search that are made up.
+"""Three tools for trying things out: a calculator, a made-up weather report and a made-up search.
 
-Importing this registers them with chuk-tool-processor as "calculator", "weather" and "search".
+Importing this module registers them with chuk-tool-processor as "calculator", "weather" and "search".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CalculatorTool:
             b: the second number.
 
         Raises:
-            ValueError: another operation, or a division by zero.
+            ValueError: the operation is unknown, or divides by zero.
         """
         match operation:
             case "add":
@@ -53,8 +53,8 @@ class WeatherTool:
     """Makes up the weather."""
 
     async def execute(self, location: str) -> dict[str, Any]:
-        """Make up the weather of a place: degrees Celsius, per cent, km/h; another one each time."""
-        # Not for secrets, hence no S311: it is a demonstration.
+        """Make up the weather of a place: degrees Celsius, per cent, km/h; different on each call."""
+        # S311 is about secrets; this is a demonstration.
         temperature = random.randint(-5, 35)  # noqa: S311
         wind_speed = random.randint(0, 40)  # noqa: S311
         condition = random.choice(["sunny", "cloudy", "rainy", "snowy", "windy"])  # noqa: S311
@@ -75,12 +75,12 @@ class SearchTool:
     """Makes up search results."""
 
     async def execute(self, query: str, max_results: int = 3) -> dict[str, Any]:
-        """Make up the results of a search; they say that they are, and lead to example.com."""
+        """Make up search results; they say that they are made up, and link to example.com."""
         results = [
             {
                 "title": f"Made-up result {number} for {query}",
                 "url": f"https://example.com/search/{number}",
-                "snippet": f"No search was made: this stands where text about {query} would.",
+                "snippet": f"No search was made: a text about {query} would stand here.",
             }
             for number in range(1, max_results + 1)
         ]

@@ -1,7 +1,7 @@
-"""The tool calls of a model's message, run through chuk-tool-processor and recorded in a session.
+"""Runs the tool calls of a model's message through chuk-tool-processor, and records them in a session.
 
-Importing this imports chuk-tool-processor, a third of a second: the package's `__init__` does so
-only when `SessionAwareToolProcessor` is asked for.
+Importing this module imports chuk-tool-processor, which takes a third of a second. The package imports it
+only when `SessionAwareToolProcessor` is used.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ __all__ = [
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-# chuk-tool-processor's registries are one a process, and their locks are asyncio's: of one event loop.
+# chuk-tool-processor has one registry in each process; its locks are asyncio's and belong to one event loop.
 _preparing = Turns()
 
 _FINISHED_KEPT = 100
-"""How many messages that were processed here are remembered: only the newest of a session matters."""
+"""How many processed messages are remembered: only the newest one of a session matters."""
 
 SHORTEST_TIMEOUT = 0.001
-"""In seconds: chuk-tool-processor takes 0 for "unless set", and no tool is done in less."""
+"""In seconds: chuk-tool-processor takes 0 as "unless set", and no tool runs in less time."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -88,41 +88,42 @@ class _Outcome:
 
 
 class SessionAwareToolProcessor:
-    """Runs the tool calls of a model's messages and records calls and results in a session.
+    """Runs the tool calls of a model's messages, and records calls and results in a session.
 
-    The calls of one message run at the same time, and at most once, in whatever process: a message that
-    the session has already is known by its response's id, or else by being the newest message of the
-    session, and recorded results are given again (marked `cached`). A call that was begun and has no result
-    is an error result that says so, and is not made again, unless its tool declares that it is idempotent.
+    The calls of one message run concurrently, and at most once, in whichever process. A message that the
+    session has already is recognised by its response's id, or else because it is the newest message of the
+    session; its recorded results are returned again (marked `cached`). A call that was begun and has no
+    result gives an error result that says so, and is not run again, unless its tool declares that it is
+    idempotent.
 
-    A call that fails is a result with an `error`, never an exception; so is a result that says itself that
-    it failed (MCP's `isError`). Errors that chuk-tool-processor takes for transient are tried again; an
-    unknown tool, or arguments that do not fit, are not. A tool may declare what is to be done with it:
+    A call that fails gives a result with an `error`, never an exception. The same holds for a result that
+    reports a failure itself (MCP's `isError`). Errors that chuk-tool-processor regards as transient are
+    tried again; an unknown tool, or arguments that do not fit, are not. A tool may declare how it may be
+    called:
 
-    * `@contract(idempotent=True)`: a call may be made again, whatever became of it. With any other contract
-      than that, or one of a pure tool, a call is tried once.
-    * `@retryable(max_retries=...)`: a call is tried again at most so many times.
-    * `@contract(determinism=Determinism.PURE)` or `@cacheable`: results may be given again. With any other
-      contract, or `max_retries=0`, each call is made.
+    * `@contract(idempotent=True)`: a call may be repeated, whatever its outcome. With any other contract,
+      except that of a pure tool, a call is tried once.
+    * `@retryable(max_retries=...)`: a failed call is tried again at most so many times.
+    * `@contract(determinism=Determinism.PURE)` or `@cacheable`: an earlier result may be reused. With any
+      other contract, or `max_retries=0`, every call runs.
 
     Args:
-        session_id: the session to record in; it must exist when a message is processed.
-        enable_caching: give the result of a success again, marked `cached`, when the same tool is
-            called with equal arguments, for as long as this object lives (see `cache`). Switch it
-            off for tools that do something and do not declare it: a second equal call would not be made.
-        max_retries: how many times a call is tried again, unless its tool declares less.
-        retry_delay: the seconds between two tries.
-        processor: a processor of the application's own (MCP, subprocesses, rate limits, another
-            registry). Its retries, caching and limits rule then: only an executor that *raises*
-            is tried again here.
-        timeout: the seconds that one call may take, all its tries included; then it is an error.
-            `None`: only the processor's own limit, 10 seconds a try unless set otherwise. A tool
-            run by a processor of the application's own may go on in the background after that.
-        store: where the session is; the default store unless given.
+        session_id: the session to record in. It must exist when a message is processed.
+        enable_caching: reuse the result of a success, marked `cached`, when the same tool is
+            called with equal arguments, as long as this object lives (see `cache`). Switch this off for
+            tools with side effects that do not declare them: a second equal call would not run.
+        max_retries: how many times a failed call is tried again, unless its tool declares less.
+        retry_delay: seconds between two attempts.
+        processor: your own processor (MCP, subprocesses, rate limits, another registry). Then its
+            retries, caching and limits apply; here, a call is tried again only if its executor *raises*.
+        timeout: seconds that one call may take, including all attempts; then it is an error.
+            `None`: only the processor's own limit applies, 10 seconds for each attempt by default. A tool
+            run by your own processor may continue in the background after that.
+        store: the session's store; by default, the default store.
 
     Raises:
         AttributeError: the processor has no `executor`.
-        InvalidInput: a number below 0, or a timeout under a millisecond.
+        InvalidInput: a number is below 0, or the timeout is under a millisecond.
     """
 
     def __init__(
@@ -151,16 +152,16 @@ class SessionAwareToolProcessor:
         self._tp: Any = ToolProcessor() if processor is None else processor
         if not hasattr(self._tp, "executor"):
             raise AttributeError(f"{type(self._tp).__name__} is missing `.executor`")
-        # A processor that comes with its executor was set up by somebody else, whose rules hold.
+        # If the processor has an executor already, somebody else set it up, and its rules apply.
         self._sets_rules = processor is None and self._tp.executor is None
 
     @classmethod
     async def create(cls, session_id: str, **kwargs: Any) -> Self:
-        """Make a processor for a session that exists; `kwargs` are the constructor's.
+        """Create a processor for a session that exists; `kwargs` are the constructor's arguments.
 
         Raises:
-            SessionNotFound: there is no such session.
-            StorageError: the store could not tell.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         processor = cls(session_id, **kwargs)
         await processor._session()
@@ -177,29 +178,29 @@ class SessionAwareToolProcessor:
     ) -> list[ToolResult]:
         """Record a model's message, run its tool calls, and record each result.
 
-        The calls are those of `tool_calls` (OpenAI), or else the "tool_use" blocks of the content
-        (Anthropic), or those of another provider's response. Results and events come in the order of the
-        calls, under the model's call ids. A message that the session has already (by a tracked client, by
-        `ai_responds`, or from an earlier run) is neither recorded nor billed again, and only those of its
-        calls are run that nobody has begun.
+        The calls are those of `tool_calls` (OpenAI), or of the content's "tool_use" blocks (Anthropic), or of
+        another provider's response. Results and events are in the order of the calls, under the model's call
+        ids. A message that the session has already (from a tracked client, from `ai_responds`, or from an
+        earlier run) is neither recorded nor billed again, and only calls that nobody has begun are run.
 
-        Give the whole response where there is one: its id tells it from a later response that says the same.
+        Pass the whole response if you have it: its id tells it apart from a later response with the same
+        content.
 
-        Cancelled, it records the calls that have finished and gives up the others; those of a
-        processor's in-process tools that are running may go on until their own timeout.
+        If this call is cancelled, the finished tool calls are recorded and the others are abandoned; tools
+        that a processor runs in this process may continue until their own timeout.
 
         Args:
-            llm_msg: the assistant's message, or a whole response, as a dict that JSON can hold.
-            _: the original's second argument, which never had a meaning.
-            model: who gave the message; by default as a response of Anthropic's says it itself.
-            provider: who ran the model.
-            usage: the provider's own token counts, as for `SessionManager.ai_responds`; by default as a
-                response of Anthropic's says them itself. Without any, the call is not billed.
+            llm_msg: the assistant's message, or a whole response, as a dict of JSON values.
+            _: ignored, as in the original.
+            model: the model that gave the message; by default, the one that the response names.
+            provider: the provider that ran the model.
+            usage: the provider's own token counts, as for `SessionManager.ai_responds`; by default, those of
+                the response. Without any usage, the call is not billed.
 
         Raises:
-            SessionNotFound: there is no such session (any more).
-            StorageError: the store could not do it; calls may have been made.
-            InvalidInput: `llm_msg` is no such dict, or the usage not readable; nothing was written.
+            SessionNotFound: the session does not exist, or does not exist any more.
+            StorageError: the store failed; tools may have run.
+            InvalidInput: `llm_msg` is not such a dict, or the usage is unreadable; nothing was written.
         """
         given = check_json_object(llm_msg, "llm_msg", "process a message")
         model = model or model_of(given)
@@ -231,7 +232,7 @@ class SessionAwareToolProcessor:
         return results
 
     async def _session(self) -> tuple[Any, HomeStore]:
-        """The session and its store: the application's own stand-ins need only `add_event_and_save`."""
+        """The session and its store. A stand-in for a session needs only `add_event_and_save`."""
         store = ChukSessionsStore(get_backend()) if self._store is None else self._store
         home = event_store(store)
         session = await home.head(self.session_id)
@@ -242,19 +243,19 @@ class SessionAwareToolProcessor:
     # -- running --------------------------------------------------------------------------------
 
     async def _exec_calls(self, calls: Sequence[Mapping[str, Any]]) -> list[ToolResult]:
-        """Run calls, in OpenAI's form, without recording them: their results, in order."""
+        """Run calls in OpenAI's form without recording them; return their results in order."""
         await self._prepare()
         runs = self._started(dict(enumerate(map(parsed_call, calls))))
         return [outcome.result for outcome in await asyncio.gather(*runs.values())]
 
     async def _prepare(self) -> None:
-        """Make the processor ready: a new one has no executor, and does not know the latest tools."""
+        """Prepare the processor: a new one has no executor, and does not know the latest tools."""
         async with _preparing.turn():
             await ensure_registrations()
             if self._tp.executor is not None:
                 return
             if self._sets_rules:
-                # Its cache would cache nothing, and its retries try everything again, one call at a time.
+                # Its cache never hits, and its retries repeat every error, one call at a time.
                 self._tp.enable_caching = self._tp.enable_retries = False
                 if self.timeout is not None:
                     self._tp.default_timeout = self.timeout
@@ -264,7 +265,7 @@ class SessionAwareToolProcessor:
                 executor.registry = FailuresNamed(executor.registry)
 
     async def _run_and_record(self, begun: Begun, home: HomeStore) -> list[ToolResult]:
-        """Run the calls of a message that are to be run; all results, in the order of the calls."""
+        """Run the calls of a message that must run; return all results in the order of the calls."""
         results = {at: given_again(begun.calls[at], outcome) for at, outcome in begun.results.items()}
         to_run: dict[int, Call] = {}
         for at, call in enumerate(begun.calls):
@@ -279,18 +280,18 @@ class SessionAwareToolProcessor:
         try:
             results |= await asyncio.shield(recording)
         finally:
-            # Cancelled, or the store failed: what has not finished is given up, what has is recorded.
+            # Cancelled, or the store failed: abandon the running calls, record the finished ones.
             for run in runs.values():
                 run.cancel()
             await asyncio.wait([recording])
             if error := recording.exception():
-                # Where this was cancelled, nobody else would hear of it.
+                # If this task was cancelled, nobody else would learn of the failure.
                 reason = type(error).__name__
                 logger.error("Tool results of session %s could not be recorded: %s", self.session_id, reason)
         return [result for _, result in sorted(results.items())]
 
     def _started(self, calls: Mapping[int, Call]) -> dict[int, asyncio.Task[_Outcome]]:
-        """Start calls, whose tools see the session's id in chuk-tool-processor's current context."""
+        """Start calls. Their tools see the session's id in chuk-tool-processor's current context."""
         around = get_current_context() or ExecutionContext()
         context = around.model_copy(update={"metadata": around.metadata | {"session_id": self.session_id}})
         runs: dict[int, asyncio.Task[_Outcome]] = {}
@@ -307,7 +308,7 @@ class SessionAwareToolProcessor:
         return _Outcome(call, result.model_copy(update={"call_id": call.id}), time.perf_counter() - started)
 
     async def _result_of(self, call: Call, equal: asyncio.Task[_Outcome] | None) -> ToolResult:
-        """A call's result, made now or an equal call's; `equal` is one that began before, in this message."""
+        """The result of a call: run now, or taken from `equal`, an equal call earlier in this message."""
         if call.problem:
             error = ToolProcessorError(call.problem, ErrorCode.TOOL_ARGUMENT_ERROR)
             return ToolResult.create_error(call.tool, error)
@@ -330,7 +331,7 @@ class SessionAwareToolProcessor:
         return declaration_of(await tool_named(getattr(self._tp, "registry", None), call.tool))
 
     async def _tried(self, call: Call, declared: Declaration) -> ToolResult:
-        """The result of as many tries as it takes, within the timeout."""
+        """The result after as many attempts as needed, within the timeout."""
         most = self.max_retries if declared.most_retries is None else declared.most_retries
         try:
             async with asyncio.timeout(self.timeout):
@@ -338,31 +339,31 @@ class SessionAwareToolProcessor:
                     call.attempts += 1
                     result, again = await self._try(call)
                     if not again or call.attempts > min(most, self.max_retries):
-                        # A processor of the application's own may have tried more than once itself.
+                        # Your own processor may have tried more than once itself.
                         attempts = call.attempts - 1 + result.attempts
                         return result.model_copy(update={"attempts": attempts})
                     await asyncio.sleep(self.retry_delay)
         except TimeoutError:
-            # No tool's: what an executor raises does not get out of `_try`.
+            # Not a tool's timeout: `_try` catches everything that an executor raises.
             assert self.timeout is not None  # noqa: S101  (tells mypy)
             timeout = ToolTimeoutError(call.tool, self.timeout, call.attempts)
             return ToolResult.create_error(call.tool, timeout, attempts=call.attempts)
 
     async def _try(self, call: Call) -> tuple[ToolResult, bool]:
-        """The result of one try, and whether another try may help."""
+        """The result of one attempt, and whether another attempt may help."""
         try:
             result = await self._execute(call)
-        except Exception as error:  # noqa: BLE001  (an executor may raise anything: that is the call's result)
+        except Exception as error:  # noqa: BLE001  (an executor may raise anything: it is the result)
             return ToolResult.create_error(call.tool, error if str(error) else type(error).__name__), True
         return result, self._sets_rules and is_transient(result)
 
     async def _execute(self, call: Call) -> ToolResult:
-        # A copy each time: a tool that changes its arguments changes neither the record nor the next try.
+        # A copy for each attempt: if a tool changes its arguments, record and next attempt stay unchanged.
         tool_call = ToolCall(id=call.id, tool=call.tool, arguments=deepcopy(call.arguments))
-        # One call at a time: a list of them comes back in another order, and without ids at times.
+        # One call at a time: the results of a list come in another order, and sometimes without ids.
         results: list[ToolResult] = await self._maybe_await(self._tp.executor.execute([tool_call]))
         if not results:
-            raise ToolProcessingError(call.tool, "the executor gave no result")
+            raise ToolProcessingError(call.tool, "the executor returned no result")
         return results[0]
 
     @staticmethod
@@ -373,7 +374,7 @@ class SessionAwareToolProcessor:
 async def _record(
     begun: Begun, home: HomeStore, runs: Mapping[int, asyncio.Task[_Outcome]]
 ) -> dict[int, ToolResult]:
-    """Record calls in order, each as soon as it and those before it are done; cancelled ones are left out."""
+    """Record calls in order, each as soon as it and those before it are done; skip cancelled ones."""
     results = {}
     for at, run in runs.items():
         await asyncio.wait([run])

@@ -1,7 +1,7 @@
-"""What of a session goes into a prompt, and how a prompt is made to fit.
+"""Builds prompts from sessions, and truncates prompts to a token limit.
 
-Five strategies give the original's rows, which are for reading: an assistant's row has no content
-and a tool's row no call id. `PromptStrategy.CHAT` gives messages that a provider accepts as they are.
+Five strategies make the original's messages, which are meant for reading: an assistant's message has no
+content, and a tool's message no call id. `PromptStrategy.CHAT` makes messages that providers accept.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _OPERATION = "build a prompt"
 
 
 class PromptStrategy(str, Enum):
-    """What of a session goes into a prompt.
+    """Which messages of a session a prompt contains.
 
-    * `MINIMAL`: the first user message, and what the tools (or a summary) said to the latest answer
-    * `TASK_FOCUSED`: the first and the latest user message, and the tool results that are no errors
-    * `TOOL_FOCUSED`: the latest user message, and every tool result, errors with their details
+    * `MINIMAL`: the first user message, and the tool results (or summaries) of the latest answer
+    * `TASK_FOCUSED`: the first and the latest user message, and the tool results that are not errors
+    * `TOOL_FOCUSED`: the latest user message, and all tool results, errors with their details
     * `CONVERSATION`: the last `max_history` messages
-    * `HIERARCHICAL`: as `MINIMAL`; the parents' context comes with `include_parent_context`
+    * `HIERARCHICAL`: like `MINIMAL`; `include_parent_context` adds the parents' context
     * `CHAT`: the system prompt and the last `max_history` messages as a provider accepts them:
-      `tool_calls` with ids, each followed by its `tool` rows with their `tool_call_id`
+      `tool_calls` with ids, each followed by its `tool` messages with their `tool_call_id`
     """
 
     MINIMAL = "minimal"
@@ -70,22 +70,23 @@ async def build_prompt_from_session(
     current_query: str | None = None,
     max_history: int = 5,
 ) -> list[ChatMessage]:
-    """Make the prompt of a session; one without events, and no query, is `[]`.
+    """Build a prompt from a session. Without events and query, the prompt is `[]`.
 
     Args:
-        session: it is only read.
-        strategy: a name that is not known gives `MINIMAL`, with a warning in the log.
-        max_tokens: what the prompt is cut to, as `truncate_prompt_to_token_limit` does it.
-        model: whose tokens `max_tokens` counts.
-        include_parent_context: put the latest summary of each ancestor in front, oldest first: as one
-            system row, as the original did; with `CHAT`, at the beginning of the first user row, between
-            the marks of `providers.earlier`.
-        current_query: what the user asks now; the last row, unless the last user row is just that.
-        max_history: how many messages `CONVERSATION` and `CHAT` go back; the others look at it all.
+        session: the session, which is only read.
+        strategy: which messages the prompt contains. An unknown name means `MINIMAL`, with a logged warning.
+        max_tokens: truncate the prompt to so many tokens, as `truncate_prompt_to_token_limit` does.
+        model: the model whose tokens `max_tokens` counts.
+        include_parent_context: add the latest summary of each ancestor at the beginning, oldest first: as
+            one system message, as the original did; with `CHAT`, at the beginning of the first user message,
+            between the marks of `providers.earlier`.
+        current_query: the user's current question. It becomes the last message, unless the last user
+            message is equal to it.
+        max_history: how many messages `CONVERSATION` and `CHAT` include; the other strategies use all.
 
     Raises:
-        InvalidInput: a strategy that is no text, a bound below 1, a query that is no text.
-        TokenLimitExceeded: not even the least of it fits `max_tokens`.
+        InvalidInput: the strategy or the query is not a text, or a limit is below 1.
+        TokenLimitExceeded: not even the shortest possible prompt fits `max_tokens`.
         StorageError: the ancestors could not be read.
     """
     chosen = _known_strategy(strategy)
@@ -121,8 +122,8 @@ def _known_strategy(strategy: object) -> PromptStrategy:
     try:
         return PromptStrategy(strategy)
     except ValueError:
-        # The text itself stays out of the log: a mixed-up argument may be what somebody said.
-        logger.warning("Unknown prompt strategy: using minimal; known are %s", known)
+        # The text itself stays out of the log: somebody may have passed a message by mistake.
+        logger.warning("Unknown prompt strategy: using minimal; known strategies are %s", known)
         return PromptStrategy.MINIMAL
 
 
@@ -190,7 +191,7 @@ async def _build_chat_prompt(session: AnySession, max_history: int) -> list[Chat
     events = [event for event in as_told(session.events or []) if is_sent(event)]
     positions = [position for position, event in enumerate(events) if event.type == EventType.MESSAGE]
     start = positions[-max_history] if len(positions) > max_history else 0
-    # Cut as rows, not as events: a result that was recorded later than `start` goes with its call.
+    # Truncated as rows, not as events: a result that was recorded after `start` belongs to its call.
     skipped = len(full_messages(events[:start], include_system=True))
     return _system_prompt_rows(session) + full_messages(events, include_system=True)[skipped:]
 
@@ -213,7 +214,7 @@ def _spoken_row(event: AnyEvent) -> ChatMessage:
 
 
 def _latest_reply(session: AnySession) -> AnyEvent | None:
-    """The latest message that is not the user's; one of the system counts, as it always did."""
+    """The latest message that is not the user's. A system message counts, as in the original."""
     return next((event for event in reversed(_messages(session)) if event.source != EventSource.USER), None)
 
 
@@ -222,7 +223,7 @@ def _assistant_row() -> ChatMessage:
 
 
 def _children(session: AnySession, parent: AnyEvent, kind: EventType) -> list[Any]:
-    """The messages of the events that were recorded as belonging to another event."""
+    """The messages of the events that name another event as their parent."""
     return [
         event.message
         for event in session.events
@@ -271,7 +272,7 @@ def _system_prompt_rows(session: AnySession) -> list[ChatMessage]:
 
 
 def _json(value: Any) -> str:
-    # Escaped as the original did: applications compare these rows.
+    # Escaped as in the original: applications compare these rows.
     return json.dumps(value, default=str)
 
 
@@ -280,7 +281,7 @@ _BUILDERS: dict[PromptStrategy, Callable[[AnySession, int], Awaitable[list[ChatM
     PromptStrategy.TASK_FOCUSED: lambda session, _: _build_task_focused_prompt(session),
     PromptStrategy.TOOL_FOCUSED: lambda session, _: _build_tool_focused_prompt(session),
     PromptStrategy.CONVERSATION: _build_conversation_prompt,
-    # The context is put in front for every strategy alike.
+    # The context is added at the beginning for all strategies.
     PromptStrategy.HIERARCHICAL: lambda session, _: _build_minimal_prompt(session),
     PromptStrategy.CHAT: _build_chat_prompt,
 }
@@ -299,6 +300,6 @@ def _context_rows(told: str) -> list[ChatMessage]:
 
 
 async def _told(session: AnySession) -> str:
-    # This module's own names, looked up now, so that an application can swap them.
+    # This module's own names, looked up when they are used, so that an application can replace them.
     home = session.home if session.is_bound else event_store(ChukSessionsStore(get_backend()))
     return await told_by_ancestors(session, home)

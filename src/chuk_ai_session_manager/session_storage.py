@@ -1,4 +1,4 @@
-"""The default store: opened on first use, as the environment then says."""
+"""The default store, which opens when it is first used, as the environment says at that time."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ __all__ = [
 
 
 class SessionStorage:
-    """The store that the environment names, opened on first use.
+    """The store that the environment names; it opens when it is first used.
 
-    `SESSION_PROVIDER` says which: `memory` (the default), `sqlite` (in the file `SESSION_SQLITE_PATH`) or
-    `redis` (at `SESSION_REDIS_URL`, else `REDIS_URL`, else on this machine). All methods raise
-    `StorageError` where the store cannot be opened, or cannot do it.
+    `SESSION_PROVIDER` names the kind: `memory` (the default), `sqlite` (in the file `SESSION_SQLITE_PATH`) or
+    `redis` (at `SESSION_REDIS_URL`, or else `REDIS_URL`, or else on this machine). All methods raise
+    `StorageError` if the store cannot be opened, or fails.
 
     Args:
-        sandbox_id: the tenant; sessions of another one do not exist here.
-        default_ttl_hours: how long a conversation lives after the last write to it, in hours; where
-            nobody chose, 24 in memory and Redis, and for ever in a file. `None` is for ever.
+        sandbox_id: the tenant. The sessions of other sandboxes are invisible.
+        default_ttl_hours: hours after the last write at which a conversation expires; by default, 24 in
+            memory and Redis, and never in a file. `None` means never.
 
     Raises:
-        InvalidInput: an empty sandbox, or a lifetime that is not above 0.
+        InvalidInput: the sandbox is empty, or the lifetime is not above 0.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class SessionStorage:
 
     @cached_property
     def store(self) -> EventStore:
-        """The store itself: all that it can do, without going through here.
+        """The store itself, with all its methods.
 
         Raises:
-            StorageError: the environment names none that can be opened; it says why.
+            StorageError: the store that the environment names cannot be opened; the error says why.
         """
-        with guard:  # two threads that come first at once get the same one
+        with guard:  # two threads that come first at the same time get the same store
             kept: dict[str, Any] = self.__dict__
             if "store" not in kept:
                 kept["store"] = open_store(
@@ -82,7 +82,7 @@ class SessionStorage:
 
     @cached_property
     def chuk(self) -> ChukSessionManager:
-        """The chuk-sessions manager of this sandbox, for tools that look sessions up there."""
+        """The chuk-sessions manager of this sandbox, for other chuk tools that look up sessions there."""
         provider = self.store.record_provider or SessionRecords(self.store, self.sandbox_id)
         lifecycle = Lifecycle(provider, self.sandbox_id, self.default_ttl_hours)
         return lifecycle.manager(sys.modules[__name__].ChukSessionManager)
@@ -92,7 +92,7 @@ class SessionStorage:
         return dict(self.store.sessions) if isinstance(self.store, MemoryStore) else {}
 
     async def get(self, session_id: str) -> AnySession | None:
-        """The stored session, or `None`."""
+        """Return the stored session, or `None`."""
         return await self.store.get(session_id)
 
     async def save(self, session: AnySession) -> None:
@@ -100,28 +100,28 @@ class SessionStorage:
         await self.store.save(session)
 
     async def delete(self, session_id: str) -> None:
-        """Delete a session, if it is there."""
+        """Delete a session, if it exists."""
         await self.store.delete(session_id)
 
     async def list_sessions(self, prefix: str = "") -> SessionPage:
-        """The ids that begin with `prefix`, the one written to last first; `store` lists by page."""
+        """Return the ids that begin with `prefix`, the newest first; `store.list_sessions` returns pages."""
         return await self.store.list_sessions(prefix)
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
-        """Let a session, and its conversation, live so many hours longer; `False` where there is none.
+        """Let a session and its conversation live so many hours longer; `False` if it does not exist.
 
         Raises:
-            InvalidInput: hours below 0, or more than a hundred years.
+            InvalidInput: the hours are below 0, or more than a hundred years.
         """
         return await self.store.extend_session_ttl(session_id, additional_hours)
 
     async def close(self) -> None:
-        """Let go of connections and files, if any were opened."""
+        """Close connections and files, if any were opened."""
         if "store" in self.__dict__:
             await self.store.close()
 
     def get_stats(self) -> dict[str, Any]:
-        """What is known of the store without asking a server."""
+        """Return statistics of the store that need no request to a server."""
         return {
             "backend": "chuk_sessions",
             "sandbox_id": self.sandbox_id,
@@ -132,16 +132,16 @@ class SessionStorage:
 
 
 class ChukSessionsStore:
-    """The store interface of the original: hands on to a backend, by default the default one.
+    """The original's store interface: calls a backend, by default the default store.
 
-    Its methods raise `StorageError` where the store cannot do it.
+    Its methods raise `StorageError` if the store fails.
     """
 
     def __init__(self, backend: Any = None) -> None:
         self.backend: Any = backend if backend is not None else get_backend()
 
     async def get(self, session_id: str) -> AnySession | None:
-        """The stored session, or `None`."""
+        """Return the stored session, or `None`."""
         session: AnySession | None = await self.backend.get(session_id)
         return session
 
@@ -150,17 +150,17 @@ class ChukSessionsStore:
         await self.backend.save(session)
 
     async def delete(self, session_id: str) -> None:
-        """Delete a session, if it is there."""
+        """Delete a session, if it exists."""
         await self.backend.delete(session_id)
 
     async def list_sessions(self, prefix: str = "") -> list[str]:
-        """The ids that begin with `prefix`, the one written to last first."""
+        """Return the ids that begin with `prefix`, the newest first."""
         ids: list[str] = await self.backend.list_sessions(prefix)
         return ids
 
 
 def _named_provider() -> str:
-    """The provider that the environment names; of a URL, which it should not be, only the scheme."""
+    """The provider that the environment names; if that is a URL by mistake, only its scheme."""
     return (os.environ.get("SESSION_PROVIDER") or "memory").partition(":")[0]
 
 
@@ -172,7 +172,7 @@ def named_url() -> str:
     """The URL of the store that the environment names.
 
     Raises:
-        StorageError: it names SQLite, and no file.
+        StorageError: the environment names SQLite, but no file.
     """
     provider = _named_provider()
     if provider == "redis":
@@ -186,7 +186,7 @@ def named_url() -> str:
 
 
 def __getattr__(name: str) -> Any:
-    """`ChukSessionManager`, imported when it is first asked for: it takes a fifth of a second."""
+    """`ChukSessionManager`, imported when it is first used: importing it takes a fifth of a second."""
     if name == "ChukSessionManager":
         from chuk_sessions import SessionManager  # noqa: PLC0415  (see above)
 
@@ -198,12 +198,12 @@ _backend: SessionStorage | None = None
 
 
 def get_backend() -> SessionStorage:
-    """The default store of this process, made on first use.
+    """Return the default store of this process, which is created when it is first used.
 
-    Its sandbox is `CHUK_SANDBOX_ID`, or "chuk-ai-session-manager".
+    Its sandbox is `CHUK_SANDBOX_ID`, or else "chuk-ai-session-manager".
     """
     if _backend is None:
-        with guard:  # two threads that come first at once get the same one
+        with guard:  # two threads that come first at the same time get the same store
             if _backend is None:
                 setup_chuk_sessions_storage(os.environ.get("CHUK_SANDBOX_ID") or DEFAULT_SANDBOX_ID)
     assert _backend is not None  # noqa: S101  (set by the line above; tells mypy)
@@ -213,18 +213,18 @@ def get_backend() -> SessionStorage:
 def setup_chuk_sessions_storage(
     sandbox_id: str = "ai-session-manager", default_ttl_hours: float | None = DEFAULT_TTL_HOURS
 ) -> SessionStorage:
-    """Replace the default store, and give the new one. Sessions of the one before stay with who holds that.
+    """Replace the default store, and return the new one. Holders of the earlier store keep its sessions.
 
-    `CHUK_SANDBOX_ID` is not looked at; and the default here is another tenant than the one of a process
-    that never calls this, "chuk-ai-session-manager". Both are as they ever were.
+    As in the original, `CHUK_SANDBOX_ID` is ignored, and the default sandbox is another one than that of a
+    process that never calls this function ("chuk-ai-session-manager").
 
     Args:
-        sandbox_id: the tenant; sessions of another one do not exist there.
-        default_ttl_hours: hours that a conversation lives after the last write to it; where nobody chose,
-            24 in memory and Redis, and for ever in a file. `None` is for ever.
+        sandbox_id: the tenant. The sessions of other sandboxes are invisible.
+        default_ttl_hours: hours after the last write at which a conversation expires; by default, 24 in
+            memory and Redis, and never in a file. `None` means never.
 
     Raises:
-        InvalidInput: an empty sandbox, or a lifetime that is not above 0.
+        InvalidInput: the sandbox is empty, or the lifetime is not above 0.
     """
     global _backend  # noqa: PLW0603  (the default store is one per process)
     _backend = SessionStorage(sandbox_id=sandbox_id, default_ttl_hours=default_ttl_hours)
@@ -232,13 +232,13 @@ def setup_chuk_sessions_storage(
 
 
 def event_store(store: SessionStore | None = None) -> EventStore | WholeSessionStore:
-    """A store, or else the default one, as sessions need it.
+    """A store in the form that sessions need; by default, the default store.
 
-    The names `ChukSessionsStore` and `get_backend` are looked up now, so that an application can swap them.
+    The names `ChukSessionsStore` and `get_backend` are looked up now so that an application may replace them.
     """
     if store is None:
         store = ChukSessionsStore(get_backend())
-    # The original's interfaces around a store add nothing to it; a subclass may.
+    # The original's interfaces only wrap a store, unless an application subclasses them.
     if type(store) is ChukSessionsStore:
         store = store.backend
     if type(store) is SessionStorage:
@@ -252,28 +252,28 @@ set_default_store(event_store)
 def configure_storage(
     sandbox_id: str = DEFAULT_SANDBOX_ID, default_ttl_hours: float | None = DEFAULT_TTL_HOURS
 ) -> bool:
-    """Replace the default store; it opens on first use, and says then if it cannot.
+    """Replace the default store. The new one opens when it is first used, and raises then if it cannot.
 
     Args:
         sandbox_id: the tenant, whatever `CHUK_SANDBOX_ID` says.
-        default_ttl_hours: hours that a conversation lives after the last write to it; where nobody chose,
-            24 in memory and Redis, and for ever in a file. `None` is for ever.
+        default_ttl_hours: hours after the last write at which a conversation expires; by default, 24 in
+            memory and Redis, and never in a file. `None` means never.
 
     Returns:
         `True`.
 
     Raises:
-        InvalidInput: an empty sandbox, or a lifetime that is not above 0 hours.
+        InvalidInput: the sandbox is empty, or the lifetime is not above 0 hours.
     """
     setup_chuk_sessions_storage(sandbox_id=sandbox_id, default_ttl_hours=default_ttl_hours)
     return True
 
 
 def get_storage_info() -> dict[str, Any]:
-    """Which store is the default one, what it holds, and what counts tokens; no password is in it.
+    """Describe the default store, its contents, and the packages that count tokens; without passwords.
 
-    `token_counters` has the versions of the packages that count exactly, `None` for one that is not
-    installed. Where the store cannot be opened, there is only the `provider`, and the `error` that says why.
+    `token_counters` has the versions of the packages that count exactly, or `None` for a package that is not
+    installed. If the store cannot be opened, there are only the `provider`, and the `error` that says why.
     """
     backend = get_backend()
     try:

@@ -190,16 +190,19 @@ async def test_what_expires_while_it_is_read_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda line: "{", "line 2 is no JSON object"),
-        (lambda line: "[" * 100_000, "line 2 is no JSON object"),
-        (lambda line: "[]", "line 2 is no JSON object"),
-        (lambda line: "{}", "line 2 is no exported session"),
+        (lambda line: "{", "line 2 is not a JSON object"),
+        (lambda line: "[" * 100_000, "line 2 is not a JSON object"),
+        (lambda line: "[]", "line 2 is not a JSON object"),
+        (lambda line: "{}", "line 2 is not an exported session"),
         (lambda line: line.replace('"schema":1', '"schema":2'), "newer release"),
-        (lambda line: line.replace('"schema":1,', ""), "line 2 is no exported session"),
-        (lambda line: line.replace('"schema":1', '"schema":"1"'), "line 2 is no exported session"),
-        (lambda line: '{"schema":1,"session":{}}', "line 2 is no exported session"),
-        (lambda line: '{"schema":1,"session":[]}', "line 2 is no exported session"),
-        (lambda line: line.replace('"source":"user"', '"source":"SECRET"'), "line 2 is no exported session"),
+        (lambda line: line.replace('"schema":1,', ""), "line 2 is not an exported session"),
+        (lambda line: line.replace('"schema":1', '"schema":"1"'), "line 2 is not an exported session"),
+        (lambda line: '{"schema":1,"session":{}}', "line 2 is not an exported session"),
+        (lambda line: '{"schema":1,"session":[]}', "line 2 is not an exported session"),
+        (
+            lambda line: line.replace('"source":"user"', '"source":"SECRET"'),
+            "line 2 is not an exported session",
+        ),
         (lambda line: line.replace('"id":"two"', '"id":"a\\nb"'), "line 2: a session id holds no control"),
         (lambda line: line.replace('"state":{}', '"state":{"x":NaN}'), "line 2: the session's state must be"),
         (

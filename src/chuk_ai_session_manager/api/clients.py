@@ -1,4 +1,4 @@
-"""Clients of providers' SDKs whose calls are recorded: `track_client`."""
+"""Tracked clients: SDK clients whose calls are recorded (`track_client`)."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ _PARTS = {"", "beta", "beta.messages", "chat", "chat.completions", "messages", "
 
 
 def track_client(client: Client, session_manager: SessionManager, *, provider: str = "unknown") -> Client:
-    """An OpenAI or Anthropic client whose calls are recorded in a session.
+    """Return a client like an OpenAI or Anthropic client, which records its calls in a session.
 
-    What it gives is used as the client itself: `chat.completions.create`, `responses.create` and
-    `messages.create` (of Anthropic's `beta`, too) record what is new in their messages, and the answer with
-    its usage, streamed or whole.
-    A background response is recorded once it is done, by `responses.retrieve`, however often that is called.
-    Each call gives exactly what it gives without tracking; an answer that cannot be read is recorded as
-    such, in its raw form, and logged by the name of its type.
-    What the session holds already, because it was recorded before the call, is not recorded again; of what
-    a request says before the model's last answer, nothing is.
-    Everything else of the client is as it was, and not tracked (the rest of `beta`, `with_raw_response`,
-    embeddings); so is the client given, for other sessions. The SDKs' `stream(...)` helpers are refused, not
-    missed: use `create(stream=True)`.
+    Use the result as the client itself. `chat.completions.create`, `responses.create` and
+    `messages.create` (also of Anthropic's `beta`) record the new messages of the request, and the answer
+    with its usage, streamed or not.
+    A background response is recorded once, when it is complete, by `responses.retrieve`.
+    Each call returns exactly what it returns without tracking. An answer that cannot be read is recorded
+    in its raw form, and the log names its type.
+    Messages that the session holds already are not recorded again, and nothing that the request has before
+    the model's last answer is recorded.
+    All other methods of the client work as before, and are not tracked (the rest of `beta`,
+    `with_raw_response`, embeddings). The client that you pass is not changed, and can be tracked for other
+    sessions too. The SDKs' `stream(...)` helpers raise an error: use `create(stream=True)`.
 
     Args:
-        client: `AsyncOpenAI`, `AsyncAnthropic`, or one of their kind.
-        session_manager: the conversation that all its calls belong to.
-        provider: who runs the model, where the response does not say it.
+        client: `AsyncOpenAI`, `AsyncAnthropic`, or a client with the same methods.
+        session_manager: the conversation of all calls of the tracked client.
+        provider: the provider that runs the model, if the response does not name it.
 
     Raises:
-        InvalidInput: a client that is not async: use `track_llm_call` with that.
+        InvalidInput: the client is not async: use `track_llm_call` with it.
     """
     if not hasattr(client, "__aenter__"):
-        reason = f"{type(client).__name__} is no async client; give a call of it to track_llm_call instead"
+        reason = f"{type(client).__name__} is not an async client; call it with track_llm_call instead"
         raise InvalidInput("track a client", reason)
     tracked: Any = _Tracked(client, session_manager, provider, "")
     return cast("Client", tracked)
 
 
 class _InPlaceOf:
-    """What stands in place of an SDK's object, and passes for one: frameworks ask by `isinstance`."""
+    """Stands for an object of an SDK, and has its class: frameworks check with `isinstance`."""
 
     _target: Any
 
@@ -68,11 +68,11 @@ class _InPlaceOf:
 
     @__class__.setter
     def __class__(self, kind: type) -> None:
-        raise TypeError("the class of a tracked object is that of the SDK's own")
+        raise TypeError("the class of a tracked object is the class of the SDK's object")
 
 
 class _Tracked(_InPlaceOf):
-    """A client, or a part of one, with its calls tracked."""
+    """A client, or a part of a client, whose calls are tracked."""
 
     def __init__(self, target: Any, sm: SessionManager, provider: str, path: str) -> None:
         self._target = target
@@ -93,7 +93,7 @@ class _Tracked(_InPlaceOf):
             raise InvalidInput("track a client's call", reason)
         if path in _PARTS:
             return _Tracked(value, self._sm, self._provider, path)
-        if path in {"copy", "with_options"}:  # another client, of the same session
+        if path in {"copy", "with_options"}:  # another client for the same session
             return lambda **options: track_client(value(**options), self._sm, provider=self._provider)
         return value
 
@@ -109,7 +109,7 @@ class _Tracked(_InPlaceOf):
             if isinstance(arguments.get(name), Iterator):  # it can be read only once
                 arguments[name] = list(arguments[name])
         exchange = Exchange(self._sm, str(arguments.get("model") or "unknown"), self._provider)
-        # Nothing is asked for a response that was made before.
+        # Retrieving an earlier response asks nothing.
         is_known = "response_id" in arguments or bool(given)
         is_bound = self._path != "chat.completions"
         if arguments.get("stream"):
@@ -125,7 +125,7 @@ class _Tracked(_InPlaceOf):
 
 
 class _RecordedStream(_InPlaceOf):
-    """A stream of an SDK's, which is recorded as it is read."""
+    """A stream of an SDK, which is recorded while it is read."""
 
     def __init__(self, source: Any, exchange: Exchange) -> None:
         self._target = source
@@ -151,7 +151,7 @@ class _RecordedStream(_InPlaceOf):
         await self.close()
 
     async def close(self) -> None:
-        """Stop reading, and record what there is so far."""
-        await self._reading.aclose()  # which does nothing where it was not begun
+        """Stop reading, and record the part that arrived."""
+        await self._reading.aclose()  # which does nothing if reading has not begun
         await closed(self._target)
         await self._exchange.leave()

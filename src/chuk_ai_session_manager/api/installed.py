@@ -1,4 +1,4 @@
-"""What is installed."""
+"""The installed version, and the optional packages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from ..models.token_usage import TIKTOKEN_AVAILABLE
 
 _RELEASE = "1.0.0.dev0"
-"""Which release this is where nothing was installed: in a zip, frozen into a program, copied beside one."""
+"""The version of this release, for copies without package metadata: in a zip, frozen, or vendored."""
 
 
 def get_version() -> str:
@@ -21,7 +21,7 @@ def get_version() -> str:
 
 
 def is_available() -> dict[str, bool]:
-    """Which parts can be used here: those that need another package, if that is installed."""
+    """Which parts of the library are usable: those that need another package, if that is installed."""
     always = (
         "core_enums",
         "core_models",

@@ -1,4 +1,4 @@
-"""One call does it: each of these opens the session, does one thing, and hands back what you need next."""
+"""One-liners: each opens the session, does one thing, and returns what you need for the next call."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ async def track_conversation(
     """Record a question and its answer.
 
     Args:
-        user_message: the question: a text, or parts as `SessionManager.user_says` takes them.
+        user_message: the question: a text, or parts as for `SessionManager.user_says`.
         ai_response: the answer.
-        model: who gave it.
-        provider: who ran the model.
-        session_id: the session to continue, made if it is not there; a new one without it.
-        infinite_context: continue in a new segment when one is full.
+        model: the model that gave the answer.
+        provider: the provider that ran the model.
+        session_id: the session to continue, created if it does not exist; by default a new session.
+        infinite_context: continue in a new segment when a segment is full.
         token_threshold: content tokens at which a segment is full.
-        user_id: whose session it is; another user's is `SessionNotFound`.
+        user_id: the session's user; another user's session raises `SessionNotFound`.
 
     Returns:
         The session's id, for the next call.
 
     Raises:
-        InvalidInput: an argument that cannot be right; nothing was written.
-        StorageError: the store could not do it.
+        InvalidInput: an argument is invalid; nothing was written.
+        StorageError: the store failed.
     """
     sm = _manager(session_id, infinite_context, token_threshold, user_id)
     return await _exchange(sm, user_message, ai_response, model, provider)
@@ -73,24 +73,24 @@ async def track_infinite_conversation(
     *,
     user_id: str | None = None,
 ) -> str:
-    """Record a question and its answer in a conversation that goes on in new segments.
+    """Record a question and its answer in a conversation that continues in new segments.
 
     Args:
-        user_message: the question: a text, or parts as `SessionManager.user_says` takes them.
+        user_message: the question: a text, or parts as for `SessionManager.user_says`.
         ai_response: the answer.
-        model: who gave it.
-        provider: who ran the model.
-        session_id: any segment of the conversation to continue; a new one without it.
+        model: the model that gave the answer.
+        provider: the provider that ran the model.
+        session_id: any segment of the conversation to continue; by default a new conversation.
         token_threshold: content tokens at which a segment is full.
         max_turns: messages at which a segment is full.
-        user_id: whose conversation it is; another user's is `SessionNotFound`.
+        user_id: the conversation's user; another user's conversation raises `SessionNotFound`.
 
     Returns:
-        The id of the segment now written to, for the next call.
+        The id of the live segment, for the next call.
 
     Raises:
-        InvalidInput: an argument that cannot be right; nothing was written.
-        StorageError: the store could not do it.
+        InvalidInput: an argument is invalid; nothing was written.
+        StorageError: the store failed.
     """
     sm = SessionManager(
         session_id,
@@ -114,33 +114,34 @@ async def track_llm_call(
     *,
     user_id: str | None = None,
 ) -> tuple[str, str]:
-    """Call a model with the user's input, and record both sides and the usage that came with the answer.
+    """Call a model with the user's input; record the question, the answer and the usage.
 
-    The answer is linked to its question (`parent_event_id`). A model's error is recorded too, by its kind.
+    The answer is linked to its question (`parent_event_id`). If the model raises, the kind of error is
+    recorded too.
 
     Args:
-        user_input: what the user said, a text or parts as `SessionManager.user_says` takes them; it is
-            recorded before the call.
-        llm_function: anything that can be called with it: async; or sync, then in a thread of its own (what
-            needs the running event loop, such as `asyncio.create_task`, must be async). It gives a text, or
-            a response of OpenAI, Anthropic, Google or LiteLLM as an object or dict, of which text, tool
-            calls, model, finish reason and usage are taken; or an object with `content` or `text`.
-        model: who answers, where the response does not say it.
-        provider: who runs the model; by default the one whose SDK the response is of.
-        session_manager: the conversation; without it, one is opened by `session_id`.
-        session_id: the session to continue, made if it is not there; a new one without it.
-        infinite_context: continue in a new segment when one is full.
+        user_input: the user's message, a text or parts as for `SessionManager.user_says`. It is recorded
+            before the call.
+        llm_function: your function, which gets the input. It is async, or it is sync and runs in a thread
+            (a function that needs the running event loop, for instance for `asyncio.create_task`, must be
+            async). It returns a text; or a response that `SessionManager.ai_responds` accepts, as an object
+            or a dict; or an object with `content` or `text`.
+        model: the model that answers, if the response does not name it.
+        provider: the provider that runs the model; by default the provider of the response's SDK.
+        session_manager: the conversation; without it, a manager is opened for `session_id`.
+        session_id: the session to continue, created if it does not exist; by default a new session.
+        infinite_context: continue in a new segment when a segment is full.
         token_threshold: content tokens at which a segment is full.
-        user_id: whose session it is; another user's is `SessionNotFound`.
+        user_id: the session's user; another user's session raises `SessionNotFound`.
 
     Returns:
         The answer's text, and the session's id.
 
     Raises:
-        InvalidInput: an argument that cannot be right, then nothing was written; or a response that is not
-            understood, then the question was.
-        StorageError: the store could not do it.
-        Exception: whatever `llm_function` raises, as it is.
+        InvalidInput: an argument is invalid, and nothing was written; or the response is of an unknown kind,
+            and only the question was written.
+        StorageError: the store failed.
+        Exception: any exception that `llm_function` raises, unchanged.
     """
     sm = session_manager or _manager(session_id, infinite_context, token_threshold, user_id)
     return await complete(Exchange(sm, model, provider), user_input, llm_function)
@@ -158,18 +159,18 @@ def stream_llm_call(
     *,
     user_id: str | None = None,
 ) -> LLMStream:
-    """Call a model that streams its answer, to be read with `async for`.
+    """Call a model that streams its answer. Read the result with `async for`.
 
-    The pieces come as the model gives them; the answer is recorded when it is complete, with its usage
-    where the stream carries that. If the stream breaks, or its reader goes away, the text so far is kept,
+    Each piece is passed on when it arrives. The answer is recorded when it is complete, with its usage if
+    the stream reports it. If the stream breaks, or nobody reads it to the end, the text so far is recorded,
     with the metadata `interrupted`.
 
     Args:
-        user_input: what the user said, as for `track_llm_call`; it is recorded before the call, which the
-            first piece begins.
-        llm_function: as for `track_llm_call`, but giving an iterator, async or not, of texts, or of what the
-            SDKs of OpenAI, Anthropic, Google and LiteLLM stream.
-        model: as for `track_llm_call`, like all the others.
+        user_input: the user's message, as for `track_llm_call`. It is recorded before the call; the call
+            begins when you ask for the first piece.
+        llm_function: as for `track_llm_call`, but it returns an iterator, async or not, of texts, or of the
+            chunks that the providers' SDKs stream.
+        model: as for `track_llm_call`, and so are all the others.
         provider: see there.
         session_manager: see there.
         session_id: see there.
@@ -178,10 +179,11 @@ def stream_llm_call(
         user_id: see there.
 
     Returns:
-        What to iterate over; with the `session_id`, and the `text` so far.
+        The stream to iterate over. It also has the `session_id`, and the `text` so far.
 
     Raises:
-        InvalidInput, StorageError, Exception: as for `track_llm_call`; all but the first while it is read.
+        InvalidInput, StorageError, Exception: as for `track_llm_call`. All except the first are raised while
+            the stream is read.
     """
     sm = session_manager or _manager(session_id, infinite_context, token_threshold, user_id)
     return LLMStream(Exchange(sm, model, provider), user_input, llm_function)
@@ -196,7 +198,7 @@ def _manager(
 
 
 async def _exchange(sm: SessionManager, question: Content, answer: str, model: str, provider: str) -> str:
-    """Record both sides, or, where either is refused, neither."""
+    """Record question and answer, or neither of them if one is invalid."""
     check_answer(answer, model, provider, "track a conversation")
     await sm.user_says(question)
     return await sm.ai_responds(answer, model=model, provider=provider)
@@ -211,11 +213,11 @@ async def quick_conversation(
     *,
     user_id: str | None = None,
 ) -> dict[str, Any]:
-    """Record a question and its answer in a new session, and give its statistics.
+    """Record a question and its answer in a new session, and return its statistics.
 
     Raises:
-        InvalidInput: an argument that cannot be right; nothing was written.
-        StorageError: the store could not do it.
+        InvalidInput: an argument is invalid; nothing was written.
+        StorageError: the store failed.
     """
     sm = SessionManager(infinite_context=infinite_context, user_id=user_id)
     await _exchange(sm, user_message, ai_response, model, provider)
@@ -232,14 +234,14 @@ async def track_tool_use(
     user_id: str | None = None,
     **metadata: Any,
 ) -> str:
-    """Record a tool call and what came of it, in the session of this id or a new one.
+    """Record a tool call and its result in the session with this id, or in a new one.
 
     Returns:
         The session's id.
 
     Raises:
-        InvalidInput: no tool name, or metadata that is not JSON; nothing was written.
-        StorageError: the store could not do it.
+        InvalidInput: the tool has no name, or the metadata is not JSON; nothing was written.
+        StorageError: the store failed.
     """
     return await SessionManager(session_id, user_id=user_id).tool_used(
         tool_name, arguments, result, error, **metadata
@@ -249,13 +251,13 @@ async def track_tool_use(
 async def get_session_stats(
     session_id: str, include_all_segments: bool = False, *, user_id: str | None = None
 ) -> dict[str, Any]:
-    """Statistics of a conversation's live segment, or with `include_all_segments` of all of it.
+    """Return the statistics of a conversation's live segment, or of all segments.
 
-    The id may be any segment's. With `user_id`, another user's session is `SessionNotFound`.
+    The id may be any segment's. With `user_id`, another user's session raises `SessionNotFound`.
 
     Raises:
-        SessionNotFound: there is no such session.
-        StorageError: the store could not say.
+        SessionNotFound: the session does not exist.
+        StorageError: the store failed.
     """
     return await _reader(session_id, user_id).get_stats(include_all_segments)
 
@@ -263,13 +265,13 @@ async def get_session_stats(
 async def get_conversation_history(
     session_id: str, include_all_segments: bool = False, *, user_id: str | None = None
 ) -> list[dict[str, Any]]:
-    """What was said in a conversation's live segment, or with `include_all_segments` in all of it.
+    """Return the messages of a conversation's live segment, or of all segments.
 
-    The id may be any segment's. With `user_id`, another user's session is `SessionNotFound`.
+    The id may be any segment's. With `user_id`, another user's session raises `SessionNotFound`.
 
     Raises:
-        SessionNotFound: there is no such session.
-        StorageError: the store could not say.
+        SessionNotFound: the session does not exist.
+        StorageError: the store failed.
     """
     return await _reader(session_id, user_id).get_conversation(include_all_segments)
 

@@ -1,4 +1,4 @@
-"""Model calls tracked as they are made: whole, streaming, or through an SDK's own client."""
+"""Recording model calls while they are made: whole answers, streams, and calls of an SDK's client."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ __all__ = ["Exchange", "LLMStream"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 UNREADABLE = "UnreadableAnswer"
-"""The recorded failure of a call whose answer cannot be read."""
+"""The recorded failure of a call whose answer is unreadable."""
 
-# Recordings that go on while who asked for them is cancelled; asyncio itself holds no task.
+# Recordings that continue after their caller was cancelled. asyncio keeps only weak references to tasks.
 _recordings: set[asyncio.Task[str]] = set()
 
 
 class Exchange:
-    """A question, and what becomes of it: an answer, part of one, or a failure.
+    """A question and its outcome: an answer, a part of one, or a failure.
 
     Args:
         sm: the conversation.
-        model: who answers, where the response does not say it.
-        provider: who runs the model.
+        model: the model that answers, if the response does not name it.
+        provider: the provider that runs the model.
 
     Raises:
-        InvalidInput: a model or provider without a name.
+        InvalidInput: the model or the provider has no name.
     """
 
     def __init__(self, sm: SessionManager, model: str = "unknown", provider: str = "unknown") -> None:
@@ -70,7 +70,7 @@ class Exchange:
         self.question_id: str | None = None
         """The id of the question's event, to which the answer is linked."""
         self.is_awaited = False
-        """Whether somebody waits for the next piece of a streamed answer just now."""
+        """Whether somebody is waiting for the next piece of a streamed answer at this moment."""
         self._request: Callable[[], str] | None = None
         self._sent: tuple[str, Sent] | None = None
         self._length: int | None = None
@@ -100,12 +100,12 @@ class Exchange:
         self._length = self.sm.writer.length
 
     async def ask_for(self, arguments: Mapping[str, Any], *, is_known: bool, is_bound: bool = False) -> None:
-        """Record what of the messages in a request's arguments is new to the session.
+        """Record the messages of a request that the session does not have yet.
 
         Args:
-            arguments: those of the call.
-            is_known: whether it only asks for a response that was made before.
-            is_bound: whether what is signed in the answer may be bound to what the request says.
+            arguments: the arguments of the call.
+            is_known: whether the call only retrieves an earlier response.
+            is_bound: whether signatures in the answer may depend on the request's messages.
         """
         rows = [] if is_known else readable_json(asked_rows(arguments))
         self._request = partial(request_text, arguments)
@@ -116,7 +116,7 @@ class Exchange:
 
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
-        """What is raised in here is recorded as the call's failure, and raised on."""
+        """Record an exception that is raised in the block as the call's failure, and raise it again."""
         try:
             yield
         except BaseException as problem:
@@ -124,17 +124,17 @@ class Exchange:
             raise
 
     async def answer(self, answer: Answer, **metadata: Any) -> str:
-        """Record the answer, also where who waits for it is cancelled; the session's id."""
+        """Record the answer, even if the caller is cancelled; return the session's id."""
         with self._lock:
             self._is_ended = True
         drafts = self._drafted(answer, metadata, is_stopped=False)
         self._is_over()
-        if not drafts:  # its provider is still at work on it
+        if not drafts:  # the response is not complete yet
             return self.sm.session_id
         return await _to_the_end(self.sm.writer.record(drafts))
 
     def _drafted(self, answer: Answer, metadata: dict[str, Any], *, is_stopped: bool) -> list[Draft]:
-        answer.text = readable_text(answer.text)  # a model may write what no store takes
+        answer.text = readable_text(answer.text)  # a model may write characters that no store accepts
         names = self.sm.names_of(answer, self._model, self._provider)
         drafts = draft_answers(answer, *names, metadata, parent_event_id=self.question_id)
         for draft in drafts[-1:]:
@@ -151,21 +151,21 @@ class Exchange:
         return drafts
 
     async def read_and_answer(self, response: Any) -> None:
-        """Record a response, whatever is in there: the caller is to have it in any case."""
+        """Record a response, whatever it contains: the caller must get it in any case."""
         answer = _read(response)
         if answer is None:
             await self.unreadable(response)
             return
         try:
             await self.answer(answer)
-        except InvalidInput:  # longer than any store takes
+        except InvalidInput:  # longer than any store accepts
             await self.unreadable(None, kind=type(response).__name__)
 
     async def unreadable(self, response: Any, kind: str | None = None) -> None:
-        """Record that an answer came that cannot be read: an error in the place of an answer, no choices.
+        """Record an answer that cannot be read: an error in place of an answer, or no choices.
 
         Args:
-            response: the answer, which is kept in its raw form; `None` where it is not to be kept.
+            response: the answer, which is stored in its raw form; `None` to store nothing of it.
             kind: the name of its type.
         """
         kind = kind or type(response).__name__
@@ -185,9 +185,9 @@ class Exchange:
         await self._try(self.sm.writer.record([Draft(event, "", model, provider, reported=usage)]))
 
     async def fail(self, problem: BaseException) -> None:
-        """Record that the call failed, and how: the kind of error, not what it says.
+        """Record that the call failed, with the kind of error but without its message.
 
-        Where that cannot be recorded, it is only logged: the caller is to have the model's own error.
+        If recording fails, that is only logged: the caller must get the model's own error.
         """
         event: SessionEvent[Any] = SessionEvent(
             message={"error": type(problem).__name__},
@@ -202,17 +202,17 @@ class Exchange:
     # -- of streams -----------------------------------------------------------------------------
 
     def begin(self, pieces: AnswerInPieces) -> None:
-        """Read the answer in pieces: what came of it by then is stored where the conversation goes on."""
+        """Begin to read the answer in pieces. If the conversation goes on, the part so far is stored."""
         if self._pieces is None:
             self._pieces = pieces
             self.sm.writer.unfinished.append(self)
 
     def is_called(self) -> None:
-        """Know that the model was asked: from now on, the call counts though nothing may come of it."""
+        """Note that the model was called: from now on, the call counts, even if no answer arrives."""
         self._is_called = True
 
     def came(self, piece: object) -> None:
-        """Take in a piece of the answer."""
+        """Add a piece of the answer."""
         assert self._pieces is not None  # noqa: S101  (tells mypy)
         with self._lock:
             _add(self._pieces, piece)
@@ -225,8 +225,8 @@ class Exchange:
             return pieces.end()
 
     async def interrupt(self, problem: BaseException) -> None:
-        """Record as much of an answer as came before its stream broke, or its reader went away."""
-        if isinstance(problem, asyncio.CancelledError):  # who waited for its first piece had asked for it
+        """Record the part of an answer that arrived before its stream broke or was abandoned."""
+        if isinstance(problem, asyncio.CancelledError):  # the reader was waiting, so the model was called
             self._is_called = True
         draft = self.part(before_question=True)
         if draft is not None:
@@ -238,12 +238,12 @@ class Exchange:
             await self.fail(problem)
 
     async def leave(self) -> None:
-        """Know that nobody reads on: record what came, if it is not recorded yet."""
+        """Note that nobody reads on, and record the part that arrived, if that is not recorded yet."""
         if self in self.sm.writer.unfinished:
             await self.interrupt(GeneratorExit())
 
     def part(self, *, before_question: bool) -> Draft | None:
-        """What came of the answer so far, made ready to be stored; `None` where there is nothing new."""
+        """A draft of the answer so far; `None` if nothing has arrived since the last one."""
         with self._lock:
             return self._part_of(self._pieces, before_question=before_question)
 
@@ -258,12 +258,12 @@ class Exchange:
         answer = deepcopy(pieces.end())
         answer.is_pending = False
         *_, draft = self._drafted(answer, how, is_stopped=not pieces.is_complete)
-        draft.response_key = None  # the whole answer may come yet
+        draft.response_key = None  # the whole answer may arrive later
         self._part, self._part_came = draft, self._came
         return draft
 
     def part_is_lost(self) -> None:
-        """Take back the last part: it could not be stored."""
+        """Forget the last part: it could not be stored."""
         self._part, self._part_came = None, 0
 
     def _is_over(self) -> None:
@@ -276,14 +276,14 @@ class Exchange:
             await _to_the_end(recording)
         except SessionManagerError as problem:
             logger.warning(
-                "What became of a call in session %s was not stored: %s",
+                "The outcome of a call in session %s was not stored: %s",
                 self.sm.session_id,
                 type(problem).__name__,
             )
 
 
 async def _to_the_end(work: Coroutine[Any, Any, str]) -> str:
-    """Do what is not to be left half done, also where this is cancelled (again)."""
+    """Do work that must be completed, even if this task is cancelled."""
     task = asyncio.create_task(work)
     _recordings.add(task)
     task.add_done_callback(_recordings.discard)
@@ -293,7 +293,7 @@ async def _to_the_end(work: Coroutine[Any, Any, str]) -> str:
 async def complete(
     exchange: Exchange, question: Content, llm_function: Callable[[Any], Any]
 ) -> tuple[str, str]:
-    """Ask, call the model, record its answer; the answer's text and the session's id."""
+    """Record the question, call the model, record the answer; return its text and the session's id."""
     async with exchange.sm.writer.allowance.calling():
         await exchange.ask(question)
         async with exchange.calling():
@@ -308,16 +308,16 @@ async def complete(
 
 
 def _read(response: Any) -> Answer | None:
-    """A response as an answer; `None` where it cannot be read, in whatever way."""
+    """A response as an answer; `None` if it cannot be read for any reason."""
     try:
         return answer_in(response)
-    except Exception as problem:  # noqa: BLE001  (a reader must not cost the caller the response)
+    except Exception as problem:  # noqa: BLE001  (the caller must get the response even if a reader fails)
         logger.warning("A %s could not be read: %s", type(response).__name__, type(problem).__name__)
         return None
 
 
 def _is_response(response: object) -> bool:
-    """Whether a thing that cannot be read is a response all the same: an SDK's object, or JSON."""
+    """Whether an unreadable object is a response all the same: an SDK's object, or JSON."""
     return isinstance(response, Mapping) or hasattr(response, "model_dump")
 
 
@@ -325,16 +325,16 @@ def _is_response(response: object) -> bool:
 
 
 class LLMStream:
-    """A model's answer as it streams: `async for` gives the pieces as they come.
+    """A model's answer as a stream: `async for` yields the pieces when they arrive.
 
-    The whole answer is recorded at its end; if the stream breaks, or whoever reads it goes away, the text
-    so far is, with the metadata `interrupted`.
+    The complete answer is recorded at its end. If the stream breaks, or nobody reads it to the end, the text
+    so far is recorded, with the metadata `interrupted`.
     """
 
     def __init__(self, exchange: Exchange, question: Content, llm_function: Callable[[Any], Any]) -> None:
         self._exchange = exchange
         self._pieces = AnswerInPieces()
-        # It holds nothing of this object, so that it ends when nobody reads it any more.
+        # The generator does not refer to this object, so that it ends when nobody reads it any more.
         self._reading = _streamed(exchange, question, llm_function, self._pieces)
 
     @property
@@ -351,7 +351,7 @@ class LLMStream:
         return self._reading
 
     async def aclose(self) -> None:
-        """Stop reading, and record what there is so far."""
+        """Stop reading, and record the part that arrived."""
         await self._reading.aclose()
 
 
@@ -369,9 +369,9 @@ async def _streamed(
 async def recorded_stream(
     exchange: Exchange, source: Any, pieces: AnswerInPieces
 ) -> AsyncGenerator[Any, None]:
-    """The pieces of a stream as they come; what they come to is recorded at the end, however it ends."""
+    """Yield the pieces of a stream when they arrive, and record the answer at the end, however it ends."""
     if isinstance(source, Mapping) and hasattr(source.get("stream"), "__iter__"):
-        source = source["stream"]  # as boto3 gives it
+        source = source["stream"]  # as boto3 returns it
     if not isinstance(source, list | tuple) and not any(hasattr(source, name) for name in _STREAMS):
         if (answer := await _answered_at_once(exchange, source)) is not None:
             yield answer.text
@@ -380,7 +380,7 @@ async def recorded_stream(
     try:
         async with _opened(source) as stream:
             if not _is_generator(source):
-                exchange.is_called()  # a generator asks the model when its first piece is wanted
+                exchange.is_called()  # a generator calls the model when its first piece is wanted
             exchange.is_awaited = True
             async for piece in stream:
                 exchange.came(piece)
@@ -397,14 +397,14 @@ async def recorded_stream(
             raise not_understood(pieces.unknown)
     if pieces.unknown is not None:
         await exchange.unreadable(pieces.unknown)
-    elif pieces.is_cut:  # the connection was closed as if that were the end
+    elif pieces.is_cut:  # the connection was closed as if the answer had ended
         await exchange.interrupt(ConnectionResetError())
     else:
         await exchange.answer(exchange.whole(pieces))
 
 
 async def _answered_at_once(exchange: Exchange, response: Any) -> Answer | None:
-    """Record what is no stream; the answer, or `None` where it is a response that cannot be read."""
+    """Record an answer that is not a stream; return it, or `None` if it is an unreadable response."""
     answer = _read(response)
     if answer is not None:
         await exchange.answer(answer)
@@ -417,26 +417,26 @@ async def _answered_at_once(exchange: Exchange, response: Any) -> Answer | None:
 
 
 def _add(pieces: AnswerInPieces, piece: Any) -> None:
-    """Take in a piece of a stream; one that cannot be read must not cost the caller the stream."""
+    """Add a piece of a stream. If a piece cannot be read, the caller must still get the stream."""
     try:
         pieces.add(piece)
     except Exception as problem:  # noqa: BLE001  (as for `_read`)
         logger.warning("A %s could not be read: %s", type(piece).__name__, type(problem).__name__)
 
 
-# What a stream has: it is read with one of these.
+# Methods of a stream: it is read with one of these.
 _STREAMS = ("__aiter__", "__aenter__", "__next__", "__enter__")
 
 
 @asynccontextmanager
 async def _opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
-    """A stream, in whichever form an SDK gives it, for one reading."""
-    if hasattr(source, "__aenter__") and not hasattr(source, "__aiter__"):  # as of Anthropic's `stream(...)`
+    """Open a stream, in whichever form an SDK returns it, for one reading."""
+    if hasattr(source, "__aenter__") and not hasattr(source, "__aiter__"):  # like Anthropic's `stream(...)`
         async with source as opened:
             yield opened
         return
     if hasattr(source, "__enter__") and not hasattr(source, "__aiter__") and not hasattr(source, "__next__"):
-        source = await call(lambda each: each.__enter__(), source)  # its twin that blocks
+        source = await call(lambda each: each.__enter__(), source)  # the same of a blocking SDK
     try:
         if isinstance(source, list | tuple):
             yield _at_hand(source)
@@ -451,7 +451,7 @@ def _is_generator(source: Any) -> bool:
 
 
 async def closed(stream: Any) -> None:
-    """Let go of the connection that a stream comes over."""
+    """Close the connection of a stream."""
     close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
     closing = close() if callable(close) else None
     if inspect.isawaitable(closing):
@@ -459,7 +459,7 @@ async def closed(stream: Any) -> None:
 
 
 async def _in_threads(pieces: Iterator[Any]) -> AsyncIterator[Any]:
-    """The pieces of a stream that blocks until the next one is there."""
+    """Yield the pieces of a blocking stream, each read in a thread."""
     end = object()
     while (piece := await call(lambda each: next(each, end), pieces)) is not end:
         yield piece
@@ -471,9 +471,9 @@ async def _at_hand(pieces: Sequence[Any]) -> AsyncIterator[Any]:
 
 
 def _sent(arguments: Mapping[str, Any]) -> tuple[str, Sent] | None:
-    """What a request consists of; `None` also where that cannot be read: the call is made all the same."""
+    """The fingerprints of a request; `None` also if it cannot be read: the call is made all the same."""
     try:
         return sent_by(arguments)
-    except Exception as problem:  # noqa: BLE001  (whatever an application gives the SDK)
-        logger.warning("The rows of a request could not be read: %s", type(problem).__name__)
+    except Exception as problem:  # noqa: BLE001  (an application may pass the SDK anything)
+        logger.warning("The messages of a request could not be read: %s", type(problem).__name__)
         return None

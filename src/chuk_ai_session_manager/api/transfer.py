@@ -1,7 +1,7 @@
-"""Conversations out of a store and into another one: lossless, or as chats in OpenAI's format.
+"""Export and import of conversations: lossless, or as chats in OpenAI's format.
 
-Both forms are JSONL. A lossless line is a session with all that is stored of it; a chat's is a whole
-conversation: `{"id": ..., "model": ..., "messages": [...]}`.
+Both forms are JSONL. A line of the lossless form is a session with everything that is stored of it. A line
+of the other form is a whole conversation: `{"id": ..., "model": ..., "messages": [...]}`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..stores.counting import counters_of, summary_in
 from ..stores.written import dump
 
 SCHEMA = 1
-"""The version of the lossless lines; a newer one is refused."""
+"""The version of the lossless form; a newer version is refused."""
 
 _OPERATION = "import"
 
@@ -40,29 +40,29 @@ T = TypeVar("T")
 
 
 async def export_conversation(session_id: str, store: EventStore) -> AsyncIterator[str]:
-    """A conversation's segments, the first one first, each as a line of JSON with all that is stored of it.
+    """Yield a conversation's segments, the first one first, each as a line of JSON with all its data.
 
     Args:
-        session_id: any of its segments.
-        store: where it is.
+        session_id: the id of any segment.
+        store: the store that the conversation is in.
 
     Raises:
-        SessionNotFound: there is no such session.
-        UnreadableData: one of the segments is damaged.
-        InvalidInput: something in a session is not JSON, which only a store in memory keeps.
+        SessionNotFound: the session does not exist.
+        UnreadableData: a segment is damaged.
+        InvalidInput: a value in a session is not JSON, which only a store in memory accepts.
     """
     async for segment in segments_of(session_id, store):
         yield await asyncio.to_thread(line_of, segment)
 
 
 def line_of(session: AnySession) -> str:
-    """A session as a line of JSON with all that is stored of it.
+    """Return a session as a line of JSON with all its data.
 
     Raises:
-        InvalidInput: something in it is not JSON, which only a store in memory keeps.
+        InvalidInput: a value in the session is not JSON, which only a store in memory accepts.
     """
     events = ",".join(event.body for event in encode_events(session.events, folds=False))
-    # As it is stored: without the noise of adding floats, which differs from reader to reader.
+    # As stored: without the rounding errors of added floats, which differ from reader to reader.
     summary = summary_in(counters_of(session.totals, session.token_summary, None))
     fields = encode_header(session) | {
         "token_summary": summary.model_dump_json(),
@@ -72,16 +72,17 @@ def line_of(session: AnySession) -> str:
 
 
 async def import_sessions(lines: Iterable[str | bytes], store: EventStore) -> list[str]:
-    """Store sessions that were exported, under their own ids: equal to what they were.
+    """Store exported sessions, equal to the original ones, under their own ids.
 
     Returns:
-        Their ids, in the order that they were stored in: that of the lines, but a parent first.
+        Their ids in the order in which they were stored: the order of the lines, except that a parent
+        comes before its children.
 
     Raises:
-        InvalidInput: a line is no exported session, or one is there twice; it says which.
+        InvalidInput: a line is not an exported session, or a session is there twice; the error says which.
         SessionAlreadyExists: one of the ids is taken.
-        StorageError: the store could not do it. As in all these cases, nothing of it stays stored; or, where
-            the store is not there even for that, the first of them may, and the error says how many.
+        StorageError: the store failed. After any of these errors, none of the sessions stays stored; but if
+            the store cannot even delete, the first ones may stay, and the error says how many.
     """
     sessions = await asyncio.to_thread(_sessions_in, lines)
     return await _all_or_none(sessions, store.create, store)
@@ -103,24 +104,24 @@ def _session_in(place: str, record: dict[str, Any]) -> AnySession:
     schema, fields = record.get("schema"), record.get("session")
     if isinstance(schema, int) and schema > SCHEMA:
         raise InvalidInput(_OPERATION, f"{place} was written by a newer release (schema {schema}): upgrade")
-    is_one = schema == SCHEMA and isinstance(fields, dict) and fields.get("id")  # which it would get anew
+    is_one = schema == SCHEMA and isinstance(fields, dict) and fields.get("id")  # else it gets a new id
     try:
         session: AnySession = Session.model_validate(fields if is_one else None)
-    except ValidationError:  # whose text names what is in there
-        raise InvalidInput(_OPERATION, f"{place} is no exported session") from None
+    except ValidationError:  # whose text quotes the line's content
+        raise InvalidInput(_OPERATION, f"{place} is not an exported session") from None
     with _placed(place):
         check_session_id(session.id, _OPERATION)
-        line_of(session)  # what no store takes is refused before another line is written
+        line_of(session)  # a value that no store accepts is refused before any line is written
     return session
 
 
 def _parents_first(sessions: dict[str, AnySession]) -> dict[str, AnySession]:
-    """In their order, but each after its parent."""
+    """The sessions in their order, but each after its parent."""
     ordered: dict[str, AnySession] = {}
     for session in sessions.values():
         line = [session]
         while (parent := sessions.get(line[-1].parent_id or "")) and parent.id not in ordered:
-            if any(each is parent for each in line):  # a circle, which only a hand can have made
+            if any(each is parent for each in line):  # a circle, which only a manual change can cause
                 break
             line.append(parent)
         ordered |= {each.id: each for each in reversed(line)}
@@ -131,13 +132,13 @@ def _parents_first(sessions: dict[str, AnySession]) -> dict[str, AnySession]:
 
 
 async def export_chat(session_id: str, store: EventStore) -> dict[str, Any]:
-    """A whole conversation as one chat in OpenAI's format: its first id, last model and all messages.
+    """Return a whole conversation as one chat in OpenAI's format: its first id, last model and all messages.
 
     Summaries, timestamps, usage and state are left out.
 
     Raises:
-        SessionNotFound: there is no such session.
-        UnreadableData: one of the segments is damaged.
+        SessionNotFound: the session does not exist.
+        UnreadableData: a segment is damaged.
     """
     segments = [segment async for segment in segments_of(session_id, store)]
     events = [event for segment in segments for event in segment.events]
@@ -154,18 +155,18 @@ async def export_chat(session_id: str, store: EventStore) -> dict[str, Any]:
 
 
 async def import_chats(lines: Iterable[str | bytes], store: EventStore) -> list[str]:
-    """Record chats in OpenAI's format, each as a new session, as `SessionManager.add_messages` does.
+    """Record chats in OpenAI's format, each in a new session, as `SessionManager.add_messages` does.
 
-    A line without an "id" gets one. What the calls were billed is estimated, at the price of "model".
+    A line without an "id" gets one. The bills of the calls are estimated, at the price of "model".
 
     Returns:
         The sessions' ids, in the order of the lines.
 
     Raises:
-        InvalidInput: a line is no such chat, or an id is there twice; it says which.
+        InvalidInput: a line is not such a chat, or an id is there twice; the error says which.
         SessionAlreadyExists: one of the ids is taken.
-        StorageError: the store could not do it. As in all these cases, nothing of it stays stored; or, where
-            the store is not there even for that, the first of them may, and the error says how many.
+        StorageError: the store failed. After any of these errors, none of the sessions stays stored; but if
+            the store cannot even delete, the first ones may stay, and the error says how many.
     """
     chats = await asyncio.to_thread(_chats_in, lines)
 
@@ -199,7 +200,7 @@ def _chats_in(lines: Iterable[str | bytes]) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def _placed(place: str) -> Iterator[None]:
-    """Say which line a refusal is about."""
+    """Say in an error which line it is about."""
     try:
         yield
     except InvalidInput as problem:
@@ -207,7 +208,7 @@ def _placed(place: str) -> Iterator[None]:
 
 
 def _records_in(lines: Iterable[str | bytes]) -> Iterable[tuple[str, dict[str, Any]]]:
-    """The lines' JSON objects, each with what to call its line; blank lines are skipped."""
+    """The JSON objects of the lines, each with the name of its line; blank lines are skipped."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -216,25 +217,25 @@ def _records_in(lines: Iterable[str | bytes]) -> Iterable[tuple[str, dict[str, A
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
-            raise InvalidInput(_OPERATION, f"line {number} is no JSON object")
+            raise InvalidInput(_OPERATION, f"line {number} is not a JSON object")
         yield f"line {number}", record
 
 
 async def _all_or_none(
     items: Mapping[str, T], write: Callable[[T], Awaitable[object]], store: EventStore
 ) -> list[str]:
-    """Write one after the other, by id; where one fails, they are deleted again, the last one first."""
+    """Write the sessions one after the other. If one fails, delete the others again, the last one first."""
     async for session in read_all(list(items), store.head):
         raise SessionAlreadyExists(session.id)
     written: list[str] = []
     try:
         for session_id, item in items.items():
-            written.append(session_id)  # before: a write that is cancelled may have been done
+            written.append(session_id)  # before the write: a write that is cancelled may have been done
             await write(item)
     except BaseException as problem:
         if isinstance(problem, SessionAlreadyExists):
-            written.pop()  # somebody else's, made meanwhile
-        with suppress(StorageError):  # of a store that is down, which each of them would wait for
+            written.pop()  # another writer created it meanwhile
+        with suppress(StorageError):  # if the store is down, each deletion would wait for it
             while written:
                 await store.delete(written[-1])
                 written.pop()

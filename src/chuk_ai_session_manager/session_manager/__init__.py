@@ -1,4 +1,4 @@
-"""`SessionManager`: an application writes what is said, and reads the messages for the model's next call."""
+"""`SessionManager`: an application records messages, and gets the messages for the next model call."""
 
 from __future__ import annotations
 
@@ -42,47 +42,47 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 class SessionManager(Writing, Rethinking, Reading):
-    """One conversation: what is said goes in, messages for the model and statistics come out.
+    """One conversation: record messages, get the messages for the next model call, and read statistics.
 
-    Making one does no I/O; the session is opened, or made, by the first call that needs it. A manager
-    may be used by many tasks at once, and by threads with event loops of their own: what it writes is
-    stored in the order of the calls. Defaults are the original's, where it had such a setting.
+    Creating a manager does no I/O; the first call that needs the session opens or creates it. Many tasks,
+    and threads with event loops of their own, may use one manager at once: messages are stored in the
+    order of the calls. Settings that the original had too have the original's defaults.
 
     Args:
-        session_id: the session to continue. Writing to an id that is not there makes it, reading is
-            `SessionNotFound`. Without one, a new session gets a uuid.
-        system_prompt: goes before the messages for the model; kept with the session.
-        parent_id: a session that the new one is entered with as a child.
-        metadata: JSON values, kept as the new session's `metadata.properties`.
-        store: where the session lives; the default store without one. Anything with `get` and `save`.
-        infinite_context: continue in a new segment when one is full, its summary going along. This and
-            the two thresholds are stored with the conversation: it goes on so for whoever opens it by any
-            segment's id, whether they say it again or not.
-        token_threshold: content tokens at which a segment is full: by default what the conversation was
-            made with, else 4,000.
-        max_turns_per_segment: messages at which a segment is full: by default what the conversation was
-            made with, else 20.
-        user_id: whose session it is, kept as the property "user_id". A session that is stored with
-            another user, or without one, is `SessionNotFound` then, in reading and writing.
-        model: the model whose tokens are counted and whose prices hold where a call names none.
-        create: `False` lets writing to an unknown `session_id` be `SessionNotFound` too.
-        token_limit: content tokens of the conversation from which on no model is asked any more; a question
-            that would cross the limit is refused too. What was answered is recorded in any case.
-        cost_limit: USD that the conversation has cost from which on no model is asked any more. It is known
-            after a call what that cost: the last one may cross the limit. With a limit, calls that are not
-            streamed are made one after the other.
-        budget: what the user may spend, over all their sessions in the store and in all processes; see
-            `Budget`. Once that is spent, no model is asked any more.
-        summary_callback: makes the summary when a segment is full, of the summary so far and the messages
-            since; sync or async. It gives a text, or a model's response, whose usage is billed to the
+        session_id: the session to continue. Writing to an unknown id creates the session; reading it
+            raises `SessionNotFound`. Without an id, the new session gets a uuid.
+        system_prompt: the first message of every context; stored with the session.
+        parent_id: an existing session. The new session is entered as its child.
+        metadata: JSON values; the `metadata.properties` of the new session.
+        store: where the session lives: any object with `get` and `save`; by default, the default store.
+        infinite_context: continue in a new segment when a segment is full, and summarise the full one.
+            This and the two thresholds are stored with the conversation: they also apply when somebody
+            opens the conversation by any segment's id without naming them.
+        token_threshold: content tokens at which a segment is full. A stored conversation keeps its own
+            threshold, unless you name one; the default for a new one is 4,000.
+        max_turns_per_segment: messages at which a segment is full. A stored conversation keeps its own
+            threshold, unless you name one; the default for a new one is 20.
+        user_id: the session's user, stored as the property "user_id". With it, reading or writing a session
+            of another user, or without a user, raises `SessionNotFound`.
+        model: the model for token counts and prices when a call does not name one.
+        create: `False` makes writing to an unknown `session_id` raise `SessionNotFound` too.
+        token_limit: the most content tokens of the conversation. When they are reached, and for a question
+            that would exceed them, `TokenLimitExceeded` is raised. Answers are always recorded.
+        cost_limit: the most USD that the conversation may cost; then the next question raises
+            `TokenLimitExceeded`. The cost of a call is known only afterwards, so the last call may exceed
+            the limit. With a limit, calls that do not stream are made one after the other.
+        budget: what the user may spend, in all their sessions in the store and in all processes: see
+            `Budget`. When it is spent, the next question raises `TokenLimitExceeded`.
+        summary_callback: makes the summary of a full segment; sync or async. It gets the previous summary
+            and the messages since, and returns a text, or a model's response, whose usage is billed to the
             conversation.
-        summary_timeout: seconds that the callback has, before the built-in summary steps in. The message
-            that opens the new segment waits up to 2 seconds for it (with it, what it was added together
-            with); until it is there, the built-in one stands in.
-        summary_max_tokens: the most tokens that the summary of all earlier segments may have.
+        summary_timeout: seconds that the callback may take; then the built-in summary is used. The call
+            that opens the new segment waits for the callback up to 2 seconds, and so do calls that were
+            recorded together with it. Until the callback's summary is there, the built-in one is used.
+        summary_max_tokens: the most tokens of the summary of all earlier segments.
 
     Raises:
-        InvalidInput: an argument that cannot be right, before anything is done.
+        InvalidInput: an argument is invalid; nothing was done.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class SessionManager(Writing, Rethinking, Reading):
         if cost_limit is not None:
             check_at_least(cost_limit, 0, "cost_limit", operation)
         if budget is not None and user_id is None:
-            raise InvalidInput(operation, "a budget is a user's: name the user_id")
+            raise InvalidInput(operation, "a budget belongs to a user: pass user_id too")
 
         self._model = model
         self._made_with: dict[str, Any] = {
@@ -143,7 +143,7 @@ class SessionManager(Writing, Rethinking, Reading):
         }
         self._summarizer = Summarizer(summary_callback, summary_timeout, summary_max_tokens)
         self._conversation = Conversation(
-            # By name and when it is used, so that an application can swap it.
+            # Looked up by name when it is used, so that an application can replace it.
             lambda: ChukSessionsStore(get_backend()) if store is None else store,
             session_id=session_id,
             system_prompt=system_prompt,
@@ -172,15 +172,15 @@ class SessionManager(Writing, Rethinking, Reading):
 
     @property
     def session_id(self) -> str:
-        """The session's id; with infinite context, that of the segment now written to."""
+        """The session's id; with infinite context, the id of the live segment."""
         return self._conversation.session_id
 
     @property
     def conversation_id(self) -> str:
-        """The id of the conversation's first segment, which stays the same for life.
+        """The id of the conversation's first segment, which never changes.
 
-        Of a manager that was made with a later segment's id, that id until its first call opened the
-        conversation.
+        If the manager was created with a later segment's id, this is that id until the first call opens
+        the conversation.
         """
         return self._conversation.id
 
@@ -195,42 +195,44 @@ class SessionManager(Writing, Rethinking, Reading):
         return self._conversation.is_infinite
 
     def __repr__(self) -> str:
-        """Say which session it is, and nothing of what was said in it."""
+        """Name the session, without any of its content."""
         return f"SessionManager(session_id={self.session_id!r}, infinite_context={self.is_infinite})"
 
     async def claim(self, user_id: str) -> None:
-        """Let a session that was made without a user be this user's, once and for all.
+        """Make this user the owner of a session that was created without a user. The owner cannot change.
 
-        Claimed again for the same user, it stays as it is.
+        Claiming a session again for the same user changes nothing.
 
         Raises:
-            InvalidInput: the user's id is no text, or empty.
-            InvalidSessionOperation: the session has another owner already.
-            SessionNotFound: there is no such session; or it is not that of this manager's `user_id`.
-            StorageError: the store could not do it.
+            InvalidInput: the user's id is not a text, or is empty.
+            InvalidSessionOperation: the session belongs to another user.
+            SessionNotFound: the session does not exist, or does not belong to this manager's `user_id`.
+            StorageError: the store failed.
         """
         check_name(user_id, "user_id", "claim a session")
         await self._conversation.claim(user_id)
 
     async def fork(self, at: str | None = None, session_id: str | None = None) -> SessionManager:
-        """Begin a new conversation with what was said in this one, up to a message.
+        """Begin a new conversation with the messages of this one, up to a certain message.
 
-        The new one does without this one from then on, and survives its deletion. It begins with copies of
-        the messages, which are not billed again. Where this one has infinite context, only the message's
-        segment is copied, and a summary tells of all before. Its property `forked_from` says where it came
-        from: `conversation_id`, `session_id` and `event_id`. State and properties are copied too.
+        The new conversation does not depend on this one, which may be deleted. It begins with copies of
+        the messages, which are not billed again. If this conversation has infinite context, only the
+        message's segment is copied; a summary represents everything before. The property `forked_from`
+        names the original: `conversation_id`, `session_id` and `event_id`. State and properties are copied
+        too.
 
         Args:
-            at: the event of the last message to take over, such as `get_conversation(with_ids=True)` names
-                it; by default the last one that holds.
-            session_id: the new conversation's id; a uuid by default.
+            at: the event id of the last message to copy, from `get_conversation(with_ids=True)`; by
+                default, the last message of the path.
+            session_id: the new conversation's id; by default a uuid.
 
         Returns:
             A manager of the new conversation, with the settings of this one.
 
         Raises:
-            InvalidInput: the conversation has no such message, or it does not hold; nothing was written.
-            SessionAlreadyExists: the id is taken.
+            InvalidInput: the conversation has no such message, or the message is not on the path; nothing
+                was written.
+            SessionAlreadyExists: the new id is taken.
             SessionNotFound, StorageError: as for `user_says`.
         """
         if at is not None:
@@ -238,22 +240,22 @@ class SessionManager(Writing, Rethinking, Reading):
         if session_id is not None:
             check_session_id(session_id, "fork")
         if not self._conversation.is_begun:
-            raise InvalidInput("fork", "nothing was said yet")
+            raise InvalidInput("fork", "the conversation has no message yet")
         await self.writer.settle()
         new = session_id or new_id()
         await fork(self._conversation, at, new, self._summarizer)
         return SessionManager(new, summary_callback=self._summarizer.callback, **self._made_with)
 
     def set_summary_callback(self, callback: SummaryCallback) -> Awaitable[None]:
-        """Say who summarises the segments that fill up from now on; may be awaited, or not."""
+        """Set the function that summarises the segments that fill up from now on. Awaiting it is optional."""
         self._summarizer.callback = callback
         return Done()
 
     async def wait_for_summaries(self) -> None:
-        """Wait for the summaries that this manager is still making; worth it before a program ends."""
+        """Wait for the summaries that this manager is making. Call this before your program ends."""
         await self.writer.closing.finish()
 
-    # -- private names that applications and their tests reach into ------------------------------
+    # -- private names that applications and their tests use -------------------------------------
 
     _session = HeldBy("_conversation", "session")
     _session_id = HeldBy("_conversation", "session_id")
@@ -262,11 +264,11 @@ class SessionManager(Writing, Rethinking, Reading):
     _infinite_context = HeldBy("_conversation", "is_infinite")
 
     async def _ensure_initialized(self) -> None:
-        """Open the session, or make it if this manager made its id."""
+        """Open the session, or create it if this manager chose its id."""
         await self._conversation.open_to_read()
 
     async def _create_summary(self, callback: SummaryCallback | None = None) -> str:
-        """Summarise the live segment alone, by a callback or without a model."""
+        """Summarise the live segment alone, with a callback or without a model."""
         _, session = await self._conversation.current()
         messages = plain_messages(as_told(session.events))
         return str(await noted(Notes(), messages) if callback is None else await call(callback, messages))

@@ -1,4 +1,4 @@
-"""What an application asks of a conversation: the reading half of `SessionManager`."""
+"""The methods of `SessionManager` that read the conversation."""
 
 from __future__ import annotations
 
@@ -94,33 +94,34 @@ class Reading:
         tools: Sequence[Any] | None = None,
         server_state: bool = False,
     ) -> Any:
-        """The messages to send to a model next: system prompt, then what was said.
+        """Return the messages to send to a model next: the system prompt, then the conversation.
 
-        The summary of earlier segments is the beginning of the first user's message, between marks
-        (`providers.earlier`): what users and models said must not speak with the system's authority.
-        A user's message that has a `name` has it here too, before the text where a format does not take it.
+        The summary of earlier segments is the beginning of the first user message, between marks
+        (`providers.earlier`): the words of users and models must not have the authority of a system
+        message. The `name` of a user message is included; where the format has no names, it stands before
+        the text.
 
         Args:
-            include_system: whether system prompt and summary go first.
-            format: what they are for. "openai": the `messages` of chat completions. "openai-responses": the
-                `input` of Responses, the system prompt as its first item. "anthropic": `system` and
-                `messages` of `messages.create`. "google": `system_instruction` and `contents` of Gemini. An
-                answer goes back to the provider that gave it as it came, signatures and all; to another it
-                goes as text and calls. Without a format: OpenAI's chat messages.
-            include_tools: whether tool calls and results are in it, complete and paired; without it, an
-                OpenAI chat has only what user and model said. All other formats have them in any case.
-            max_tokens: the most content tokens it may have; the oldest exchanges go first.
-            model: whose tokens those are, and who is asked; by default the manager's model.
-            tools: the definitions of the tools that are sent with it. Anthropic binds thinking to these too:
-                where they change in a conversation, say which they are.
-            server_state: whether to give, for "openai-responses", only what the server does not hold: a dict
-                with `input` and, where it holds something, `previous_response_id` or `conversation`.
+            include_system: whether to include the system prompt and the summary.
+            format: the API that you call next. "openai": the `messages` of chat completions.
+                "openai-responses": the `input` of Responses, with the system prompt as its first item.
+                "anthropic": `system` and `messages` of `messages.create`. "google": `system_instruction`
+                and `contents` of Gemini. The provider that gave an answer gets it back unchanged, with
+                signatures; another provider gets its text and calls. Default: OpenAI's chat messages.
+            include_tools: whether to include tool calls and results, complete and paired. Without it, an
+                OpenAI chat has only the messages of user and model. All other formats always include them.
+            max_tokens: the most content tokens of the result. The oldest exchanges are left out first.
+            model: the model that you call, and whose tokens `max_tokens` counts; by default the manager's.
+            tools: the definitions of the tools that you send with the messages. Anthropic's signed thinking
+                depends on them: if they change in the course of the conversation, name them here.
+            server_state: for "openai-responses", return only what OpenAI's server does not hold: a dict
+                with `input` and, if the server holds anything, `previous_response_id` or `conversation`.
 
         Raises:
-            InvalidInput: a format that is not known, or `server_state` with another format than it is for.
+            InvalidInput: the format is unknown, or `server_state` is used with another format.
             TokenLimitExceeded: not even the newest exchange fits `max_tokens`.
-            SessionNotFound: there is no such session.
-            StorageError: the store could not say.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         await self.writer.settle()
         wanted = Wanted(
@@ -142,24 +143,24 @@ class Reading:
         with_ids: bool = False,
         limit: int | None = None,
     ) -> list[dict[str, Any]]:
-        """What was said, oldest first: `role`, `content` and `timestamp` of each message.
+        """Return the messages, oldest first: `role`, `content` and `timestamp` of each.
 
-        The role is "user", "assistant" or "system"; a user's message that has a `name` has it here too.
+        The role is "user", "assistant" or "system". A user message with a `name` has it here too.
 
         Args:
-            include_all_segments: `True` gives the whole conversation, whatever this manager was made with;
-                each message then has its `session_id` too, and the model's have `model` and `provider`.
-                `False` gives the live segment's. By default a conversation of several segments is whole.
-            include_tools: whether tool calls are in it: `tool_calls` of the model's messages, and of each
-                result a row with the role "tool", `name`, `arguments` and, where there is one,
-                `tool_call_id`. Otherwise a message that only calls tools is left out.
+            include_all_segments: `True` returns the messages of all segments; each message then has its
+                `session_id` too, and the model's messages have `model` and `provider`. `False` returns
+                those of the live segment. By default, all segments of a conversation that has several.
+            include_tools: whether to include tool calls: `tool_calls` of the model's messages, and for each
+                result a row with the role "tool", `name`, `arguments` and, if there is one,
+                `tool_call_id`. Otherwise, a message that only calls tools is left out.
             with_ids: whether each row has its `event_id`, and the event's `metadata`.
-            limit: only so many of the newest rows; older events are not read.
+            limit: return only this many of the newest rows; older events are not read.
 
         Raises:
             InvalidInput: `limit` is below 1.
-            SessionNotFound: there is no such session.
-            StorageError: the store could not say.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         if limit is not None:
             check_count(limit, 1, "limit", "get_conversation")
@@ -189,11 +190,11 @@ class Reading:
         ]
 
     async def get_session_chain(self) -> list[str]:
-        """The ids of the conversation's segments, the first one first; none before anything was written.
+        """Return the ids of the conversation's segments, the first one first; empty before the first write.
 
         Raises:
-            SessionNotFound: there is no such session.
-            StorageError: the store could not say.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         if not self._conversation.is_begun:
             return [] if self._conversation.is_infinite else [self._conversation.session_id]
@@ -201,27 +202,27 @@ class Reading:
         return await chain_of(session, home)
 
     async def load_session_chain(self) -> None:
-        """Open the conversation now; any other call does it too.
+        """Open the conversation now. You need not call this: any other call does it too.
 
         Raises:
-            SessionNotFound: there is no such session.
-            StorageError: the store could not say.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         if self._conversation.is_begun:
             await self._conversation.current(with_events=False)
 
     async def get_stats(self, include_all_segments: bool | None = None) -> dict[str, Any]:
-        """The conversation in figures: messages, tool calls, tokens and USD.
+        """Return the conversation's statistics: messages, tool calls, tokens and USD.
 
-        `total_tokens` are content tokens, each message once. `input_tokens`, `output_tokens` and their
-        parts are what the `llm_calls` were billed for, as `usage_source` says: "reported" by the
-        provider, "estimated", "mixed" or "none". `estimated_cost` is in USD and leaves out the
-        `unpriced_calls`. Of all segments where `include_all_segments` is `True`, or by default with infinite
-        context; their ids are the `session_chain`.
+        `total_tokens` are content tokens: each message counts once. `input_tokens`, `output_tokens` and
+        their parts are what the `llm_calls` were billed for; `usage_source` says where these figures come
+        from: "reported" by the provider, "estimated", "mixed" or "none". `estimated_cost` is in USD, without
+        the `unpriced_calls`. The statistics cover all segments if `include_all_segments` is `True`, and by
+        default with infinite context; `session_chain` lists the segments' ids.
 
         Raises:
-            SessionNotFound: there is no such session.
-            StorageError: the store could not say.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         await self.writer.settle()
         home, session = await self._conversation.current(with_events=False)
@@ -231,7 +232,7 @@ class Reading:
         sums = Sums.of(session)
         if covers_all and is_infinite:
             sums = (await self._beginning.background_of(home, session)).sums + sums
-        elif covers_all:  # segments that an application linked itself
+        elif covers_all:  # segments that an application linked by itself
             sums = (await background_of(session, home)).sums + sums
         stats = {
             "session_id": session.id,
@@ -242,11 +243,11 @@ class Reading:
         return stats | ({"session_chain": chain} if covers_all else {})
 
     async def get_state(self) -> dict[str, Any]:
-        """The conversation's state, a copy; the same by any segment's id.
+        """Return a copy of the conversation's state, which is the same with any segment's id.
 
         Raises:
-            SessionNotFound: there is no such session.
-            StorageError: the store could not say.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         _, session = await self._conversation.current(with_events=False)
         return dict(copied(session.state))
@@ -254,7 +255,7 @@ class Reading:
     async def _covers_all(
         self, include_all_segments: bool | None, session: Session[Any], home: HomeStore
     ) -> bool:
-        """Whether all segments are asked for, and there may be several."""
+        """Whether all segments are wanted, and there may be several."""
         if self._conversation.is_infinite:
             return include_all_segments is not False
         return bool(include_all_segments) and len(await chain_of(session, home)) > 1

@@ -1,4 +1,4 @@
-"""Second thoughts: the part of `SessionManager` that lets a conversation go on from another place."""
+"""The methods of `SessionManager` that change the path: undo, edit, regenerate, choose."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from ..providers.parts import Content, check_content
 
 
 class Rethinking:
-    """The methods of `SessionManager` that change which of what was said holds.
+    """The methods of `SessionManager` that choose which messages are on the conversation's path.
 
-    Nothing is removed: the log and the bill keep everything.
+    They remove nothing: the log and the bill keep everything.
     """
 
     _second_thoughts: SecondThoughts
     _model: str | None
 
     async def undo(self) -> str:
-        """Take back the user's last message, with all that came of it: the conversation goes on before it.
+        """Take back the user's last message, and everything that followed it.
 
-        It stays in the log and on the bill, but is in no context, conversation, summary and content total any
-        more. Several calls at once, in whatever processes, each take back another exchange. What was said in
-        earlier segments may be taken back too.
+        The messages stay in the log and on the bill, but leave contexts, conversation, summaries and content
+        totals. Several calls at once, in any processes, each take back another exchange. Messages of earlier
+        segments can be taken back too.
 
         Returns:
-            The id of the message's event.
+            The event id of the user's message.
 
         Raises:
-            InvalidInput: no message of the user is left; nothing was written.
+            InvalidInput: no user message is left; nothing was written.
             SessionNotFound, StorageError: as for `user_says`.
         """
         return await self._second_thoughts.undo()
 
     async def edit(self, event_id: str, message: Content) -> str:
-        """Say something else in a message's place, and go on from there.
+        """Replace a message, and continue the conversation from there.
 
-        The new message is a variant of the old one, which stays with all that came of it: `choose` goes back.
-        What goes with it (`name`, the application's metadata) is that of the old one.
+        The new message is a variant of the old one. The old one, with everything that followed it, can be
+        chosen again with `choose`. The new message keeps the old one's `name` and the application's metadata.
 
         Args:
-            event_id: what the user or a model said, such as `get_conversation(with_ids=True)` names it.
-            message: a text, or parts as `user_says` takes them.
+            event_id: a message of the user or of a model, from `get_conversation(with_ids=True)`.
+            message: a text, or parts as for `user_says`.
 
         Returns:
-            The id of the new message's event.
+            The new message's event id.
 
         Raises:
-            InvalidInput: the conversation has no such event, it is a tool's result or a system message, or
-                the message is neither text nor parts; nothing was written.
-            TokenLimitExceeded: the conversation would cross a limit of this manager; nothing was written.
+            InvalidInput: the conversation has no such event, the event is a tool's result or a system
+                message, or the new message is neither a text nor parts; nothing was written.
+            TokenLimitExceeded: the conversation would exceed a limit of this manager; nothing was written.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(event_id, "event_id", "edit")
@@ -58,66 +58,66 @@ class Rethinking:
         return await self._second_thoughts.edit(event_id, content, self._model)
 
     async def regenerate(self, event_id: str) -> None:
-        """Go on before an answer, so that a model is asked again: its answer is a variant of this one.
+        """Continue before an answer, so that a model can give another one: a variant of this answer.
 
-        Ask it with `get_messages_for_llm`, and record what it answers with `ai_responds`.
+        Call the model with `get_messages_for_llm`, and record the new answer with `ai_responds`.
 
         Args:
-            event_id: the answer's event, such as `get_conversation(with_ids=True)` names it.
+            event_id: the answer's event id, from `get_conversation(with_ids=True)`.
 
         Raises:
-            InvalidInput: the conversation has no such event, or no model said it; nothing was written.
+            InvalidInput: the conversation has no such event, or it is not a model's; nothing was written.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(event_id, "event_id", "regenerate")
         await self._second_thoughts.regenerate(event_id)
 
     async def variants(self, event_id: str) -> list[dict[str, Any]]:
-        """All that was said in a message's place, in the order in which it was said: for "2 of 3".
+        """Return all variants of a message, in the order in which they were recorded: for "2 of 3".
 
         Returns:
-            Rows as `get_conversation(with_ids=True, include_tools=True)` gives them; `is_chosen` is true of
-            the one that holds. Of a message that was never edited or asked for again: that one.
+            Rows as from `get_conversation(with_ids=True, include_tools=True)`; `is_chosen` is true for the
+            variant that is on the path. A message without other variants is returned alone.
 
         Raises:
             InvalidInput: the conversation has no such message.
-            SessionNotFound: there is no such session.
-            StorageError: the store could not say.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         check_name(event_id, "event_id", "variants")
         return await self._second_thoughts.variants(event_id)
 
     async def choose(self, event_id: str) -> None:
-        """Go back to a variant of a message on the path, with all that came of it when it last held.
+        """Return to a variant of a message, and to everything that followed it when it was last on the path.
 
-        Contexts are then what they were. A message that was undone, or retracted, can be chosen again too.
+        Contexts are then the same as before. A message that was undone or retracted can be chosen too.
 
         Args:
-            event_id: the variant's event, such as `variants` names it. One that holds stays chosen.
+            event_id: the variant's event id, from `variants`. If it is on the path already, nothing changes.
 
         Raises:
-            InvalidInput: the conversation has no such message, or it is no variant of one on the path;
-                nothing was written.
+            InvalidInput: the conversation has no such message, or the message is not a variant of one on the
+                path; nothing was written.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(event_id, "event_id", "choose")
         await self._second_thoughts.choose(event_id)
 
     async def retract(self, event_id: str) -> None:
-        """Take one message out of what holds, wherever it stands; with a model's tool calls go their results.
+        """Take one message off the path, wherever it stands. If it calls tools, their results go with it.
 
         Args:
-            event_id: the message's event, such as `get_conversation(with_ids=True)` names it.
+            event_id: the message's event id, from `get_conversation(with_ids=True)`.
 
         Raises:
-            InvalidInput: the conversation has no such event, or it does not hold; nothing was written.
+            InvalidInput: the conversation has no such event, or it is not on the path; nothing was written.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(event_id, "event_id", "retract")
         await self._second_thoughts.retract(event_id)
 
     async def clear(self) -> None:
-        """Begin anew: nothing that was said so far holds any more. It stays in the log and on the bill.
+        """Begin with an empty path. All messages so far stay in the log and on the bill.
 
         Raises:
             SessionNotFound, StorageError: as for `user_says`.

@@ -1,4 +1,4 @@
-"""What an application tells a conversation: the writing half of `SessionManager`."""
+"""The methods of `SessionManager` that write to the conversation."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ class Writing:
 
     @property
     def model(self) -> str:
-        """The model whose tokens are counted where a call names none."""
+        """The model for token counts when a call does not name one."""
         return self._model or DEFAULT_MODEL
 
     async def user_says(self, message: Content, **metadata: Any) -> str:
-        """Record what the user said; `metadata` goes with it.
+        """Record a message of the user.
 
         Args:
-            message: a text, or a list of parts in OpenAI's form for chats: `text`, `image_url`,
-                `input_audio` and `file`. Each format of `get_messages_for_llm` has them in its own form.
-                Images, audio and files count as many tokens as their provider documents, as an estimate.
-            **metadata: JSON values that go with the message. Of several users in one conversation, `name=`
-                says which one this is: contexts and summaries have it.
+            message: a text, or a list of parts in the form of OpenAI's chat API: `text`, `image_url`,
+                `input_audio` and `file`. `get_messages_for_llm` writes them in each format's own form. The
+                tokens of images, audio and files are estimated as their provider documents.
+            **metadata: JSON values that are stored with the message. If a conversation has several users,
+                `name=` names the speaker: contexts and summaries show it.
 
         Returns:
-            The id of the session that it was written to.
+            The id of the session that the message was written to.
 
         Raises:
-            InvalidInput: the message is neither text nor such parts (the error says which of them is
-                wrong), or the metadata not JSON; nothing was written.
-            TokenLimitExceeded: a limit of this manager is reached, or the message would cross it.
-            SessionNotFound: the session expired, was deleted, or `create=False` and is unknown.
-            StorageError: the store could not do it.
+            InvalidInput: the message is neither a text nor a list of such parts (the error says which part
+                is wrong), or the metadata is not JSON; nothing was written.
+            TokenLimitExceeded: a limit of this manager is reached, or the message would exceed it.
+            SessionNotFound: the session expired or was deleted, or its id is unknown and `create=False`.
+            StorageError: the store failed.
         """
         content = check_content(message, "message", "user_says")
         metadata = check_json_object(metadata, "metadata", "user_says")
@@ -71,29 +71,29 @@ class Writing:
         service_tier: str | None = None,
         **metadata: Any,
     ) -> str:
-        """Record what the model answered, and what the call was billed for.
+        """Record a model's answer, and the bill of the call.
 
         Args:
-            response: the answer: a text; or a response as its SDK or API gives it (OpenAI and those who
-                speak its format, Anthropic, Google, Amazon Bedrock, Cohere, Ollama, LangChain), of which
-                text, tool calls, model, finish reason and usage are taken, and which is kept whole as the
-                event's `native`. A response that the session has already, by its id, is not recorded
-                again; one that its provider is still making (status "queued") is not recorded yet.
-            model: the model that gave it, where the response does not say it; by default the manager's.
-            provider: who ran the model.
-            usage: the provider's own token counts, as its SDK or API gives them (OpenAI, Anthropic,
-                Google, LiteLLM). Without it the input is estimated: what this manager would have sent.
-            service_tier: the tier that served the call, where the response does not say it: "batch" for the
-                answers of a batch file. A tier whose price nobody knows leaves the call unpriced.
-            **metadata: JSON values that go with the answer.
+            response: a text, or a response from the SDK or API of OpenAI (or of a provider with OpenAI's
+                format), Anthropic, Google, Amazon Bedrock, Cohere, Ollama or LangChain. The text, tool calls,
+                model, finish reason and usage are read from it, and the whole response is stored as the
+                event's `native`. A response whose id the session has already is not recorded again; a
+                response that is not complete (status "queued") is not recorded yet.
+            model: the model, if the response does not name it; by default the manager's.
+            provider: the provider that ran the model.
+            usage: the provider's own token counts, as its SDK or API gives them. Without usage, the input
+                is estimated from the context that this manager would have sent.
+            service_tier: the tier that served the call, if the response does not name it: "batch" for the
+                answers of a batch file. A call with a tier of unknown price is unpriced.
+            **metadata: JSON values that are stored with the answer.
 
         Returns:
-            The id of the session that it was written to.
+            The id of the session that the answer was written to.
 
         Raises:
-            InvalidInput: the answer is not text, the model's name empty, the usage not readable or
-                negative, or the metadata not JSON.
-            SessionNotFound, StorageError: as for `user_says`. Limits refuse no answer.
+            InvalidInput: the answer is not a text or a known response, the model's name is empty, the usage
+                is unreadable or negative, or the metadata is not JSON.
+            SessionNotFound, StorageError: as for `user_says`. Limits never refuse an answer.
         """
         answer = read_answer(response)
         check_answer(answer.text, model, provider, "ai_responds")
@@ -107,22 +107,22 @@ class Writing:
         return await self.writer.record(drafts) if drafts else self._conversation.session_id
 
     async def correct_usage(self, event_id: str, usage: object, *, service_tier: str | None = None) -> str:
-        """Put right what a call was billed, where its provider reports it later than its answer.
+        """Correct the bill of a call, if the provider reports it later than the answer.
 
-        What was recorded stays; an event is added that refers to it. Statistics, costs and reports count the
-        call as the newest correction says, at the prices of the time when it was made.
+        The recorded call does not change; an event that refers to it is added. Statistics, costs and reports
+        use the newest correction, at the prices of the time when it was recorded.
 
         Args:
-            event_id: the answer's event, such as `get_conversation(with_ids=True)` names it.
-            usage: the provider's token counts, as for `ai_responds`; `{"cost": 0.01, ...}` says the cost.
+            event_id: the answer's event id, from `get_conversation(with_ids=True)`.
+            usage: the provider's token counts, as for `ai_responds`; `{"cost": 0.01, ...}` names the cost.
             service_tier: the tier that served the call, as for `ai_responds`.
 
         Returns:
-            The id of the session that it was written to.
+            The id of the session that the correction was written to.
 
         Raises:
-            InvalidInput: the conversation has no such event, no model call made it, or the usage is not
-                readable.
+            InvalidInput: the conversation has no such event, the event is not a model call's, or the usage
+                is unreadable.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(event_id, "event_id", "correct_usage")
@@ -142,24 +142,24 @@ class Writing:
         tool_call_id: str | None = None,
         **metadata: Any,
     ) -> str:
-        """Record a tool call and what came of it.
+        """Record a tool call and its result.
 
-        Arguments and results that are not JSON are kept readably, as text. No tokens are counted.
+        Arguments and results that are not JSON are stored as readable text. No tokens are counted.
 
         Args:
-            tool_name: the tool.
-            arguments: what it was called with.
-            result: what it gave.
-            error: what went wrong, if something did. Where the result itself says so, as MCP's do by
-                `isError`, it is taken from there.
-            tool_call_id: the provider's id of the call, which ties the result to it.
-            **metadata: JSON values that go with it.
+            tool_name: the tool's name.
+            arguments: the arguments of the call.
+            result: the tool's result.
+            error: the error, if the call failed. If the result itself reports a failure, as MCP's results
+                do with `isError`, the error is taken from the result.
+            tool_call_id: the provider's id of the call, which links the result to the call.
+            **metadata: JSON values that are stored with the event.
 
         Returns:
-            The id of the session that it was written to.
+            The id of the session that the event was written to.
 
         Raises:
-            InvalidInput: no tool name, or metadata that is not JSON.
+            InvalidInput: the tool has no name, or the metadata is not JSON.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(tool_name, "tool_name", "tool_used")
@@ -174,20 +174,20 @@ class Writing:
     ) -> str:
         """Record a list of OpenAI chat messages: system, user, assistant (with `tool_calls`), tool.
 
-        Anthropic's own messages are taken too, with their `tool_use` and `tool_result` blocks.
-        `get_messages_for_llm(include_tools=True)` gives them back equal. A system message that begins
-        a conversation becomes its system prompt, also where the manager was given another. Each
+        Anthropic's messages are accepted too, with `tool_use` and `tool_result` blocks.
+        `get_messages_for_llm(include_tools=True)` returns equal messages. A system message that begins
+        a conversation becomes its system prompt, even if the manager was given another one. Each
         assistant message counts as one call of `model`.
 
-        Limits concern the question at the end of the list: the user and system messages behind the last
-        answer or result. All before these has happened, and is recorded whatever it comes to.
+        Limits apply only to the question at the end of the list: the user and system messages after the last
+        answer or result. Everything before has happened already, and is always recorded.
 
         Returns:
-            The id of the session that the last one was written to.
+            The id of the session that the last message was written to.
 
         Raises:
-            InvalidInput: a message that is no such message; it says which. Nothing was written.
-            TokenLimitExceeded: a limit of this manager is reached, or the question would cross it. The
+            InvalidInput: a message is invalid; the error says which. Nothing was written.
+            TokenLimitExceeded: a limit of this manager is reached, or the question would exceed it. The
                 question was not written; the messages before it were.
             SessionNotFound, StorageError: as for `user_says`.
         """
@@ -196,38 +196,39 @@ class Writing:
         return await self.writer.record(draft_rows(rows, self._model_of(model), provider))
 
     def names_of(self, answer: Answer, model: str, provider: str) -> tuple[str, str]:
-        """Which model gave an answer, and who ran it: the model as it says itself, the provider as named."""
+        """The model that gave an answer, as the answer names it, and the provider that ran it, as named."""
         ran_it = answer.provider or provider if provider == "unknown" else provider
         return answer.model or self._model_of(model), ran_it
 
     def _model_of(self, named: str) -> str:
-        """The model that a call names, or else the manager's."""
+        """The model that a call names, or else the manager's model."""
         return self._model if self._model and named == "unknown" else named
 
     async def update_system_prompt(self, prompt: str) -> None:
-        """Set the system prompt, and keep it with the session.
+        """Set the system prompt, and store it with the session.
 
         Raises:
-            InvalidInput: the prompt is not text.
+            InvalidInput: the prompt is not a text.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_text(prompt, "prompt", "update_system_prompt")
         await self.writer.set_prompt(prompt)
 
     async def update_state(self, change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """Change the conversation's state in one step, whoever else changes it at the same time.
+        """Change the conversation's state in one step, even if others change it at the same time.
 
         Args:
-            change: is called with the state, a dict, and changes that: ``lambda state: state.update(n=1)``.
-                It is not async, and called again where another writer came first, so that a counter that
-                ten processes raise ends at ten. What it returns is not looked at.
+            change: a function that gets the state, a dict, and changes it:
+                ``lambda state: state.update(n=1)``. It must not be async. It is called again if another
+                writer was faster, so that a counter that ten processes raise ends at ten. Its return value
+                is ignored.
 
         Returns:
-            A copy of the state as it is stored then.
+            A copy of the state as it was stored.
 
         Raises:
             InvalidInput: the function is async, or leaves values that are not JSON; nothing was written.
             SessionNotFound, StorageError: as for `user_says`.
-            Exception: what the function raises; nothing was written.
+            Exception: any exception that the function raises; nothing was written.
         """
         return await self.writer.update_state(change)

@@ -48,5 +48,5 @@ def _read(body: str) -> dict[str, Any]:
     except ValueError:
         account = None
     if not isinstance(account, dict):
-        raise UnreadableData("An account of what a user spent is damaged: it is no JSON object")
+        raise UnreadableData("An account of what a user spent is damaged: it is not a JSON object")
     return account
