@@ -33,7 +33,7 @@ from ..providers.endings import written_in
 from ..providers.fingerprints import Sent
 from ..providers.parts import Content, check_content
 from ..providers.registry import answer_in, not_understood
-from ..providers.requests import asked_rows, request_text, sent_by
+from ..providers.requests import asked_rows, messages_in, request_text, sent_by
 from ..providers.responses_state import is_forgotten
 from ..providers.streamed_answers import AnswerInPieces
 from ..providers.usage import usage_of
@@ -72,6 +72,7 @@ class Exchange:
         self.is_awaited = False
         """Whether somebody is waiting for the next piece of a streamed answer at this moment."""
         self._request: Callable[[], str] | None = None
+        self._messages = 0
         self._sent: tuple[str, Sent] | None = None
         self._length: int | None = None
         self._question_in = ""
@@ -108,7 +109,7 @@ class Exchange:
             is_bound: whether signatures in the answer may depend on the request's messages.
         """
         rows = [] if is_known else readable_json(asked_rows(arguments))
-        self._request = partial(request_text, arguments)
+        self._request, self._messages = partial(request_text, arguments), messages_in(arguments)
         self._sent = _sent(arguments) if is_bound and not is_known else None
         async with self.sm.writer.allowance.after_calls():
             self.question_id = await self.sm.writer.add_new_messages(rows)
@@ -138,7 +139,8 @@ class Exchange:
         names = self.sm.names_of(answer, self._model, self._provider)
         drafts = draft_answers(answer, *names, metadata, parent_event_id=self.question_id)
         for draft in drafts[-1:]:
-            draft.request, draft.length, draft.replaces = self._request, self._length, self._part
+            draft.request, draft.messages = self._request, self._messages
+            draft.length, draft.replaces = self._length, self._part
             draft.question_in = self._question_in
             if self._came:
                 draft.written = written_in(answer)

@@ -88,6 +88,7 @@ async def _estimate(
         sent = part.whole_usage.input_tokens  # the same request, estimated when it was fresher
     elif draft.request is not None:
         sent = await TokenUsage.count_tokens(await asyncio.to_thread(draft.request), draft.model)
+        sent += draft.messages * TOKENS_A_MESSAGE + TOKENS_OF_A_BEGINNING
     else:
         sent = (length if draft.length is None else draft.length) + around + await preface_length(draft.model)
         sent += TOKENS_OF_A_BEGINNING

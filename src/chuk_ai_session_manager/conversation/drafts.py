@@ -44,6 +44,8 @@ class Draft:
     """Of an answer that was stopped: all that came of it, by which the output is estimated."""
     request: Callable[[], str] | None = None
     """The texts of the request that was sent, where they are at hand."""
+    messages: int = 0
+    """How many messages that request had."""
     length: int | None = None
     """Content tokens of the session when the model was asked; else as many as it has now."""
     replaces: Draft | None = None

@@ -21,11 +21,21 @@ _ANSWERS = {"mcp_approval_response"}
 
 
 def request_text(arguments: Mapping[str, Any]) -> str:
-    """All texts that a request sends to a model: system prompt, tools, messages; no images and the like."""
+    """All texts that a request sends to a model: system prompt, tools, messages; no images and the like.
+
+    Each is a line. The line's end is counted where providers count the message's role, which is one token.
+    """
     sent = {name: arguments.get(name) for name in ("system", "instructions", "messages", "input")}
     tools = [data_of(each) for name in ("tools", "functions") for each in arguments.get(name) or ()]
     asked = [json.dumps(tool, ensure_ascii=False, default=str) for tool in tools]
     return "\n".join([*_sent_texts(sent), *asked])
+
+
+def messages_in(arguments: Mapping[str, Any]) -> int:
+    """How many messages a request sends to a model; a system prompt beside them is one, too."""
+    given = arguments.get("messages", arguments.get("input"))
+    count = len(given) if isinstance(given, list | tuple) else int(bool(given))
+    return count + any(arguments.get(name) for name in ("system", "instructions"))
 
 
 # What is no text for a model, or what it sees as something else than text.
