@@ -67,6 +67,7 @@ LEVELS = (
         "providers.openai_chat",
         "providers.openai_responses",
         "providers.plain",
+        "providers.xai",
         "providers.openai_messages",
         "providers.responses_messages",
         "providers.responses_state",

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from enum import Enum
+from importlib import import_module
 from typing import Any
 
 from pydantic_core import to_json
@@ -15,6 +16,8 @@ from ..exceptions.validation import copied, json_misfit
 
 # Google's JSON has this alphabet for bytes, the JSON of all others the standard one.
 _URL_SAFE = "google"
+# xAI's SDK wraps protocol buffers.
+_XAI = "xai_sdk"
 # Objects nested deeper than this are written as text: no response is, but an object may contain itself.
 _DEPTH = 200
 
@@ -32,7 +35,17 @@ def data_of(value: Any) -> Any:
     """
     if isinstance(value, Mapping) or hasattr(value, "model_dump"):
         return json_of(value)
-    return value
+    if isinstance(value, tuple) and value and package_of(value[-1]) == _XAI:  # the response so far, a chunk
+        value = value[-1]
+    if package_of(value) == _XAI:
+        value = getattr(value, "proto", value)
+    return _fields_of_buffer(value) if hasattr(value, "ListFields") else value
+
+
+def _fields_of_buffer(message: Any) -> Any:
+    """A protocol buffer as JSON, under the names that its fields have in the protocol."""
+    write = import_module("google.protobuf.json_format").MessageToDict
+    return write(message, preserving_proto_field_name=True)
 
 
 def json_of(value: Any, *, url_safe: bool = False, _depth: int = 0) -> Any:

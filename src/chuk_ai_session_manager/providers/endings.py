@@ -43,6 +43,10 @@ UNFINISHED = frozenset(
         "error_toxic",
         "error_limit",
         "user_cancel",
+        # xAI
+        "max_len",
+        "max_context",
+        "time_limit",
     }
 )
 """Reasons for which answers end before they are whole, in small letters, as the providers' APIs name them."""

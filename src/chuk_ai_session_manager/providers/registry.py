@@ -17,6 +17,7 @@ from . import (
     openai_chat,
     openai_responses,
     plain,
+    xai,
 )
 from .answers import Answer, Reader, provider_of
 from .common import data_of, field_of, mended, package_of
@@ -31,6 +32,7 @@ _BUILT_IN = (
     ollama.READER,
     cohere.READER,
     bedrock.READER,
+    xai.READER,
     google_interactions.READER,
     google.READER,
     anthropic.READER,
@@ -71,8 +73,8 @@ def read_answer(response: object) -> Answer:
     """Read a model's response, as an object of its SDK or as the JSON in dicts.
 
     That is: a text; a response of OpenAI (chat and Responses), of those who speak its format, of Anthropic,
-    Google, Amazon Bedrock, Cohere or Ollama; a message of LangChain's; what a reader knows that was entered
-    by `register_reader`; or anything with `content` or `text`.
+    Google, Amazon Bedrock, Cohere, Ollama or xAI; a message of LangChain's; what a reader knows that was
+    entered by `register_reader`; or anything with `content` or `text`.
 
     Raises:
         InvalidInput: it is none of them; the text names its type.
