@@ -209,7 +209,7 @@ class TestAClosedSegment:
                 assert closed is not None
                 for kind in (EventType.MESSAGE, EventType.TOOL_CALL):
                     event: SessionEvent[Any] = SessionEvent(message="late", type=kind)
-                    with pytest.raises(InvalidSessionOperation, match="went on in another segment"):
+                    with pytest.raises(InvalidSessionOperation, match="continues in another segment"):
                         await closed.add_event_and_save(event)
                 note: SessionEvent[Any] = SessionEvent(message="a note", type=EventType.REFERENCE)
                 await closed.add_event_and_save(note)

@@ -45,8 +45,8 @@ def processor(store: MemoryStore, session: Session[Any]) -> SessionAwareToolProc
         ("[" * 100_000, "not valid JSON"),
         ("[1]", "not a JSON object"),
         ("0", "not a JSON object"),
-        ('{"value": NaN}', "no number for"),
-        ({"value": {1, 2}}, "holds something of type set"),
+        ('{"value": NaN}', "for which JSON has no number"),
+        ({"value": {1, 2}}, "contains an object of type set"),
         (7, "not a JSON object"),
     ],
 )

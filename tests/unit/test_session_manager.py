@@ -229,7 +229,7 @@ class TestWriting:
             ({"session_id": ""}, "not empty"),
             ({"session_id": "x" * 256}, "at most 255"),
             ({"session_id": "a\nb"}, "control"),
-            ({"session_id": 5}, "a session id is a text"),
+            ({"session_id": 5}, "a session id must be a text"),
             ({"parent_id": ""}, "not empty"),
             ({"token_threshold": 0}, "token_threshold"),
             ({"max_turns_per_segment": 0}, "max_turns_per_segment"),

@@ -203,7 +203,10 @@ async def test_what_expires_while_it_is_read_is_not_there() -> None:
             lambda line: line.replace('"source":"user"', '"source":"SECRET"'),
             "line 2 is not an exported session",
         ),
-        (lambda line: line.replace('"id":"two"', '"id":"a\\nb"'), "line 2: a session id holds no control"),
+        (
+            lambda line: line.replace('"id":"two"', '"id":"a\\nb"'),
+            "line 2: a session id must not contain control",
+        ),
         (lambda line: line.replace('"state":{}', '"state":{"x":NaN}'), "line 2: the session's state must be"),
         (
             lambda line: line.replace("Hello?", "\\ud800"),
@@ -229,7 +232,7 @@ async def test_what_is_no_exported_session_is_refused_with_its_line(change: Any,
         ({}, 'line 1: not a JSON object with a list of "messages"'),
         ({"messages": [{"role": "king"}]}, "line 1: messages[0] needs a role"),
         ({"messages": [], "model": ""}, "line 1: model must not be empty"),
-        ({"messages": [], "id": 5}, "line 1: a session id is a text"),
+        ({"messages": [], "id": 5}, "line 1: a session id must be a text"),
     ],
 )
 async def test_what_is_no_chat_is_refused_with_its_line(line: dict[str, Any], reason: str) -> None:

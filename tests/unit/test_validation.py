@@ -64,4 +64,4 @@ def test_the_value_itself_is_not_in_the_error() -> None:
     with pytest.raises(InvalidInput) as caught:
         check_json_object({"password": {"hunter2"}}, "metadata", "user_says")
     assert "hunter2" not in str(caught.value)
-    assert "metadata must be JSON: it holds something of type set" in str(caught.value)
+    assert "metadata must be JSON: it contains an object of type set" in str(caught.value)

@@ -1,1 +1,1 @@
-"""What is counted and paid: tokens, prices, the bill of a call."""
+"""Token counts, prices, and the cost of calls."""

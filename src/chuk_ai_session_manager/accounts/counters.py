@@ -1,4 +1,4 @@
-"""What counts with a vocabulary: splintr, which brings the vocabularies along, else tiktoken."""
+"""Packages that count tokens: splintr, which contains the vocabularies, or else tiktoken."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 Counter = Callable[[str], int]
-"""Gives the number of tokens of a text, in which special tokens such as `<|endoftext|>` are ordinary text."""
+"""Returns the number of tokens of a text, in which special tokens like `<|endoftext|>` are ordinary text."""
 
 # splintr's names of the vocabularies. Llama 2's and Mistral's SentencePiece models are complete, so a text
 # is not cut.
 _IN_SPLINTR = {
     "cl100k_base": "cl100k_base",
     "o200k_base": "o200k_base",
-    "o200k_harmony": "o200k_base",  # differs in special tokens only, which a text never becomes
+    "o200k_harmony": "o200k_base",  # differs only in special tokens, which are never made from a text
     "llama2": "llama2",
     "codellama": "codellama",
     "llama3": "llama3",
     "deepseek_v3": "deepseek_v3",
-    "mistral_sentencepiece": "mistral_v1",  # its later versions differ in control tokens only
+    "mistral_sentencepiece": "mistral_v1",  # its later versions differ only in control tokens
     "mistral_tekken": "mistral_v3",
     "qwen3": "qwen3",
     "glm4": "glm4",
@@ -33,16 +33,16 @@ _IN_SPLINTR = {
 _IN_TIKTOKEN = {"cl100k_base", "o200k_base", "o200k_harmony", "p50k_base", "gpt2"}
 
 WHOLE_TEXTS = {"llama2", "codellama", "mistral_sentencepiece"}
-"""Vocabularies that put a token in front of each text: a long text must not be counted in slices."""
+"""Vocabularies that begin each text with an extra token, so that long texts must not be counted in slices."""
 
 
 def load_counter(vocabulary: str) -> Counter | None:
-    """What counts with a vocabulary; `None` where no installed package has it. Takes up to a second."""
+    """The counter for a vocabulary; `None` if no installed package has it. Takes up to a second."""
     return _from_splintr(vocabulary) or _from_tiktoken(vocabulary)
 
 
 def installed_counters() -> dict[str, str | None]:
-    """The packages that count exactly and their versions, `None` for one that is not installed."""
+    """The packages that count exactly and their versions; `None` for a package that is not installed."""
     return {
         name: _version(package) for name, package in {"splintr": "splintr-rs", "tiktoken": "tiktoken"}.items()
     }
@@ -65,21 +65,22 @@ def _from_splintr(vocabulary: str) -> Counter | None:
     tokenizer = Tokenizer.from_pretrained(_IN_SPLINTR[vocabulary])
     ordinary: Callable[[str], list[int]] = tokenizer.encode_ordinary
     ordinary("Words.")  # it builds its tables with the first text, which takes 0.1 to 0.4 s
-    # `encode_flat` gives bytes, four a token, in a tenth of the time of a list; but it reads special tokens.
+    # `encode_flat` returns bytes, four for each token, ten times as fast as a list; but it reads special
+    # tokens.
     flat: Callable[[str], bytes] = tokenizer.encode_flat
-    if len(flat("Words. ")) // 4 != len(ordinary("Words. ")):  # it puts a token in front
+    if len(flat("Words. ")) // 4 != len(ordinary("Words. ")):  # it begins the text with a token
         return lambda text: len(ordinary(text))
     may_be_special = _beginnings(tokenizer).search
 
     def count(text: str) -> int:
         return len(ordinary(text)) if may_be_special(text) else len(flat(text)) // 4
 
-    # Qwen's own tokenizer composes characters first (as dashscope's does), splintr's copy of it does not.
+    # Qwen's own tokenizer composes characters first (as dashscope's does), splintr's copy does not.
     return (lambda text: count(unicodedata.normalize("NFC", text))) if vocabulary == "qwen3" else count
 
 
 def _beginnings(tokenizer: Any) -> re.Pattern[str]:
-    """Matches where a special token may begin: by its first two characters."""
+    """Matches the places where a special token may begin: its first two characters."""
     beginnings = {name[:2] for name in tokenizer.special_tokens()}
     return re.compile("|".join(re.escape(beginning) for beginning in sorted(beginnings)))
 

@@ -1,4 +1,4 @@
-"""About how many tokens a text is, without any vocabulary."""
+"""Estimates how many tokens a text has, without any vocabulary."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _character_classes() -> bytes:
         (0xE4, 0xE9, "Z"),  # Chinese characters
         (0xEA, 0xED, "N"),  # Hangul
         (0xEE, 0xEF, "F"),  # full-width forms, variation selectors
-        (0xF0, 0xF7, "M"),  # emoji and all else beyond the basic plane
+        (0xF0, 0xF7, "M"),  # emoji and everything else beyond the basic plane
     ):
         table[first : last + 1] = name.encode() * (last + 1 - first)
     return bytes(table)
@@ -45,10 +45,11 @@ def _character_classes() -> bytes:
 
 _CLASSES = _character_classes()
 
-# Tokens per occurrence of a run of character classes. None is negative, so no text gets cheaper by appending.
-# Fitted by non-negative least squares on the relative error against the middle of cl100k_base and o200k_base
-# (English chats and documentation, Python, C, JavaScript, HTML, Perl, shell, JSON, numbers, hexadecimal,
-# base64), no weight above 1.6; the two last ones are set by hand for runs no such text has.
+# Tokens for each occurrence of a run of character classes. None is negative, so that a text never gets fewer
+# tokens by appending. Fitted by non-negative least squares on the relative error against the middle of
+# cl100k_base and o200k_base (English chats and documentation, Python, C, JavaScript, HTML, Perl, shell, JSON,
+# numbers, hexadecimal, base64), no weight above 1.6; the last two are set by hand for runs that no such text
+# has.
 _ASCII_WEIGHTS: tuple[tuple[bytes, float], ...] = (
     (b"a", 0.043),
     (b" a", 0.908),
@@ -76,7 +77,8 @@ _ASCII_WEIGHTS: tuple[tuple[bytes, float], ...] = (
     (b" " * 64, 1.0),
 )
 
-# Tokens per character, the middle of two vocabularies far apart (Chinese 1.13 and 0.75, Hindi 1.0 and 0.27).
+# Tokens per character: the middle of two very different vocabularies (Chinese 1.13 and 0.75, Hindi 1.0 and
+# 0.27).
 _OTHER_WEIGHTS: tuple[tuple[bytes, float], ...] = (
     (b"P", 0.9),
     (b"L", 2.0),
@@ -94,17 +96,17 @@ _OTHER_WEIGHTS: tuple[tuple[bytes, float], ...] = (
     (b"M", 2.37),
 )
 
-# The first word of a text follows no space or line end and would otherwise not be counted as one.
+# The first word of a text follows no space or line end, and would otherwise not be counted as a word.
 _START_TOKENS = 0.8
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens the text is, for cl100k_base and o200k_base alike; 0 only for the empty text.
+    """Estimate how many tokens a text has, for cl100k_base and o200k_base alike; 0 only for the empty text.
 
-    The two vocabularies differ, so it aims at their middle. Its mean absolute error on passages of 500
-    (3,000) characters, measured by benchmarks/estimator.py: English 3.5 % (2 %), Python code 4.5 % (2.5 %),
-    JSON 2.5 % (1 %), for either vocabulary; Chinese 18 % too few for cl100k_base and 23 % too many for
-    o200k_base at any size. It never falls when text is appended.
+    The two vocabularies differ, so the estimate aims at their middle. Its mean absolute error for texts of
+    500 (3,000) characters, measured by benchmarks/estimator.py: English 3.5 % (2 %), Python code 4.5 % (2.5
+    %), JSON 2.5 % (1 %), for either vocabulary; Chinese 18 % too few for cl100k_base and 23 % too many for
+    o200k_base at any size. The estimate never falls when text is appended.
     """
     if not text:
         return 0

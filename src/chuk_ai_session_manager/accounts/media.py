@@ -1,6 +1,6 @@
-"""How many tokens an image, a sound or a file counts, by the documented rule of whoever reads it.
+"""Estimates how many tokens an image, a sound or a file has, by the provider's documented rule.
 
-All of these are estimates: what an API bills also depends on the model's version, and on what is in a file.
+All of these are estimates: what an API bills also depends on the model's version, and on the file's contents.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import struct
 
 __all__ = ["media_tokens"]
 
-# What is assumed of an image whose size is not known: it is behind a link, or of an unknown kind.
+# Assumed for an image of unknown size: one behind a link, or of an unknown kind.
 _USUAL_SIZE = (1024, 1024)
-# Bytes at the start of an image in which its size is looked for: a JPEG may begin with a long preview.
+# The size is looked for in so many bytes at an image's start: a JPEG may begin with a long preview.
 _START_OF_AN_IMAGE = 384 * 1024
 
 # OpenAI, https://platform.openai.com/docs/guides/images-vision#calculating-costs: an image is fitted into
-# 2,048 x 2,048, its shorter side then into 768; so many tokens for it, so many for each tile of 512 x 512.
+# 2,048 x 2,048, then its shorter side into 768; it has a base count, and a count for each tile of 512 x 512.
 _OPENAI_TILES = (
     ("gpt-4o-mini", 2833, 5667),
     ("gpt-5", 70, 140),
@@ -39,7 +39,7 @@ _OPENAI_PATCHES = (
 _OPENAI_MOST_PATCHES = 1536
 
 # Anthropic, https://docs.claude.com/en/docs/build-with-claude/vision: width x height / 750, after the longer
-# side was made to fit 1,568 pixels; about 1,600 tokens at most.
+# side was reduced to 1,568 pixels; at most about 1,600 tokens.
 _ANTHROPIC_PIXELS, _ANTHROPIC_SIDE, _ANTHROPIC_MOST = 750, 1568, 1600
 
 # Google, https://ai.google.dev/gemini-api/docs/tokens: 258 for an image of at most 384 pixels either way, and
@@ -47,29 +47,29 @@ _ANTHROPIC_PIXELS, _ANTHROPIC_SIDE, _ANTHROPIC_MOST = 750, 1568, 1600
 _GOOGLE_TILE, _GOOGLE_SMALL, _GOOGLE_SIDE = 258, 384, 768
 _GOOGLE_SOUND, _GOOGLE_FILM = 32, 263
 
-# OpenAI, https://platform.openai.com/docs/guides/realtime-costs: a token for 100 ms of what the user says.
+# OpenAI, https://platform.openai.com/docs/guides/realtime-costs: a token for 100 ms of the user's speech.
 _OPENAI_SOUND = 10
 
-# Anthropic, https://docs.claude.com/en/docs/build-with-claude/pdf-support: a page is 1,500 to 3,000 tokens of
-# text, and an image. OpenAI reads a page both ways as well.
+# Anthropic, https://docs.claude.com/en/docs/build-with-claude/pdf-support: a page has 1,500 to 3,000 tokens
+# of text, and an image. OpenAI also reads each page both ways.
 _PAGE = 1500
 _PAGE_MARK = re.compile(rb"/Type\s*/Page(?![a-zA-Z])")
 
-# Bytes a second where a sound or film does not say how long it is: an MP3 of 128 kbit/s, a film of 1 Mbit/s.
+# Bytes in a second if a sound or film does not name its length: an MP3 of 128 kbit/s, a film of 1 Mbit/s.
 _SOUND_BYTES, _FILM_BYTES = 16_000, 125_000
 _BYTES_A_TOKEN = 4
 _WAV_HEADER = 44
 
 
 def media_tokens(kind: str, model: str, *, data: str = "", media_type: str = "", detail: str = "") -> int:
-    """About how many tokens a part is that is no text, by its provider's rule; the model's name says whose.
+    """Estimate how many tokens a part has that is not text, by the rule of the model's provider.
 
     Args:
-        kind: "image", "audio", "video" or "file"; anything else counts nothing.
-        model: the model that reads the part; one of an unknown family counts as OpenAI's do.
-        data: the bytes, in base64; without, a usual size is assumed.
+        kind: "image", "audio", "video" or "file"; any other kind has 0.
+        model: the model that reads the part; a model of an unknown family counts like OpenAI's.
+        data: the bytes, in base64; without them, a usual size is assumed.
         media_type: such as "application/pdf".
-        detail: "low", where OpenAI's models look at an image less closely.
+        detail: "low", with which OpenAI's models look at an image less closely.
     """
     name = model.rpartition("/")[2].lower()
     if kind == "image":
@@ -131,7 +131,7 @@ def _decoded(data: str) -> bytes:
 
 
 def _image_size(data: str) -> tuple[int, int] | None:
-    """The width and height in pixels that an image's header says."""
+    """The width and height in pixels from an image's header."""
     start = _decoded(data[: _START_OF_AN_IMAGE * 4 // 3 // 4 * 4])
     size: tuple[int, int] | None = None
     try:
@@ -149,7 +149,7 @@ def _image_size(data: str) -> tuple[int, int] | None:
 
 
 def _webp_size(start: bytes) -> tuple[int, int] | None:
-    """The size in a WebP's first chunk (https://developers.google.com/speed/webp/docs/riff_container)."""
+    """The size from a WebP's first chunk (https://developers.google.com/speed/webp/docs/riff_container)."""
     match start[12:16]:
         case b"VP8 ":
             width, height = struct.unpack_from("<HH", start, 26)
@@ -166,7 +166,7 @@ def _webp_size(start: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(start: bytes) -> tuple[int, int] | None:
-    """The size in a JPEG's frame header, behind any number of other segments (ITU T.81, B.2)."""
+    """The size from a JPEG's frame header, after any number of other segments (ITU T.81, B.2)."""
     at = 2
     while at + 9 < len(start) and start[at] == 0xFF:  # noqa: PLR2004  (every marker begins so)
         marker = start[at + 1]

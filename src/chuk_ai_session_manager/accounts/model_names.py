@@ -1,6 +1,6 @@
 """What a model's name says about its price: who runs the model, and under which names it may be listed.
 
-Gateways put words of their own around a model's name (`azure/eu/gpt-4o`,
+Gateways add words of their own to a model's name (`azure/eu/gpt-4o`,
 `publishers/google/models/gemini-2.5-pro`, `bedrock/us-east-1/anthropic.claude-v2:1`). The rules here are
 plain functions of the names of the model and of its provider.
 """
@@ -19,10 +19,10 @@ _LOCAL = frozenset(
         "vllm", "xinference",
     }
 )  # fmt: skip
-"""Servers that people run on their own machines: nobody sends a bill for what they do."""
+"""Servers that people run on their own machines, which send no bills."""
 
-# The price list's ids of providers that the libraries of this field call by other names. (The list matches
-# names loosely itself; these it does not find, or it finds another provider: "azure-openai" is its openai.)
+# Other names of providers, and their ids in the price list. (The list itself matches names loosely; it does
+# not find these, or finds another provider: "azure-openai" is its openai.)
 _LISTED_AS = {
     "azure_ai": "azure",
     "azure_openai": "azure",
@@ -52,7 +52,7 @@ _LISTED_AS = {
     "z.ai": "zai",
     "zhipu": "zhipuai",
 }
-# Words that gateways put in front of a model's name, and that say neither whose nor which model it is.
+# Words that gateways put in front of a model's name, and that name neither the provider nor the model.
 _WAYS = frozenset(
     {
         "chat", "completion", "converse", "converse_like", "data-zone", "deployments", "eu", "global",
@@ -61,31 +61,32 @@ _WAYS = frozenset(
     }
 )  # fmt: skip
 _REGION = re.compile(r"[a-z]{2}(-gov)?-[a-z]+-\d")
-# Where the price list says what a model costs at Amazon; elsewhere only Anthropic's cost the same.
+# The regions whose Amazon prices the list has; in other regions, only Anthropic's models cost the same.
 _LISTED_REGIONS = {"us-east-1", "us-west-2"}
-# Models that their makers alone set the price of, whichever gateway they are called through. What others may
-# run as well (open weights) costs something else at each of them.
+# Models whose makers alone set the price, whichever gateway the call goes through. Models with open weights
+# have another price at each provider.
 _OF_ONE_PRICE = re.compile(r"(gpt-(?!oss)|chatgpt-|o\d|text-embedding-|claude-|gemini-|grok-|sonar|command-)")
-# Whose API many others speak too, so that a response looks like theirs: the name may be anybody's model.
+# Providers whose API many others imitate, so that a response looks like theirs: the model may be anybody's.
 _SPOKEN_BY_OTHERS = {"openai", "anthropic"}
 _RESOURCE = re.compile(r"(?:^|/)publishers/[^/]+/models/([^/]+)$")
 _FINE_TUNED_OPENAI = re.compile(r"ft:(gpt-|o\d|davinci|babbage)")
 _BEDROCK_ARN = re.compile(r"^arn:aws[\w-]*:bedrock:[^/]*:(?:inference-profile|foundation-model)/([^/]+)$")
-# Models that were trained on for somebody: they cost what their owner agreed on, not what their base costs.
+# Models that were fine-tuned for somebody: their price is agreed with the owner, and not that of the base
+# model.
 _FINE_TUNED = re.compile(r"(^|[/:._-])(ft|lora|fine-?tuned?|finetune)([:._-]|$)|tunedmodels/|^arn:aws[\w-]*:")
 
 
 class Reading(NamedTuple):
-    """One way to look a model up: its name, and the price list's provider if one is meant."""
+    """One way to look up a model: its name, and the price list's provider, if a provider is meant."""
 
     model: str
     provider: str | None
 
 
 def is_local(model: str, provider: str | None) -> bool:
-    """Whether a server on the application's own machines runs the model, by its provider or its prefix.
+    """Whether the model runs on the application's own machines, as its provider or its prefix says.
 
-    Ollama runs models whose tag ends in "cloud" on its own machines: those are not local.
+    Ollama runs models whose tag ends in "cloud" on its own machines: these are not local.
     """
     named = (provider or "").strip().lower()
     prefix, slash, name = model.lower().partition("/")
@@ -105,13 +106,13 @@ def costs_nothing(model: str, provider: str | None) -> bool:
 
 
 def is_fine_tuned(name: str) -> bool:
-    """Whether a name is that of a model trained further for somebody."""
+    """Whether a name is that of a fine-tuned model."""
     return _FINE_TUNED.search(name.lower()) is not None
 
 
 @lru_cache(maxsize=512)  # names come from callers
 def readings_of(model: str, provider: str | None) -> tuple[Reading, ...]:
-    """What a model's name may mean, best first: of that provider, of the one in its prefix, of any."""
+    """What a model's name may mean, best first: with the named provider, that of its prefix, or any."""
     name = model.strip().lower()
     named = None if provider in {None, "", "unknown", "litellm"} else listed_provider(provider)
     name, named = _resource_in(name, named)
@@ -134,15 +135,15 @@ def readings_of(model: str, provider: str | None) -> tuple[Reading, ...]:
 
 
 def _as_it_is(name: str, named: str | None, *, may_be_anyone: bool) -> list[Reading]:
-    """How to read a name without taking it apart."""
-    if name.startswith("gpt-oss") and may_be_anyone:  # open weights: OpenAI runs them for nobody
+    """The ways to read a name without taking it apart."""
+    if name.startswith("gpt-oss") and may_be_anyone:  # open weights, which OpenAI itself does not run
         return []
     readings = [] if named is None else [Reading(name, named)]
     return readings + ([Reading(name, None)] if may_be_anyone or _OF_ONE_PRICE.match(name) else [])
 
 
 def _resource_in(name: str, named: str | None) -> tuple[str, str | None]:
-    """The model and the provider that a cloud's resource name, or a fine-tuned model's, speaks of."""
+    """The model and the provider in the name of a cloud's resource, or of a fine-tuned model."""
     if resource := _RESOURCE.search(name):
         return resource[1], "google"
     if arn := _BEDROCK_ARN.search(name):
@@ -151,17 +152,17 @@ def _resource_in(name: str, named: str | None) -> tuple[str, str | None]:
 
 
 def listed_provider(provider: str | None) -> str:
-    """The price list's id of a provider, as far as it is known here; its name in small letters otherwise."""
+    """The price list's id of a provider, if it is known here; otherwise its name in lower case."""
     name = (provider or "").strip().lower()
     return _LISTED_AS.get(name, name)
 
 
 def _first_word(name: str) -> tuple[str, str]:
-    """A name's first word and the rest of it: of "openai/gpt-4o", or "openai:gpt-4o" as some write."""
+    """A name's first word and the rest: of "openai/gpt-4o", or of "openai:gpt-4o" as some write."""
     prefix, slash, rest = name.partition("/")
     if slash:
         return prefix, rest
     prefix, _, rest = name.partition(":")
-    # "llama3:8b" and "claude-v2:1" are one name each; so is "ft:gpt-4o", and a tag is no model's name.
+    # "llama3:8b" and "claude-v2:1" are one name each, and so is "ft:gpt-4o"; a tag is not a model's name.
     is_provider = prefix != "ft" and re.search(r"[a-z]{2}", rest) and not re.search(r"\d", prefix)
     return (prefix, rest) if is_provider else ("", "")

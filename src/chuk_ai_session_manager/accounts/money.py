@@ -1,4 +1,4 @@
-"""Sums of money that stay exact, however many amounts are added."""
+"""Exact sums of money, however many amounts are added."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Self, SupportsFloat
 
 _UNITS = 10**12
-# A float of fewer dollars holds more than twelve decimals, so that the product below rounds to the right one.
+# A float of fewer dollars has more than twelve exact decimals, so that the product below is rounded
+# correctly.
 _EXACTLY_SCALED = 4_000.0
 
 
@@ -23,28 +24,28 @@ _new_float = float.__new__
 
 
 class Usd(float):
-    """A sum of USD: a float to look at, a whole number of millionths of a millionth of a dollar inside.
+    """A sum of USD: outside a float, inside a whole number of millionths of a millionth of a dollar.
 
-    Adding the float 0.1 a million times misses 100,000 by more than a millionth; sums of this are exact.
+    Adding the float 0.1 a million times misses 100,000 by more than a millionth; sums of `Usd` are exact.
     """
 
     __slots__ = ("units",)
     units: int
 
     def __new__(cls, amount: SupportsFloat = 0.0) -> Self:
-        """Of a number of dollars."""
+        """From a number of dollars."""
         return cls.of_units(units_of(amount if isinstance(amount, float) else float(amount)))
 
     @classmethod
     def of_units(cls, units: int) -> Self:
-        """Of millionths of a millionth of a dollar."""
+        """From millionths of a millionth of a dollar."""
         made = _new_float(cls, units / _UNITS)
         made.units = units
         return made
 
     @classmethod
     def sum_of(cls, one: float, other: float) -> Usd:
-        """Two amounts together; `Usd(one) + other` makes an object more for it."""
+        """The sum of two amounts; `Usd(one) + other` would create one object more."""
         return cls.of_units(units_of(one) + units_of(other))
 
     def __add__(self, other: float) -> Usd:
@@ -60,9 +61,9 @@ class Usd(float):
         return Usd.of_units(-self.units)
 
     def __reduce__(self) -> tuple[type[float], tuple[float]]:
-        """Pickle and copy as the plain number that it looks like."""
+        """Pickle and copy as a plain float."""
         return float, (float(self),)
 
 
 NOTHING = Usd.of_units(0)
-"""No money yet: what sums begin with."""
+"""No money: the beginning of a sum."""

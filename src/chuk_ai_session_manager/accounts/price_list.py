@@ -1,12 +1,12 @@
-"""The price list of the `genai-prices` package, read so that no call is billed at another model's price.
+"""Prices from the `genai-prices` package, without billing a call at another model's price.
 
-The package knows which unit costs what, from which length of input and from which day on. Checked here is
-where it (0.2.3) gives the standard price, or another model's, without a word:
+The package knows what each unit costs, from which length of input and from which day on. This module handles
+the cases in which the package (0.2.3) silently gives the standard price, or another model's:
 
 * a model's name that only begins like a listed one (`gpt-5-nano-foo`, `deepseek-r1:8b`);
 * a service tier, or a context such as `speed`, that the model's entry does not have;
-* a part of the usage that the model's entry has no price for (tokens of a model that is priced by the hour);
-* a list that an update brought and that is empty or broken: the one before it stays.
+* a part of the usage for which the model's entry has no price (tokens of a model that is priced by the hour);
+* an update with an empty or broken list: the earlier list stays.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PLAIN_KEYS = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok"
 _MILLION = Decimal(1_000_000)
 _THOUSAND = Decimal(1_000)
 
-# Discounts that a provider states for all its models alike, for models whose entries do not have them.
+# Discounts that a provider states for all its models, used for models whose entries do not have them.
 _FLAT_DISCOUNTS = {
     # "50% discount": https://platform.openai.com/docs/guides/batch
     ("openai", "batch"): Decimal("0.5"),
@@ -45,11 +45,11 @@ _FLAT_DISCOUNTS = {
 _GEO_FACTORS = {("anthropic", "us"): Decimal("1.1")}
 _ANYWHERE = {"", "global", "default", "not_available", "unspecified", "none"}
 
-# What providers call the tier that costs the standard price. ("auto" asks for the account's default.)
+# Providers' names for the tier with the standard price. ("auto" asks for the account's default.)
 _STANDARD = {"", "default", "standard", "standard_only", "auto", "on_demand", "none", "unspecified"}
 _TIER_NAMES = {"on_demand_flex": "flex", "on_demand_priority": "priority"}  # Google's traffic_type
 
-# What may follow a listed name and leave the model the same: a date, a numbered version, or "latest".
+# What may follow a listed name without changing the model: a date, a numbered version, or "latest".
 _SAME_MODEL = re.compile(
     r"(?:[-@:._]?(?:latest|preview|exp|default|20\d{2}-?[01]\d-?[0-3]\d|\d{2}-\d{2}|\d{2}-20\d{2}|\d{3,4}"
     r"|v\d(?:[.:]\d)*)|:\d)*[-@]?"
@@ -59,7 +59,7 @@ _IN_FRONT = re.compile(r"(?:[\w-]+[./])*")
 
 
 class CallTerms(NamedTuple):
-    """Under which terms a call was made: what its price depends on besides model and tokens."""
+    """The terms of a call: everything besides model and tokens that its price depends on."""
 
     service_tier: str | None = None
     speed: str | None = None
@@ -74,7 +74,7 @@ class CallTerms(NamedTuple):
 
     @property
     def context(self) -> dict[str, str]:
-        """What the price list calls these terms; a batch is no tier there but a kind of processing."""
+        """The price list's names for these terms. To the list, batch is a kind of processing, not a tier."""
         speed = _common(self.speed)
         found = {} if speed in _STANDARD else {"speed": speed}
         if self.tier is not None:
@@ -91,16 +91,16 @@ STANDARD_TERMS = CallTerms()
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a model's parts cost under some terms: an entry of the list, and what that is multiplied by."""
+    """The prices of a model's parts under certain terms: an entry of the list, and a factor."""
 
     prices: ModelPrice
     factor: Decimal = Decimal(1)
     plain: tuple[Decimal, Decimal, Decimal, Decimal] | None = None
-    """USD per million tokens of input, output, cache reads and writes, where nothing else decides."""
+    """USD per million tokens of input, output, cache reads and writes, if nothing else decides."""
 
     @classmethod
     def of(cls, prices: ModelPrice, factor: Decimal = Decimal(1)) -> Rates:
-        """The same, with the plain prices taken out of an entry that has such."""
+        """From an entry, with its plain prices taken out if it has such."""
         rates = {name: price for name, price in vars(prices).items() if price is not None}
         plain = None
         has_fees = any(name.endswith("_kcount") and "searches" not in name for name in rates)
@@ -111,7 +111,7 @@ class Rates:
         return cls(prices, factor, plain)
 
     def cost_of(self, counts: Mapping[str, int], details: Mapping[str, int]) -> Decimal | None:
-        """What a call's parts cost in USD; `None` where one of them has no price."""
+        """What a call's parts cost in USD; `None` if a part has no price."""
         if self.plain is not None and not details:
             read, written = counts["cache_read_tokens"], counts["cache_write_tokens"]
             fresh = counts["input_tokens"] - read - written
@@ -129,11 +129,9 @@ class Rates:
         searches = usage.pop("web_searches", 0)
         try:
             cost = self.prices.calc_price(Usage(**usage))["total_price"]
-        except (
-            ValueError
-        ):  # parts that contradict each other, or the list's own: no price, rather than a wrong one
+        except ValueError:  # contradictory parts, or the list is faulty: no price rather than a wrong one
             return None
-        # OpenAI keeps a cache for twelve hours at twice the price of a write:
+        # OpenAI charges twice the price of a write for a cache of twelve hours:
         # https://platform.openai.com/docs/guides/prompt-caching
         long_kept = details.get("cache_write_12h_tokens", 0)
         if long_kept:
@@ -145,8 +143,8 @@ class Rates:
 def usage_units(counts: Mapping[str, int], details: Mapping[str, int]) -> dict[str, int]:
     """A call's counts under the names of the price list's units.
 
-    The list wants to be told how parts overlap, for instance which audio was cached. Where the provider does
-    not say so, as little of them overlaps as the sums allow.
+    The list needs to know how parts overlap, for instance how much audio was cached. If the provider does
+    not report that, the smallest overlap that agrees with the sums is assumed.
     """
     units = {name: details[name] for name in details if name != "cache_write_12h_tokens"}
     for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"):
@@ -173,7 +171,7 @@ def _add_overlaps(units: dict[str, int], kind: str) -> None:
 
 
 def _covers(prices: ModelPrice, usage: Mapping[str, int]) -> bool:
-    """Whether each part of a usage has a price: of its own, or that of what it is part of."""
+    """Whether each part of a usage has a price: its own, or that of the part that it belongs to."""
     rates = {name for name, price in vars(prices).items() if price is not None}
 
     def rest(whole: str, *parts: str) -> int:
@@ -185,7 +183,7 @@ def _covers(prices: ModelPrice, usage: Mapping[str, int]) -> bool:
     if "output_mtok" not in rates and rest("output_tokens", *(f"output_{kind}_tokens" for kind in kinds)) > 0:
         return False
     for part in ("web_searches", "social_searches", "storage_searches", "input_audio_seconds"):
-        # A fee for each request includes its searches (Perplexity's).
+        # A fee for each request includes the request's searches (Perplexity's).
         has_fee = part == "web_searches" and "requests_kcount" in rates
         if usage.get(part) and _price_key(part) not in rates and not has_fee:
             return False
@@ -201,7 +199,7 @@ def _price_key(unit: str) -> str:
 
 
 def _tiered(price: Any, input_tokens: int) -> Decimal:
-    """A price at a length of input: the whole call costs what its last token reaches."""
+    """A price at a length of input: the whole call has the price that its last token reaches."""
     if price is None or isinstance(price, Decimal):
         return price or Decimal(0)
     reached: list[Decimal] = [tier.price for tier in price.tiers if input_tokens > tier.start]
@@ -212,18 +210,18 @@ def _tiered(price: Any, input_tokens: int) -> Decimal:
 
 
 async def load_prices() -> None:
-    """Have the price list at hand; it takes a good 100 ms the first time, off the event loop."""
+    """Load the price list, outside the event loop: that takes over 100 ms the first time."""
     if _Current.snapshot is None:
         await asyncio.to_thread(_snapshot)
 
 
 class _Current:
-    """The list that prices come from."""
+    """The list that is in use."""
 
     seen: DataSnapshot | None = None
-    """The package's own, when it was last looked at."""
+    """The package's list when it was last checked."""
     snapshot: DataSnapshot | None = None
-    """The last one that is sound."""
+    """The last valid list."""
     entries: dict[tuple[str, str | None], tuple[Provider, ModelInfo] | None] = {}  # noqa: RUF012
     rates: dict[tuple[str, str | None, CallTerms], Rates | None] = {}  # noqa: RUF012
 
@@ -249,7 +247,7 @@ def _snapshot() -> DataSnapshot:
 
 
 def _is_sound(snapshot: DataSnapshot) -> bool:
-    """Whether a list has models, and prices that are such."""
+    """Whether a list has models, and valid prices."""
     checked = 0
     for provider in snapshot.providers:
         for model in provider.models:
@@ -276,7 +274,7 @@ def _is_price(price: Any) -> bool:
 def listed_rates(
     model: str, provider: str | None, terms: CallTerms = STANDARD_TERMS, when: datetime | None = None
 ) -> Rates | None:
-    """What a model costs by the list; `None` where the list does not say it for these terms."""
+    """What a model costs by the list; `None` if the list has no price for these terms."""
     snapshot = _snapshot()
     key = (model, provider, terms)
     if when is None and key in _Current.rates:
@@ -293,13 +291,13 @@ def listed_rates(
 
 
 def context_window_of(model: str, provider: str | None) -> int | None:
-    """The most input tokens that a model takes, as the list says."""
+    """The most input tokens that a model accepts, by the list."""
     entry = _entry(_snapshot(), model, provider)
     return None if entry is None else entry[1].context_window
 
 
 def _is_dated(model: ModelInfo, terms: CallTerms) -> bool:
-    """Whether the hour decides on a price under such terms."""
+    """Whether the price under such terms depends on the hour."""
     return bool(terms.context) and any(variant.constraint for variant in model.price_variants or ())
 
 
@@ -320,7 +318,7 @@ def _find(snapshot: DataSnapshot, model: str, provider: str | None) -> tuple[Pro
             continue
         if is_fine_tuned(name):
             return found if is_fine_tuned(found[1].id) else None
-        spellings = {name, _COMPACT_DATE.sub(r"-\1-\2-\3", name)}  # the list tries both, too
+        spellings = {name, _COMPACT_DATE.sub(r"-\1-\2-\3", name)}  # the list tries both as well
         return (
             found if any(_names_it(found[1].match, each, found[1].id.lower()) for each in spellings) else None
         )
@@ -328,7 +326,7 @@ def _find(snapshot: DataSnapshot, model: str, provider: str | None) -> tuple[Pro
 
 
 def _names_it(clause: Any, name: str, model_id: str) -> bool:
-    """Whether a name that the list matched is the model's, and not only one that begins like it."""
+    """Whether a name that the list matched is the model's, not one that only begins like it."""
     if name == model_id or getattr(clause, "equals", "").lower() == name:
         return True
     if clauses := getattr(clause, "or_", None) or getattr(clause, "and_", None):
@@ -354,7 +352,7 @@ def _rates_under(provider: Provider, model: ModelInfo, terms: CallTerms, when: d
     standard = model.get_prices(when)
     if not context:
         return Rates.of(standard, factor)
-    is_own = any(model is each for each in provider.models)  # the list forgets a context for a borrowed model
+    is_own = any(model is each for each in provider.models)  # the list ignores contexts of a borrowed model
     if is_own and any(_holds(variant, context, when) for variant in model.price_variants or ()):
         return Rates.of(model.get_prices(when, context), factor)
     discount = _FLAT_DISCOUNTS.get((provider.id, terms.tier or "")) if len(context) == 1 else None
@@ -362,6 +360,6 @@ def _rates_under(provider: Provider, model: ModelInfo, terms: CallTerms, when: d
 
 
 def _holds(variant: PriceVariant, context: Mapping[str, str], when: datetime) -> bool:
-    """Whether a variant is for exactly these terms, and by then."""
+    """Whether a variant applies to exactly these terms, at this time."""
     is_active = variant.constraint is None or variant.constraint.active(when)
     return is_active and variant.when == context

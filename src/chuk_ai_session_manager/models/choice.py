@@ -1,4 +1,4 @@
-"""Second thoughts about what was said: the event that says which of it holds, and what that changes."""
+"""Second thoughts: the event that chooses which messages are on the path, and what the choice changes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _KEY = "path_choice"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which of what was said holds from now on, until the next choice in the log."""
+    """Which messages are on the path from now on, until the next choice in the log."""
 
     moves: bool = False
-    """Whether the conversation goes on from another place, which `after` names."""
+    """Whether the conversation continues from another place, which `after` names."""
     after: str | None = None
-    """The event that what comes next follows; `None` for the beginning of the conversation."""
+    """The event that the next message follows; `None` for the beginning of the conversation."""
     retracted: Sequence[str] = ()
-    """The ids of messages that are left out from now on, wherever they stand."""
+    """The ids of messages that leave the path, wherever they stand."""
     restored: Sequence[str] = ()
-    """The ids of such messages that hold again."""
+    """The ids of such messages that are on the path again."""
     adds: Mapping[str, int] = field(default_factory=dict)
-    """What the choice adds to what holds, by name: content `tokens`, `messages`, `user_messages`,
-    `ai_messages` and `tool_calls`; below 0 where it takes away."""
+    """How the choice changes the totals of the path, by name: content `tokens`, `messages`,
+    `user_messages`, `ai_messages` and `tool_calls`; negative numbers reduce them."""
 
     def as_event(self) -> SessionEvent[Any]:
-        """The event that says so. It is a note on another event: readers that know no choices skip it."""
+        """The event that records the choice. It is a note on another event: earlier readers skip it."""
         said: dict[str, Any] = {"after": self.after} if self.moves else {}
         for name, ids in (("retracted", self.retracted), ("restored", self.restored)):
             if ids:
@@ -40,7 +40,7 @@ class Choice:
 
 
 def choice_in(event: SessionEvent[Any]) -> Choice | None:
-    """The choice that an event says, if it is such an event."""
+    """The choice that an event records; `None` for any other event."""
     if event.type != EventType.REFERENCE or not isinstance(event.message, dict):
         return None
     said = event.message.get(_KEY)

@@ -1,4 +1,4 @@
-"""Bills that were put right: the event that says so, and what it changes."""
+"""Corrections of bills: the event that corrects a bill, and what it changes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _KEY = "usage_correction"
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a call was really billed, as became known after it was recorded."""
+    """The bill of a call that became known after the call was recorded."""
 
     event_id: str
-    """The event whose bill it is."""
+    """The event whose bill is corrected."""
     called_at: datetime
     """That event's time."""
     replaces: CallUsage
-    """The bill that counted until now."""
+    """The bill that counted before."""
     usage: CallUsage
     """The bill that counts from now on."""
 
     @property
     def difference(self) -> float:
-        """What the call costs more, or less, in USD."""
+        """What the call costs more, or less if below 0, in USD."""
         return usd((self.usage.cost_usd or 0.0) - (self.replaces.cost_usd or 0.0))
 
     def as_event(self) -> SessionEvent[Any]:
-        """The event that corrects: it refers to the other one, and changes what the session cost.
+        """The event that records the correction: it names the corrected event, and changes the cost.
 
-        Its bill stands in its message, not in `usage`, so that nobody counts it as one more call.
+        The new bill is in its message, not in `usage`, so that it does not count as one more call.
         """
         said = {
             "event_id": self.event_id,
@@ -54,7 +54,7 @@ class Correction:
 
 
 def correction_in(event: SessionEvent[Any]) -> Correction | None:
-    """What an event corrects, if it is such an event."""
+    """The correction that an event records; `None` for any other event."""
     said = event.message.get(_KEY) if isinstance(event.message, dict) else None
     if event.type != EventType.REFERENCE or not isinstance(said, dict):
         return None
@@ -65,5 +65,5 @@ def correction_in(event: SessionEvent[Any]) -> Correction | None:
             CallUsage.model_validate(said["replaces"]),
             CallUsage.model_validate(said["usage"]),
         )
-    except (KeyError, TypeError, ValueError):  # an application's own
+    except (KeyError, TypeError, ValueError):  # an application's own note
         return None

@@ -1,4 +1,4 @@
-"""A part of a session's log."""
+"""A page: a part of a session's log."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from .session_event import SessionEvent
 
 
 def tokens_of(events: Sequence[SessionEvent[Any]]) -> int:
-    """How many content tokens some events have together."""
+    """The number of content tokens of some events."""
     return sum(event.token_usage.total_tokens for event in events if event.token_usage)
 
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events that follow each other in a session's log, the oldest first."""
+    """Consecutive events of a session's log, the oldest first."""
 
     events: Sequence[SessionEvent[Any]]
     first: int
-    """The number of the first one, counted from 0: so many events lie before the page."""
+    """The number of the first event, counted from 0: the number of events before the page."""
 
     @property
     def has_more(self) -> bool:
@@ -29,7 +29,7 @@ class EventPage:
 
     @property
     def tokens(self) -> int:
-        """How many content tokens its events have together."""
+        """The number of content tokens of the page's events."""
         return tokens_of(self.events)
 
     @classmethod
@@ -42,14 +42,14 @@ class EventPage:
         tokens: int | None = None,
         number: int = 0,
     ) -> Self:
-        """The newest events of a log; without `limit` and `tokens`, all of it.
+        """The newest events of a log; without `limit` and `tokens`, all of them.
 
         Args:
             log: the whole log, or a part of it.
             before: only events with lower numbers than this.
             limit: at most so many events.
-            tokens: no more events than it takes to have so many content tokens; at least one.
-            number: the number of the first event in `log`, where that is only a part.
+            tokens: only as many events as are needed for so many content tokens, but at least one.
+            number: the number of the first event in `log`, if `log` is only a part.
         """
         end = len(log) if before is None else min(max(0, before - number), len(log))
         start = 0 if limit is None else max(0, end - limit)

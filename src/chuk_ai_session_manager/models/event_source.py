@@ -1,14 +1,14 @@
-"""Who an event comes from."""
+"""The sources of events."""
 
 from enum import Enum
 
 
 class EventSource(str, Enum):
-    """Who an event comes from; equal to its plain string."""
+    """The source of an event; equal to its plain string."""
 
     USER = "user"
-    """What the user said."""
+    """The user."""
     LLM = "llm"
-    """What a model answered."""
+    """A model."""
     SYSTEM = "system"
     """Everything else: instructions, tool calls, summaries."""

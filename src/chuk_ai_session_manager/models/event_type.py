@@ -1,18 +1,18 @@
-"""What kind of thing an event records."""
+"""The kinds of events."""
 
 from enum import Enum
 
 
 class EventType(str, Enum):
-    """What kind of thing an event records; equal to its plain string."""
+    """The kind of an event; equal to its plain string."""
 
     MESSAGE = "message"
-    """What was said, by whom the source says."""
+    """A message, of the user, the model or the system."""
     SUMMARY = "summary"
-    """What a segment comes to, at its end."""
+    """The summary of a segment, at its end."""
     TOOL_CALL = "tool_call"
-    """A call of a tool, with its arguments and what came of it."""
+    """A tool call, with its arguments and its result."""
     REFERENCE = "reference"
-    """A note on another event, its `parent_event_id`: such as that a model's call failed."""
+    """A note on another event (its `parent_event_id`), for instance that a model's call failed."""
     CONTEXT_BRIDGE = "context_bridge"
-    """For applications that carry context over themselves; this library makes none."""
+    """For applications that carry context over themselves; this library creates none."""

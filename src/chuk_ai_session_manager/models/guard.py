@@ -1,4 +1,4 @@
-"""Memory that threads share: one of them at a time changes it."""
+"""The lock for memory that threads share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from threading import RLock
 _lock = RLock()
 
 guard: AbstractContextManager[bool] = _lock
-"""Held for moments, never while anything is awaited or another thread is waited for.
+"""Held only for moments, never while code awaits or waits for another thread.
 
-One for all: with the interpreter's own lock, several would let no more threads run.
+One lock is enough: because of the interpreter's own lock, several would not let more threads run.
 """
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    # Else a child could inherit it as held by a thread that it does not have.
+    # Otherwise, a child could inherit the lock as held by a thread that the child does not have.
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

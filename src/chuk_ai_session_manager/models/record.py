@@ -10,25 +10,25 @@ from pydantic import BaseModel, ConfigDict
 
 
 def new_id() -> str:
-    """A random UUID (version 4) as text; `uuid.uuid4` takes three times as long, for every event."""
+    """A random UUID (version 4) as a text. `uuid.uuid4` takes three times as long, for every event."""
     digits = urandom(16).hex()
     variant = "89ab"[int(digits[16], 16) % 4]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 JUST_NOW = timedelta(minutes=1)
-"""What is stored within this time of its making is stored as it happens; what is older comes by an import.
+"""An event that is stored within this time of its creation is new; an older one comes from an import.
 
-Long enough for an event that waits for its turn and for its store."""
+The time is long enough for an event that waits for its turn and for its store."""
 
 
 def utc_now() -> datetime:
-    """The time now, with its zone: timestamps of different machines compare."""
+    """The time now, in UTC, so that the times of different machines can be compared."""
     return datetime.now(UTC)
 
 
 def is_before(moment: datetime, other: datetime) -> bool:
-    """Whether one time is earlier than another; those without a zone are this machine's."""
+    """Whether one time is earlier than another. A time without a zone is in this machine's zone."""
     try:
         return moment < other
     except TypeError:
@@ -36,7 +36,7 @@ def is_before(moment: datetime, other: datetime) -> bool:
 
 
 class Record(BaseModel):
-    """A model whose errors show no content, and which costs an import nothing until it is first used."""
+    """A model whose errors show no content. Its validator is built when it is first used, not at import."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         hide_input_in_errors=True, defer_build=True, protected_namespaces=()
@@ -44,7 +44,7 @@ class Record(BaseModel):
 
 
 class MetadataVerbs:
-    """What applications do with an event's or a run's metadata, one key at a time."""
+    """The methods for the metadata of an event or a run, one key at a time."""
 
     metadata: dict[str, Any]
 
@@ -53,13 +53,13 @@ class MetadataVerbs:
         self.metadata[key] = value
 
     async def get_metadata(self, key: str, default: Any = None) -> Any:
-        """One metadata value, or `default` where there is none."""
+        """Return a metadata value, or `default` if there is none."""
         return self.metadata.get(key, default)
 
     async def has_metadata(self, key: str) -> bool:
-        """Whether there is such a metadata value, be it `None`."""
+        """Whether there is a metadata value with this key, even if it is `None`."""
         return key in self.metadata
 
     async def remove_metadata(self, key: str) -> None:
-        """Drop one metadata value, if it is there."""
+        """Remove a metadata value, if there is one."""
         self.metadata.pop(key, None)

@@ -1,4 +1,4 @@
-"""A session: one segment of a conversation, its header and its events."""
+"""A session: a segment of a conversation, with its header and its events."""
 
 from __future__ import annotations
 
@@ -22,60 +22,60 @@ from .session_run import RunStatus, SessionRun
 from .session_totals import EventIndex, SessionTotals
 from .token_usage import TokenSummary, TokenUsage, usd
 
-# What a closed segment takes no more of.
+# A closed segment accepts no more events of these types.
 _SAID = frozenset({EventType.MESSAGE, EventType.TOOL_CALL})
 
 
 def next_segment_id(session_id: str) -> str:
-    """The id of the segment that follows one.
+    """The id of the segment that follows another one.
 
-    It is made from the id before it, so that writers who reach the end of a segment together open
+    It is made from the other segment's id, so that writers who fill a segment at the same time open
     the same next one.
     """
     return str(uuid5(NAMESPACE_URL, f"chuk-ai-session-manager:segment-after:{session_id}"))
 
 
 class Session(Record, Generic[MessageT]):
-    """One segment of a conversation: ids, metadata, state, runs, events and token totals.
+    """A segment of a conversation: ids, metadata, state, runs, events and token totals.
 
-    Making one does no I/O. A session that a store handed out carries its store; any other goes to
-    the default store when it is saved. Its repr shows neither messages nor properties.
+    Creating a session does no I/O. A session that came from a store refers to that store; any other session
+    goes to the default store when it is saved. Its repr shows neither messages nor properties.
     """
 
     id: str = Field(default_factory=new_id)
-    """A uuid unless chosen: 1 to 255 printable characters, unique in its sandbox."""
+    """A uuid, or your own id: 1 to 255 printable characters, unique in its sandbox."""
     metadata: SessionMetadata = Field(default_factory=SessionMetadata, repr=False)
     """Dates, and the application's properties."""
     parent_id: str | None = None
     """The session that this one is a child of, or the segment that it continues."""
     child_ids: list[str] = Field(default_factory=list)
-    """Its children, and the segment that continues it."""
+    """The session's children, and the segment that continues it."""
     task_ids: list[str] = Field(default_factory=list)
-    """The application's own; this library keeps them and reads none."""
+    """The application's own ids, which this library stores but does not use."""
     runs: list[SessionRun] = Field(default_factory=list, repr=False)
-    """Pieces of work; `active_run` is the one under way."""
+    """Pieces of work; `active_run` is the running one."""
     events: list[SessionEvent[MessageT]] = Field(default_factory=list, repr=False)
-    """The log, oldest first; what was only opened for writing may lack the older ones."""
+    """The log, oldest first. A session that was opened only for writing may lack older events."""
     state: dict[str, Any] = Field(default_factory=dict, repr=False)
-    """The application's own values, by key; save the session to keep them."""
+    """The application's own values, by key. Save the session to store changes."""
     token_summary: TokenSummary = Field(default_factory=TokenSummary, repr=False)
-    """Content tokens so far, and what the calls cost; kept as events are added."""
+    """The content tokens so far, and the cost of the calls; updated when events are added."""
 
     _store: HomeStore | None = PrivateAttr(default=None)
     _stored_id: str | None = PrivateAttr(default=None)
     _mark: object = PrivateAttr(default=None)
     _index: EventIndex = PrivateAttr(default_factory=EventIndex)
 
-    # -- what it adds up to ---------------------------------------------------------------------
+    # -- totals ---------------------------------------------------------------------------------
 
     @property
     def totals(self) -> SessionTotals:
-        """Events, messages, tool calls and billed tokens so far; costs what was added since last asked."""
+        """Counts of events, messages, tool calls and billed tokens; only new events are read for them."""
         return self._events_index().totals
 
     @property
     def last_update_time(self) -> datetime:
-        """The newest event's time, else the time the session was made."""
+        """The newest event's time, or else the time when the session was created."""
         return self.newest_event_time or self.metadata.created_at
 
     @property
@@ -85,44 +85,44 @@ class Session(Record, Generic[MessageT]):
 
     @property
     def user_id(self) -> str | None:
-        """Whose session it is: the property "user_id", if that is a text."""
+        """The session's user: the property "user_id", if it is a text."""
         user_id = self.metadata.properties.get("user_id") if self.metadata else None
         return user_id if isinstance(user_id, str) else None
 
     @property
     def active_run(self) -> SessionRun | None:
-        """The last run that is running, if any is."""
+        """The last run that is running, or `None`."""
         return next((run for run in reversed(self.runs) if run.status == RunStatus.RUNNING), None)
 
     @property
     def total_tokens(self) -> int:
-        """How long the session is, in content tokens: of what holds, after all second thoughts."""
+        """The session's length in content tokens, counting only messages on the path."""
         return max(0, self.added_tokens)
 
     @property
     def added_tokens(self) -> int:
         """What the session adds to its conversation's content tokens.
 
-        Below 0 where it was said here that what earlier segments say does not hold any more.
+        Below 0 if a choice in this session took more of earlier segments' messages off the path.
         """
         return self.token_summary.total_tokens - self.totals.tokens_off_path
 
     @property
     def total_cost(self) -> float:
-        """What the session's model calls cost, in USD; calls without a known price add nothing."""
+        """The cost of the session's model calls, in USD; calls without a known price add nothing."""
         return usd(self.token_summary.total_estimated_cost_usd)
 
     def _events_index(self) -> EventIndex:
-        # Not `self._index`: pydantic finds a private attribute 25 times slower than this, on every append.
+        # Not `self._index`: pydantic finds a private attribute 25 times slower, and every append needs this.
         index: EventIndex = (self.__pydantic_private__ or {})["_index"]
         return index.catch_up(self.events or [])
 
     async def get_token_usage_by_source(self) -> dict[str, TokenSummary]:
-        """Token summaries of "user", "llm" and "system", of those that used any."""
+        """Return token summaries by source ("user", "llm", "system"), for sources with any usage."""
         return self._usage_by(lambda event: EventSource(event.source).value)
 
     async def get_token_usage_by_run(self) -> dict[str, TokenSummary]:
-        """Token summaries by the events' `task_id`; those without one under "no_run", always there."""
+        """Return token summaries by the events' `task_id`; "no_run", always there, has events without one."""
         return {"no_run": TokenSummary()} | self._usage_by(lambda event: event.task_id or "no_run")
 
     def _usage_by(self, key: Callable[[SessionEvent[MessageT]], str]) -> dict[str, TokenSummary]:
@@ -133,34 +133,34 @@ class Session(Record, Generic[MessageT]):
         return summaries
 
     async def count_message_tokens(self, message: Any, model: str = "gpt-3.5-turbo") -> int:
-        """How long a text, or a chat message's `content`, is for a model, in tokens.
+        """Return the length of a text, or of a chat message's `content`, in tokens of a model.
 
-        The default model is the original's; name yours.
+        The default model is the original's; pass yours.
         """
         return await TokenUsage.count_tokens(content_of(message), model)
 
     # -- events ---------------------------------------------------------------------------------
 
     async def add_event(self, event: SessionEvent[MessageT]) -> None:
-        """Add an event to the session in memory; save the session to keep it.
+        """Add an event to the session in memory. Save the session to store it.
 
         Raises:
-            EventConflict: another event is there under this one's id.
+            EventConflict: the session has another event with this id.
         """
         with guard:
             self.record(event)
 
     async def add_event_and_save(self, event: SessionEvent[MessageT]) -> None:
-        """Add an event and store it: one append, however long the session is; changed state goes along.
+        """Add an event and store it, with one append, however long the session is; store changed state too.
 
-        A segment that another one follows takes no messages and tool calls any more: a `SessionManager`
-        of its id writes them to the live segment.
+        A closed segment, which another one follows, accepts no messages and tool calls. Use a
+        `SessionManager` with the segment's id: it writes to the live segment.
 
         Raises:
-            InvalidSessionOperation: the conversation went on in another segment; nothing was written.
+            InvalidSessionOperation: the conversation continues in another segment; nothing was written.
             SessionNotFound: the session expired or was deleted.
-            EventConflict: another event was stored under this event's id.
-            StorageError: the store could not do it.
+            EventConflict: another event was stored with this event's id.
+            StorageError: the store failed.
         """
         if self.is_bound:
             if event.type in _SAID:
@@ -173,14 +173,14 @@ class Session(Record, Generic[MessageT]):
             except EventConflict:
                 if event.timestamp == said:
                     raise
-                event.timestamp = said  # as it may have been stored before, with no reply
+                event.timestamp = said  # as it may have been stored before, without a reply
                 await self._append_live(event)
             return
-        # Not from a store, or under another id now: there is nothing to append to.
+        # The session did not come from a store, or has another id now: there is nothing to append to.
         await self.record_and_save(self.home, event)
 
     def _keep_order(self, event: SessionEvent[MessageT]) -> None:
-        """Let a new event of just now be no older than those before it: the clock may have been set back."""
+        """Make a new event no older than the events before it: the clock may have been set back."""
         newest = self.newest_event_time
         if newest is None or self.event(event.id) is not None:
             return
@@ -198,16 +198,16 @@ class Session(Record, Generic[MessageT]):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the conversation went on in a next segment, as far as this object knows."""
+        """Whether the conversation continues in a next segment, as far as this object knows."""
         return bool(self.child_ids) and next_segment_id(self.id) in self.child_ids
 
     def _check_live(self) -> None:
         if self.is_closed:
-            reason = f"the conversation of session {self.id} went on in another segment: write by a manager"
+            reason = f"session {self.id} continues in another segment: write with a SessionManager"
             raise InvalidSessionOperation("add an event", reason)
 
     async def record_and_save(self, home: HomeStore, *events: SessionEvent[MessageT]) -> None:
-        """Add events and store the whole session; what could not be stored is not there."""
+        """Add events and store the whole session; if storing fails, remove the events again."""
         with guard:
             added = self.record(*events)
         try:
@@ -218,15 +218,15 @@ class Session(Record, Generic[MessageT]):
             raise
 
     def record(self, *events: SessionEvent[MessageT]) -> list[SessionEvent[MessageT]]:
-        """Add events in memory and to the totals, all or none; one that is there already is left out.
+        """Add events in memory and to the totals: all of them, or none. Events that are there are skipped.
 
-        Where threads share the session, the guard has to be held.
+        If threads share the session, the guard must be held.
 
         Returns:
             The events that were new.
 
         Raises:
-            EventConflict: another event is there under one of these ids.
+            EventConflict: the session has another event with one of these ids.
         """
         new = self.check_new(events)
         for event in new:
@@ -237,11 +237,11 @@ class Session(Record, Generic[MessageT]):
         return new
 
     def check_new(self, events: Sequence[SessionEvent[MessageT]]) -> list[SessionEvent[MessageT]]:
-        """The events of a list that the session does not have yet, each once.
+        """Return the events that the session does not have yet, each once.
 
         Raises:
-            EventConflict: another event is there under one of these ids.
-            InvalidInput: a cost is not a finite number, and would spoil every sum.
+            EventConflict: the session has another event with one of these ids.
+            InvalidInput: a cost is not a finite number, which would spoil every sum.
         """
         index: EventIndex = (self.__pydantic_private__ or {})["_index"]
         by_id = index.counted(self.events or []).by_id
@@ -257,16 +257,16 @@ class Session(Record, Generic[MessageT]):
         return list(new.values())
 
     def event(self, event_id: str) -> SessionEvent[MessageT] | None:
-        """The event of this id, if it is among those that are held here; however many there are."""
+        """Return the event with this id, if it is in memory; the time does not depend on their number."""
         return self._events_index().by_id.get(event_id)
 
     def catch_up(self, stored: Session[MessageT]) -> None:
-        """Take over, in memory, the events that the session has where it is stored."""
+        """Take over, in memory, the events of the stored session."""
         known = self._events_index().by_id
         self.record(*(event for event in stored.events if event.id not in known))
 
     def retract(self, events: Sequence[SessionEvent[MessageT]]) -> None:
-        """Take events that could not be stored out of memory and the totals again."""
+        """Remove events that could not be stored from memory and totals."""
         gone = {event.id for event in events}
         self.events = [event for event in self.events if event.id not in gone]
         for event in events:
@@ -276,31 +276,31 @@ class Session(Record, Generic[MessageT]):
     # -- state ----------------------------------------------------------------------------------
 
     async def set_state(self, key: str, value: Any) -> None:
-        """Set one state value in memory; save the session to keep it."""
+        """Set a state value in memory. Save the session to store it."""
         self.state[key] = value
 
     async def get_state(self, key: str, default: Any = None) -> Any:
-        """One state value, or `default` where there is none."""
+        """Return a state value, or `default` if there is none."""
         return self.state.get(key, default)
 
     async def has_state(self, key: str) -> bool:
-        """Whether there is such a state value, be it `None`."""
+        """Whether there is a state value with this key, even if it is `None`."""
         return key in self.state
 
     async def remove_state(self, key: str) -> None:
-        """Drop one state value, if it is there; save the session to keep it so."""
+        """Remove a state value, if there is one. Save the session to store the change."""
         self.state.pop(key, None)
 
     # -- copies ---------------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> bool:
-        """Sessions are equal whose fields are, wherever they live."""
+        """Compare the fields; two sessions in different stores may be equal."""
         return self.__dict__ == other.__dict__ if isinstance(other, Session) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # it changes, as every pydantic model may
+    __hash__ = None  # type: ignore[assignment]  # a session changes, as any pydantic model may
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Pickle the session, not the store that it lives in."""
+        """Pickle the session, without its store."""
         unbound = {"_store": None, "_stored_id": None, "_mark": None, "_index": EventIndex()}
         return {**super().__getstate__(), "__pydantic_private__": unbound}
 
@@ -315,14 +315,14 @@ class Session(Record, Generic[MessageT]):
         store: HomeStore | None = None,
         **session_fields: Any,
     ) -> Self:
-        """Make a session and store it; its store enters it with its parent.
+        """Create a session and store it. The store enters it as a child of its parent.
 
-        A parent that is not there is no error; its id is kept. Without `store`, the default one.
+        If the parent does not exist, its id is kept all the same. Without `store`, the default store is used.
 
         Raises:
-            InvalidInput: an id that is empty, over 255 characters, or not printable.
+            InvalidInput: the id is empty, has over 255 characters, or is not printable.
             SessionAlreadyExists: the id is taken.
-            StorageError: the store could not do it.
+            StorageError: the store failed.
         """
         if session_id is not None:
             session_fields["id"] = check_session_id(session_id, "create a session")
@@ -334,28 +334,28 @@ class Session(Record, Generic[MessageT]):
         return session
 
     async def async_init(self) -> None:
-        """Enter the session with its parent, if that is there.
+        """Enter the session as a child of its parent, if the parent exists.
 
         Raises:
-            StorageError: the store could not do it.
+            StorageError: the store failed.
         """
         await enter_with_parent(self, self.home)
 
     async def add_child(self, child_id: str) -> None:
-        """Enter a child's id and save.
+        """Enter a child's id and save the session.
 
         Raises:
             SessionNotFound: this session expired or was deleted.
-            StorageError: the store could not do it.
+            StorageError: the store failed.
         """
         await self.home.update(self, lambda stored: stored.enter_child(child_id))
 
     async def remove_child(self, child_id: str) -> None:
-        """Take a child's id out, if it is there, and save.
+        """Remove a child's id, if it is there, and save the session.
 
         Raises:
             SessionNotFound: this session expired or was deleted.
-            StorageError: the store could not do it.
+            StorageError: the store failed.
         """
 
         def take_out(stored: Session[Any]) -> None:
@@ -370,18 +370,18 @@ class Session(Record, Generic[MessageT]):
                 self.child_ids.append(child_id)
 
     async def ancestors(self) -> list[Session[Any]]:
-        """The parent, its parent and so on, as far as they are stored, the nearest first.
+        """Return the parent, its parent and so on, as far as they are stored, the nearest first.
 
         Raises:
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         return [ancestor async for ancestor in ancestors_of(self, self.home)]
 
     async def descendants(self) -> list[Session[Any]]:
-        """All stored children and theirs, depth first, the last child first.
+        """Return all stored children and their children, depth first, the last child first.
 
         Raises:
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         home, found, seen = self.home, [], {self.id}
         stored = await home.head(self.id) if self.is_bound else None
@@ -398,23 +398,23 @@ class Session(Record, Generic[MessageT]):
         return found
 
     def bind(self, store: HomeStore, mark: object = None) -> None:
-        """Let the session live in a store; stores do this with what they hand out.
+        """Let the session live in a store. A store calls this for each session that it returns.
 
-        `mark` is the store's own note of what this object holds of the stored session.
+        `mark` is the store's own note of how much of the stored session this object holds.
         """
         private = self.__pydantic_private__
         assert private is not None  # noqa: S101  (every instance has it; tells mypy)
         private["_store"], private["_stored_id"], private["_mark"] = store, self.id, mark
 
     def mark_of(self, store: HomeStore) -> object:
-        """The note that a store made when it bound the session, or `None` if it did not."""
+        """The note that a store made when it bound the session; `None` for another store."""
         private = self.__pydantic_private__ or {}
         return private["_mark"] if private["_store"] is store and private["_stored_id"] == self.id else None
 
     def as_read(self) -> Self:
-        """The session as it is now, as another object: what is added to this one later is not in it.
+        """A copy of the session as it is now, which later events of this one do not change.
 
-        A store can tell by it whether anything was added since, also where it keeps this very object.
+        With it, a store can tell whether anything was added since, even if the store keeps this very object.
         """
         with guard:
             read = self.model_copy(update={"events": list(self.events), "child_ids": list(self.child_ids)})
@@ -425,23 +425,23 @@ class Session(Record, Generic[MessageT]):
         return read
 
     def go_on_from(self, totals: SessionTotals, newest: datetime | None) -> None:
-        """Count what `events` holds on top of these totals: of stored events that are not in it."""
+        """Add `events` to these totals, which are those of stored events that are not in `events`."""
         index: EventIndex = (self.__pydantic_private__ or {})["_index"]
         index.go_on_from(totals, newest)
 
     @property
     def is_bound(self) -> bool:
-        """Whether a store handed the session out, or took it in, under this id."""
+        """Whether the session came from a store, or was stored, under its present id."""
         return self._store is not None and self._stored_id == self.id
 
     @property
     def home(self) -> HomeStore:
-        """The store that the session lives in: the one that handed it out, or the default one."""
+        """The session's store: the one that it came from, or the default one."""
         return default_store() if self._store is None else self._store
 
 
 async def enter_with_parent(session: Session[Any], home: HomeStore) -> None:
-    """Enter a session's id with its parent's children, if the parent is there."""
+    """Enter a session's id as a child of its parent, if the parent exists."""
     parent = await home.head(session.parent_id) if session.parent_id else None
     if parent is not None and session.id not in parent.child_ids:
         await home.update(parent, lambda stored: stored.enter_child(session.id))
@@ -450,7 +450,7 @@ async def enter_with_parent(session: Session[Any], home: HomeStore) -> None:
 async def ancestors_of(
     session: Session[Any], home: HomeStore, *, with_events: bool = True
 ) -> AsyncIterator[Session[Any]]:
-    """A session's parent, its parent and so on, as far as a store has them; a circle ends."""
+    """A session's parent, its parent and so on, as far as a store has them; each only once."""
     read = home.get if with_events else home.head
     seen, parent_id = {session.id}, session.parent_id
     while parent_id and parent_id not in seen:

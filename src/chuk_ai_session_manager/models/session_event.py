@@ -1,4 +1,4 @@
-"""One record of what happened in a session."""
+"""An event: a record of something that happened in a session."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .token_usage import CallUsage, TokenUsage
 MessageT = TypeVar("MessageT", default=Any)
 
 REPLACES = "replaces_event_id"
-"""Metadata of an answer of which a part was stored before, while it was still coming: that part's event.
+"""Metadata of an answer of which a part was stored while it was still arriving: the id of the part's event.
 
-Its `token_usage` and `usage` hold what the part's do not."""
+The answer's `token_usage` and `usage` contain only what the part's do not."""
 
 
 def content_of(message: Any) -> Any:
-    """What a message says: a text itself, or the `content` of a chat message."""
+    """The content of a message: a text itself, or the `content` of a chat message."""
     is_row = isinstance(message, dict) and ("content" in message or "role" in message)
     return message.get("content") if is_row else message
 
 
 def check_event_length(event: SessionEvent[Any]) -> None:
-    """Refuse an event whose message, native form and metadata are longer than any store takes.
+    """Raise if an event's message, native form and metadata are longer than any store accepts.
 
     Raises:
         InvalidInput: naming the limit.
@@ -41,7 +41,7 @@ def check_event_length(event: SessionEvent[Any]) -> None:
 
 
 def check_cost(event: SessionEvent[Any]) -> None:
-    """Refuse an event whose cost is infinite or not a number: it would spoil every sum.
+    """Raise if an event's cost is infinite or not a number, which would spoil every sum.
 
     Raises:
         InvalidInput: naming the rule.
@@ -53,38 +53,38 @@ def check_cost(event: SessionEvent[Any]) -> None:
 
 
 class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
-    """One record of what happened: a message, a tool call, a summary.
+    """A record of something that happened: a message, a tool call, a summary.
 
-    Its repr shows neither the message nor the metadata, so that logs stay clean of what people said.
+    Its repr shows neither the message nor the metadata, so that logs contain no content.
     """
 
     id: str = Field(default_factory=new_id)
-    """A uuid, made before anything is stored: appending the event again stores it once."""
+    """A uuid, created before anything is stored: if the event is appended again, it is stored only once."""
     message: MessageT = Field(repr=False)
-    """What happened: a text, or for a tool call its `tool`, `arguments`, `result` and `error`."""
+    """The content: a text, or for a tool call its `tool`, `arguments`, `result` and `error`."""
     timestamp: datetime = Field(default_factory=utc_now)
-    """When; with its zone."""
+    """When it happened; with a time zone."""
     source: EventSource = EventSource.SYSTEM
-    """Who it comes from."""
+    """The source: the user, a model, or the system."""
     type: EventType = EventType.MESSAGE
-    """What kind of thing it is."""
+    """The kind of event."""
     metadata: dict[str, Any] = Field(default_factory=dict, repr=False)
-    """What goes with it: `model` and `provider` of an answer, the application's own."""
+    """Additional values: `model` and `provider` of an answer, and the application's own."""
     parent_event_id: str | None = None
     """The event that this one answers or belongs to."""
     task_id: str | None = None
-    """The run that it is part of."""
+    """The run that the event is part of."""
     token_usage: TokenUsage | None = None
-    """How long the message is: content tokens."""
+    """The length of the message in content tokens."""
     usage: CallUsage | None = None
-    """What the model call that made the message was billed for."""
+    """The bill of the model call that made the message."""
     native: dict[str, Any] | None = Field(default=None, repr=False)
-    """An answer as its provider gave it: `format` names the provider's format ("openai", "anthropic" …),
-    `message` is the provider's own message, with nothing left out, `response` what the response says beside
-    the message (its id, model, usage, other choices). `message` says the same in the common form."""
+    """An answer as its provider gave it. `format` names the provider's format ("openai", "anthropic" …),
+    `message` is the provider's own message, complete, and `response` is everything else in the response (its
+    id, model, usage, other choices). The event's `message` is the same answer in the common form."""
     context: str | None = None
-    """Of an answer: the fingerprint of the context that the model was given, where that is known. It tells
-    whether what the provider signed may go back to it."""
+    """For an answer: the fingerprint of the context that the model was given, if it is known. It decides
+    whether signed parts of the answer may be sent back to the provider."""
 
     @classmethod
     async def create_with_tokens(
@@ -97,15 +97,15 @@ class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
         type: EventType = EventType.MESSAGE,  # noqa: A002  (the field's name)
         **event_fields: Any,
     ) -> Self:
-        """Make an event whose `token_usage` counts the two texts for the model.
+        """Create an event whose `token_usage` counts the two texts for the model.
 
         Args:
-            message: what happened.
-            prompt: what is counted as said to the model.
-            completion: what is counted as its answer.
-            model: whose tokens are counted; the default is the original's, name yours.
-            source: who it comes from.
-            type: what kind of thing it is.
+            message: the content.
+            prompt: the text that counts as sent to the model.
+            completion: the text that counts as the model's answer.
+            model: the model whose tokens are counted; the default is the original's, so pass yours.
+            source: the source of the event.
+            type: the kind of event.
             **event_fields: other fields of the event, such as `task_id`.
         """
         usage = await TokenUsage.from_text(prompt, completion, model)
@@ -119,10 +119,10 @@ class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
         completion_tokens: int | None = None,
         model: str = "gpt-3.5-turbo",
     ) -> None:
-        """Replace `token_usage`: by a count of the texts, or, where no text is given, by the numbers.
+        """Replace `token_usage`: by counts of the texts or, if you pass no text, by the numbers.
 
         Raises:
-            InvalidSessionOperation: a count below 0.
+            InvalidSessionOperation: a count is below 0.
         """
         if prompt is not None or completion is not None:
             self.token_usage = await TokenUsage.from_text(prompt, completion, model)
@@ -133,13 +133,13 @@ class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
             )
 
     async def calculate_tokens(self, model: str = "gpt-3.5-turbo") -> int:
-        """How long the event is in tokens: as its `token_usage` says, else by counting its message."""
+        """Return the event's length in tokens: from its `token_usage`, or else by counting its message."""
         if self.token_usage is not None:
             return self.token_usage.total_tokens
         return await TokenUsage.count_tokens(str(self.message), model)
 
     async def update_metadata(self, key: str, value: Any) -> None:
-        """Set one metadata value, as `set_metadata` does."""
+        """Set a metadata value, as `set_metadata` does."""
         self.metadata[key] = value
 
     async def merge_metadata(self, new_metadata: dict[str, Any]) -> None:
@@ -147,19 +147,19 @@ class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
         self.metadata.update(new_metadata)
 
     async def clear_metadata(self) -> None:
-        """Drop all metadata."""
+        """Remove all metadata."""
         self.metadata.clear()
 
     def is_child_of(self, parent_event_id: str) -> bool:
-        """Whether the event's `parent_event_id` is this one."""
+        """Whether `parent_event_id` is the event's parent."""
         return self.parent_event_id == parent_event_id
 
     def is_part_of_task(self, task_id: str) -> bool:
-        """Whether the event's `task_id` is this one."""
+        """Whether the event belongs to this task."""
         return self.task_id == task_id
 
     async def to_dict(self) -> dict[str, Any]:
-        """The event as plain values; parent, task and token usage only where there are any."""
+        """Return the event as plain values; parent, task and token usage only if there are any."""
         plain: dict[str, Any] = {
             "id": self.id,
             "message": self.message,

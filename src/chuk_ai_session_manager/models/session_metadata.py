@@ -1,4 +1,4 @@
-"""What is known about a session besides its events."""
+"""A session's metadata: dates and properties."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .record import Record, utc_now
 
 
 class ConversationSettings(Record):
-    """What a conversation of segments was made with; each of its segments carries it."""
+    """The settings of a conversation of segments, which each of its segments carries."""
 
     id: str
-    """The id of the first segment, which is the conversation's."""
+    """The conversation's id, which is the id of its first segment."""
     token_threshold: int
     """Content tokens at which a segment is full."""
     max_turns_per_segment: int
@@ -22,34 +22,34 @@ class ConversationSettings(Record):
 
 
 class SessionMetadata(Record):
-    """When a session was made and changed, and the application's own `properties` of it.
+    """When a session was created and changed, and the application's `properties`.
 
-    Fields it does not know are ignored, as the original's callers expect.
+    Unknown fields are ignored, as the original's callers expect.
     """
 
     created_at: datetime = Field(default_factory=utc_now)
-    """When the session was made; UTC."""
+    """When the session was created; UTC."""
     updated_at: datetime = Field(default_factory=utc_now)
-    """When a property was last set; UTC. Events do not move it."""
+    """When a property was last set; UTC. New events do not change it."""
     conversation: ConversationSettings | None = None
-    """When the conversation goes on in a next segment; none where it was not made to."""
+    """When the conversation continues in a next segment; `None` for a conversation without segments."""
     properties: dict[str, Any] = Field(default_factory=dict, repr=False)
-    """The application's own. "user_id" and "system_prompt" are read by this library too."""
+    """The application's own values. This library also reads "user_id" and "system_prompt"."""
 
     @classmethod
     async def create(cls, properties: dict[str, Any] | None = None) -> SessionMetadata:
-        """Make metadata with a copy of `properties`."""
+        """Create metadata with a copy of `properties`."""
         return cls(properties=dict(properties or {}))
 
     async def set_property(self, key: str, value: Any) -> None:
-        """Set one property, which also moves `updated_at`; save the session to keep it."""
+        """Set a property and `updated_at`. Save the session to store the change."""
         self.properties[key] = value
         await self.update_timestamp()
 
     async def get_property(self, key: str) -> Any:
-        """One property, or `None` where there is none."""
+        """Return a property, or `None` if there is none."""
         return self.properties.get(key)
 
     async def update_timestamp(self) -> None:
-        """Move `updated_at` to now."""
+        """Set `updated_at` to the time now."""
         self.updated_at = utc_now()

@@ -1,4 +1,4 @@
-"""What a list of events adds up to, kept without reading the list again."""
+"""The totals of a list of events, which are kept up to date without reading the list again."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .session_event import REPLACES, SessionEvent
 from .token_usage import CallUsage
 
 COUNTED_ON_PATH = ("messages", "user_messages", "ai_messages", "tool_calls")
-"""The totals that count what holds; the others count everything."""
+"""The totals that count only the path; all others count the whole log."""
 
 
 @dataclass(slots=True)
 class SessionTotals:
-    """Events, messages, tool calls and billed tokens, counted."""
+    """Counts of events, messages, tool calls and billed tokens."""
 
     events: int = 0
     messages: int = 0
@@ -37,12 +37,12 @@ class SessionTotals:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     choices: int = 0
-    """How often it was chosen which of what was said holds: not at all in most conversations."""
+    """How many choices there are: none in most conversations."""
     tokens_off_path: int = 0
-    """Content tokens of what does not hold any more, in this segment or in those before it."""
+    """Content tokens of messages off the path, in this segment or in earlier ones."""
 
     def count(self, event: SessionEvent[Any]) -> None:
-        """Add one event: the one rule by which events move totals."""
+        """Add one event. This is the only rule by which events change totals."""
         self.events += 1
         if event.type == EventType.TOOL_CALL:
             self.tool_calls += 1
@@ -55,7 +55,7 @@ class SessionTotals:
 
     def _count_message(self, event: SessionEvent[Any]) -> None:
         if event.source == EventSource.LLM and REPLACES in event.metadata:
-            return  # the part that this answer stands for was counted
+            return  # the part that this answer replaces was counted
         self.messages += 1
         if event.source == EventSource.USER:
             self.user_messages += 1
@@ -84,7 +84,7 @@ class SessionTotals:
 
     @property
     def usage_source(self) -> str:
-        """Where the billed tokens come from: "reported" by providers, "estimated", "mixed" or "none"."""
+        """The source of the billed tokens: "reported" by providers, "estimated", "mixed" or "none"."""
         if not self.llm_calls:
             return "none"
         if self.reported_calls >= self.llm_calls:
@@ -102,40 +102,40 @@ class SessionTotals:
         )
 
     def as_dict(self) -> dict[str, int]:
-        """The totals by name."""
+        """Return the totals by name."""
         return asdict(self)
 
 
 class EventIndex:
-    """Totals, events by id and newest time of a list of events that others append to, cut or replace.
+    """Totals, events by id and newest time of a list of events that others extend, cut or replace.
 
-    Each event is read once; a list that was cut or replaced is read anew.
+    Each event is read once. A list that was cut or replaced is read from the beginning.
     """
 
     def __init__(self) -> None:
         self.go_on_from(SessionTotals(), None)
 
     def go_on_from(self, totals: SessionTotals, newest: datetime | None) -> None:
-        """Count what the list holds on top of this: of earlier events that are not in it."""
+        """Begin with these totals: those of stored events that the list does not contain."""
         with guard:
             self._totals_before, self._newest_before = totals, newest
             self._reset()
 
     def copy_before(self) -> EventIndex:
-        """An index for a list of the same events, which counts them anew."""
+        """A new index for a list of the same events, which it counts again."""
         index = EventIndex()
         index.go_on_from(self._totals_before, self._newest_before)
         return index
 
     def _reset(self) -> None:
-        self._seen = 0  # first: other threads take what is seen for counted
+        self._seen = 0  # first: other threads assume that events up to here are counted
         self._last: SessionEvent[Any] | None = None
         self.totals: SessionTotals = replace(self._totals_before)
         self.by_id: dict[str, SessionEvent[Any]] = {}
         self.newest = self._newest_before
 
     def catch_up(self, events: Sequence[SessionEvent[Any]]) -> EventIndex:
-        """Count what was added to `events` since the last time; several threads may ask at once."""
+        """Count the events that were added since the last call. Several threads may call at once."""
         seen = self._seen
         if seen != len(events) or (seen and events[seen - 1] is not self._last):
             with guard:
@@ -143,7 +143,7 @@ class EventIndex:
         return self
 
     def counted(self, events: Sequence[SessionEvent[Any]]) -> EventIndex:
-        """The same, where the guard is held, or no other thread knows of the list."""
+        """The same, if the guard is held, or no other thread knows the list."""
         seen = self._seen
         if seen > len(events) or (seen and events[seen - 1] is not self._last):
             self._reset()
@@ -154,5 +154,5 @@ class EventIndex:
             if self.newest is None or timestamp > self.newest:
                 self.newest = timestamp
             self._last = event
-            self._seen += 1  # last: other threads take what is seen for counted
+            self._seen += 1  # last: other threads assume that events up to here are counted
         return self

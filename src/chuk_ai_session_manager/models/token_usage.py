@@ -1,7 +1,7 @@
-"""The two ledgers, never mixed.
+"""The two ledgers, which are never mixed.
 
-`TokenUsage` says how long something is (*content tokens*: each message once); `CallUsage` says what
-one model call was billed for (the whole context sent, cached or not, and the answer).
+`TokenUsage` counts *content tokens*: how long something is, each message once. `CallUsage` is the bill of
+one model call: the whole context that was sent, cached or not, and the answer.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ TIKTOKEN_AVAILABLE = any(find_spec(name) is not None for name in ("splintr", "ti
 
 
 def usd(amount: float) -> float:
-    """A sum of money without the noise of adding floats: to the millionth of a millionth of a dollar."""
+    """A sum of money without the rounding errors of added floats: to 10⁻¹² dollars."""
     return round(amount, 12)
 
 
 class TokenUsage(Record):
-    """How many tokens a prompt and its completion are, and what they cost in USD.
+    """The number of tokens of a prompt and its completion, and their cost in USD.
 
-    The total is made from the two unless given. The cost is made from them and the model's price
-    unless given: 0.0 for a model without a known price, `None` without a model.
+    By default, the total is the sum of the two, and the cost is made from them and the model's price: 0.0 for
+    a model without a known price, `None` without a model.
 
     Raises:
-        InvalidSessionOperation: a count below 0.
+        InvalidSessionOperation: a count is below 0.
     """
 
     prompt_tokens: int = 0
-    """Tokens of what was said to the model."""
+    """Tokens of what was sent to the model."""
     completion_tokens: int = 0
-    """Tokens of what it answered."""
+    """Tokens of the model's answer."""
     total_tokens: int = 0
-    """Both, unless given otherwise."""
+    """The sum of both, unless you set it."""
     model: str = ""
-    """Whose tokens they are; empty where no model is meant."""
+    """The model whose tokens they are; empty without a model."""
     estimated_cost_usd: float | None = None
     """USD."""
     estimated: bool = False
-    """Whether an estimator counted, not the model's own tokenizer."""
+    """Whether an estimator counted the tokens, not the model's own tokenizer."""
 
     def model_post_init(self, _context: Any, /) -> None:  # noqa: D102  (pydantic's hook)
         _require_counts(self.prompt_tokens, self.completion_tokens, self.total_tokens)
         if not self.total_tokens:
             self.total_tokens = self.prompt_tokens + self.completion_tokens
-        # A cost that was given as None stays None: what was stored without a price is read without one.
+        # A cost that was stored as None stays None when it is read.
         if (
             self.model
             and self.estimated_cost_usd is None
@@ -67,17 +67,17 @@ class TokenUsage(Record):
         return cost or 0.0
 
     async def calculate_cost(self) -> float:
-        """What these tokens cost in USD as one call; 0.0 for a model without a known price."""
+        """Return what these tokens cost in USD as one call; 0.0 for a model without a known price."""
         await load_prices()
         return self._cost()
 
     async def update(self, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
-        """Add the tokens of one more call; total and cost follow.
+        """Add the tokens of one more call, and update total and cost.
 
-        The call is priced by itself: prices that depend on a call's length are not those of the sum.
+        The call is priced separately: a price that depends on a call's length does not apply to the sum.
 
         Raises:
-            InvalidSessionOperation: a count below 0; nothing was added.
+            InvalidSessionOperation: a count is below 0; nothing was added.
         """
         _require_counts(prompt_tokens, completion_tokens)
         self.prompt_tokens += prompt_tokens
@@ -94,7 +94,7 @@ class TokenUsage(Record):
     ) -> TokenUsage:
         """Count the tokens of two texts for a model, and price them, in USD.
 
-        Off the event loop where that takes long. The default model is the original's; name yours.
+        Long texts are counted outside the event loop. The default model is the original's; pass yours.
         """
         await load_prices()
         return cls(
@@ -106,9 +106,9 @@ class TokenUsage(Record):
 
     @staticmethod
     async def count_tokens(text: Any, model: str = "gpt-3.5-turbo") -> int:
-        """How many tokens a text is for a model; `None` is 0, what is no text is counted as `str()` of it.
+        """Return how many tokens a text has for a model. `None` has 0; other objects are counted as `str()`.
 
-        Every count of the library goes through here, so that replacing it replaces them all.
+        All token counts of the library use this method, so that replacing it replaces them all.
         """
         if text is None or text == "":
             return 0
@@ -121,12 +121,12 @@ class TokenUsage(Record):
 
     @staticmethod
     def is_estimated(model: str) -> bool:
-        """Whether `count_tokens` would estimate for this model, and not count exactly."""
+        """Whether `count_tokens` would return an estimate for this model."""
         return not TIKTOKEN_AVAILABLE or tokens.is_estimated(model)
 
     def add(self, other: TokenUsage) -> None:
-        """Add another usage in place, its cost included."""
-        sums = self.__dict__  # which pydantic's own way of setting a field takes seven times as long for
+        """Add another usage to this one, cost included."""
+        sums = self.__dict__  # setting pydantic's fields would take seven times as long
         sums["prompt_tokens"] += other.prompt_tokens
         sums["completion_tokens"] += other.completion_tokens
         sums["total_tokens"] += other.total_tokens
@@ -142,26 +142,26 @@ class TokenUsage(Record):
 
 
 class TokenSummary(Record):
-    """Content tokens and dollars of a session, summed and by model."""
+    """The content tokens and the cost of a session: totals, and by model."""
 
     total_prompt_tokens: int = 0
-    """Tokens of what was said to models."""
+    """Tokens of what was sent to models."""
     total_completion_tokens: int = 0
-    """Tokens of what they answered."""
+    """Tokens of the models' answers."""
     total_tokens: int = 0
-    """All of them."""
+    """All tokens."""
     usage_by_model: dict[str, TokenUsage] = Field(default_factory=dict)
-    """The same by model; usage that names none is left out."""
+    """The same by model, without usage that names no model."""
     total_estimated_cost_usd: float = 0.0
-    """USD; what has no known price adds nothing."""
+    """USD; usage without a known price adds nothing."""
 
     async def add_usage(self, usage: TokenUsage) -> None:
-        """Add one usage to the sums, and to its model's if it names one."""
+        """Add one usage to the totals, and to those of its model."""
         self.add(usage)
 
     def add(self, usage: TokenUsage) -> None:
-        """Add one usage to the sums, and to its model's if it names one."""
-        sums = self.__dict__  # as above
+        """Add one usage to the totals, and to those of its model."""
+        sums = self.__dict__  # see `TokenUsage.add`
         sums["total_prompt_tokens"] += usage.prompt_tokens
         sums["total_completion_tokens"] += usage.completion_tokens
         sums["total_tokens"] += usage.total_tokens
@@ -177,7 +177,7 @@ class TokenSummary(Record):
             of_model.add(usage)
 
     def subtract(self, usage: TokenUsage) -> None:
-        """Take one usage that was added out of the sums again."""
+        """Subtract a usage that was added before."""
         self.add(
             usage.model_copy(
                 update={
@@ -191,60 +191,60 @@ class TokenSummary(Record):
 
 
 class CallUsage(Record):
-    """What one model call was billed for, in tokens and USD.
+    """The bill of one model call, in tokens and USD.
 
-    `input_tokens` is the whole context that was sent, the cached part (`cache_read_tokens`,
-    `cache_write_tokens`) included; `output_tokens` include `reasoning_tokens`. Both include the calls that
+    `input_tokens` is the whole context that was sent, including its cached parts (`cache_read_tokens`,
+    `cache_write_tokens`); `output_tokens` include `reasoning_tokens`. Both include the calls that
     the provider made by itself (`iterations`).
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     model: str
-    """Which model, as the provider names it."""
+    """The model, as the provider names it."""
     provider: str = "unknown"
-    """Who ran it."""
+    """The provider that ran the model."""
     input_tokens: int = Field(default=0, ge=0)
-    """All that was sent, cached tokens included."""
+    """Everything that was sent, cached tokens included."""
     output_tokens: int = Field(default=0, ge=0)
-    """All that came back, reasoning included."""
+    """Everything that the model wrote, reasoning included."""
     cache_read_tokens: int = Field(default=0, ge=0)
-    """Input that came from the provider's cache."""
+    """Input that was read from the provider's cache."""
     cache_write_tokens: int = Field(default=0, ge=0)
-    """Input that was put into the provider's cache."""
+    """Input that was written to the provider's cache."""
     reasoning_tokens: int = Field(default=0, ge=0)
-    """Output that was reasoning, not answer."""
+    """Output that was reasoning, not part of the answer."""
     cost_usd: float | None = None
-    """`None` for a call without a known price: it adds nothing to a total and is counted as unpriced."""
+    """`None` for a call without a known price, which adds nothing to totals and is counted as unpriced."""
     estimated: bool = False
-    """Whether the tokens were estimated here, because the provider's own figures were not handed over."""
+    """Whether the library estimated the tokens, because no figures of the provider were passed."""
     details: dict[str, int] = Field(default_factory=dict)
-    """Parts that are priced apart, only those that are not 0: `cache_write_1h_tokens`,
+    """Parts with prices of their own, if they are not 0: `cache_write_1h_tokens`,
     `cache_write_12h_tokens`, `input_audio_tokens`, `output_audio_tokens`, `input_image_tokens`,
     `output_image_tokens`, `input_video_tokens`, `output_video_tokens`, `cache_audio_read_tokens`,
     `cache_image_read_tokens`, `cache_video_read_tokens`, `output_citation_tokens`, `input_audio_seconds`,
     `web_searches`."""
     service_tier: str | None = None
-    """Which tier served the call ("flex", "batch", "priority" ...), as the provider or the application
-    says."""
+    """The tier that served the call ("flex", "batch", "priority" ...), as the provider or the application
+    names it."""
     speed: str | None = None
-    """Anthropic's speed ("fast"), as the response says."""
+    """Anthropic's speed ("fast"), as the response names it."""
     inference_geo: str | None = None
-    """Where Anthropic's model ran ("us"), as the response says."""
+    """Where Anthropic's model ran ("us"), as the response names it."""
     cost_source: str | None = None
-    """Whose figure the cost is: "reported" by the provider or a gateway, "application" (`set_price`),
-    "priced" by the price list, or "unpriced". `None` on calls that were recorded before there was this
-    field."""
+    """The source of the cost: "reported" by the provider or a gateway, "application" (`set_price`),
+    "priced" by the price list, or "unpriced". `None` for calls that were recorded before this field
+    existed."""
     iterations: list[CallUsage] = Field(default_factory=list)
     """Calls that the provider made by itself for this answer, each billed at its own model's price:
-    compactions, advisors, fallbacks, images. They are in the counts and the cost of this one."""
+    compactions, advisors, fallbacks, images. Counts and cost of this call include them."""
 
     continues: bool = False
-    """Whether this goes on with the bill of a call of which a part was stored before: it is no other call."""
+    """Whether this continues the bill of a call of which a part was stored before: it is not another call."""
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the optional parts out where they are empty: most calls have none of them."""
+        """Leave out optional parts that are empty: most calls have none of them."""
         written: dict[str, Any] = write(self)
         for name in _OPTIONAL:
             if not written.get(name):
@@ -265,5 +265,5 @@ _OPTIONAL = (
 
 def _require_counts(*counts: int) -> None:
     if min(counts) < 0:
-        # Not an InvalidInput: pydantic would wrap that ValueError into an error of its own.
+        # Not InvalidInput, which is a ValueError: pydantic would wrap it in an error of its own.
         raise InvalidSessionOperation("count tokens", "a token count cannot be below 0")
