@@ -189,10 +189,11 @@ _MODULES = {
         "session_storage",
         "simple_api",
         "stores",
+        "sync",
     )
 }
-# Modules that exist only so that a path of an earlier release still works.
-__path__.append(f"{__path__[0]}/api/earlier_paths")
+# Modules that exist only so that a path of an earlier release, and `python -m`, find what is elsewhere.
+__path__ += [f"{__path__[0]}/api/earlier_paths", f"{__path__[0]}/cli/as_module"]
 
 
 def __getattr__(name: str) -> Any:

@@ -101,7 +101,11 @@ PRINTED = {
     ),
     "20_edit_and_regenerate": ("< 2 of 3 >", "< 2 of 2 >", "0 messages hold; 4 calls stay on the bill"),
 }
-RUN_ELSEWHERE = {"04_fastapi_chat": "test_fastapi_example.py", "17_persistence": "below"}
+RUN_ELSEWHERE = {
+    "04_fastapi_chat": "test_fastapi_example.py",
+    "17_persistence": "below",
+    "21_flask_chat": "test_flask_example.py",
+}
 
 
 @pytest.mark.parametrize("name", PRINTED)

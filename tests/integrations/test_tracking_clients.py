@@ -230,5 +230,5 @@ class TestClient:
             client.stream  # noqa: B018  (it is the looking up that raises)
 
     def test_a_client_that_blocks_is_refused(self) -> None:
-        with pytest.raises(InvalidInput, match="no async client"):
+        with pytest.raises(InvalidInput, match="not an async client"):
             track_client(OpenAI(base_url="http://127.0.0.1:1", api_key="none"), SessionManager())

@@ -60,3 +60,16 @@ def test_requests_are_what_the_sdk_takes(tmp_path: Path) -> None:
     report = pyright(folder=tmp_path)
     assert report["summary"]["filesAnalyzed"] == 1
     assert report["generalDiagnostics"] == []
+
+
+def test_the_blocking_api_has_the_same_types_for_pyright(tmp_path: Path) -> None:
+    text = (ROOT / "tests/typing/sync_api.py").read_text("utf-8")
+    right = [
+        line for line in text.splitlines() if "# type: ignore" not in line and "await_nothing" not in line
+    ]
+    (tmp_path / "application.py").write_text("\n".join(right), "utf-8")
+    settings = {"typeCheckingMode": "strict", "extraPaths": [str(ROOT / "src")]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), "utf-8")
+    report = pyright(folder=tmp_path)
+    assert report["summary"]["filesAnalyzed"] == 1
+    assert report["generalDiagnostics"] == []

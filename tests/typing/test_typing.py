@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_public_api_has_the_types_that_it_should() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "mypy", "tests/typing/api.py"],
+        [sys.executable, "-m", "mypy", "tests/typing/api.py", "tests/typing/sync_api.py"],
         cwd=ROOT,
         capture_output=True,
         text=True,

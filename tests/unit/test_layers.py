@@ -176,6 +176,7 @@ LEVELS = (
     ),
     ("api.installed", "api.tracking", "api.clients", "api.transfer", "api.simple_api", "api"),
     ("api.earlier_paths.simple_api",),
+    ("sync.background", "sync.blocking", "sync.clients", "sync"),
     ("",),  # the package itself
     # For authors of stores: nothing here imports it.
     (
@@ -221,7 +222,7 @@ LEVELS = (
         "cli.moving",
         "cli.commands",
         "cli",
-        "__main__",
+        "cli.as_module.__main__",
     ),
 )
 ORDER = [module for level in LEVELS for module in level]

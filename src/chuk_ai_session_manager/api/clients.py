@@ -48,16 +48,23 @@ def track_client(client: Client, session_manager: SessionManager, *, provider: s
         provider: the provider that runs the model, if the response does not name it.
 
     Raises:
-        InvalidInput: the client is not async: use `track_llm_call` with it.
+        InvalidInput: the client is not async. Use `track_client` of `chuk_ai_session_manager.sync` with it.
     """
     if not hasattr(client, "__aenter__"):
-        reason = f"{type(client).__name__} is not an async client; call it with track_llm_call instead"
+        reason = (
+            f"{type(client).__name__} is not an async client: use track_client of "
+            "chuk_ai_session_manager.sync, or call it with track_llm_call"
+        )
         raise InvalidInput("track a client", reason)
-    tracked: Any = _Tracked(client, session_manager, provider, "")
+    tracked: Any = Tracked(client, session_manager, provider, _awaited)
     return cast("Client", tracked)
 
 
-class _InPlaceOf:
+async def _awaited(create: Callable[..., Any], *given: Any, **arguments: Any) -> Any:
+    return await create(*given, **arguments)
+
+
+class InPlaceOf:
     """Stands for an object of an SDK, and has its class: frameworks check with `isinstance`."""
 
     _target: Any
@@ -71,13 +78,24 @@ class _InPlaceOf:
         raise TypeError("the class of a tracked object is the class of the SDK's object")
 
 
-class _Tracked(_InPlaceOf):
-    """A client, or a part of a client, whose calls are tracked."""
+class Tracked(InPlaceOf):
+    """A client, or a part of a client, whose calls are tracked.
 
-    def __init__(self, target: Any, sm: SessionManager, provider: str, path: str) -> None:
+    Args:
+        target: the client, or the part, of the SDK.
+        sm: the conversation.
+        provider: the provider that runs the model, if the response does not name it.
+        request: makes a call of a method of the SDK.
+        path: the path of a part in its client.
+    """
+
+    def __init__(
+        self, target: Any, sm: SessionManager, provider: str, request: Callable[..., Any], path: str = ""
+    ) -> None:
         self._target = target
         self._sm = sm
         self._provider = provider
+        self._request = request
         self._path = path
 
     def __repr__(self) -> str:
@@ -92,9 +110,9 @@ class _Tracked(_InPlaceOf):
             reason = f"{path}() is not tracked: use {self._path}.create(stream=True), or stream_llm_call"
             raise InvalidInput("track a client's call", reason)
         if path in _PARTS:
-            return _Tracked(value, self._sm, self._provider, path)
+            return Tracked(value, self._sm, self._provider, self._request, path)
         if path in {"copy", "with_options"}:  # another client for the same session
-            return lambda **options: track_client(value(**options), self._sm, provider=self._provider)
+            return lambda **options: Tracked(value(**options), self._sm, self._provider, self._request)
         return value
 
     async def __aenter__(self) -> Self:
@@ -115,16 +133,16 @@ class _Tracked(_InPlaceOf):
         if arguments.get("stream"):
             await exchange.ask_for(arguments, is_known=is_known, is_bound=is_bound)
             async with exchange.calling():
-                return _RecordedStream(await create(*given, **arguments), exchange)
+                return RecordedStream(await self._request(create, *given, **arguments), exchange)
         async with self._sm.writer.allowance.calling():
             await exchange.ask_for(arguments, is_known=is_known, is_bound=is_bound)
             async with exchange.calling():
-                response = await create(*given, **arguments)
+                response = await self._request(create, *given, **arguments)
             await exchange.read_and_answer(response)
             return response
 
 
-class _RecordedStream(_InPlaceOf):
+class RecordedStream(InPlaceOf):
     """A stream of an SDK, which is recorded while it is read."""
 
     def __init__(self, source: Any, exchange: Exchange) -> None:

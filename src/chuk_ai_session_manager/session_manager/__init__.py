@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Self
 
 from ..conversation.budgets import Budget, Spending
 from ..conversation.callbacks import Done, call
@@ -245,6 +245,16 @@ class SessionManager(Writing, Rethinking, Reading):
         new = session_id or new_id()
         await fork(self._conversation, at, new, self._summarizer)
         return SessionManager(new, summary_callback=self._summarizer.callback, **self._made_with)
+
+    async def __aenter__(self) -> Self:
+        """Use the manager in a block, at whose end the summaries under way are there."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the summaries that this manager is still making; not where the block was cancelled."""
+        if kind is None or issubclass(kind, Exception):
+            await self.writer.settle()
+            await self.wait_for_summaries()
 
     def set_summary_callback(self, callback: SummaryCallback) -> Awaitable[None]:
         """Set the function that summarises the segments that fill up from now on. Awaiting it is optional."""

@@ -1,5 +1,5 @@
 """`python -m chuk_ai_session_manager`: the command line."""
 
-from .cli import main
+from chuk_ai_session_manager.cli import main
 
 raise SystemExit(main())

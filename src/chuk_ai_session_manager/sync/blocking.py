@@ -1,0 +1,209 @@
+"""Blocking stand-ins for what is async: functions, iterators, and objects with all their methods."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import copy_context
+from functools import cache, cached_property, wraps
+from types import FunctionType
+from typing import Any, TypeVar
+
+from .background import is_read, run
+
+T = TypeVar("T")
+
+_PACKAGE = __name__.partition(".")[0]
+_END = object()
+# The methods that `async with` and `async for` call, and what `with` and `for` call in their place.
+NAMES = {
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "__aiter__": "__iter__",
+    "__anext__": "__next__",
+    "aclose": "close",
+}
+
+
+def blocking(value: Any) -> Any:
+    """A function or class of the async API as one to use without `await`; anything else as it is."""
+    if isinstance(value, type):
+        return blocking_class(value) if is_async_class(value) else value
+    return _blocking_function(value) if isinstance(value, FunctionType) else value
+
+
+def is_async_class(kind: type) -> bool:
+    """Whether a class of this package has methods to await.
+
+    The records are not among them: sessions and events are what everybody else holds too.
+    """
+    if not kind.__module__.startswith(f"{_PACKAGE}.") or kind.__module__.startswith(f"{_PACKAGE}.models"):
+        return False
+    return any(_is_async(member) for each in kind.__mro__ for member in vars(each).values())
+
+
+def _is_async(member: object) -> bool:
+    function = getattr(member, "__func__", member)
+    return (
+        inspect.iscoroutinefunction(function)
+        or inspect.isasyncgenfunction(function)
+        or getattr(function, "__name__", None) == "__aiter__"
+    )
+
+
+class Blocking:
+    """What stands for an object of the async API, and waits for what its methods do.
+
+    Its attributes are those of the object. As an argument, it stands for the object too.
+    """
+
+    _stands_for: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_stands_for":  # not made yet, as while it is copied
+            raise AttributeError(name)
+        return _outward(getattr(self._stands_for, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._stands_for, name, inward(value))
+
+    def __repr__(self) -> str:
+        return repr(self._stands_for)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Blocking) and bool(self._stands_for == other._stands_for)
+
+    def __hash__(self) -> int:
+        return hash(self._stands_for)
+
+
+def _stand_in(made: Any) -> Blocking:
+    """The stand-in for an object."""
+    new: Blocking = object.__new__(blocking_class(_async_class_of(made)))
+    object.__setattr__(new, "_stands_for", made)
+    return new
+
+
+@cache
+def blocking_class(kind: type) -> type[Blocking]:
+    """The class of an async class's stand-ins, with the same methods, of which none is to be awaited."""
+    bases = [blocking_class(base) for base in kind.__bases__ if is_async_class(base)]
+    members: dict[str, Any] = {"__module__": f"{_PACKAGE}.sync", "__doc__": kind.__doc__, "_kind": kind}
+    if "__init__" in vars(kind):
+        members["__init__"] = _constructor(kind)
+    for name, member in vars(kind).items():
+        name_here = NAMES.get(name, name)
+        if name_here.startswith("_") and name not in NAMES:
+            continue
+        if isinstance(member, property | cached_property):
+            members[name_here] = _property(name, member)
+        elif isinstance(member, classmethod):
+            members[name_here] = classmethod(_class_method(name, member.__func__))
+        elif isinstance(member, FunctionType):
+            members[name_here] = _method(name, member)
+    return type(kind.__name__, tuple(bases) or (Blocking,), members)
+
+
+def _constructor(kind: Any) -> Callable[..., None]:
+    @wraps(kind.__init__)
+    def constructor(self: Any, *given: Any, **named: Any) -> None:
+        made = type(self)._kind(*map(inward, given), **_all_inward(named))  # noqa: SLF001
+        object.__setattr__(self, "_stands_for", made)
+
+    return constructor
+
+
+def _method(name: str, function: FunctionType) -> Callable[..., Any]:
+    @wraps(function)
+    def method(self: Blocking, *given: Any, **named: Any) -> Any:
+        target = getattr(self._stands_for, name)
+        return _waited_for(target(*map(inward, given), **_all_inward(named)))
+
+    method.__name__ = NAMES.get(name, name)
+    return method
+
+
+def _class_method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def method(cls: Any, *given: Any, **named: Any) -> Any:
+        target = getattr(cls._kind, name)
+        return _waited_for(target(*map(inward, given), **_all_inward(named)))
+
+    return method
+
+
+def _property(name: str, member: property | cached_property[Any]) -> property:
+    return property(lambda self: _outward(getattr(self._stands_for, name)), doc=member.__doc__)
+
+
+def _blocking_function(function: FunctionType) -> Callable[..., Any]:
+    @wraps(function)
+    def waiting(*given: Any, **named: Any) -> Any:
+        return _waited_for(function(*map(inward, given), **_all_inward(named)))
+
+    return waiting
+
+
+class BlockingIterator(Iterator[T]):
+    """An async iterator, read with `for`: each step waits until the next item is there."""
+
+    def __init__(self, source: AsyncIterator[T]) -> None:
+        self._source = source
+        if isinstance(source, AsyncGenerator):
+            is_read(source)
+        self._context = copy_context()  # one for all steps, as in a task that reads it
+
+    def __next__(self) -> T:
+        async def step() -> Any:
+            return await anext(self._source, _END)
+
+        item = run(step(), self._context)
+        if item is _END:
+            raise StopIteration
+        return item  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Read no further, and let go of what the items come from."""
+        close = getattr(self._source, "aclose", None)
+        if close is not None:
+            run(close(), self._context)
+
+
+def _waited_for(value: Any) -> Any:
+    """What a call gives, once it is there."""
+    if isinstance(value, AsyncIterator):
+        return BlockingIterator(value)
+    if inspect.iscoroutine(value):
+        return _outward(run(value))
+    if isinstance(value, Awaitable):
+        return _outward(run(_awaited(value)))
+    return _outward(value)
+
+
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value
+
+
+def _all_inward(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: inward(value) for name, value in arguments.items()}
+
+
+def inward(value: Any) -> Any:
+    """An argument as the async API takes it."""
+    return value._stands_for if isinstance(value, Blocking) else value  # noqa: SLF001
+
+
+def _outward(value: Any) -> Any:
+    """A result as the blocking API gives it."""
+    return value if _async_class_of(value) is None else _stand_in(value)
+
+
+def _async_class_of(value: Any) -> Any:
+    """The class of this package that makes an object one of the async API; `None` of all others."""
+    kind: Any = type(value)
+    return _first_async_class(kind)
+
+
+@cache
+def _first_async_class(kind: Any) -> Any:
+    return next((each for each in kind.__mro__ if is_async_class(each)), None)
