@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
+from running import PATIENCE
 from servers import RedisCluster, RedisServer
 
 from chuk_ai_session_manager.exceptions import (
@@ -23,6 +24,7 @@ from chuk_ai_session_manager.exceptions import (
 from chuk_ai_session_manager.models import Session
 from chuk_ai_session_manager.stores import EventStore, MemoryStore, SessionPage, open_store
 from chuk_ai_session_manager.stores.base import AnyEvent, AnySession, check_page, page_of
+from chuk_ai_session_manager.stores.redis import RedisStore
 from chuk_ai_session_manager.testing import Opener, StoreContract
 
 
@@ -44,13 +46,13 @@ class TestSqlite(StoreContract):
 class TestRedis(StoreContract):
     @pytest.fixture
     def opener(self, redis_server: RedisServer) -> Opener:
-        return partial(open_store, redis_server.url)
+        return partial(RedisStore, redis_server.url, timeout=PATIENCE)
 
 
 class TestRedisCluster(StoreContract):
     @pytest.fixture
     def opener(self, redis_cluster: RedisCluster) -> Opener:
-        return partial(open_store, redis_cluster.url)
+        return partial(RedisStore, redis_cluster.url, timeout=PATIENCE)
 
 
 class TestStoreOfAnApplication(StoreContract):

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from redis.asyncio import RedisCluster
 from redis.asyncio.connection import AbstractConnection
 from redis.credentials import CredentialProvider
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from ...exceptions import StorageError
 from ...models.guard import guard
@@ -253,7 +253,7 @@ class Link:
         clock = asyncio.get_running_loop().time
         open_ones = deque(range(len(commands)))
         again: dict[int, BaseException] = {}
-        refusals: dict[int, BaseException] = {}
+        reasons: dict[int, BaseException] = {}
         in_full, is_lost, pause = False, False, _FIRST_PAUSE
 
         def take(answer: Any) -> None:
@@ -276,7 +276,7 @@ class Link:
             rest = pause * random.uniform(0.5, 1.5)  # noqa: S311  (to spread the load)
             if not again or clock() + rest >= deadline:
                 for at, error in again.items():
-                    told(at, _telling(error, refusals.get(at)))
+                    told(at, _telling(error, reasons.get(at)))
                 return
             if any(isinstance(error, NoScriptError) for error in again.values()):
                 in_full = True
@@ -286,7 +286,7 @@ class Link:
                 is_lost = isinstance(client, RedisCluster) or any(map(is_no_master, again.values()))
                 await asyncio.sleep(rest)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-            refusals |= {at: error for at, error in again.items() if isinstance(error, ResponseError)}
+            reasons |= {at: error for at, error in again.items() if not isinstance(error, _TELL_NOTHING)}
             open_ones.extend(again)
             again.clear()
 
@@ -309,9 +309,13 @@ def _closing(client: Client, lane: AbstractConnection | None) -> AsyncGenerator[
     return generator
 
 
-def _telling(error: BaseException, refusal: BaseException | None) -> BaseException:
-    """The error to tell: where the last try was cut off, what the server said before says more."""
-    return error if refusal is None or not isinstance(error, TimeoutError) else refusal
+# Errors that tell nothing of why the tries before failed.
+_TELL_NOTHING = (TimeoutError, NoScriptError)
+
+
+def _telling(error: BaseException, reason: BaseException | None) -> BaseException:
+    """The error to tell: where the deadline cut off the last try, the error of a try before says more."""
+    return reason if reason is not None and isinstance(error, TimeoutError) else error
 
 
 # What a child has of its parent is never let go: to close a connection there would take it out of the
