@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from chat_rules import is_valid
-from contexts import apart, summary_in
 from hypothesis import given
 from hypothesis import strategies as st
 from places import Place, in_memory_too
+from told_apart import apart, summary_in
 
 from chuk_ai_session_manager import SessionManager, TokenUsage
 from chuk_ai_session_manager.anthropic_messages import for_anthropic as request_for_anthropic

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from chat_rules import is_valid
-from contexts import apart
 from places import Place, in_memory_too
 from segments import segments_of, summaries_in
+from told_apart import apart
 
 from chuk_ai_session_manager import (
     InfiniteConversationManager,

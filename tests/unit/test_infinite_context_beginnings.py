@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from chat_rules import is_valid
-from contexts import apart
 from places import Place, in_memory_too
 from segments import manager
+from told_apart import apart
 
 from chuk_ai_session_manager import (
     InfiniteConversationManager,

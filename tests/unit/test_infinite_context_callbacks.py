@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from contexts import apart
 from segments import manager, segments_of, summaries_in
+from told_apart import apart
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, StorageError, TokenUsage
 from chuk_ai_session_manager.exceptions import TokenLimitExceeded

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from contexts import apart
 from places import Place, on_each
 from segments import manager
+from told_apart import apart
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, TokenUsage
 from chuk_ai_session_manager.models.session import next_segment_id

@@ -150,6 +150,7 @@ LEVELS = (
         "conversation.forking",
         "conversation.context",
         "conversation.context.beginning",
+        "conversation.context.steps",
         "conversation.context.windows",
         "conversation.context.fitting",
         "conversation.context.chain",
@@ -198,6 +199,7 @@ LEVELS = (
         "testing.lifetimes",
         "testing.managers",
         "testing.rethinking",
+        "testing.windows",
         "testing",
     ),
     # The command line: nothing else imports it either.

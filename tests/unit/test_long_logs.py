@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import takewhile
 from random import Random
 from typing import Any
 
@@ -82,6 +83,7 @@ def any_log(random: Random) -> list[SessionEvent[Any]]:
     earlier=st.none() | st.integers(0, 60),
     include_system=st.booleans(),
     include_tools=st.booleans(),
+    steady=st.booleans(),
 )
 def test_a_short_context_is_what_is_left_of_the_whole_one(
     seed: int,
@@ -90,6 +92,7 @@ def test_a_short_context_is_what_is_left_of_the_whole_one(
     *,
     include_system: bool,
     include_tools: bool,
+    steady: bool,
 ) -> None:
     log = any_log(Random(seed))  # noqa: S311  (no secrets)
 
@@ -106,12 +109,25 @@ def test_a_short_context_is_what_is_left_of_the_whole_one(
                 await store.append(session, log[earlier:])
             options: dict[str, Any] = {"include_system": include_system, "include_tools": include_tools}
             manager = SessionManager("s", store=fresh, model=MODEL, infinite_context=earlier is not None)
-            short = await outcome(manager.get_messages_for_llm(max_tokens=max_tokens, **options))
+            cut: dict[str, Any] = {"max_tokens": max_tokens, "steady": steady, **options}
+            short = await outcome(manager.get_messages_for_llm(**cut))
             holding = SessionManager("s", store=store, model=MODEL, infinite_context=earlier is not None)
             whole = await holding.get_messages_for_llm(**options)  # from now on, its object holds all
-            assert short == await outcome(holding.get_messages_for_llm(max_tokens=max_tokens, **options))
+            assert short == await outcome(holding.get_messages_for_llm(**cut))
             if earlier is None:
-                assert short == await outcome(truncate_prompt_to_token_limit(whole, max_tokens, MODEL))
+                newest = await outcome(truncate_prompt_to_token_limit(whole, max_tokens, MODEL))
+                if not steady or not isinstance(newest, list):
+                    assert short == newest
+                else:  # the same end, from a later beginning
+                    assert isinstance(short, list)
+                    front = len(list(takewhile(lambda row: row["role"] == "system", whole)))
+                    assert short[:front] == whole[:front]
+                    assert len(short) <= len(newest)
+                    assert short[front:] == newest[len(newest) - len(short) + front :] or asks(short) == 1
+
+    def asks(rows: list[ChatMessage]) -> int:
+        """How many questions there are: only inside the newest exchange does something else go."""
+        return [row["role"] for row in rows].count("user")
 
     async def outcome(rows: Any) -> list[ChatMessage] | float | None:
         try:

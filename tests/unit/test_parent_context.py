@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from contexts import apart
 from prompt_rows import AnyEvent, AnySession, answer, row, session_with, user
+from told_apart import apart
 
 from chuk_ai_session_manager import session_prompt_builder, session_storage
 from chuk_ai_session_manager.exceptions import StorageError

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from contexts import apart
 from default_store import stored
+from told_apart import apart
 
 from chuk_ai_session_manager import SessionManager, TokenUsage
 from chuk_ai_session_manager.exceptions import SessionNotFound, StorageError

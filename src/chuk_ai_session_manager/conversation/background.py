@@ -113,6 +113,8 @@ class Background:
     segment_id: str | None = None
     """Of such a one, the segment that `notes` go before, as they did when that was the live one; `None` where
     they were made anew."""
+    passed: Sequence[AnyEvent] | None = None
+    """`held`, with what was retracted from among that."""
 
     @property
     def told(self) -> Notes:
@@ -214,6 +216,9 @@ async def _after_second_thoughts(
         (piece.session_id, event.id) for piece in pieces for event in piece.events if _is_question(event)
     ]
     question = asked[-1] if asked else base.question
+    standing = {piece.session_id for piece in (*verbatim, pieces[-1])}
+    on_path = {event.id for event in paths.passed() if is_said(event)}
+    passed = [each for segment, each in back.placed if segment.id in standing and each.id in on_path]
     start = _start_in(told, stands) if told else base.start
     return Background(
         notes,
@@ -224,6 +229,7 @@ async def _after_second_thoughts(
         None if told else base.shown,
         stands,
         None if told or paths.root is None else back.first_segment.id,
+        passed,
     )
 
 

@@ -38,7 +38,8 @@ class LogEnd:
 
     def _take(self, session: Session[Any]) -> None:
         self.session = session
-        self._tokens = session.added_tokens  # as of now: others may add events to the object meanwhile
+        # As of now: others may add events to the object meanwhile.
+        self._tokens = session.token_summary.total_tokens
         self._hold(list(session.events), session.totals.events - len(session.events))
 
     def _hold(self, read: list[AnyEvent], first: int) -> None:
@@ -47,6 +48,7 @@ class LogEnd:
         """The number of the first event that was read: so many events lie before those read so far."""
         self.events: list[AnyEvent] = self._cut(self._of(read))
         """The events, the oldest first."""
+        self._passed = self._passed_of(read)
 
     def _cut(self, events: list[AnyEvent]) -> list[AnyEvent]:
         """Events up to the one that `until` named, if it named one."""
@@ -57,6 +59,10 @@ class LogEnd:
         """Those of the events that were read that count here: all of them."""
         return read
 
+    def _passed_of(self, read: list[AnyEvent]) -> list[AnyEvent]:
+        """Those that count here, and those that were retracted from among them."""
+        return read
+
     @property
     def is_whole(self) -> bool:
         """Whether it is the whole log."""
@@ -65,7 +71,40 @@ class LogEnd:
     @property
     def tokens_before(self) -> int:
         """How many content tokens the events have that lie before those read so far."""
-        return self._tokens - tokens_of(self.events)
+        return 0 if self.is_whole else self._tokens - tokens_of(self._read)
+
+    def positions(self) -> dict[str, int]:
+        """By the events' ids: how many content tokens were said in the log before each.
+
+        What does not hold any more counts too, so that an event's position never changes.
+        """
+        found: dict[str, int] = {}
+        at = self.tokens_before
+        for event in self._counted():
+            found[event.id] = at
+            at += tokens_of([event])
+        return found
+
+    def _counted(self) -> list[AnyEvent]:
+        """What positions are counted over."""
+        return self._read
+
+    @property
+    def passed(self) -> list[AnyEvent]:
+        """The events, with those that were retracted from among them."""
+        return self._cut(self._passed)
+
+    def retracted_since(self) -> dict[str, int]:
+        """By the events' ids: how many content tokens were retracted from among those after each."""
+        held = {event.id for event in self.events}
+        since: dict[str, int] = {}
+        retracted = 0
+        for event in reversed(self.passed):
+            if event.id in held:
+                since[event.id] = retracted
+            else:
+                retracted += tokens_of([event])
+        return since
 
     async def last(self) -> AnyEvent | None:
         """The newest event; `None` where there are none."""
@@ -139,7 +178,6 @@ class LogEnd:
         after = next(at for at, each in enumerate(self.events) if each is event) + 1
         log._last = event  # noqa: SLF001  (its own)
         log.events = self.events[:after]
-        log._tokens -= tokens_of(self.events[after:])  # noqa: SLF001  (its own)
         return log
 
     async def first_events(self, are_enough: Callable[[Sequence[AnyEvent]], bool]) -> Sequence[AnyEvent]:
@@ -189,13 +227,17 @@ class PathEnd(LogEnd):
     def _of(self, read: list[AnyEvent]) -> list[AnyEvent]:
         """Those that hold; none where that is not known yet."""
         self._is_known = True
-        if not self.session.totals.choices:
+        self._paths = Paths(read, is_whole=self.is_whole) if self.session.totals.choices else None
+        if self._paths is None:
             return read
         try:
-            return Paths(read, is_whole=self.is_whole).chosen()
+            return self._paths.chosen()
         except EarlierNeededError:
             self._is_known = False
             return []
+
+    def _passed_of(self, read: list[AnyEvent]) -> list[AnyEvent]:
+        return read if self._paths is None else self._paths.passed()
 
 
 class KnownEnd(LogEnd):
@@ -205,11 +247,25 @@ class KnownEnd(LogEnd):
         session: the session.
         home: the store.
         events: the events; they need not be all that the session has, nor of this session alone.
+        passed: the same with those that were retracted from among them.
     """
 
-    def __init__(self, session: Session[Any], home: HomeStore, events: Sequence[AnyEvent]) -> None:
+    def __init__(
+        self,
+        session: Session[Any],
+        home: HomeStore,
+        events: Sequence[AnyEvent],
+        passed: Sequence[AnyEvent] | None = None,
+    ) -> None:
         self._known = list(events)
+        self._known_passed = self._known if passed is None else list(passed)
         super().__init__(session, home)
+
+    def _counted(self) -> list[AnyEvent]:
+        return self._known_passed
+
+    def _passed_of(self, read: list[AnyEvent]) -> list[AnyEvent]:  # noqa: ARG002  (nothing is read)
+        return self._known_passed
 
     def _hold(self, read: list[AnyEvent], first: int) -> None:  # noqa: ARG002  (nothing is read)
         super()._hold(self._known, 0)

@@ -163,6 +163,10 @@ class Paths:
         """The events that hold, as far as these events tell; notes and summaries among them."""
         return [event for event in self._events if not is_said(event) or self.holds(event.id)]
 
+    def passed(self) -> list[AnyEvent]:
+        """The same, with what was retracted from among them."""
+        return [event for event in self._events if not is_said(event) or event.id in self._is_on_path]
+
     def holds(self, event_id: str) -> bool:
         """Whether a message is on the path, and was not retracted."""
         return event_id in self._is_on_path and not self._changed.get(event_id, False)

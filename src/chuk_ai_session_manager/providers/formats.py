@@ -55,6 +55,7 @@ class ContextOptions(TypedDict, total=False):
 
     include_tools: bool
     max_tokens: int | None
+    steady: bool
     model: str | None
     tools: Sequence[Any] | None
 

@@ -90,6 +90,7 @@ class Reading:
         format: Format | None = None,  # noqa: A002  (the word that applications look for)
         include_tools: bool = False,
         max_tokens: int | None = None,
+        steady: bool = True,
         model: str | None = None,
         tools: Sequence[Any] | None = None,
         server_state: bool = False,
@@ -111,6 +112,10 @@ class Reading:
             include_tools: whether to include tool calls and results, complete and paired. Without it, an
                 OpenAI chat has only the messages of user and model. All other formats always include them.
             max_tokens: the most content tokens of the result. The oldest exchanges are left out first.
+            steady: whether the oldest exchanges are left out in steps of 0.4 x `max_tokens`. Most contexts
+                then begin as the one before did, and providers sell input that is in their cache at a tenth
+                of the price. `False` gives the newest exchanges that fit, and a new beginning at nearly
+                every call.
             model: the model that you call, and whose tokens `max_tokens` counts; by default the manager's.
             tools: the definitions of the tools that you send with the messages. Anthropic's signed thinking
                 depends on them: if they change in the course of the conversation, name them here.
@@ -129,6 +134,7 @@ class Reading:
             include_system=include_system,
             include_tools=include_tools,
             max_tokens=max_tokens,
+            steady=steady,
             model=model or self._model,
             tools=tools,
             server_state=server_state,

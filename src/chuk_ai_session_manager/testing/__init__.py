@@ -37,6 +37,7 @@ from .rethinking import Rethinking
 from .sandboxes import Sandboxes
 from .saving import Saving
 from .threads import Threads
+from .windows import Windows
 
 __all__ = ["HOSTILE_IDS", "INVALID_IDS", "ODD_TEXTS", "Opener", "StoreContract", "Stores"]
 
@@ -55,6 +56,7 @@ class StoreContract(
     Lifetimes,
     Managers,
     Rethinking,
+    Windows,
 ):
     """The tests. Subclass it in a test module, with a fixture `opener` that gives an `Opener`.
 

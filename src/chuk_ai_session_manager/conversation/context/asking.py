@@ -24,9 +24,10 @@ from ..opening import Conversation
 from ..order import as_told, late_questions
 from .beginning import Beginning
 from .chain import Contexts, signing
-from .fitting import RowsOf, fitted
+from .fitting import Fitting, RowsOf, fitted_with_earlier
 from .loops import Loop, unfinished_loop
-from .windows import is_system
+from .steps import STEP
+from .windows import content_length, is_system
 
 _OPERATION = "get_messages_for_llm"
 
@@ -39,6 +40,7 @@ class Wanted:
     include_system: bool
     include_tools: bool
     max_tokens: int | None
+    steady: bool
     model: str | None
     tools: Sequence[Any] | None
     server_state: bool
@@ -74,7 +76,7 @@ async def asked(conversation: Conversation, beginning: Beginning, contexts: Cont
     seen = _Seen(beginning, home, wanted)
     background = await beginning.background_of(home, session)
     held = background.held
-    log = PathEnd(session, home) if held is None else KnownEnd(session, home, held)
+    log = PathEnd(session, home) if held is None else KnownEnd(session, home, held, background.passed)
     if not wanted.has_tools:
         return written(await seen.rows(log), wanted.format_name, model=wanted.model)
     loop = await unfinished_loop(log, background, home)
@@ -157,14 +159,16 @@ class _Seen:
     async def _window(
         self, log: LogEnd, summary: str | None, start: Sequence[Any], max_tokens: int
     ) -> list[ChatMessage]:
-        wanted = self._wanted
-        return await fitted(
-            log,
-            self._front,
-            summary,
-            start,
-            self._rows_of,
+        wanted, model = self._wanted, self._wanted.model or DEFAULT_MODEL
+        fitting = Fitting(
+            log=log,
+            beginning=self._front,
+            start=start,
+            rows_of=self._rows_of,
             may_begin_with_system=wanted.has_tools and wanted.include_system,
-            max_tokens=max_tokens,
-            model=wanted.model or DEFAULT_MODEL,
+            length=content_length(model),
+            step=STEP * max_tokens if wanted.steady else None,
         )
+        if summary is None:
+            return await fitting.rows(max_tokens)
+        return await fitted_with_earlier(fitting.rows, summary, max_tokens, model)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import takewhile
-from typing import TypeAlias
+from dataclasses import dataclass
+from itertools import accumulate, takewhile
+from typing import Self, TypeAlias
 
 from ...exceptions import TokenLimitExceeded
-from ...models import TokenUsage
+from ...models import EventSource, EventType, TokenUsage
 from ...models.event_page import tokens_of
 from ...providers.earlier import marked, with_earlier
 from ...providers.messages import ChatMessage, call_and_result_numbers, text_of
@@ -15,7 +16,8 @@ from ...providers.sendable import with_newest_marks
 from ...stores.base import AnyEvent
 from ..log_end import LogEnd
 from ..order import late_answers, late_questions
-from .windows import is_system, is_user, shortened, truncate_prompt_to_token_limit
+from .steps import first_in_step
+from .windows import Length, is_system, is_user, shortened
 
 RowsOf: TypeAlias = Callable[[Sequence[AnyEvent]], list[ChatMessage]]
 """Makes chat messages of events that follow each other."""
@@ -23,53 +25,229 @@ RowsOf: TypeAlias = Callable[[Sequence[AnyEvent]], list[ChatMessage]]
 # A result's call is looked for in so many events before the result; one whose call is further away is shown
 # with a call made of what the result says.
 _CALL_SEARCHED = 200
+# So many events are looked at first.
+_FEW = 30
 
 
-async def fitted(
-    log: LogEnd,
-    beginning: Sequence[ChatMessage],
-    summary: str | None,
-    start: Sequence[AnyEvent],
-    rows_of: RowsOf,
-    *,
-    may_begin_with_system: bool,
-    max_tokens: int,
-    model: str,
-) -> list[ChatMessage]:
-    """The messages that `truncate_prompt_to_token_limit` would leave of the whole log.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """How a log is made to fit.
 
     Args:
         log: the end of the live segment's log; more of it is read as needed.
         beginning: the rows that go before all messages: the system prompt.
-        summary: of what was said before the log; the first user's row then begins with it.
         start: the events that go before the log: the start of the exchange that it goes on with.
         rows_of: makes the messages.
         may_begin_with_system: whether `rows_of` may give system rows where the log begins: these belong to
             what is never dropped.
-        max_tokens: what the tokens of the messages' texts may add up to.
-        model: whose tokens those are.
-
-    Raises:
-        InvalidInput: `max_tokens` below 1.
-        TokenLimitExceeded: not even the newest exchange fits.
-        SessionNotFound: the session expired or was deleted meanwhile.
-        StorageError: the store could not say.
+        length: how many tokens a row is.
+        step: how far the window's start moves at a time, in content tokens; `None` for as little as fits.
     """
 
-    async def cut(tokens: int) -> list[ChatMessage]:
-        return await _fitted(
-            log,
-            beginning,
-            start,
-            rows_of,
-            may_begin_with_system=may_begin_with_system,
-            max_tokens=tokens,
-            model=model,
-        )
+    log: LogEnd
+    beginning: Sequence[ChatMessage]
+    start: Sequence[AnyEvent]
+    rows_of: RowsOf
+    may_begin_with_system: bool
+    length: Length
+    step: float | None = None
 
-    if summary is None:
-        return await cut(max_tokens)
-    return await fitted_with_earlier(cut, summary, max_tokens, model)
+    async def rows(self, room: int) -> list[ChatMessage]:
+        """The messages that have room: all of them, or a window's.
+
+        Args:
+            room: what the rows' lengths may add up to.
+
+        Raises:
+            TokenLimitExceeded: not even the newest exchange fits.
+            SessionNotFound: the session expired or was deleted meanwhile.
+            StorageError: the store could not say.
+        """
+        log = self.log
+        front: list[ChatMessage] | None = None
+        if not log.is_whole and tokens_of(log.events) < room:
+            await log.read_back(tokens=room)
+        count = _FEW
+        while True:
+            count = max(count, _newest_with(log.events, room))
+            if count >= len(log.events) and log.is_whole:
+                break
+            end = _End.of_newest(log.events[-count:], self.rows_of)
+            if end.starts:
+                if front is None:
+                    front = [*self.beginning, *await self._leading_system_rows()]
+                    continue  # the log may have been read anew
+                cut = await self._cut(front, end, room)
+                if cut is not None:
+                    return cut
+            if count >= len(log.events):
+                await log.read_back()
+            count *= 2
+        return await self._of_whole(room)
+
+    async def _of_whole(self, room: int) -> list[ChatMessage]:
+        """The same of a log of which all is at hand."""
+        log = self.log
+        late = await late_questions(log.events, log.home)
+        events = [*late, *self.start, *log.events]
+        rows = [*self.beginning, *self.rows_of(events)]
+        retracted = tokens_of(log.passed) - tokens_of(log.events) if self.step else 0
+        if not await _are_longer(rows, room - retracted, self.length):
+            return rows
+        front = list(takewhile(is_system, rows))
+        end = _End.of_whole(events, rows, self.rows_of)
+        window = await self._cut(front, end, room, is_whole=True) if end.starts else None
+        if window is None:
+            window = await shortened(rows, room, self.length, self.step)
+        return rows if window is None else window
+
+    async def _cut(
+        self, front: Sequence[ChatMessage], end: _End, room: int, *, is_whole: bool = False
+    ) -> list[ChatMessage] | None:
+        """A window's rows; `None` where all that is at hand has room, so that more may."""
+        rows, firsts = end.rows, end.first_rows
+        around = sum([await self.length(row) for row in front])
+        lengths = await _lengths_from_end(rows, firsts, room - around, self.length)
+        fits = [around + length <= room for length in lengths]
+        if self.step and len(self.log.passed) != len(self.log.events):
+            # A start that did not fit before something after it was retracted does not come back.
+            retracted = self.log.retracted_since()
+            did = [
+                around + length + retracted.get(end.events[at].id, 0) <= room
+                for at, length in zip(end.starts, lengths, strict=True)
+            ]
+            fits = did if any(did) else [*([False] * (len(fits) - 1)), fits[-1]]
+        if fits[0] and not is_whole:
+            return None
+        if not fits[-1]:
+            return await shortened([*front, *rows[firsts[-1] :]], room, self.length, self.step)
+        chosen = fits.index(True)
+        if self.step:
+            chosen = first_in_step(*self._positions(end), chosen, self.step)
+        return with_newest_marks([*front, *rows[firsts[chosen] :]])
+
+    def _positions(self, end: _End) -> tuple[list[int], list[int | None]]:
+        """Where in the conversation each start stands, and the exchange before it."""
+        known = self.log.positions()
+        ids = [end.events[start].id for start in end.starts]
+        # What is told before the log stands where that begins.
+        at = {each: known.get(each, 0) for each in ids}
+        before: dict[str, int | None] = {}
+        last: int | None = None
+        for each in [*(each for each in ids if each not in known), *self._asked(ids)]:
+            before[each] = last
+            last = known.get(each, 0)
+        return [at[each] for each in ids], [before[each] for each in ids]
+
+    def _asked(self, starts: Sequence[str]) -> list[str]:
+        """The log's questions, those that were retracted among them."""
+        known = set(starts)
+        return [event.id for event in self.log.passed if event.id in known or _is_question(event)]
+
+    async def _leading_system_rows(self) -> list[ChatMessage]:
+        """The system rows that the log begins with."""
+        totals = self.log.session.totals
+        if not self.may_begin_with_system or self.start:
+            return []
+        if totals.messages == totals.user_messages + totals.ai_messages:
+            return []
+        first = await self.log.first_events(
+            lambda events: not all(map(is_system, self.rows_of(events))),
+        )
+        leading = takewhile(lambda event: all(map(is_system, self.rows_of([event]))), first)
+        return self.rows_of(list(leading))
+
+
+class _End:
+    """Events that follow each other, and where in their rows a window may begin.
+
+    In the rows, results stand with their calls and answers with their questions, so that any of the user's
+    rows may be the first one of a window.
+    """
+
+    def __init__(self, events: Sequence[AnyEvent], rows: Sequence[ChatMessage], users: Sequence[int]) -> None:
+        self.events = events
+        self.rows = rows
+        asked = [at for at, row in enumerate(rows) if is_user(row)]
+        after = list(accumulate(users, initial=0))
+        self.starts = [at for at, count in enumerate(users) if count]
+        """Which of the events are the user's."""
+        self.first_rows = [asked[after[at]] for at in self.starts]
+        """Which of the rows each of these is."""
+
+    @classmethod
+    def of_whole(cls, events: Sequence[AnyEvent], rows: Sequence[ChatMessage], rows_of: RowsOf) -> Self:
+        """All events that a context may have, and their rows."""
+        return cls(events, rows, [_users_rows(event, rows_of) for event in events])
+
+    @classmethod
+    def of_newest(cls, events: Sequence[AnyEvent], rows_of: RowsOf) -> Self:
+        """The newest events of a log, from the first one on before which none has its call or question."""
+        users = [_users_rows(event, rows_of) for event in events]
+        barred = _barred(events)
+        first = next((at for at, count in enumerate(users) if count and not barred[at]), len(events))
+        return cls(events[first:], rows_of(events[first:]), users[first:])
+
+
+def _users_rows(event: AnyEvent, rows_of: RowsOf) -> int:
+    """How many rows of an event are the user's."""
+    if event.type != EventType.MESSAGE:
+        return 0
+    if isinstance(event.message, str):
+        return int(event.source == EventSource.USER)
+    return sum(map(is_user, rows_of([event])))
+
+
+def _is_question(event: AnyEvent) -> bool:
+    return event.type == EventType.MESSAGE and event.source == EventSource.USER
+
+
+def _barred(events: Sequence[AnyEvent]) -> list[bool]:
+    """For each event, whether a window that begins there has a result, and not the call that it is of."""
+    changes = [0] * (len(events) + 1)
+    for call, result in [*call_and_result_numbers(events), *late_answers(events)]:
+        if call is not None:
+            changes[call + 1] += 1
+        elif result < _CALL_SEARCHED:
+            changes[0] += 1
+        else:  # else the call would have been among the events
+            continue
+        changes[result + 1] -= 1
+    return [count > 0 for count in accumulate(changes)]
+
+
+def _newest_with(events: Sequence[AnyEvent], tokens: int) -> int:
+    """How many of the newest events it takes to have so many content tokens."""
+    count = 0
+    for event in reversed(events):
+        if tokens < 0:
+            break
+        tokens -= tokens_of([event])
+        count += 1
+    return count
+
+
+async def _are_longer(rows: Sequence[ChatMessage], room: int, length: Length) -> bool:
+    """Whether rows are longer than there is room; they are counted from the end, as far as it takes."""
+    for row in reversed(rows):
+        room -= await length(row)
+        if room < 0:
+            return True
+    return room < 0
+
+
+async def _lengths_from_end(
+    rows: Sequence[ChatMessage], firsts: Sequence[int], room: int, length: Length
+) -> list[int]:
+    """How long the rows are from each of some rows on; what is far too long is not counted any further."""
+    found: list[int] = []
+    total, end = 0, len(rows)
+    for first in reversed(firsts):
+        if total <= room:
+            total += sum([await length(row) for row in rows[first:end]])
+            end = first
+        found.append(total)
+    return found[::-1]
 
 
 async def fitted_with_earlier(
@@ -96,71 +274,3 @@ async def fitted_with_earlier(
 
 async def _tokens(rows: Sequence[ChatMessage], model: str) -> int:
     return sum([await TokenUsage.count_tokens(text_of(row), model) for row in rows])
-
-
-async def _fitted(
-    log: LogEnd,
-    beginning: Sequence[ChatMessage],
-    start: Sequence[AnyEvent],
-    rows_of: RowsOf,
-    *,
-    may_begin_with_system: bool,
-    max_tokens: int,
-    model: str,
-) -> list[ChatMessage]:
-    front: list[ChatMessage] | None = None
-    if not log.is_whole and tokens_of(log.events) < max_tokens:
-        await log.read_back(tokens=max_tokens)
-    while not log.is_whole:
-        begins = _beginning_of_window(log.events, rows_of)
-        if begins is not None:
-            if front is None:
-                front = [*beginning]
-                if may_begin_with_system and not start:
-                    front += await _system_rows_of(log, rows_of)
-                continue  # the log may have been read anew
-            rows = with_newest_marks([*front, *rows_of(log.events[begins:])])
-            fitting = await shortened(rows, max_tokens, model)
-            if fitting is not None:
-                return fitting
-        await log.read_back()
-    late = await late_questions(log.events, log.home)
-    rows = [*beginning, *rows_of([*late, *start, *log.events])]
-    return await truncate_prompt_to_token_limit(rows, max_tokens, model)
-
-
-def _beginning_of_window(events: Sequence[AnyEvent], rows_of: RowsOf) -> int | None:
-    """The first event that a user's message is, from which on no result is without its call.
-
-    And no answer that came late without its question.
-    """
-    spans = [*call_and_result_numbers(events), *late_answers(events)]
-    at = 0
-    while True:
-        at = next((n for n in range(at, len(events)) if _is_user_s(events[n], rows_of)), len(events))
-        if at == len(events):
-            return None
-        cut = [result for call, result in spans if _is_cut(call, result, at)]
-        if not cut:
-            return at
-        at = max(cut) + 1
-
-
-def _is_cut(call: int | None, result: int, at: int) -> bool:
-    """Whether a window that begins at an event has a result, and not the call that it is of."""
-    if call is None:
-        return at <= result < _CALL_SEARCHED  # else the call would have been among the events
-    return call < at <= result
-
-
-def _is_user_s(event: AnyEvent, rows_of: RowsOf) -> bool:
-    return any(is_user(row) for row in rows_of([event]))
-
-
-async def _system_rows_of(log: LogEnd, rows_of: RowsOf) -> list[ChatMessage]:
-    """The system rows that the log begins with."""
-    totals = log.session.totals
-    if totals.messages == totals.user_messages + totals.ai_messages:
-        return []
-    first = await log.first_events(lambda events: not all(map(is_system, rows_of(events))))
-    return list(takewhile(is_system, rows_of(first)))

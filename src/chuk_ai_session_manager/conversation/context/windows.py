@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, takewhile
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import accumulate, chain, takewhile
+from typing import NamedTuple, TypeAlias
 
 from ...exceptions import TokenLimitExceeded
 from ...exceptions.validation import check_count
 from ...models import TokenUsage
 from ...providers.messages import SYSTEM_ROLES, ChatMessage, calls_of, text_of
 from ...providers.parts import media_length, media_of
+from .steps import first_in_step
+
+Length: TypeAlias = Callable[[ChatMessage], Awaitable[int]]
+"""How many tokens a message is."""
 
 
 class _Row(NamedTuple):
@@ -39,41 +43,54 @@ async def truncate_prompt_to_token_limit(
         InvalidInput: `max_tokens` below 1.
         TokenLimitExceeded: what is kept in any case is more; `actual` is how many tokens it has.
     """
-    cut = await shortened(prompt, max_tokens, model)
+    check_count(max_tokens, 1, "max_tokens", "truncate a prompt")
+    cut = await shortened(prompt, max_tokens, content_length(model))
     return prompt if cut is None else cut
 
 
-async def shortened(prompt: list[ChatMessage], max_tokens: int, model: str) -> list[ChatMessage] | None:
+async def shortened(
+    prompt: list[ChatMessage], max_tokens: int, length: Length, step: float | None = None
+) -> list[ChatMessage] | None:
     """A prompt, cut to at most so many tokens; `None` where it is no longer than that.
 
+    Args:
+        prompt: chat messages.
+        max_tokens: what their lengths may add up to.
+        length: how long a message is.
+        step: inside the newest exchange, answers go in steps of so many tokens.
+
     Raises:
-        InvalidInput, TokenLimitExceeded: as for `truncate_prompt_to_token_limit`.
+        TokenLimitExceeded: as for `truncate_prompt_to_token_limit`.
     """
-    check_count(max_tokens, 1, "max_tokens", "truncate a prompt")
     front = len(list(takewhile(is_system, prompt)))
-    system = [await _counted(row, model) for row in prompt[:front]]
-    rows = await _counted_from_the_end(prompt[front:], max_tokens - _tokens(system), model)
+    system = [_Row(row, await length(row)) for row in prompt[:front]]
+    rows = await _counted_from_the_end(prompt[front:], max_tokens - _tokens(system), length)
     if _tokens(system) + _tokens(rows) <= max_tokens:
         return None
     exchanges = _blocks(rows, lambda _first, row: not is_user(row))
     room = max_tokens - _tokens(system)
-    kept = system + (_newest(exchanges, room) or _newest_exchange_within(exchanges, room))
+    kept = system + (_newest(exchanges, room) or _newest_exchange_within(exchanges, room, step))
     if _tokens(kept) > max_tokens:
         raise TokenLimitExceeded(max_tokens, _tokens(kept))
     return [row.message for row in kept]
 
 
-async def _counted(row: ChatMessage, model: str) -> _Row:
-    tokens = await TokenUsage.count_tokens(text_of(row), model)
-    return _Row(row, tokens + await media_length(media_of(row.get("content")), model))
+def content_length(model: str) -> Length:
+    """Counts a message's content for a model: its text, and an estimate of its images, audio and files."""
+
+    async def length(row: ChatMessage) -> int:
+        tokens = await TokenUsage.count_tokens(text_of(row), model)
+        return tokens + await media_length(media_of(row.get("content")), model)
+
+    return length
 
 
-async def _counted_from_the_end(prompt: list[ChatMessage], room: int, model: str) -> list[_Row]:
+async def _counted_from_the_end(prompt: list[ChatMessage], room: int, length: Length) -> list[_Row]:
     """As many of the last rows as matter: until they are too long, and the newest question is there."""
     rows: list[_Row] = []
     has_question = False
     for message in reversed(prompt):
-        rows.append(await _counted(message, model))
+        rows.append(_Row(message, await length(message)))
         room -= rows[-1].tokens
         has_question = has_question or is_user(message)
         if room < 0 and has_question:
@@ -81,13 +98,13 @@ async def _counted_from_the_end(prompt: list[ChatMessage], room: int, model: str
     return rows[::-1]
 
 
-def _newest_exchange_within(exchanges: list[list[_Row]], room: int) -> list[_Row]:
+def _newest_exchange_within(exchanges: list[list[_Row]], room: int, step: float | None) -> list[_Row]:
     """The newest exchange without its oldest answers: as much as fits, or the least there can be."""
     newest = [row for exchange in exchanges[-1:] for row in exchange]
     question = list(takewhile(lambda row: is_user(row.message), newest))
     room -= _tokens(question)
     answers = _blocks(newest[len(question) :], _is_result_of)
-    return question + (_newest(answers, room) or _without_loose_results(answers, room))
+    return question + (_newest(answers, room, step) or _without_loose_results(answers, room))
 
 
 def _without_loose_results(answers: list[list[_Row]], room: int) -> list[_Row]:
@@ -109,15 +126,19 @@ def _blocks(rows: Iterable[_Row], belongs: Callable[[ChatMessage, ChatMessage], 
     return blocks
 
 
-def _newest(blocks: Sequence[list[_Row]], room: int) -> list[_Row]:
-    """The rows of as many blocks, from the last one back, as there is room for."""
+def _newest(blocks: Sequence[list[_Row]], room: int, step: float | None = None) -> list[_Row]:
+    """The rows of as many blocks, from the last one back, as there is room for; or from a step's first on."""
     fitting = 0
     for block in reversed(blocks):
         room -= _tokens(block)
         if room < 0:
             break
         fitting += 1
-    return list(chain.from_iterable(blocks[len(blocks) - fitting :]))
+    begins = len(blocks) - fitting
+    if step and fitting:
+        positions = list(accumulate(map(_tokens, blocks[:-1]), initial=0))
+        begins = first_in_step(positions, [None, *positions], begins, step)
+    return list(chain.from_iterable(blocks[begins:]))
 
 
 def _tokens(rows: Iterable[_Row]) -> int:

@@ -1,0 +1,35 @@
+"""Where a window begins whose start moves in steps, so that a provider's cache holds what calls repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+STEP = 0.4
+"""How far a window's start moves at a time, as a share of the window.
+
+Small steps move the start at nearly every call, and then nothing of the prompt is cached. Large steps leave
+room unused. Measured on agents' conversations (`benchmarks/contexts.py`), with cached tokens at a tenth of
+the price: 0.4 costs 1.9 to 2.9 times less input than a start that moves at every call, 0.3 costs 1.8 to 2.7
+times less; the contexts are 0.85 (0.89) times as long.
+"""
+
+
+def first_in_step(positions: Sequence[int], before: Sequence[int | None], fits_from: int, step: float) -> int:
+    """The first place at which something fits and a step begins.
+
+    Steps are counted from the beginning of what is divided, so that every process finds the same places
+    without knowing what another one chose. Where no step begins at a place that fits, the steps are halved.
+
+    Args:
+        positions: how many tokens stand before each place, the oldest first.
+        before: the same of what is before each place; `None` where nothing is.
+        fits_from: from which place on all fit.
+        step: how long a step is, in tokens.
+    """
+    while step >= 1:
+        for at in range(fits_from, len(positions)):
+            earlier = before[at]
+            if earlier is None or positions[at] // step != earlier // step:
+                return at
+        step /= 2
+    return fits_from

@@ -1,0 +1,91 @@
+"""Tests of a store under contexts of a limited length: every process makes the same ones of the log's end."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from ..session_manager import SessionManager
+from ..stores.base import EventStore
+from .base import Contract, Stores, in_a_loop
+
+_LIMIT = 400
+
+
+def _manager(store: EventStore, *, infinite: bool = False) -> SessionManager:
+    limits: dict[str, Any] = {"token_threshold": 10**9, "max_turns_per_segment": 10**9} if infinite else {}
+    return SessionManager("talk", "Be brief.", store=store, infinite_context=infinite, **limits)
+
+
+async def _exchange(manager: SessionManager, number: int) -> None:
+    await manager.user_says(f"question-{number}? " + "word " * (number % 7 * 3))
+    await manager.ai_responds(f"answer-{number}. " + "word " * 20, model="gpt-4o")
+
+
+async def _window(manager: SessionManager) -> list[dict[str, Any]]:
+    return await manager.get_messages_for_llm(max_tokens=_LIMIT, model="gpt-4o")
+
+
+async def _start(manager: SessionManager) -> str:
+    """The first message of the window: its first word."""
+    return str((await _window(manager))[1]["content"].split()[0])
+
+
+class Windows(Contract):
+    """Tests of a store under contexts of a limited length."""
+
+    @pytest.mark.parametrize("infinite", [False, True])
+    @in_a_loop
+    async def test_a_window_begins_where_every_manager_begins_it(
+        self, stores: Stores, *, infinite: bool
+    ) -> None:
+        manager = _manager(stores.open(), infinite=infinite)
+        starts: list[str] = []
+        for number in range(40):
+            await _exchange(manager, number)
+            window = await _window(manager)
+            starts.append(window[1]["content"].split()[0])
+            if number % 5 == 0:
+                assert await _window(_manager(stores.open())) == window
+        moves = sum(one != other for one, other in pairwise(starts))
+        assert 3 <= moves <= 12
+        newest = await manager.get_messages_for_llm(max_tokens=_LIMIT, model="gpt-4o", steady=False)
+        assert len(newest) >= len(await _window(manager))
+        assert newest[-1] == (await _window(manager))[-1]
+
+    @pytest.mark.parametrize("infinite", [False, True])
+    @in_a_loop
+    async def test_a_retraction_before_a_windows_start_does_not_move_it(
+        self, stores: Stores, *, infinite: bool
+    ) -> None:
+        manager = _manager(stores.open(), infinite=infinite)
+        for number in range(30):
+            await _exchange(manager, number)
+        rows = await manager.get_conversation(with_ids=True)
+        start = await _start(manager)
+        begins = next(at for at, row in enumerate(rows) if row["content"].startswith(start))
+        window = await _window(manager)
+        for at in range(begins - 1, max(-1, begins - 15), -1):
+            await manager.retract(rows[at]["event_id"])
+            assert await _window(manager) == window
+            assert await _window(_manager(stores.open())) == window
+        for number in range(30, 34):
+            await _exchange(manager, number)
+            assert await _window(_manager(stores.open())) == await _window(manager)
+
+    @pytest.mark.parametrize("infinite", [False, True])
+    @in_a_loop
+    async def test_a_fork_begins_its_window_where_the_conversation_did(
+        self, stores: Stores, *, infinite: bool
+    ) -> None:
+        manager = _manager(stores.open(), infinite=infinite)
+        for number in range(30):
+            await _exchange(manager, number)
+        fork = await manager.fork()
+        assert await _window(fork) == await _window(manager)
+        for number in range(30, 36):
+            for each in (manager, fork):
+                await _exchange(each, number)
+            assert await _window(fork) == await _window(manager)
