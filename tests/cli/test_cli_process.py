@@ -222,7 +222,7 @@ def test_a_follower_sits_out_an_outage() -> None:
             wait_until(lambda: any("before" in line for line in lines), "what was there before")
             server.stop()
             assert process.stderr is not None
-            assert process.stderr.readline().startswith("waiting: Session s is not to be reached")
+            assert process.stderr.readline().startswith("waiting: Session s cannot be reached")
             server.start()
             run(say, place, "s", ["after"])
             wait_until(lambda: any("after" in line for line in lines), "what came after the outage")

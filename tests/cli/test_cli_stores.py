@@ -126,7 +126,7 @@ async def test_doctor_goes_on_past_a_key_of_another_kind(redis_server: Any) -> N
         (["list", "-n", "0"], 2, "--limit"),
         (["list", "-n", "99999999999999999999"], 2, "--limit"),
         (["show", "two\nlines"], 1, "Session two␊lines not found"),
-        (["list", "--cursor", "x"], 2, "the cursor is none"),
+        (["list", "--cursor", "x"], 2, "the cursor is invalid"),
         (["import", "/nowhere"], 2, "/nowhere cannot be read: No such file or directory"),
         (["import", "/nowhere", "--format", "xml"], 2, "--format"),
         (["frobnicate"], 2, "No such command 'frobnicate'"),
@@ -172,7 +172,7 @@ def test_another_file_is_left_alone(cli: Callable[..., Ended], tmp_path: Path) -
     file.write_text("mine " * 1_000)
     ended = cli("doctor", "--store", f"sqlite:///{file}")
     assert ended.code == 1
-    assert "it is no SQLite database" in ended.err
+    assert "it is not a SQLite database" in ended.err
     assert file.read_text() == "mine " * 1_000
 
 

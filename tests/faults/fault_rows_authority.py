@@ -51,7 +51,7 @@ async def a_replica_is_asked(trial: Trial) -> None:
         for _ in range(trial.size(1, 20)):
             async with OnRedis(replica.url, timeout=0.3).store() as store:
                 for ask in questions(store):
-                    with judging(), trial.refused("is no master"):
+                    with judging(), trial.refused("is not a master"):
                         await said_to_be_there(ask)
 
 

@@ -283,7 +283,7 @@ async def the_server_evicts(trial: Trial) -> None:
         async with place.store() as store:
             report = await store.durability_report()
             (warning,) = report.warnings
-            assert "conversations are evicted whole" in warning
+            assert "whole conversations are evicted" in warning
             trial.outcome.window = warning
             session_ids = [f"s{number}" for number in range(trial.size(60, 400))]
             for session_id in session_ids:

@@ -67,7 +67,7 @@ def lonely_replica() -> Iterator[RedisServer]:
 @pytest.mark.parametrize("question", QUESTIONS)
 async def test_a_replica_without_its_master_has_no_say(lonely_replica: RedisServer, question: str) -> None:
     async with RedisStore(lonely_replica.url, timeout=0.2) as store:
-        with pytest.raises(StorageError, match="is no master"):
+        with pytest.raises(StorageError, match="is not a master"):
             await QUESTIONS[question](store)
 
 
@@ -78,7 +78,7 @@ async def test_a_replica_that_serves_no_stale_data_is_no_master_either() -> None
         replica.command("CONFIG", "SET", "replica-serve-stale-data", "no")
         async with RedisStore(replica.url, timeout=0.2) as store:
             for question in QUESTIONS.values():
-                with pytest.raises(StorageError, match="is no master"):
+                with pytest.raises(StorageError, match="is not a master"):
                     await question(store)
 
 
@@ -112,7 +112,7 @@ async def test_what_a_replica_lacks_of_what_it_has_is_not_believed_either() -> N
                 # Known there, too: but what a demoted master holds may be lost.
                 lambda: store.append(Session(id="s"), read.events),
             ):
-                with pytest.raises(StorageError, match="is no master"):
+                with pytest.raises(StorageError, match="is not a master"):
                     await ask()
 
 

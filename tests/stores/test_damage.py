@@ -324,7 +324,7 @@ class TestDamageInSqlite:
         replace_content(path, before)
         sm = SessionManager("s", store=file)
         await each_refused(
-            [str(path), "no SQLite database"], lambda: file.get("s"), lambda: sm.user_says(CANARY)
+            [str(path), "not a SQLite database"], lambda: file.get("s"), lambda: sm.user_says(CANARY)
         )
         await file.close()
         assert content(path) == before

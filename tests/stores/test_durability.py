@@ -26,7 +26,7 @@ async def test_each_knows_what_it_stands_on(tmp_path: Path, redis_server: RedisS
 
 async def test_memory_ends_with_its_process() -> None:
     report = await MemoryStore().durability_report()
-    assert (report.provider, report.loss_window) == ("memory", "all of it when the process ends")
+    assert (report.provider, report.loss_window) == ("memory", "everything when the process ends")
     assert not report.is_lossless
 
 
@@ -43,8 +43,8 @@ async def test_a_sqlite_file_keeps_what_was_acknowledged(tmp_path: Path) -> None
         ({"appendonly": "yes", "appendfsync": "always"}, "none"),
         ({"appendonly": "yes", "appendfsync": "everysec"}, "when its machine fails, the last second or two"),
         ({"appendonly": "yes", "appendfsync": "no"}, "mostly up to 30 seconds"),
-        ({"appendonly": "no", "save": "900 1"}, "all since its last snapshot (save 900 1)"),
-        ({"appendonly": "no", "save": ""}, "all of it when the server ends"),
+        ({"appendonly": "no", "save": "900 1"}, "everything since its last snapshot (save 900 1)"),
+        ({"appendonly": "no", "save": ""}, "everything when the server ends"),
     ],
 )
 async def test_a_redis_server_by_its_settings(settings: dict[str, str], window: str) -> None:
@@ -65,7 +65,7 @@ async def test_eviction_and_replicas_are_warned_of() -> None:
         server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
         async with RedisStore(server.url) as store:
             (warning,) = (await store.durability_report()).warnings
-    assert "evicted whole (maxmemory-policy allkeys-lru)" in warning
+    assert "evicted (maxmemory-policy allkeys-lru)" in warning
     (warning,) = redis_report({"appendonly": "yes", "appendfsync": "always", "replicas": "1"}).warnings
     assert "failover" in warning
 

@@ -134,8 +134,8 @@ SCRIPT = "Error running script (call to f_6e81): @user_script:1: @user_script: 1
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (ReadOnlyError("You can't write against a read only replica."), "is no master"),
-        (ResponseError(f"{SCRIPT}-READONLY You can't write against a read only replica."), "is no master"),
+        (ReadOnlyError("You can't write against a read only replica."), "is not a master"),
+        (ResponseError(f"{SCRIPT}-READONLY You can't write against a read only replica."), "is not a master"),
         (ResponseError(f"{SCRIPT}-NOREPLICAS Not enough good replicas to write."), "too few replicas"),
         (ResponseError(f"{SCRIPT}-MISCONF Redis is configured to save RDB snapshots"), "to disk"),
         (BusyLoadingError("Redis is loading the dataset in memory"), "loading its data"),

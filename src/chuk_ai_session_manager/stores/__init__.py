@@ -1,4 +1,4 @@
-"""Where sessions live."""
+"""The stores, in which sessions live."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _sqlite(url: str, sandbox_id: str, ttl_hours: float | None) -> EventStore:
 
 
 def _sqlite_store() -> type[SqliteStore]:
-    from .sqlite.store import SqliteStore  # noqa: PLC0415  (with what it needs, a tenth of the package's import)
+    from .sqlite.store import SqliteStore  # noqa: PLC0415  (as slow as a tenth of the package's import)
 
     return SqliteStore
 
@@ -77,14 +77,14 @@ def _redis(
 
 
 def __getattr__(name: str) -> Any:
-    """`SqliteStore`, imported when it is first asked for."""
+    """`SqliteStore`, imported when it is first used."""
     if name == "SqliteStore":
         return _sqlite_store()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 PROVIDERS: dict[str, Callable[..., EventStore]] = {"memory": _memory, "redis": _redis, "sqlite": _sqlite}
-"""How the store of each provider's name is opened."""
+"""The functions that open a store, by the provider's name."""
 
 _SCHEMES = dict.fromkeys(("rediss", "redis+sentinel", "rediss+sentinel", "unix", "redis+unix"), "redis")
 
@@ -96,23 +96,23 @@ def open_store(
     ttl_hours: float | None = DEFAULT_TTL_HOURS,
     credential_provider: CredentialProvider | None = None,
 ) -> EventStore:
-    """Open the store that a URL names. A store connects when it is first used.
+    """Open the store that a URL names. The store connects when it is first used.
 
     Args:
         url: `memory://`; `sqlite:///folder/file.db`; `redis://[user:password@]host[:port][/database]`,
             with more hosts after commas for a Cluster; `rediss://` for verified TLS;
             `redis+sentinel://host:port,host:port/service[/database]` for Sentinel;
-            `unix://[user:password@]/path/to/redis.sock[?db=0]` for a socket of this machine.
-        sandbox_id: the tenant; by default as `CHUK_SANDBOX_ID` says, else "chuk-ai-session-manager".
-        ttl_hours: hours that a conversation lives after the last write to it, `None` for ever; by
-            default 24 in memory and Redis, and for ever in a file.
-        credential_provider: for Redis, redis-py's: it is asked for user and password whenever a connection
-            is made, so that they may change.
+            `unix://[user:password@]/path/to/redis.sock[?db=0]` for a socket on this machine.
+        sandbox_id: the tenant; by default `CHUK_SANDBOX_ID`, or else "chuk-ai-session-manager".
+        ttl_hours: hours after the last write at which a conversation expires, `None` for never; by
+            default 24 in memory and Redis, and never in a file.
+        credential_provider: for Redis, a credential provider of redis-py. It is asked for user and password
+            whenever a connection is made, so that these may change.
 
     Raises:
-        StorageError: no provider has that scheme (the text lists those that there are), the URL cannot
-            be right, or what the provider needs is not installed (the text says what to install).
-        InvalidInput: an empty sandbox, or a lifetime that is not above 0.
+        StorageError: the scheme is unknown (the error lists the known ones), the URL is invalid, or
+            a required package is not installed (the error says which).
+        InvalidInput: the sandbox is empty, or the lifetime is not above 0.
     """
     scheme = url.partition("://")[0] if "://" in url else ""
     provider = PROVIDERS.get(_SCHEMES.get(scheme, scheme))
@@ -128,7 +128,7 @@ def open_store(
 
 
 def without_password(url: str) -> str:
-    """A URL as logs and listings may show it: scheme, hosts and database, or, in doubt, nothing."""
+    """A URL as logs and listings may show it: scheme, hosts and database, or nothing if it is unclear."""
     place = r"/[\w./-]+" if url.startswith(("unix://", "redis+unix://")) else r"[\w.:\[\],-]+(?:/[\w-]*)*"
     found = re.fullmatch(rf"([\w+]+)://(.*@)?({place})(\?[^@]*)?", url)
     if found is None or "://" in (found[2] or "") or "?" in (found[2] or ""):

@@ -1,7 +1,7 @@
-"""What a store is.
+"""The interface of a store.
 
-A store of your own needs `get` and `save` (`SessionStore`); every append then saves the whole
-session. A store that can append in the time of one event says so by subclassing `EventStore`.
+A store of your own needs only `get` and `save` (`SessionStore`); every append then saves the whole
+session. A store whose appends cost only their events subclasses `EventStore`.
 """
 
 from __future__ import annotations
@@ -30,98 +30,98 @@ AnyEvent: TypeAlias = "SessionEvent[Any]"
 
 
 class SessionStore(Protocol):
-    """The least a store does. `delete` and `list_sessions` are welcome too."""
+    """The least that a store must do. It may also have `delete` and `list_sessions`."""
 
     async def get(self, session_id: str) -> AnySession | None:
-        """The stored session, or `None` where there is none; raises when it cannot tell."""
+        """Return the stored session, or `None` if it does not exist; raise if that is not known."""
 
     async def save(self, session: AnySession) -> None:
-        """Store the whole session as it is now, in place of what was stored under its id."""
+        """Store the whole session as it is now, and replace what was stored under its id."""
 
 
-# Of a cursor's count: what fits into 64 bits.
+# The limit of the number in a cursor: 64 bits.
 _MOST_DIGITS = 18
 
 DEFAULT_SANDBOX_ID = "chuk-ai-session-manager"
-"""The tenant where nobody named one."""
+"""The tenant, if nobody names one."""
 
 
 class StoreDefault(float):
-    """A lifetime in hours that nobody chose: a store without one of its own keeps for ever."""
+    """A default lifetime in hours. A store without an own default keeps sessions for ever instead."""
 
 
 DEFAULT_TTL_HOURS = StoreDefault(24)
-"""As the original had it; here it slides: every append renews it. A file keeps for ever by default."""
+"""The original's default, renewed here by every append. By default, sessions in a file never expire."""
 
 
 class SessionPage(list[str]):
-    """Session ids, newest first, and the cursor that leads to those after them."""
+    """Session ids, newest first, and the cursor for the next page."""
 
     def __init__(self, ids: Iterable[str] = (), next_cursor: str | None = None) -> None:
         super().__init__(ids)
         self.next_cursor = next_cursor
-        """What to give to the next call; `None` when these are the last ones."""
+        """The cursor to pass to the next call; `None` on the last page."""
 
 
 class RecordProvider(Protocol):
-    """What chuk-sessions asks of a place for its lifecycle records."""
+    """What chuk-sessions needs of a place for its lifecycle records."""
 
     async def get(self, key: str) -> str | bytes | None:
-        """The record under a key."""
+        """Return the record under a key."""
 
     async def set(self, key: str, value: str) -> object:
-        """Keep a record for the usual time."""
+        """Store a record for the usual time."""
 
     async def setex(self, key: str, ttl: int, value: str) -> object:
-        """Keep a record for so many seconds."""
+        """Store a record for so many seconds."""
 
     async def delete(self, key: str) -> object:
-        """Delete a record; whether it was there."""
+        """Delete a record; return whether it existed."""
 
     async def close(self) -> None:
-        """Let go of what is open."""
+        """Close what is open."""
 
 
 class EventStore(ABC):
-    """A store that appends: an append costs its events, not the session.
+    """A store that appends: the cost of an append depends on its events, not on the session.
 
-    All methods raise `StorageError` when the store cannot do it; an outage is never an absent session.
+    All methods raise `StorageError` if the store fails; an outage never looks like an absent session.
     """
 
     record_provider: RecordProvider | None = None
-    """Where chuk-sessions' records are kept that other processes read; else they are made when asked."""
+    """The place of chuk-sessions' records, if other processes read them; else they are made on request."""
 
     @abstractmethod
     async def get(self, session_id: str) -> AnySession | None:
-        """The stored session, carrying this store, or `None` where there is none."""
+        """Return the stored session, which refers to this store, or `None` if it does not exist."""
 
     @abstractmethod
     async def save(self, session: AnySession) -> None:
         """Store the whole session as it is now.
 
-        What others appended to it since this object was read stays. An object that no store handed out
-        replaces whatever is stored under its id.
+        Events that others appended since this object was read are kept. An object that did not come from
+        a store replaces the session stored under its id.
 
         Raises:
-            SessionNotFound: the store handed it out, and it expired or was deleted since.
+            SessionNotFound: the object came from this store, and the session expired or was deleted since.
         """
 
     @abstractmethod
     async def create(self, session: AnySession) -> None:
-        """Store a new session, and enter it with its parent's children if the parent is there.
+        """Store a new session, and enter it as a child of its parent if the parent exists.
 
         Raises:
-            SessionAlreadyExists: its id is taken; what is stored there stays as it is.
+            SessionAlreadyExists: its id is taken; the stored session is not changed.
         """
 
     async def create_next(self, session: AnySession, before: AnySession) -> bool:
-        """Store the segment after another, with the state and properties that are stored there.
+        """Store the segment after `before`, with the state and properties that are stored there.
 
-        Nothing is done where `before` was written to since it was read: a change of the state that comes
-        between would be lost. A store that cannot tell takes them as they are here.
+        If `before` was written to since it was read, nothing is done: otherwise, a change of the state in
+        between would be lost. A store that cannot tell uses the state and properties of `before`.
 
         Returns:
-            Whether the segment is stored; else `before` is to be read again.
+            Whether the segment is stored; if not, read `before` again.
 
         Raises:
             SessionAlreadyExists: its id is taken.
@@ -137,11 +137,11 @@ class EventStore(ABC):
         """Store events at the end of a stored session, all or none, and add them to `session`.
 
         Events that `session` has only in memory (`Session.add_event`) are stored before them. An event
-        that is stored already changes nothing, so that a retry never doubles.
+        that is stored already changes nothing, so that a retry never doubles an event.
 
         Args:
-            session: where to, as a store handed it out.
-            events: what to append.
+            session: the session, as it came from a store.
+            events: the events to append.
             only_if_current: do nothing if the session was written to since `session` was read.
 
         Returns:
@@ -149,18 +149,18 @@ class EventStore(ABC):
 
         Raises:
             SessionNotFound: the session expired or was deleted.
-            EventConflict: another event is stored under one of these ids.
-            InvalidInput: an event cannot be written; nothing was.
+            EventConflict: another event is stored with one of these ids.
+            InvalidInput: an event cannot be stored; nothing was written.
         """
 
     async def head(self, session_id: str) -> AnySession | None:
-        """The session as far as writing to it needs: `events` may leave out those stored so far."""
+        """Return the session as far as writing to it needs; `events` may lack stored events."""
         return await self.get(session_id)
 
     async def latest(self, session: AnySession, *, with_events: bool = True) -> AnySession | None:
-        """A session as it is stored now, reading what `session` lacks; `None` where it is gone.
+        """Return a session as it is stored now, reading only what `session` lacks; `None` if it is gone.
 
-        `with_events=False` leaves out events that `session` does not hold yet.
+        `with_events=False` leaves out events that `session` does not have yet.
         """
         return await (self.get if with_events else self.head)(session.id)
 
@@ -172,25 +172,25 @@ class EventStore(ABC):
         limit: int | None = None,
         tokens: int | None = None,
     ) -> EventPage | None:
-        """The newest events of a session as it is stored now; `session` itself stays as it is.
+        """Return the newest events of a session as it is stored now, without changing `session`.
 
-        Without `limit` and `tokens`, all of them. A store that holds long logs should read only what is
-        asked for: this default reads the whole session.
+        Without `limit` and `tokens`, return all of them. A store that holds long logs should read only what
+        is asked for: this default reads the whole session.
 
         Args:
-            session: which one, as a store handed it out.
-            before: only events with lower numbers than this; the first event has the number 0. With the
-                `first` of one page, the next call gives the page before that.
+            session: the session, as it came from a store.
+            before: only events with lower numbers than this; the first event has the number 0. To get the
+                page before another one, pass that page's `first`.
             limit: at most so many events.
-            tokens: no more events than it takes to have so many content tokens (`token_usage`); at
+            tokens: only as many events as are needed for so many content tokens (`token_usage`), but at
                 least one.
 
         Returns:
-            The page; or `None` if the session is gone, or if events that `session` was read with have
-            been edited or removed since, so that their numbers may have changed: `latest` tells which.
+            The page; or `None` if the session is gone, or if events that `session` was read with were
+            edited or removed since, so that their numbers may have changed: `latest` tells which.
 
         Raises:
-            InvalidInput: a limit below 1.
+            InvalidInput: a limit is below 1.
             UnreadableData: one of the events is damaged.
         """
         check_page_size(limit)
@@ -200,10 +200,10 @@ class EventStore(ABC):
         return EventPage.at_end_of(stored.events, before=before, limit=limit, tokens=tokens)
 
     async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
-        """Events of a session's conversation, in whichever of its segments they are; none that is not there.
+        """Return events of a session's conversation, whichever segments they are in; skip unknown ids.
 
-        It is asked for each answer that may have been recorded before, where the conversation has several
-        segments. A store that holds long logs should look events up: this default reads every segment.
+        This is called for each answer that may have been recorded before, if the conversation has several
+        segments. A store that holds long logs should look up the events: this default reads every segment.
 
         Raises:
             UnreadableData: one of the events is damaged.
@@ -211,42 +211,42 @@ class EventStore(ABC):
         return await walked_events(session_id, event_ids, self)
 
     async def segment_ids(self, session_id: str) -> list[str]:
-        """The ids of all segments of a session's conversation, the first one first.
+        """Return the ids of all existing segments of a session's conversation, the first one first.
 
-        Those that are there; none of a session that is not.
+        If the session does not exist, the list is empty.
         """
         return await walked_segment_ids(session_id, self)
 
     async def last_segment_id(self, session_id: str) -> str | None:
-        """The id of the last of these segments, or `None` where there is no such session."""
+        """Return the id of the last of these segments, or `None` if the session does not exist."""
         return next(iter((await self.segment_ids(session_id))[-1:]), None)
 
     async def save_header(self, session: AnySession) -> None:
-        """Store what the application changed of a session besides its events, if it did."""
+        """Store the application's changes of a session other than its events, if there are any."""
         await self.save(session)
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
-        """Change what a session is besides its events, as it is stored and as it is here.
+        """Change a session except its events, both the stored session and this object.
 
-        In a listing, the session stays where it is.
+        The session keeps its place in listings.
 
         Raises:
             SessionNotFound: the session expired or was deleted.
         """
         if session.is_bound and await self.head(session.id) is None:
-            raise session_not_found(session.id)  # expired or deleted: it does not come back
+            raise session_not_found(session.id)  # expired or deleted: it must not come back
         await change_stored(self, session, change)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Itself: who copies a session does not mean the store that it lives in."""
+        """The store itself: copying a session must not copy its store."""
         return self
 
     @abstractmethod
     async def delete(self, session_id: str) -> None:
-        """Delete a session; its parents and children stay. One that is not there is no error."""
+        """Delete a session, but not its parents and children. If it does not exist, do nothing."""
 
     async def delete_conversation(self, session_id: str) -> int:
-        """Delete all segments of a session's conversation; how many there were."""
+        """Delete all segments of a session's conversation; return their number."""
         ids = await self.segment_ids(session_id)
         for each in ids:
             await self.delete(each)
@@ -262,70 +262,70 @@ class EventStore(ABC):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SessionPage:
-        """The ids of stored sessions, the one with the newest message first, without reading what they hold.
+        """Return the ids of stored sessions, the one with the newest message first; events are not read.
 
-        A message of just now puts its session on top, even where the clock was set back. A session without
-        messages stands where it was made.
+        A session with a new message comes first, even if the clock was set back. A session without
+        messages is sorted by the time when it was created.
 
         Args:
-            prefix: what the ids begin with.
+            prefix: only ids that begin with this.
             parent_id: only children of this session.
             user_id: only sessions with this property "user_id".
-            limit: at most so many; `next_cursor` of what comes back leads on to the others.
-            cursor: where an earlier page ended.
+            limit: at most so many; pass the result's `next_cursor` to the next call for more.
+            cursor: the end of an earlier page.
 
         Raises:
-            InvalidInput: a limit below 1, or a cursor that no page gave.
+            InvalidInput: the limit is below 1, or the cursor is not from a page.
         """
 
     @abstractmethod
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
-        """Let a session, and its conversation, live so many hours longer; `False` where there is none.
+        """Let a session and its conversation live so many hours longer; `False` if it does not exist.
 
         Raises:
-            InvalidInput: hours below 0, or more than a hundred years.
+            InvalidInput: the hours are below 0, or more than a hundred years.
         """
 
     async def time_to_live(self, session_id: str) -> float | None:
-        """Seconds that a session has left if nobody writes to it: `inf` for ever, `None` if not there."""
+        """Return the seconds until a session expires unless it is written to: `inf` for never, or `None`."""
         return None if await self.head(session_id) is None else math.inf
 
     async def change_account(
         self,
-        name: str,  # noqa: ARG002  (of those that can)
+        name: str,  # noqa: ARG002  (for stores that keep accounts)
         change: Callable[[dict[str, Any] | None], dict[str, Any] | None],  # noqa: ARG002
         *,
         hours: float | None = None,  # noqa: ARG002
     ) -> None:
-        """Change a small JSON object that lies beside the sessions, with no other change in between.
+        """Change a small JSON object beside the sessions in one step.
 
         Args:
-            name: which one; each sandbox has its own.
-            change: makes the new object of the one that is stored, or of `None` where there is none. It may
-                be called again, where another writer was faster. `None` leaves things as they are.
+            name: the object's name; each sandbox has its own objects.
+            change: returns the new object for the stored one, or for `None` if there is none. It may
+                be called again if another writer was faster. If it returns `None`, nothing changes.
             hours: how long the object is kept from now on; for ever by default.
 
         Raises:
             InvalidInput: the store keeps no such objects.
-            UnreadableData: what is stored is none.
+            UnreadableData: the stored object is damaged.
         """
-        reason = f"{type(self).__name__} keeps none: a store in memory, SQLite or Redis does"
+        reason = f"{type(self).__name__} keeps no accounts: use a store in memory, SQLite or Redis"
         raise InvalidInput("keep an account of what a user spends", reason)
 
     async def durability_report(self) -> DurabilityReport:
-        """What of acknowledged messages may be lost, and when, as the store is set up now.
+        """Say what may be lost of stored messages, and when, with the store's present settings.
 
         Raises:
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
-        return DurabilityReport(type(self).__name__, "unknown: this store does not say")
+        return DurabilityReport(type(self).__name__, "unknown: this store does not report it")
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the whole store into a new file, consistently, while others go on writing.
+        """Copy the whole store into a new file, consistently, while others may write.
 
         Raises:
-            InvalidSessionOperation: this store has no file that can be copied; or the path is taken.
-            StorageError: the store could not do it.
+            InvalidSessionOperation: this store has no file that can be copied, or the path exists already.
+            StorageError: the store failed.
         """
         reason = (
             f"{type(self).__name__} has no file that can be copied to {os.fspath(path)!r}. Use the "
@@ -334,19 +334,19 @@ class EventStore(ABC):
         raise InvalidSessionOperation("back up a store", reason)
 
     async def server_version(self) -> str | None:
-        """The version of the database behind the store; `None` where there is none.
+        """Return the version of the database behind the store; `None` if there is no database.
 
         Raises:
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         return None
 
     @abstractmethod
     def get_stats(self) -> dict[str, Any]:
-        """The store in figures that are at hand without asking a server; no addresses or passwords."""
+        """Return statistics that need no request to a server; without addresses and passwords."""
 
-    async def close(self) -> None:  # noqa: B027  (many have nothing to let go of)
-        """Let go of connections and files; the next use opens them again."""
+    async def close(self) -> None:  # noqa: B027  (many stores have nothing to close)
+        """Close connections and files; the next use opens them again."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -356,22 +356,22 @@ class EventStore(ABC):
 
 
 def take_over(session: AnySession, before: AnySession) -> None:
-    """Let a new segment begin with the state and properties of the one before."""
+    """Give a new segment the state and properties of the one before."""
     session.state = copied(before.state)
     session.metadata.properties = copied(before.metadata.properties)
 
 
 def is_segment_after(session: AnySession, parent_id: str | None) -> bool:
-    """Whether a session continues another one's conversation, being not merely its child."""
+    """Whether a session is the next segment of another one's conversation, not merely its child."""
     return bool(parent_id) and session.id == next_segment_id(parent_id or "")
 
 
 async def walked_segment_ids(session_id: str, store: HomeStore) -> list[str]:
-    """The ids of a conversation's segments, by reading the segments one after the other."""
+    """The ids of a conversation's segments, found by reading the segments one after the other."""
 
     async def there(wanted: str) -> AnySession | None:
         session = await store.head(wanted)
-        # A stand-in for a store may answer anything.
+        # A stand-in for a store may return anything.
         return session if isinstance(session, Session) and session.id == wanted else None
 
     session = await there(session_id)
@@ -386,38 +386,38 @@ async def walked_segment_ids(session_id: str, store: HomeStore) -> list[str]:
 
 
 async def walked_events(session_id: str, event_ids: Sequence[str], store: HomeStore) -> list[AnyEvent]:
-    """Events of a conversation by their ids, by reading its segments one after the other."""
+    """Events of a conversation by their ids, found by reading its segments one after the other."""
     found: dict[str, AnyEvent] = {}
     for each in await store.segment_ids(session_id):
         segment = await store.get(each)
-        if isinstance(segment, Session):  # a stand-in for a store may answer anything
+        if isinstance(segment, Session):  # a stand-in for a store may return anything
             events = map(segment.event, event_ids)
             found |= {event.id: event for event in events if event is not None}
     return list(found.values())
 
 
 def cursor_at(written: int, session_id: str) -> str:
-    """The cursor behind a session in a listing: its place there, as the store counts, and its id."""
+    """The cursor after a session in a listing: the session's place there, and its id."""
     return f"{written}:{session_id}"
 
 
 def position_of(cursor: str) -> tuple[int, str]:
-    """Where a cursor stands.
+    """The place of a cursor.
 
     Raises:
-        InvalidInput: no page gave this one.
+        InvalidInput: the cursor is not from a page.
     """
     written, colon, session_id = cursor.partition(":")
     if not (colon and written.isdecimal() and len(written) <= _MOST_DIGITS):
-        raise InvalidInput("list sessions", "the cursor is none: use `next_cursor` of the page before")
+        raise InvalidInput("list sessions", "the cursor is invalid: use `next_cursor` of the page before")
     return int(written), session_id
 
 
 def check_page(limit: int | None, cursor: str | None) -> tuple[int, str] | None:
-    """Refuse a limit below 1; where the cursor stands, if there is one.
+    """Check a limit and a cursor; return the cursor's place, if there is a cursor.
 
     Raises:
-        InvalidInput: saying which of the two cannot be right.
+        InvalidInput: saying which of the two is invalid.
     """
     if limit is not None:
         check_count(limit, 1, "limit", "list sessions")
@@ -425,7 +425,7 @@ def check_page(limit: int | None, cursor: str | None) -> tuple[int, str] | None:
 
 
 def check_page_size(limit: int | None) -> None:
-    """Refuse a page of events that could hold none.
+    """Check the limit of a page of events.
 
     Raises:
         InvalidInput: the limit is below 1.
@@ -435,7 +435,7 @@ def check_page_size(limit: int | None) -> None:
 
 
 def page_of(rows: Iterable[tuple[int, str]], limit: int | None) -> SessionPage:
-    """The first page of rows of sessions' places and ids, newest first."""
+    """The first page of rows, each with a session's place and id, newest first."""
     found = list(islice(rows, None if limit is None else limit + 1))
     page = found[:limit]
     return SessionPage(
@@ -444,7 +444,7 @@ def page_of(rows: Iterable[tuple[int, str]], limit: int | None) -> SessionPage:
 
 
 async def change_stored(store: HomeStore, session: AnySession, change: Callable[[AnySession], None]) -> None:
-    """Change a session as it is stored, and the object that stands for it here."""
+    """Change the stored session, and this object of it."""
     stored = await store.get(session.id)
     if not isinstance(stored, Session) or stored is session:
         change(session)

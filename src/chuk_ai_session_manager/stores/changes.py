@@ -1,4 +1,4 @@
-"""What durable stores are asked to write, and what comes of it."""
+"""The changes that durable stores write, and their outcomes."""
 
 from __future__ import annotations
 
@@ -16,84 +16,84 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Mark:
-    """What a `Session` object holds of the stored session: where its store left it last."""
+    """What a `Session` object holds of the stored session, as of its last reading or writing."""
 
     born: str
     fields: dict[str, str]
-    """The header as it was stored, to see what the application changed since."""
+    """The header as it was stored, to find the application's changes since then."""
     revision: int
     rewrites: int
     first: int
-    """How many of the oldest events it does not hold."""
+    """How many of the oldest events the object does not hold."""
     count: int
-    """How many events were stored when it was read, or written to."""
+    """How many events were stored when the object was read, or written to."""
 
 
 @dataclass(slots=True)
 class Appended:
-    """Where an append came to stand."""
+    """The outcome of an append."""
 
     count: int
-    """How many events there were before it."""
+    """How many events there were before."""
     revision: int
-    """The session's revision after it."""
+    """The session's revision afterwards."""
     added: int
-    """How many of its events were new."""
+    """How many of the events were new."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is written over a stored session."""
+    """A change of a stored session."""
 
     fields: dict[str, str]
     """The header fields that change."""
     counters: dict[str, float] | None = None
     """All counters, if they change."""
     place: int | None = None
-    """Where lists have the session from now on, as `recency` says; `None` for where they have it."""
+    """The session's place in lists from now on (see `recency`); `None` if it does not change."""
     keep: int | None = None
-    """How many of the oldest events stay as they are; `None`, all of them."""
+    """How many of the oldest events stay as they are; `None` means all."""
     gone: list[str] = field(default_factory=list)
-    """The ids of the stored events after those."""
+    """The ids of the stored events after those that stay."""
     events: list[EncodedEvent] = field(default_factory=list)
-    """What comes after those that stay."""
+    """The events that come after those that stay."""
     born: str = ""
-    """Of a new session: what tells it from another one that had its id before."""
+    """For a new session: what distinguishes it from an earlier one with the same id."""
     follows_at: int | None = None
-    """Of a new segment: the revision that the one before it must be at, whose state it begins with."""
+    """For a new segment: the revision of the segment before it, whose state the new one begins with."""
 
 
 class MovedError(SessionManagerError):
-    """Somebody wrote to a session since it was read; it is read again."""
+    """Another writer wrote to a session since it was read; the session is read again."""
 
 
 class Outcome(asyncio.Future[T]):
-    """What will come of a write: who is cancelled while awaiting it is so once it is decided, not before.
+    """The outcome of a write. A task that is cancelled while it awaits this is cancelled once it is decided.
 
-    It refuses to be cancelled itself; asyncio then keeps the task's cancellation until it is done.
+    The future refuses to be cancelled; asyncio then delays the task's cancellation until the future is done.
     """
 
     def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002  (as asyncio calls it)
-        """Refuse: a write under way is not to be called off."""
+        """Refuse: a write that has begun must not be called off."""
         return False
 
     def abandon(self) -> None:
-        """End it without an outcome: nobody is left who could bring it about."""
+        """End without an outcome: nobody is left who could complete the write."""
         super().cancel()
 
 
 def is_session_id(value: object) -> bool:
-    """Whether a session can be stored under it at all."""
+    """Whether a session can be stored under this id at all."""
     return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()
 
 
 async def after_a_collision(attempt: int) -> None:
-    """Let other writers be done: the longer, the more there seem to be, and not each as long."""
-    await asyncio.sleep(random() * min(0.001 * 2**attempt, 0.1))  # noqa: S311  (no secret)
+    """Wait for other writers: longer after each attempt, and for a random time."""
+    await asyncio.sleep(random() * min(0.001 * 2**attempt, 0.1))  # noqa: S311  (not a secret)
 
 
 def kept_changing(session_id: str) -> StorageError:
-    """What is said where other writers were faster each time."""
+    """The error if other writers were faster each time."""
     return StorageError(
         f"Session {session_id} was not stored: other writers changed it each time between reading and "
         "writing. Try again"

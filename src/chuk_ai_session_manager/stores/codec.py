@@ -1,4 +1,4 @@
-"""What a durable store writes down of a session: strict JSON, the same for every store."""
+"""Sessions as strict JSON, in the same form for every durable store."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .counting import counters_of_event, newest_in, summary_in, totals_in
 from .folding import folded, unfolded
 from .written import HEADER_FIELDS, EncodedEvent, StoredSession, damaged_event, damaged_header, dump, load
 
-# In one step, characters of JSON: up to 4 bytes each, of which Redis takes 1 GB in one command.
+# The most characters of JSON in one step: up to 4 bytes each, of which Redis accepts 1 GB in one command.
 _MOST_AT_ONCE = 200_000_000
-# More characters than this take some milliseconds to decode: not in the event loop.
+# Decoding more characters than this takes some milliseconds, so it does not happen in the event loop.
 _MOST_DECODED_AT_ONCE = 100_000
-# To encode them takes a tenth of that; so do some hundred events.
+# Encoding them takes a tenth of that, and so does encoding some hundred events.
 _LONG_MESSAGE = 1_000_000
 _MANY_EVENTS = 500
 
@@ -38,7 +38,7 @@ def encode_header(session: AnySession) -> dict[str, str]:
     """The header's fields, each as JSON.
 
     Raises:
-        InvalidInput: a field holds what JSON cannot.
+        InvalidInput: a field contains a value that is not JSON.
     """
     metadata = session.metadata
     values = {
@@ -54,13 +54,13 @@ def encode_header(session: AnySession) -> dict[str, str]:
 
 def _plain_metadata(metadata: SessionMetadata) -> dict[str, Any]:
     plain = _plain(metadata, "properties")
-    if metadata.conversation is None:  # most sessions: nothing is written for them
+    if metadata.conversation is None:  # true for most sessions: nothing is written
         del plain["conversation"]
     return plain
 
 
 def _plain(record: Record, own: str) -> dict[str, Any]:
-    """A record as JSON values; what the application put there (`own`) as it is, to be checked."""
+    """A record as JSON values; the application's part of it (`own`) is taken as it is, to be checked."""
     return {**record.model_dump(mode="json", exclude={own}, warnings=False), own: getattr(record, own)}
 
 
@@ -84,7 +84,7 @@ def split_header(text: bytes) -> dict[str, str]:
 
 
 def user_id_in(metadata: str) -> str | None:
-    """Whose session it is, from its metadata as JSON: as `Session.user_id` says."""
+    """The session's user, from its metadata as JSON: see `Session.user_id`."""
     try:
         user_id = load(metadata)["properties"]["user_id"]
     except (ValueError, TypeError, KeyError):
@@ -93,7 +93,7 @@ def user_id_in(metadata: str) -> str | None:
 
 
 def is_child_of(parent_id: str, field: str) -> bool:
-    """Whether a session is this one's child, by its `parent_id` as JSON."""
+    """Whether a session is a child of this one, by its `parent_id` as JSON."""
     try:
         return bool(load(field) == parent_id)
     except ValueError:
@@ -112,7 +112,7 @@ def header_value(name: str, text: str) -> Any:
 
 
 async def encoded(events: Sequence[AnyEvent]) -> list[EncodedEvent]:
-    """Events as they are written, each once; long ones, and many, are encoded off the event loop.
+    """Encode events, each once; long events, and many, are encoded outside the event loop.
 
     Raises:
         InvalidInput: as for `encode_events`.
@@ -123,7 +123,7 @@ async def encoded(events: Sequence[AnyEvent]) -> list[EncodedEvent]:
 
 
 def _is_long(event: AnyEvent) -> bool:
-    """Whether an event's message is a long text, or holds one, as rows, tools' results and answers do."""
+    """Whether an event's message is or contains a long text, as tool results and answers do."""
     message = event.message
     if event.native is not None:
         return total_length(message, event.native) > _LONG_MESSAGE
@@ -132,14 +132,14 @@ def _is_long(event: AnyEvent) -> bool:
 
 
 def encode_events(events: Iterable[AnyEvent], *, folds: bool = True) -> list[EncodedEvent]:
-    """Events as they are written, each once.
+    """Encode events, each once.
 
     Args:
         events: the events.
-        folds: whether texts of a native form that the message has too are left out of the former.
+        folds: whether to leave out texts of the native form that the message has too.
 
     Raises:
-        InvalidInput: an event holds what JSON cannot, or they are too long; nothing was written.
+        InvalidInput: an event contains a value that is not JSON, or they are too long; nothing was written.
     """
     by_id = {event.id: event for event in events}
     encoded = [
@@ -148,7 +148,7 @@ def encode_events(events: Iterable[AnyEvent], *, folds: bool = True) -> list[Enc
     ]
     length = sum(len(each.body) for each in encoded)
     if length > _MOST_AT_ONCE:
-        reason = f"what is stored in one step may have {_MOST_AT_ONCE:,} characters of JSON, not {length:,}"
+        reason = f"one step may store {_MOST_AT_ONCE:,} characters of JSON, not {length:,}"
         raise InvalidInput("store events", reason)
     return encoded
 
@@ -157,7 +157,7 @@ def encode_event(event: AnyEvent, *, folds: bool = True) -> str:
     """One event as JSON.
 
     Raises:
-        InvalidInput: it holds what JSON cannot, or is too long.
+        InvalidInput: the event contains a value that is not JSON, or is too long.
     """
     misfit = json_misfit(event.message) or (json_misfit(event.metadata) if event.metadata else None)
     if event.usage is not None and misfit is None:
@@ -171,9 +171,9 @@ def encode_event(event: AnyEvent, *, folds: bool = True) -> str:
     try:
         body = event.model_dump_json(warnings=False)
     except PydanticSerializationError:
-        # Its text could quote what is in the event.
+        # The error's text could quote the event.
         raise InvalidInput("store an event", "one of its fields cannot be written as JSON") from None
-    if len(body) > MAX_LENGTH:  # else its texts have no more characters either
+    if len(body) > MAX_LENGTH:  # otherwise, its texts are not too long either
         check_event_length(event)
     return body
 
@@ -184,10 +184,10 @@ def _list_of_events() -> TypeAdapter[list[AnyEvent]]:
 
 
 async def decode_events(stored: StoredSession) -> list[AnyEvent]:
-    """The events that were read of a session, from their JSON; many of them off the event loop.
+    """Decode the events that were read of a session; many are decoded outside the event loop.
 
     Raises:
-        UnreadableData: what is stored is no such JSON; it says of which session and event.
+        UnreadableData: an event is damaged; the error names session and event.
     """
     if sum(map(len, stored.bodies)) > _MOST_DECODED_AT_ONCE:
         return await asyncio.to_thread(_decoded, stored)
@@ -208,22 +208,22 @@ def _decoded(stored: StoredSession) -> list[AnyEvent]:
         near = stored.start + len(events) + (int(at[0]) if at else 0)
         raise damaged_event(stored.id, near) from problem
     except (InvalidSessionOperation, ValueError, TypeError, LookupError) as problem:
-        # A count of tokens that is none; a native form that is not of this message.
+        # A negative count of tokens; or a native form of another message.
         raise damaged_event(stored.id, f"{stored.start + len(events)} or one after it") from problem
     return events
 
 
 def check_same(session_id: str, event: EncodedEvent, stored: str | bytes) -> None:
-    """Refuse an event that is stored already with other content, however that is written.
+    """Raise if a stored event differs from this one with the same id, however both are written.
 
     Raises:
-        EventConflict: it is.
-        StorageError: what is stored is no JSON.
+        EventConflict: the events differ.
+        StorageError: the stored event is not JSON.
     """
     try:
         text = stored if isinstance(stored, str) else stored.decode()
         is_same = text == event.body or load(text) == load(event.body)
-    except ValueError:  # without it, which holds what is stored
+    except ValueError:  # without the cause, which contains the stored event
         raise damaged_event(session_id, event.id) from None
     if not is_same:
         raise EventConflict(f"Event {event.id} is in session {session_id} already, with other content")
@@ -233,10 +233,10 @@ def check_same(session_id: str, event: EncodedEvent, stored: str | bytes) -> Non
 
 
 async def decode_session(stored: StoredSession) -> AnySession:
-    """The session that is written there, holding the events from `start` on.
+    """The stored session, with the events from `start` on.
 
     Raises:
-        UnreadableData: what is stored is no such JSON.
+        UnreadableData: the stored data is damaged.
     """
     events = await decode_events(stored)
     if stored.start + len(events) != stored.count:
@@ -255,7 +255,7 @@ async def decode_session(stored: StoredSession) -> AnySession:
 
 
 def _before(stored: StoredSession, events: Sequence[AnyEvent]) -> tuple[SessionTotals, datetime | None]:
-    """What the stored events come to that are not among these."""
+    """The totals and newest time of the stored events that are not among these."""
     held = SessionTotals()
     for event in events:
         held.count(event)

@@ -1,8 +1,8 @@
-"""What the events of a session add up to, as numbers by name that a store can add to.
+"""The totals of a session's events, as numbers by name to which a store can add.
 
-By name: the totals, "newest" (the latest time, in microseconds since 1970), and for each model
-"<model>:<what>"; usage without a model's name is under "". What can be worked out from others is left out,
-as is what is 0: all of it is written with every event.
+The names: the totals, "newest" (the latest time, in microseconds since 1970), and for each model
+"<model>:<name>"; usage without a model's name is under "". Numbers that follow from others are left out, and
+so are zeros, because all of this is written with every event.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from .base import AnyEvent
 from .recency import microseconds_of
 from .written import EncodedEvent, damaged_header, dump, load
 
-# Of tokens or USD in one event: far more than there ever are, and sums of thousands are exact in every store.
+# The most tokens or USD in one event: far more than there ever are; sums of thousands are exact in every
+# store.
 _MOST = 10**12
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# Not the events, which the store counts itself.
+# Without the number of events, which the store counts itself.
 _COUNTED = tuple(each.name for each in fields(SessionTotals) if each.name != "events")
 
-# "more" is what applications give as a total of their own, beside the two.
+# "more" is the difference between an application's own total and the sum of the two.
 _USAGE_COUNTED = (
     "prompt_tokens",
     "completion_tokens",
@@ -42,22 +43,22 @@ _USAGE_COUNTED = (
     "cost_rest",
 )
 
-# "cost_usd" is a sum of floats, which drifts: by more than a millionth of a dollar in a million calls.
+# "cost_usd" is a sum of floats, whose error exceeds a millionth of a dollar after a million calls.
 # "cost_rest" is the sum of what each cost has below a tenth of a cent, in millionths of a millionth of a
-# dollar: a whole number, which every store adds exactly. The two together give the exact sum. (A reader
-# that knows only the first, as of 1.0.0.dev0, goes on; what it adds has no rest, and then the first alone
-# counts.)
+# dollar: a whole number, which every store adds exactly. The two together give the exact sum. (A release
+# that knows only the first, such as 1.0.0.dev0, still works; the costs that it adds have no rest, and then
+# the first number alone counts.)
 _REST_UNITS = 10**9
 
 
 def totals_of(events: Iterable[AnyEvent]) -> tuple[SessionTotals, datetime | None]:
-    """What events come to, and the newest one's time."""
+    """The totals of events, and the newest one's time."""
     index = EventIndex().catch_up(list(events))
     return index.totals, index.newest
 
 
 def counters_of(totals: SessionTotals, summary: TokenSummary, newest: datetime | None) -> dict[str, float]:
-    """Totals and token summary as numbers that a store can add to."""
+    """Totals and token summary as numbers to which a store can add."""
     found = _counted(totals, newest)
     of_none = TokenUsage(
         prompt_tokens=summary.total_prompt_tokens,
@@ -75,10 +76,10 @@ def counters_of(totals: SessionTotals, summary: TokenSummary, newest: datetime |
 
 
 def counters_of_event(event: AnyEvent) -> dict[str, float]:
-    """What one event adds.
+    """The numbers that one event adds.
 
     Raises:
-        InvalidInput: it is so much that sums of it would not be exact.
+        InvalidInput: a number is so large that sums would not be exact.
     """
     totals = SessionTotals()
     totals.count(event)
@@ -120,7 +121,7 @@ def _usage_names(model: str) -> tuple[str, ...]:
 
 
 def counters_after(counters: Mapping[str, float], events: Iterable[EncodedEvent]) -> dict[str, float]:
-    """What counters come to with some events more: "newest" is the latest, all others are sums."""
+    """The counters after some more events: "newest" is the latest time, all others are sums."""
     after = dict(counters)
     for event in events:
         for name, value in event.counters.items():
@@ -130,15 +131,15 @@ def counters_after(counters: Mapping[str, float], events: Iterable[EncodedEvent]
 
 
 def dump_counters(counters: Mapping[str, float]) -> str:
-    """Counters as a JSON object; without a JSON encoder's start-up, which costs more than this."""
+    """Counters as a JSON object; a JSON encoder's start-up would cost more than this."""
     return "{" + ",".join(f"{_json_name(name)}:{value!r}" for name, value in counters.items()) + "}"
 
 
 def load_counters(session_id: str, text: str | bytes) -> dict[str, float]:
-    """Counters from a JSON object; numbers may be written as text there, and whole ones come as such.
+    """Counters from a JSON object. Numbers may be written as text there; whole ones are returned as integers.
 
     Raises:
-        StorageError: it is none.
+        StorageError: the text is not such an object.
     """
     try:
         numbers = {name: float(value) for name, value in load(text).items()}
@@ -153,12 +154,12 @@ def _json_name(name: str) -> str:
 
 
 def totals_in(counters: Mapping[str, float], events: int) -> SessionTotals:
-    """The totals that are counted there, of so many events."""
+    """The totals in these counters, for so many events."""
     return SessionTotals(events, *(int(counters.get(name, 0)) for name in _COUNTED))
 
 
 def summary_in(counters: Mapping[str, float]) -> TokenSummary:
-    """The token summary that is counted there."""
+    """The token summary in these counters."""
     models = [name.removesuffix(":usages") for name in counters if name.endswith(":usages")]
     summary = TokenSummary()
     summary.add(_usage_in(counters, ""))
@@ -168,10 +169,10 @@ def summary_in(counters: Mapping[str, float]) -> TokenSummary:
 
 
 def _exact_sum(drifted: float, rest: float) -> Usd:
-    """The sum of costs: one of floats, put right by the sum of what each has below a tenth of a cent."""
+    """The exact sum of costs, from the sum of floats and the sum of what each has below a tenth of a cent."""
     apart = units_of(drifted) - int(rest)
     exact = (apart + _REST_UNITS // 2) // _REST_UNITS * _REST_UNITS + int(rest)
-    # Further apart than floats drift, some costs were added without a rest.
+    # The difference is more than a float's error, so some costs were added without a rest.
     is_whole = abs(exact - units_of(drifted)) <= 2_000_000 + abs(units_of(drifted)) // 10**10
     return Usd.of_units(exact) if is_whole else Usd(usd(drifted))
 
@@ -182,7 +183,7 @@ def _usage_in(counters: Mapping[str, float], model: str) -> TokenUsage:
 
     prompt, completion = int(counted("prompt_tokens")), int(counted("completion_tokens"))
     cost = _exact_sum(counted("cost_usd"), counted("cost_rest"))
-    return TokenUsage.model_construct(  # unchecked: a difference may be negative
+    return TokenUsage.model_construct(  # without checks: a difference may be negative
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=prompt + completion + int(counted("more_tokens")),
@@ -193,6 +194,6 @@ def _usage_in(counters: Mapping[str, float], model: str) -> TokenUsage:
 
 
 def newest_in(counters: Mapping[str, float]) -> datetime | None:
-    """The newest event's time, if any event was counted."""
+    """The newest event's time; `None` if no event was counted."""
     newest = counters.get("newest")
     return None if newest is None else _EPOCH + timedelta(microseconds=int(newest))

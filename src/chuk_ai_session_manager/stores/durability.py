@@ -1,4 +1,4 @@
-"""What a store promises of acknowledged messages, and what may be lost nevertheless, in plain words."""
+"""What may be lost of stored messages, in plain words."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class DurabilityReport:
-    """What of acknowledged messages may be lost, and when, as a store is set up now."""
+    """What may be lost of stored messages, and when, with a store's present settings."""
 
     provider: str
-    """Which kind of store: memory, sqlite, redis, or a class's name."""
+    """The kind of store: memory, sqlite, redis, or the name of a class."""
     loss_window: str
-    """In words for people; "none" where nothing that was acknowledged is lost."""
+    """In words for people; "none" if no stored message can be lost."""
     warnings: list[str] = field(default_factory=list)
-    """What the settings bring beside that, such as eviction."""
+    """Other consequences of the settings, such as eviction."""
     settings: dict[str, str | None] = field(default_factory=dict)
-    """Those that this was read from; `None` for one that the server does not tell."""
+    """The settings that the report was made from; `None` for one that the server does not tell."""
 
     @property
     def is_lossless(self) -> bool:
-        """Whether nothing that was acknowledged is lost in a crash of a process or of a machine."""
+        """Whether no stored message is lost if a process or a machine fails."""
         return self.loss_window == "none"
 
 
 def redis_report(settings: Mapping[str, str | None]) -> DurabilityReport:
-    """What a Redis server's settings come to.
+    """The report of a Redis server's settings.
 
     Args:
         settings: `appendonly`, `appendfsync`, `save`, `maxmemory`, `maxmemory-policy` as `CONFIG GET`
-            gives them, and `replicas`, their number. What they do is told in Redis's own documentation:
+            returns them, and `replicas`, their number. Redis's documentation describes what they do:
             https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
     """
     warnings = []
@@ -39,8 +39,8 @@ def redis_report(settings: Mapping[str, str | None]) -> DurabilityReport:
     policy = settings.get("maxmemory-policy") or "noeviction"
     if policy != "noeviction" and settings.get("maxmemory") not in {None, "0"}:
         warnings.append(
-            f"when memory is full, conversations are evicted whole (maxmemory-policy {policy}), and listings "
-            "or the ids of later segments may be lost of others: set noeviction"
+            f"when memory is full, whole conversations are evicted (maxmemory-policy {policy}), and others "
+            "may lose their listings or the ids of later segments: set noeviction"
         )
     return DurabilityReport("redis", _redis_loss_window(settings), warnings, dict(settings))
 
@@ -61,7 +61,7 @@ def _redis_loss_window(settings: Mapping[str, str | None]) -> str:
             fsync = settings.get("appendfsync") or ""
             return _BY_FSYNC.get(fsync, "unknown: the server does not tell its appendfsync")
     if settings.get("save") is None:
-        return "when the server ends unexpectedly, all since its last snapshot, if it makes any"
+        return "when the server ends unexpectedly, everything since its last snapshot, if it makes any"
     if not settings["save"]:
-        return "all of it when the server ends: it writes nothing to disk (appendonly no, no snapshots)"
-    return f"when the server ends unexpectedly, all since its last snapshot (save {settings['save']})"
+        return "everything when the server ends: it writes nothing to disk (appendonly no, no snapshots)"
+    return f"when the server ends unexpectedly, everything since its last snapshot (save {settings['save']})"

@@ -1,4 +1,4 @@
-"""What durable stores have in common: sessions are read, compared and written here; a store moves records."""
+"""The common part of durable stores: it reads, compares and changes sessions; a store moves records."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ from .objects import (
 from .recency import NOW, microseconds_of, place_of
 from .written import EncodedEvent, StoredSession
 
-# What no stored session is at.
+# A revision that no stored session has.
 _NO_REVISION = -1
-# How often a change is tried anew because another writer's came first.
+# How often a change is tried again because another writer was faster.
 _TRIES = 50
 
 
 class DurableStore(EventStore):
     """A store whose sessions outlive the process.
 
-    A session that is read is an object here, the same for all who hold it in one event loop. It knows
-    what it has of the log: reading it anew reads what is new, and saving it writes what the application
-    changed in it and leaves what others changed.
+    All code in one event loop that reads a session gets the same object. The object knows
+    which events it has: reading it again reads only new ones, and saving it writes only the application's
+    changes, and keeps the changes of others.
     """
 
     def __init__(self, sandbox_id: str, ttl_hours: float | None) -> None:
@@ -71,56 +71,56 @@ class DurableStore(EventStore):
             WeakKeyDictionary()
         )
 
-    # -- what a store does ----------------------------------------------------------------------
+    # -- the methods of a store -----------------------------------------------------------------
 
     @abstractmethod
     async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
-        """The stored session with some of its events; `None` where there is no such session.
+        """Read a session with some of its events; `None` if the session does not exist.
 
         Args:
-            session_id: which one.
+            session_id: the session's id.
             start: the number of the first event to read; below 0, how many to read up to `end`. `None`
-                for no events.
-            end: the number after that of the last event to read; `None` for the log's end.
+                means no events.
+            end: the number after that of the last event to read; `None` means the log's end.
         """
 
     @abstractmethod
     async def _add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
     ) -> Appended | None:
-        """Append events in one step, but for those that are stored; `None` if not at this revision.
+        """Append events that are not stored yet, in one step; `None` if the session is at another revision.
 
-        `born` tells which session is meant, if not just any that has the id now.
+        `born` names the session, if it must be a certain one and not any with this id.
         """
 
     @abstractmethod
     async def _create(self, session: AnySession, change: Change) -> bool:
-        """Write a new session and enter it with its parent; `False` if its id is taken.
+        """Write a new session and enter it as a child of its parent; `False` if its id is taken.
 
         Raises:
-            MovedError: the segment before it is not at `change.follows_at` any more.
+            MovedError: the segment before it is no longer at `change.follows_at`.
         """
 
     @abstractmethod
     async def _change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
-        """Change a stored session in one atomic step; `False` if it is not at this revision, or gone."""
+        """Change a stored session in one atomic step; `False` if it is at another revision, or gone."""
 
     @abstractmethod
     async def _find(self, session_id: str, event_ids: Sequence[str]) -> list[str]:
-        """The JSON of events of a session's conversation, in whichever segment; none that is not there."""
+        """Return the JSON of events of a session's conversation, in any segment; skip unknown ids."""
 
     # -- reading --------------------------------------------------------------------------------
 
     async def get(self, session_id: str) -> AnySession | None:
-        """The stored session, or `None` where there is none: the object in use here, if there is one."""
+        """Return the stored session, or `None`; if this event loop has an object of it, that object."""
         return await self._load(session_id, with_events=True)
 
     async def head(self, session_id: str) -> AnySession | None:
-        """The session as far as writing to it needs, however long it is: events are left out."""
+        """Return the session as far as writing to it needs: without events, however long it is."""
         return await self._load(session_id, with_events=False)
 
     async def latest(self, session: AnySession, *, with_events: bool = True) -> AnySession | None:
-        """`session` itself, brought up to date; `None` where it is gone."""
+        """Bring `session` up to date and return it; `None` if it is gone."""
         mark = self._mark(session)
         if mark is not None and await self._catch_up(session, mark, with_events=with_events):
             return session
@@ -136,7 +136,7 @@ class DurableStore(EventStore):
         limit: int | None = None,
         tokens: int | None = None,
     ) -> EventPage | None:
-        """The newest events of the session as it is stored now, reading little more than these."""
+        """Return the newest events of the session as it is stored now, reading little more than these."""
         check_page_size(limit)
         mark, size, end = self._mark(session), first_page_size(session, limit, tokens), before
         read: list[AnyEvent] = []
@@ -150,17 +150,17 @@ class DurableStore(EventStore):
             page = EventPage.at_end_of(read, limit=limit, tokens=tokens, number=stored.start)
             if stored.start == 0 or page.first > stored.start or len(read) == limit:
                 return page
-            # All that was read is not enough yet.
+            # The events read so far are not enough.
             size, end = min(2 * len(read), LARGEST_PAGE), stored.start
 
     async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
-        """Events of a session's conversation, in whichever of its segments they are."""
+        """Return events of a session's conversation, whichever segments they are in."""
         bodies = await self._find(session_id, event_ids) if is_session_id(session_id) else []
         return await decode_events(StoredSession(session_id, "", {}, {}, bodies=bodies))
 
     async def _load(self, session_id: str, *, with_events: bool) -> AnySession | None:
         if not is_session_id(session_id):
-            return None  # nothing is ever stored under it
+            return None  # nothing can be stored under this id
         found = self._in_use.get(session_id)
         mark = None if found is None else self._mark(found)
         if found is not None and mark and await self._catch_up(found, mark, with_events=with_events):
@@ -193,9 +193,9 @@ class DurableStore(EventStore):
     async def _catch_up(
         self, session: AnySession, mark: Mark, *, with_events: bool = False, mine: Sequence[AnyEvent] = ()
     ) -> bool:
-        """Read what an object lacks of its session; `False` where that is gone, or another has its id.
+        """Read what an object lacks of its session; `False` if the session is gone, or another has its id.
 
-        `mine` are events that were just stored: these objects themselves take their places.
+        `mine` are events that were just stored: these objects themselves are put into the log.
         """
         lacks_some = with_events and mark.first > 0
         stored = await self._read(session.id, 0 if lacks_some else mark.count)
@@ -207,7 +207,7 @@ class DurableStore(EventStore):
             return True
         read = await decode_session(stored)
         now = self._mark(session)
-        if now is not None and now.revision <= stored.revision:  # else it was brought further meanwhile
+        if now is not None and now.revision <= stored.revision:  # otherwise, a newer state was read meanwhile
             bring_up_to_date(session, now, stored, read, mine)
             first = stored.start if stored.start == 0 else now.first
             session.bind(self, mark_of(stored, first))
@@ -222,7 +222,7 @@ class DurableStore(EventStore):
     async def append(
         self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
     ) -> bool:
-        """Store events at the session's end in one step, those before them that were only in memory too."""
+        """Store events at the session's end in one step, with earlier ones that were only in memory."""
         session.check_new(events)
         mark = self._mark(session)
         if mark is not None:
@@ -242,8 +242,8 @@ class DurableStore(EventStore):
     async def _take_over(
         self, session: AnySession, events: Sequence[AnyEvent], sent: int, appended: Appended
     ) -> None:
-        """Let an object have the events that were stored through it, and what others stored before them."""
-        mark = self._mark(session)  # now, not before the append: others may have used the object meanwhile
+        """Add the events that were stored through an object to it, after those that others stored before."""
+        mark = self._mark(session)  # read now, because others may have used the object during the append
         if mark is None:
             session.record(*events)
             return
@@ -256,22 +256,22 @@ class DurableStore(EventStore):
             )
             return
         if not appended.added and appended.revision == mark.revision:
-            return  # all known, here too
+            return  # the object has all of them
         try:
             caught_up = await self._catch_up(session, mark, mine=events)
         except StorageError:
             caught_up = False
         if not caught_up:
-            session.record(*events)  # they are stored; the rest comes with the next reading
+            session.record(*events)  # they are stored; the next reading brings the others
 
     # -- writing --------------------------------------------------------------------------------
 
     async def create(self, session: AnySession) -> None:
-        """Store a new session, and enter it with its parent's children if the parent is there."""
+        """Store a new session, and enter it as a child of its parent if the parent exists."""
         await self._create_new(session, follows_at=None)
 
     async def create_next(self, session: AnySession, before: AnySession) -> bool:
-        """Store the segment after another, with its state and properties, unless that was written to."""
+        """Store the segment after another, with its state and properties, unless `before` was written to."""
         mark = self._mark(before)
         if mark is None:
             return await super().create_next(session, before)
@@ -289,17 +289,17 @@ class DurableStore(EventStore):
             raise SessionAlreadyExists(session.id)
         parent = self._in_use.get(session.parent_id or "")
         if parent is not None and parent.mark_of(self):
-            with suppress(StorageError):  # the session is stored; the parent's object learns of it later
+            with suppress(StorageError):  # the session is stored; the parent's object is updated later
                 await self.latest(parent, with_events=False)
 
     async def _store_new(self, session: AnySession, follows_at: int | None = None) -> bool:
-        log = list(session.events or [])  # as it is now: the object may get more of them meanwhile
+        log = list(session.events or [])  # a copy: the object may get more events meanwhile
         totals, newest = totals_of(log)
         counters = counters_of(totals, session.token_summary, newest)
         fields = encode_header(session)
         events = await encoded(log)
         born = uuid4().hex
-        if newest is not None:  # as imports have it, whose messages may have been said at any time
+        if newest is not None:  # as with imports, whose messages may be of any time
             place = microseconds_of(newest)
         else:
             place = place_of(microseconds_of(session.metadata.created_at)) if session.metadata else NOW
@@ -310,13 +310,13 @@ class DurableStore(EventStore):
         return True
 
     async def save(self, session: AnySession) -> None:
-        """Store what the application changed: header fields, events edited, added or taken out."""
+        """Store the application's changes: header fields, and events that were edited, added or removed."""
         check_session_id(session.id, "save a session")
         for _ in range(_TRIES):
             stored = await self._read(session.id, 0)
             mark = self._mark(session)
             if mark is not None and (stored is None or stored.born != mark.born):
-                raise session_not_found(session.id)  # nothing comes back from the dead
+                raise session_not_found(session.id)  # a deleted session must not come back
             if stored is None:
                 if await self._store_new(session):
                     return
@@ -325,7 +325,7 @@ class DurableStore(EventStore):
         raise kept_changing(session.id)
 
     async def _save_over(self, session: AnySession, stored: StoredSession, there: Sequence[AnyEvent]) -> bool:
-        """Write over what is stored, unless somebody else does; the object has it all afterwards."""
+        """Write an object's changes, unless another writer is faster; then the object is up to date."""
         mark, here = self._mark(session), list(session.events or [])
         log, others = merged_log(here, mark, there)
         header = encode_header(session)
@@ -341,7 +341,7 @@ class DurableStore(EventStore):
             return False
         now = self._mark(session)
         if now is not None and now.born == stored.born and now.revision > stored.revision:
-            return True  # others went on with the object meanwhile, and brought it further
+            return True  # other tasks used the object meanwhile, and have a newer state of it
         known = {event.id for event in (*log, *here)}
         had = {event.id for event in session.events or []}
         session.events = log + [event for event in session.events or [] if event.id not in known]
@@ -358,7 +358,7 @@ class DurableStore(EventStore):
         return True
 
     async def save_header(self, session: AnySession) -> None:
-        """Store what the application changed besides events; no I/O where it changed nothing."""
+        """Store the application's changes other than events; without a change, no I/O."""
         mark = self._mark(session)
         if mark is None:
             await self.save(session)
@@ -368,7 +368,7 @@ class DurableStore(EventStore):
             await self._change_header(session, lambda stored, _: changes_of(header, before, stored.fields))
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
-        """Change the session as it is stored, and here."""
+        """Change the stored session, and this object."""
         if self._mark(session) is None and not session.is_bound and await self.head(session.id) is None:
             change(session)
             await self.save(session)
@@ -383,11 +383,11 @@ class DurableStore(EventStore):
     async def _change_header(
         self, session: AnySession, changed: Callable[[StoredSession, AnySession], dict[str, str]]
     ) -> None:
-        """Write header fields, worked out anew from what is stored until no other writer comes between."""
+        """Write header fields, made anew from the stored ones until no other writer is faster."""
         for attempt in range(_TRIES):
             stored = await self._read(session.id, None)
             if stored is None:
-                raise session_not_found(session.id)  # expired or deleted: it does not come back
+                raise session_not_found(session.id)  # expired or deleted: it must not come back
             fields = changed(stored, await decode_session(stored))
             if not fields:
                 return
@@ -401,7 +401,7 @@ class DurableStore(EventStore):
         raise kept_changing(session.id)
 
     async def _share(self, session_id: str, before: Mapping[str, str], fields: Mapping[str, str]) -> None:
-        """Let a closed segment's changes of what is the conversation's reach its last segment."""
+        """Write a closed segment's changes of state and properties to the conversation's last segment."""
         names = [name for name in SHARED if name in fields]
         if not names or not is_closed(session_id, before):
             return
@@ -409,7 +409,7 @@ class DurableStore(EventStore):
             live_id = await self.last_segment_id(session_id)
             live = await self._read(live_id, None) if live_id not in {None, session_id} else None
             if live is None or live_id is None:
-                return  # deleted: what is left of the conversation ends here
+                return  # deleted: the rest of the conversation ends here
             new = {name: merged_shared(name, before, fields, live.fields[name]) for name in names}
             change = Change({name: text for name, text in new.items() if text != live.fields[name]})
             if not change.fields or await self._change(live_id, change, live.born, live.revision):
@@ -418,7 +418,7 @@ class DurableStore(EventStore):
         raise kept_changing(session_id)
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
-        """Let a session's conversation live so many hours longer; `False` where there is none."""
+        """Let a session's conversation live so many hours longer; `False` if it does not exist."""
         check_hours(additional_hours, "additional_hours", "extend a session's life")
         return is_session_id(session_id) and await self._extend(session_id, additional_hours)
 
@@ -431,7 +431,7 @@ class DurableStore(EventStore):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SessionPage:
-        """The ids of the sessions, the one with the newest message first."""
+        """Return the ids of the sessions, the one with the newest message first."""
         before = check_page(limit, cursor)
         if not all(_is_stored_text(text) for text in (prefix, parent_id, user_id, cursor)):
             return SessionPage()
@@ -446,13 +446,13 @@ class DurableStore(EventStore):
         limit: int | None,
         before: tuple[int, str] | None,
     ) -> list[tuple[int, str]]:
-        """When sessions were written to, and their ids, newest first: one more than `limit`, if there is."""
+        """Return places in lists and ids of sessions, newest first: one more than `limit`, if there is."""
 
     @abstractmethod
     async def _extend(self, session_id: str, additional_hours: float) -> bool:
-        """The same, of an id that can be one."""
+        """The same as `extend_session_ttl`, for a valid id."""
 
 
 def _is_stored_text(text: str | None) -> bool:
-    """Whether a text can be anywhere in a store: half of a surrogate pair cannot."""
+    """Whether a text can be stored at all: half of a surrogate pair cannot."""
     return text is None or json_misfit(text) is None

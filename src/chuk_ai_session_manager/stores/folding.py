@@ -1,8 +1,8 @@
-"""What a provider said, stored once: its texts are in an event's message already.
+"""Storing the texts of an answer once: an event's message already contains those of its native form.
 
-An answer's `native` holds the texts and arguments that its `message` holds in the common form. In the place
-of each, a mark is stored: which text of the message it is, and from where to where. Reading puts the text
-back, so that `native` is whole everywhere but in the store.
+An answer's `native` contains the texts and arguments that its `message` has in the common form. Instead of
+each, a mark is stored: which text of the message it is, and from where to where. Reading restores the text,
+so that `native` is complete everywhere except in the store.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import json
 from typing import Any
 
 _MARK, _FOLDED = "$said", "$folded"
-# A mark is about as long as this.
+# The length of a mark, about.
 _SHORTEST = 40
 
 
 def folded(message: Any, native: dict[str, Any]) -> dict[str, Any]:
-    """A native form as it is stored beside a message."""
+    """A native form as it is stored with a message."""
     if _holds_mark(native):
         return {_FOLDED: False, "native": native}
     fold = _Fold(list(_texts_in(message)))
@@ -25,10 +25,10 @@ def folded(message: Any, native: dict[str, Any]) -> dict[str, Any]:
 
 
 def unfolded(message: Any, native: dict[str, Any]) -> dict[str, Any]:
-    """A native form as it was before it was stored beside a message.
+    """The original of a native form that is stored with a message.
 
     Raises:
-        ValueError, TypeError, LookupError: a mark is of another message.
+        ValueError, TypeError, LookupError: a mark does not fit the message.
     """
     if _FOLDED not in native:
         return native
@@ -43,7 +43,7 @@ def _holds_mark(value: Any) -> bool:
 
 
 def _texts_in(value: Any) -> Any:
-    """The texts of a message that are worth a mark, in their order."""
+    """The texts of a message that are longer than a mark, in their order."""
     if isinstance(value, str):
         if len(value) >= _SHORTEST:
             yield value
@@ -53,7 +53,7 @@ def _texts_in(value: Any) -> Any:
 
 
 class _Fold:
-    """One folding: each text is looked for where the one before it ended, or as a whole."""
+    """One folding: each text is looked for after the end of the one before, or as a whole."""
 
     def __init__(self, texts: list[str]) -> None:
         self.texts = texts
@@ -63,7 +63,7 @@ class _Fold:
         self._ends = dict.fromkeys(range(len(texts)), 0)
 
     def value(self, value: Any) -> Any:
-        """A value with marks for what is in the texts."""
+        """A value with marks instead of the texts that the message has."""
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, dict):
@@ -83,7 +83,7 @@ class _Fold:
         return text
 
     def _field(self, name: str, value: Any) -> Any:
-        """A field's value; arguments may be an object here, and a text of JSON there."""
+        """A field's value; arguments may be an object in one form, and a JSON text in the other."""
         if self._has_json and name in _ARGUMENTS and isinstance(value, dict):
             text = json.dumps(value, ensure_ascii=False)
             if text in self._whole:
@@ -96,7 +96,7 @@ class _Fold:
 
 
 _ARGUMENTS = {"input", "args", "arguments"}
-# Of more texts than this, each is only looked for as a whole.
+# If there are more texts than this, each is only looked for as a whole.
 _MOST_TEXTS = 20
 
 

@@ -1,4 +1,4 @@
-"""The record that chuk-sessions keeps of each session, for other chuk tools: whose it is, and until when."""
+"""The record of each session for other chuk tools, as chuk-sessions keeps it: its user and its expiry."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from .base import EventStore, RecordProvider
 if TYPE_CHECKING:
     from chuk_sessions import SessionManager as ChukSessionManager
 
-# What chuk-sessions does with no lifetime; and more than it cuts off, or does not write at all.
+# chuk-sessions' lifetime if none is given; and some seconds more than it rounds off, or does not write at
+# all.
 _FOR_EVER_HOURS = 876_000.0
 _MORE_SECONDS = 2.0
-# Says that a record is of a session of ours; the original's records said so too.
+# Marks a record as belonging to a session of this library; the original's records have the same mark.
 _SESSION_TYPE = "ai_session_manager"
 
 
 class Lifecycle:
-    """Writes the lifecycle records of one sandbox through chuk-sessions, to where a provider keeps them.
+    """Writes the lifecycle records of one sandbox through chuk-sessions, to a provider.
 
-    Each step takes a chuk-sessions manager of its own: one that lives on answers from a cache that
-    other processes' changes do not reach.
+    Each step uses a new chuk-sessions manager: a manager that lives on answers from a cache, which does
+    not see the changes of other processes.
     """
 
     def __init__(self, provider: RecordProvider, sandbox_id: str, ttl_hours: float | None) -> None:
@@ -44,31 +45,31 @@ class Lifecycle:
         yield self._provider
 
     def manager(self, manager_type: Callable[..., ChukSessionManager] | None = None) -> ChukSessionManager:
-        """A chuk-sessions manager over these records."""
+        """A chuk-sessions manager for these records."""
         with _environment_kept("CHUK_SANDBOX_ID"):
             manager = (manager_type or _chuk_sessions().SessionManager)(
                 sandbox_id=self._sandbox_id,
                 default_ttl_hours=self._hours,
                 session_factory=self._session_factory,
             )
-        # It would answer from copies of its own, and write them back where a session was deleted since.
-        if hasattr(manager, "_max_cache_size"):  # not in what an application put in its place
+        # It would answer from its own copies, and write them back after a session was deleted.
+        if hasattr(manager, "_max_cache_size"):  # an application may have replaced the class
             manager._max_cache_size = 0  # noqa: SLF001  (there is no other way)
         return manager
 
     async def enter(self, session_id: str, user_id: str | None) -> None:
-        """Write the record of a new session; one that is there already stays.
+        """Write the record of a new session; an existing record is kept.
 
         Raises:
-            StorageError: it could not be written.
+            StorageError: the record could not be written.
         """
         manager = await self._ready()
         try:
             await manager.allocate_session(
                 session_id=session_id,
                 user_id=user_id,
-                # Longer than the session's, which is renewed here only when a 20th of it has passed;
-                # and chuk-sessions cuts to whole seconds.
+                # Longer than the session's lifetime, because the record is renewed only when a 20th of that
+                # has passed, and because chuk-sessions rounds down to whole seconds.
                 ttl_hours=self._hours * 1.1 + _MORE_SECONDS / 3600,  # type: ignore[arg-type]
                 custom_metadata={"session_type": _SESSION_TYPE, "layout": 2},
             )
@@ -78,7 +79,7 @@ class Lifecycle:
             raise StorageError(f"chuk-sessions could not enter session {session_id}") from problem
 
     async def keep(self, session_id: str, seconds: float) -> None:
-        """Let a session's record live for so many seconds from now, at least."""
+        """Let a session's record live for at least so many seconds from now."""
         manager = await self._ready()
         record = await manager.get_session_info(session_id)
         if record is not None:
@@ -89,24 +90,24 @@ class Lifecycle:
                 await manager.extend_session_ttl(session_id, more / 3600)  # type: ignore[arg-type]
 
     async def delete(self, session_id: str) -> None:
-        """Delete a session's record, if it is there: other sandboxes' records stay."""
+        """Delete a session's record, if it exists and belongs to this sandbox."""
         if await self._record(session_id):
             await self._provider.delete(f"session:{session_id}")
 
     async def original(self, session_id: str) -> str | None:
-        """The session as the original wrote it into its record, as JSON; `None` if it did not."""
+        """The session that the original wrote into its record, as JSON; `None` if there is none."""
         data = _metadata_of(await self._record(session_id)).get("ai_session_data")
         return data if isinstance(data, str) else None
 
     async def drop_original(self, session_id: str) -> None:
-        """Take what the original wrote out of a session's record: from now on the store has it."""
+        """Remove the original's session from the record: from now on, the store has it."""
         metadata = _metadata_of(await self._record(session_id))
         metadata.pop("ai_session_data", None)
         manager = await self._ready()
         await manager.update_session_metadata(session_id, metadata | {"layout": 2}, merge=False)
 
     async def _record(self, session_id: str) -> dict[str, Any]:
-        """This sandbox's record, not through chuk-sessions: to it, an outage is no record."""
+        """This sandbox's record, read without chuk-sessions, which takes an outage for a missing record."""
         text = await self._provider.get(f"session:{session_id}")
         try:
             record = json.loads(text or "{}")
@@ -121,9 +122,9 @@ class Lifecycle:
 
 
 class _Careful:
-    """Records of a provider, of which none is written over that could not be read.
+    """The records of a provider; a record that could not be read is not overwritten.
 
-    chuk-sessions takes an outage for "no such record", and would write an empty one.
+    chuk-sessions takes an outage for a missing record, and would write an empty one.
     """
 
     def __init__(self, provider: RecordProvider) -> None:
@@ -131,7 +132,7 @@ class _Careful:
         self._unread: set[str] = set()
 
     async def get(self, key: str) -> str | bytes | None:
-        """A record, or `None` where there is none."""
+        """Return a record, or `None` if there is none."""
         self._unread.add(key)
         found = await self._provider.get(key)
         self._unread.discard(key)
@@ -143,17 +144,17 @@ class _Careful:
         await self._provider.set(key, value)
 
     async def setex(self, key: str, ttl: int, value: str) -> None:
-        """Write a record that lives for so many seconds."""
+        """Write a record that expires after so many seconds."""
         self._check(key)
         await self._provider.setex(key, ttl, value)
 
     async def delete(self, key: str) -> object:
-        """Delete a record; whether it was there."""
+        """Delete a record; return whether it existed."""
         self._unread.discard(key)
         return await self._provider.delete(key)
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
     def _check(self, key: str) -> None:
         if key in self._unread:
@@ -162,9 +163,9 @@ class _Careful:
 
 
 class SessionRecords:
-    """The records of a store that no other process reads them from: made when chuk-sessions asks for one.
+    """The records of a store that only this process reads. They are made when chuk-sessions asks for one.
 
-    So they are never behind the sessions. What is written through chuk-sessions itself is kept in memory.
+    So they always agree with the sessions. What is written through chuk-sessions itself is kept in memory.
     """
 
     def __init__(self, store: EventStore, sandbox_id: str) -> None:
@@ -173,7 +174,7 @@ class SessionRecords:
         self._written: dict[str, tuple[float, str]] = {}
 
     async def get(self, key: str) -> str | None:
-        """The record of a stored session, or what chuk-sessions wrote."""
+        """Return the record of a stored session, or what chuk-sessions wrote."""
         expires, text = self._written.get(key, (0.0, None))
         if text is not None and expires <= time.time():
             del self._written[key]
@@ -206,11 +207,11 @@ class SessionRecords:
         self._written[key] = (time.time() + ttl, value)
 
     async def delete(self, key: str) -> bool:
-        """Forget what chuk-sessions wrote. The session itself is deleted by its store."""
+        """Forget what chuk-sessions wrote. The store deletes the session itself."""
         return self._written.pop(key, None) is not None
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def _metadata_of(record: dict[str, Any]) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def _metadata_of(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_ours(text: str | None) -> bool:
-    """Whether a record is of a session of a store, not one that an application allocated."""
+    """Whether a record belongs to a session of a store, not to one that an application created."""
     return text is not None and f'"{_SESSION_TYPE}"' in text
 
 
@@ -238,7 +239,7 @@ def _chuk_sessions() -> Any:
 
 @contextmanager
 def _environment_kept(name: str) -> Iterator[None]:
-    """Undo what the block does to an environment variable: chuk-sessions sets its sandbox for the process."""
+    """Undo the block's change of an environment variable: chuk-sessions sets its sandbox for the process."""
     before = os.environ.get(name)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Sessions in the memory of this process, as live objects."""
+"""The memory store: sessions as live objects in this process."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ from .placement import Placement
 logger: logging.Logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_SESSIONS = 10_000
-"""Some hundred megabytes of ordinary conversations: a bound for a process that runs for months."""
+"""Some hundred megabytes of ordinary conversations: a limit for processes that run for months."""
 
 
 @dataclass(slots=True, eq=False)
 class _Conversation:
-    """The segments of one conversation: they expire together, never half of them.
+    """The segments of one conversation, which expire together.
 
-    Writing to it keeps those that it is a child of alive too: no parent expires before its child.
+    Writing to a conversation also renews those that it is a child of: no parent expires before its child.
     """
 
     expires_at: float
     parent: _Conversation | None = None
     children: set[_Conversation] = field(default_factory=set)
-    # Each segment's place in it: 0, 1, 2 ...
+    # The place of each segment: 0, 1, 2 ...
     session_ids: dict[str, int] = field(default_factory=dict)
 
 
 class MemoryStore(EventStore):
-    """Keeps sessions as live objects: `get` gives the very object that was saved, in every thread.
+    """Keeps sessions as live objects: `get` returns the very object that was saved, in every thread.
 
-    Nothing outlives the process.
+    Everything ends with the process.
 
     Args:
-        ttl_hours: hours that a conversation lives after the last write to it; then its memory is freed.
-            `None` for ever.
-        max_sessions: with more of them, the conversations that were written to longest ago are freed (never
-            the one being written to, or its parents: a single endless conversation has no bound). `None`
-            for no bound.
-        clock: gives the time in seconds; for tests.
+        ttl_hours: hours after the last write at which a conversation expires and its memory is freed.
+            `None` means never.
+        max_sessions: with more sessions, the least recently written conversations are freed (but never
+            the one being written to, or its parents, so a single endless conversation has no limit). `None`
+            means no limit.
+        clock: returns the time in seconds; for tests.
 
     Raises:
         InvalidInput: `ttl_hours` or `max_sessions` is not above 0.
@@ -80,29 +80,29 @@ class MemoryStore(EventStore):
         self._max_sessions = math.inf if max_sessions is None else max_sessions
         self._clock = clock
         self._sessions: dict[str, AnySession] = {}
-        # Tells a session from another one that had its id before.
+        # Distinguishes a session from an earlier one with the same id.
         self._born: dict[str, int] = {}
         self._conversations: dict[str, _Conversation] = {}
         self._births = 0
         self._placement = Placement()
-        # The conversations from the one written to longest ago to the newest.
+        # The conversations, from the least recently written to the newest.
         self._by_last_write: dict[_Conversation, None] = {}
-        # When to look at a conversation next: once an entry, however often its expiry is put off.
+        # When to look at a conversation next: one entry each, however often its expiry is put off.
         self._due: list[tuple[float, int, _Conversation]] = []
         self._warned = False
-        # Users' accounts, and when each expires.
+        # The accounts of users, and when each expires.
         self._accounts: dict[str, tuple[dict[str, Any], float]] = {}
 
     @property
     def sessions(self) -> Mapping[str, AnySession]:
-        """The live sessions by id, to look at."""
+        """The live sessions by id, for looking at them."""
         with guard:
             self._free_expired()
             return MappingProxyType(self._sessions)
 
     async def get(self, session_id: str) -> AnySession | None:
-        """The live session itself, or `None`."""
-        # As `_free_expired` asks itself; here without the call, because everybody reads.
+        """Return the live session itself, or `None`."""
+        # The same check as in `_free_expired`, without a call, because every read needs it.
         due = self._due
         if due and due[0][0] <= self._clock():
             with guard:
@@ -110,16 +110,16 @@ class MemoryStore(EventStore):
         return self._sessions.get(session_id)
 
     async def save(self, session: AnySession) -> None:
-        """Keep this object as the session of its id.
+        """Keep this object as the session with its id.
 
         Raises:
-            SessionNotFound: it was kept here, and expired or was deleted since.
+            SessionNotFound: the session was stored here, and expired or was deleted since.
         """
         with guard:
             self._free_expired()
             mark = session.mark_of(self)
             if mark is not None and mark != self._born.get(session.id):
-                raise session_not_found(session.id)  # nothing comes back from the dead
+                raise session_not_found(session.id)  # a deleted session must not come back
             self._keep(session)
 
     async def create(self, session: AnySession) -> None:
@@ -138,7 +138,7 @@ class MemoryStore(EventStore):
                 parent.enter_child(session.id)
 
     async def create_next(self, session: AnySession, before: AnySession) -> bool:
-        """Keep the segment after another; state and properties are the same objects in all segments."""
+        """Keep the segment after another. State and properties are the same objects in all segments."""
         with guard:
             live = self._sessions.get(before.id, before)
             session.state, session.metadata.properties = live.state, live.metadata.properties
@@ -153,7 +153,7 @@ class MemoryStore(EventStore):
         limit: int | None = None,
         tokens: int | None = None,
     ) -> EventPage | None:
-        """The newest events of the live session; the log is not copied for it."""
+        """Return the newest events of the live session, without copying the log."""
         check_page_size(limit)
         with guard:
             live = await self.get(session.id)
@@ -162,7 +162,7 @@ class MemoryStore(EventStore):
             return EventPage.at_end_of(live.events, before=before, limit=limit, tokens=tokens)
 
     async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
-        """Events of a session's conversation, in whichever of its segments they are."""
+        """Return events of a session's conversation, whichever segments they are in."""
         with guard:
             self._free_expired()
             conversation = self._conversations.get(session_id)
@@ -177,7 +177,7 @@ class MemoryStore(EventStore):
 
         Raises:
             SessionNotFound: the session expired or was deleted.
-            EventConflict: another event is there under one of these ids; none of them was added.
+            EventConflict: the session has another event with one of these ids; no event was added.
         """
         with guard:
             live = self._live(session)
@@ -212,7 +212,7 @@ class MemoryStore(EventStore):
             self._renew(self._conversations[session.id])
 
     async def save_header(self, session: AnySession) -> None:
-        """Nothing to do: the live session is what is kept."""
+        """Do nothing: the live session is the stored one."""
 
     def _live(self, session: AnySession) -> AnySession:
         if self._due and self._due[0][0] <= self._clock():
@@ -244,7 +244,7 @@ class MemoryStore(EventStore):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SessionPage:
-        """The ids of the sessions, the one with the newest message first."""
+        """Return the ids of the sessions, the one with the newest message first."""
         before = check_page(limit, cursor)
 
         def fits(session_id: str) -> bool:
@@ -280,7 +280,7 @@ class MemoryStore(EventStore):
             return True
 
     async def time_to_live(self, session_id: str) -> float | None:
-        """Seconds that a session has left if nobody writes to it."""
+        """Return the seconds until a session expires unless it is written to."""
         with guard:
             self._free_expired()
             conversation = self._conversations.get(session_id)
@@ -293,7 +293,7 @@ class MemoryStore(EventStore):
         *,
         hours: float | None = None,
     ) -> None:
-        """Change a small object that lies beside the sessions, in one step."""
+        """Change a small object beside the sessions in one step."""
         with guard:
             now = self._clock()
             for expired in [each for each, (_, until) in self._accounts.items() if until <= now]:
@@ -304,13 +304,13 @@ class MemoryStore(EventStore):
                 self._accounts[name] = changed, math.inf if hours is None else now + hours * 3600
 
     async def segment_ids(self, session_id: str) -> list[str]:
-        """The ids of all segments of a session's conversation, the first one first."""
+        """Return the ids of all segments of a session's conversation, the first one first."""
         with guard:
             places = self._places(session_id)
             return sorted(places, key=places.__getitem__)
 
     async def last_segment_id(self, session_id: str) -> str | None:
-        """The id of the last of these segments, or `None` where there is no such session."""
+        """Return the id of the last of these segments, or `None` if the session does not exist."""
         with guard:
             places = self._places(session_id)
             return max(places, key=places.__getitem__, default=None)
@@ -321,11 +321,11 @@ class MemoryStore(EventStore):
         return {} if conversation is None else conversation.session_ids
 
     async def durability_report(self) -> DurabilityReport:
-        """All of it lives and ends with the process."""
-        return DurabilityReport("memory", "all of it when the process ends")
+        """Report that everything ends with the process."""
+        return DurabilityReport("memory", "everything when the process ends")
 
     def get_stats(self) -> dict[str, Any]:
-        """How many sessions and conversations are kept, and within what bounds."""
+        """Return how many sessions and conversations there are, and the limits."""
         with guard:
             self._free_expired()
             return {
@@ -358,7 +358,7 @@ class MemoryStore(EventStore):
             self._free_oldest(but=conversation)
 
     def _share(self, session: AnySession, conversation: _Conversation) -> None:
-        """Let all segments have this one's state and properties: they are the conversation's."""
+        """Give all segments this one's state and properties, which belong to the conversation."""
         if len(conversation.session_ids) == 1 or session.metadata is None:
             return
         for session_id in conversation.session_ids:
@@ -367,7 +367,7 @@ class MemoryStore(EventStore):
                 other.state, other.metadata.properties = session.state, session.metadata.properties
 
     def _conversation_for(self, session: AnySession) -> _Conversation:
-        """The conversation that the session continues, or a new one, a child of its parent's."""
+        """The conversation that the session continues; or a new one, which is a child of its parent's."""
         parent = self._conversations.get(session.parent_id) if session.parent_id else None
         if parent is not None and is_segment_after(session, session.parent_id):
             return parent
@@ -376,7 +376,7 @@ class MemoryStore(EventStore):
             _make_child(found, parent)
         if not math.isinf(self._ttl):
             heapq.heappush(self._due, (found.expires_at, id(found), found))
-        for child_id in session.child_ids:  # children that were saved before it
+        for child_id in session.child_ids:  # children that were saved before this session
             child = self._conversations.get(child_id)
             if child is not None and child.parent is None:
                 _make_child(child, found)
@@ -384,7 +384,7 @@ class MemoryStore(EventStore):
 
     def _renew(self, conversation: _Conversation) -> None:
         expires_at = self._clock() + self._ttl
-        alone = conversation.parent is None  # as most are
+        alone = conversation.parent is None  # true for most conversations
         for renewed in (conversation,) if alone else reversed(_with_parents(conversation)):
             renewed.expires_at = max(renewed.expires_at, expires_at)
             self._by_last_write.pop(renewed, None)
@@ -400,7 +400,7 @@ class MemoryStore(EventStore):
                 heapq.heappush(self._due, (conversation.expires_at, number, conversation))
 
     def _free_oldest(self, but: _Conversation) -> None:
-        """Free conversations, children before their parents, until no more than so many sessions are left."""
+        """Free conversations, children before their parents, until at most `max_sessions` are left."""
         while len(self._sessions) > self._max_sessions:
             without_children = (each for each in self._by_last_write if not each.children)
             oldest = next((each for each in without_children if each is not but), None)
@@ -411,8 +411,8 @@ class MemoryStore(EventStore):
             if not self._warned:
                 self._warned = True
                 logger.warning(
-                    "The memory store is full (max_sessions=%s): it drops the conversations written to "
-                    "longest ago from now on",
+                    "The memory store is full (max_sessions=%s): from now on, it drops the least recently "
+                    "written conversations",
                     self._max_sessions,
                 )
 
@@ -433,21 +433,21 @@ class MemoryStore(EventStore):
         parent, conversation.parent = conversation.parent, None
         if parent is not None:
             parent.children.discard(conversation)
-        for child in conversation.children:  # they outlive it where it was deleted
+        for child in conversation.children:  # they outlive a conversation that was deleted
             child.parent = parent
             if parent is not None:
                 parent.children.add(child)
         conversation.children.clear()
 
     def _forget_empty(self) -> None:
-        """Drop the entries of emptied conversations once they are the most: each would wait out its time."""
+        """Drop entries of emptied conversations once they are the majority, before their time is over."""
         if len(self._due) > 2 * len(self._by_last_write) + 64:
             self._due = [entry for entry in self._due if entry[2].session_ids]
             heapq.heapify(self._due)
 
 
 def _make_child(conversation: _Conversation, parent: _Conversation) -> None:
-    if conversation in _with_parents(parent):  # applications can make circles
+    if conversation in _with_parents(parent):  # applications can create circles
         return
     conversation.parent = parent
     parent.children.add(conversation)

@@ -1,4 +1,4 @@
-"""How changes of several writers to one header come together: by key, each writer's own."""
+"""Merging several writers' changes of one header, key by key."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from ..models.session import next_segment_id
 from .written import dump, load
 
 SHARED = ("state", "metadata")
-"""The header fields with what is the conversation's: `state`, and in `metadata` the `properties`."""
+"""The header fields that belong to the conversation: `state`, and in `metadata` the `properties`."""
 
 _GONE = object()
 
 
 def merged(name: str, before: str, mine: str, theirs: str) -> str:
-    """A header field after two writers changed it, as JSON.
+    """A header field after the changes of two writers, as JSON.
 
     Args:
         name: the field.
-        before: as this writer read it.
-        mine: as this writer wants it.
-        theirs: as others stored it since.
+        before: the field as this writer read it.
+        mine: the field as this writer wants it.
+        theirs: the field as others stored it since.
     """
     if mine in {before, theirs}:
         return theirs
@@ -31,7 +31,7 @@ def merged(name: str, before: str, mine: str, theirs: str) -> str:
 
 
 def _merged(before: Any, mine: Any, theirs: Any, depth: int) -> Any:
-    """Their value with my changes: of objects each key, of lists each entry."""
+    """Their value with my changes: in objects by key, in lists by entry."""
     if mine == before:
         return theirs
     if depth and all(isinstance(each, dict) for each in (before, mine, theirs)):
@@ -67,14 +67,14 @@ def is_closed(session_id: str, fields: Mapping[str, str]) -> bool:
 
 
 def with_shared(fields: dict[str, str], live: Mapping[str, str] | None) -> dict[str, str]:
-    """A closed segment's header with the state and properties that its conversation has now.
+    """A closed segment's header with the present state and properties of its conversation.
 
-    Where the last segment's header is damaged, the closed segment keeps the state and properties that it was
+    If the last segment's header is damaged, the closed segment keeps the state and properties that it was
     closed with, so that its events can be read.
 
     Args:
-        fields: the closed segment's own.
-        live: `SHARED` fields of the conversation's last segment; `None` where they cannot be read.
+        fields: the closed segment's own fields.
+        live: the `SHARED` fields of the conversation's last segment; `None` if they cannot be read.
     """
     if live is None or (fields["state"] == live["state"] and fields["metadata"] == live["metadata"]):
         return fields
@@ -89,7 +89,7 @@ def with_shared(fields: dict[str, str], live: Mapping[str, str] | None) -> dict[
 
 
 def shared_of(fields: Mapping[str, str], name: str, latest: str) -> str:
-    """What of a closed segment's field is the conversation's, in place of what the last segment has there."""
+    """A closed segment's field, as it is or with its conversation's part, to replace the last segment's."""
     if name != "metadata":
         return fields[name]
     metadata, theirs = load(latest), load(fields[name])
@@ -99,5 +99,5 @@ def shared_of(fields: Mapping[str, str], name: str, latest: str) -> str:
 
 
 def merged_shared(name: str, before: Mapping[str, str], after: Mapping[str, str], live: str) -> str:
-    """The last segment's field, as JSON, with what was changed of it in a closed segment's."""
+    """The last segment's field, as JSON, with the changes that were made in a closed segment's."""
     return merged(name, shared_of(before, name, live), shared_of(after, name, live), live)

@@ -1,4 +1,4 @@
-"""What an object holds of a stored session, and how the two become one again."""
+"""Bringing `Session` objects and stored sessions into agreement."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .merging import merged
 from .recency import microseconds_of, place_of
 from .written import HEADER_FIELDS, EncodedEvent, StoredSession
 
-# Events that are read in one go where it is content tokens that are asked for.
+# How many events are read at once if the request is for content tokens.
 LARGEST_PAGE = 500
 
 
 def mark_of(stored: StoredSession, first: int | None = None) -> Mark:
-    """What an object holds that was made of what was read; `first` where it holds fewer of the oldest."""
+    """The mark of an object made of a stored session; `first` if it holds fewer of the oldest events."""
     first = stored.start if first is None else first
     return Mark(stored.born, stored.fields, stored.revision, stored.rewrites, first, stored.count)
 
 
 def changes_of(mine: dict[str, str], before: dict[str, str], theirs: dict[str, str]) -> dict[str, str]:
-    """The header fields that an application changed since it read them, with what others changed in them."""
+    """The header fields that the application changed since it read them, merged with others' changes."""
     return {
         name: merged(name, before[name], text, theirs[name])
         for name, text in mine.items()
@@ -36,7 +36,7 @@ def changes_of(mine: dict[str, str], before: dict[str, str], theirs: dict[str, s
 def bring_up_to_date(
     session: AnySession, mark: Mark, stored: StoredSession, read: AnySession, mine: Sequence[AnyEvent]
 ) -> None:
-    """Let a session's object have what was read anew; what the application changed in it stays."""
+    """Update a session's object with newly read data; the application's changes in it are kept."""
     if stored.fields != mark.fields:
         here = encode_header(session)
         for name in HEADER_FIELDS:
@@ -55,7 +55,7 @@ def bring_up_to_date(
         return
     objects = {event.id: event for event in (*session.events, *mine)}
     only_here = [*session.events[mark.count - mark.first :], *mine]
-    if stored.rewrites != mark.rewrites:  # as others edited them
+    if stored.rewrites != mark.rewrites:  # others edited events
         objects = {event.id: objects[event.id] for event in read.events if objects.get(event.id) == event}
     session.events = [objects.get(event.id, event) for event in read.events]
     session.token_summary = read.token_summary
@@ -64,7 +64,7 @@ def bring_up_to_date(
 
 
 def put_in_place(session: AnySession, mark: Mark, stored: Sequence[AnyEvent]) -> None:
-    """Let an object have events that are stored after those that it has, before those only in memory."""
+    """Insert stored events into an object, after its stored events and before those only in memory."""
     held = mark.count - mark.first
     only_here = session.events[held:]
     if not only_here:
@@ -81,10 +81,10 @@ def put_in_place(session: AnySession, mark: Mark, stored: Sequence[AnyEvent]) ->
 def merged_log(
     here: Sequence[AnyEvent], mark: Mark | None, there: Sequence[AnyEvent]
 ) -> tuple[list[AnyEvent], list[AnyEvent]]:
-    """The log after saving an object, and what others appended that the object does not have.
+    """The log after saving an object, and the events of others that the object does not have.
 
-    What the object had read is as the object has it now: edited, or gone. What others appended since
-    stays after that; what is only in the object comes last.
+    Events that the object had read are as the object has them now: edited, or removed. Events that others
+    appended since come next; events that are only in the object come last.
     """
     if mark is None:
         return list({event.id: event for event in here}.values()), []
@@ -104,7 +104,7 @@ def merged_log(
 async def change_of_log(
     there: Sequence[AnyEvent], log: Sequence[AnyEvent], fields: dict[str, str], counters: dict[str, float]
 ) -> Change:
-    """How a stored log becomes another one: what differs and all after it is written anew."""
+    """The change from a stored log to another one: the first difference and all after it are written."""
     same = 0
     while same < min(len(there), len(log)) and there[same] == log[same]:
         same += 1
@@ -115,23 +115,23 @@ async def change_of_log(
 
 
 def place_of_new(log: Sequence[AnyEvent], there: Sequence[AnyEvent]) -> int | None:
-    """Where lists have a session after the newest of its new events; `None` where none is new."""
+    """The place in lists of a session with the newest of its new events; `None` if there are none."""
     known = {event.id for event in there}
     _, newest = totals_of(event for event in log if event.id not in known)
     return None if newest is None else place_of(microseconds_of(newest))
 
 
 def usage_only(event: EncodedEvent) -> EncodedEvent:
-    """What an event adds besides totals: what it adds to the token summary."""
+    """The numbers that an event adds to the token summary, without those that it adds to totals."""
     usage = {name: value for name, value in event.counters.items() if ":" in name}
     return EncodedEvent(event.id, event.body, usage)
 
 
 def take_header(session: AnySession, mark: Mark | None, revision: int, fields: dict[str, str]) -> Mark | None:
-    """Let an object have header fields that were written over a revision; its unsaved changes stay.
+    """Give an object the header fields that were written after a revision; its unsaved changes stay.
 
     Returns:
-        What it holds from now on; `None` where others brought it further meanwhile, or no store knows it.
+        The object's new mark; `None` if the object has a newer state already, or does not belong to a store.
     """
     if mark is None:
         for name, text in fields.items():
@@ -149,10 +149,10 @@ def take_header(session: AnySession, mark: Mark | None, revision: int, fields: d
 
 
 def first_page_size(session: AnySession, limit: int | None, tokens: int | None) -> int | None:
-    """How many events to read first: most often enough, and never many more than asked for."""
+    """How many events to read first: mostly enough, and never many more than asked for."""
     if tokens is None:
         return limit
-    # By the session's average; a quarter more, because reading again takes longer than reading some more.
+    # From the session's average, plus a quarter: reading again takes longer than reading a few more.
     average = max(1.0, session.total_tokens / max(1, session.totals.events))
     likely = min(int(tokens / average * 1.25) + 8, LARGEST_PAGE)
     return likely if limit is None else min(limit, likely)

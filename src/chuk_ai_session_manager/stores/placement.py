@@ -1,4 +1,4 @@
-"""Where the sessions in a process's memory stand in lists."""
+"""The places of a memory store's sessions in lists."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from .recency import NOW, microseconds_of, now, place_of
 
 
 class Placement:
-    """The sessions by the time of their newest message, as `recency` says; each has a place of its own."""
+    """Sorts the sessions by the time of their newest message (see `recency`); each has a place of its own."""
 
     __slots__ = ("_is_sorted", "_newest", "_placed")
 
     def __init__(self) -> None:
-        # Each session's place, and how many events it had then. The newest is the last one, but where
-        # `_is_sorted` says that one came whose messages were said before.
+        # Each session's place, and how many events it had then. The last entry is the newest, unless
+        # `_is_sorted` says that a session with older messages was added.
         self._placed: dict[str, tuple[int, int]] = {}
         self._newest = 0
         self._is_sorted = True
 
     def place_said(self, session: AnySession, said: datetime) -> None:
-        """Place a session whose newest message was said at a time."""
+        """Place a session whose newest message is of this time."""
         self._place(session, place_of(microseconds_of(said)))
 
     def place_saved(self, session: AnySession) -> None:
-        """Place a session that is saved; one without new events stays where it is."""
+        """Place a session that is saved; a session without new events keeps its place."""
         newest, placed = session.newest_event_time, self._placed.get(session.id)
         if placed is None and newest is not None:
-            # As imports have it, whose messages may have been said at any time.
+            # As with imports, whose messages may be of any time.
             self._place(session, microseconds_of(newest))
         elif placed is None:
             made = session.metadata.created_at if session.metadata else None
@@ -53,11 +53,11 @@ class Placement:
         self._placed[session.id] = place, len(session.events)
 
     def remove(self, session_id: str) -> None:
-        """Take a session out, if it is there."""
+        """Remove a session, if it is there."""
         self._placed.pop(session_id, None)
 
     def newest_first(self) -> Iterator[tuple[int, str]]:
-        """The places and ids of all sessions."""
+        """Yield the places and ids of all sessions."""
         if not self._is_sorted:
             self._placed = dict(sorted(self._placed.items(), key=lambda item: (item[1][0], item[0])))
             self._is_sorted = True

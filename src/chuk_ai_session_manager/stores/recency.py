@@ -1,7 +1,7 @@
-"""Where a session stands in lists: by the time of its newest message, the newest first.
+"""The order of sessions in lists: by the time of their newest message, the newest first.
 
-A message that was said just now puts its session on top, even where the clock was set back meanwhile. One
-that was said long ago, and comes by an import, puts its session among those of that time.
+A new message puts its session first, even if the clock was set back meanwhile. An old message that is
+imported puts its session among those of its time.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from ..models.record import JUST_NOW
 
 NOW = 0
-"""The place of what was said just now: above all others."""
+"""The place of a session with a new message: before all others."""
 
 _JUST_NOW = JUST_NOW // timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def microseconds_of(moment: datetime) -> int:
-    """Microseconds since 1970; a time without a zone is this machine's."""
+    """Microseconds since 1970; a time without a zone is in this machine's zone."""
     moment = moment if moment.tzinfo else moment.astimezone()
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
@@ -31,8 +31,8 @@ def now() -> int:
 
 
 def place_of(said: int) -> int:
-    """Where a session stands whose newest message was said then: the same time, or `NOW`.
+    """The place of a session whose newest message is of this time: the same time, or `NOW`.
 
-    It has to be asked by the machine that made the message: clocks of different machines differ.
+    Call this on the machine that made the message, because the clocks of different machines differ.
     """
     return NOW if said >= now() - _JUST_NOW else said

@@ -1,4 +1,4 @@
-"""Taking turns over threads and event loops: a lock of asyncio's belongs to one loop."""
+"""Turns across threads and event loops: one of asyncio's locks belongs to one loop."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from collections.abc import Awaitable, Generator
 from contextlib import suppress
 from typing import Any, cast
 
-# Seconds after which somebody who waits looks whether the one in front will go on at all.
+# Seconds after which a waiting task checks whether the first one in line will go on at all.
 _LOOK_EVERY = 0.1
 
 SILENCE = 5.0
-"""Seconds that an event loop may be blocked before those of other loops go on without its turn.
+"""Seconds that an event loop may be blocked before tasks of other loops go on without its turn.
 
-Stores answer within that time. Without an end, an application that blocks its loop until another thread
+Stores answer within that time. Without this limit, an application that blocks its loop until another thread
 has written would wait for ever.
 """
 
-# Another object in each process: what a fork copied waits for nobody there.
+# A different object in each process: turns that a fork copied wait for nobody in the child.
 _process = object()
 
 
 def _after_fork() -> None:
-    global _process  # noqa: PLW0603  (one a process)
+    global _process  # noqa: PLW0603  (one for each process)
     _process = object()
 
 
@@ -35,7 +35,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 
 
 class Pulse:
-    """Whether an event loop goes on, as asked from other threads."""
+    """Whether an event loop is running, as seen from other threads."""
 
     __slots__ = ("_asked", "_loop", "_process")
 
@@ -43,12 +43,12 @@ class Pulse:
         self._loop = loop
         self._process = process
         self._asked: float | None = None
-        """Since when the loop has owed an answer."""
+        """The time since when the loop has owed an answer."""
 
     def is_felt(self) -> bool:
-        """Not where the loop has ended, was stopped, or has done nothing for `SILENCE` seconds.
+        """Whether the loop runs: not if it has ended, was stopped, or did nothing for `SILENCE` seconds.
 
-        Each call asks the loop for the answer that the next ones look for.
+        Each call asks the loop for the answer that later calls look for.
         """
         if self._process is not _process or not self._loop.is_running():
             return False
@@ -57,7 +57,7 @@ class Pulse:
         self._asked = time.monotonic()
         try:
             self._loop.call_soon_threadsafe(self._answer)
-        except RuntimeError:  # closed meanwhile
+        except RuntimeError:  # the loop was closed meanwhile
             return False
         return True
 
@@ -71,42 +71,43 @@ def pulse_of(loop: asyncio.AbstractEventLoop) -> Pulse:
 
 
 class _Now:
-    """What there is nothing to wait for in."""
+    """An awaitable that does not wait."""
 
     def __await__(self) -> Generator[Any, Any, None]:
         return _NOTHING
 
 
-# A generator would be made anew for each.
+# One object for all: a generator would be created for each use.
 _NOTHING = cast("Generator[Any, Any, None]", iter(()))
 _NOW = _Now()
 
 
 class Turns:
-    """A fair lock: whoever asks first is first, in any thread and any event loop.
+    """A fair lock: the tasks of all threads and event loops go in the order in which they asked.
 
-    Use it as `async with turns.turn():`. A turn whose event loop ended, was stopped, or is blocked for
-    `SILENCE` seconds is passed over, so that nobody waits for ever. If its code goes on after all, it does
-    so beside the others; so what turns keep in order must stay whole without them, as what several
-    processes write to.
+    Use it as `async with turns.turn():`. A turn is passed over if its event loop has ended, was stopped, or
+    is blocked for `SILENCE` seconds, so that nobody waits for ever. If the code of such a turn goes on after
+    all, it runs beside the others. So what the turns keep in order must stay consistent without them, as
+    data that several processes write.
     """
 
     __slots__ = ("_line",)
 
     def __init__(self) -> None:
-        # Whose turn it is stands first. Only single steps of the deque change it, each of which is atomic;
-        # a lock of `threading` would not do, because code that is thrown away leaves at any moment.
+        # The first one in line has the turn. Only single operations of the deque change it, and each is
+        # atomic. A lock of `threading` would not do, because a garbage-collected coroutine may leave at any
+        # moment.
         self._line: deque[_Turn] = deque()
 
     def turn(self) -> _Turn:
-        """A turn to take, once, by `async with`."""
+        """A turn, to be used once, with `async with`."""
         return _Turn(self._line)
 
 
 class _Turn:
-    """One turn of a task's; in the line from `async with` to the end of the block.
+    """A turn of one task, which is in line from `async with` to the end of the block.
 
-    Its methods are no coroutines: where nobody is in front, there is nothing to wait for.
+    Its methods are not coroutines: if the line is empty, there is nothing to wait for.
     """
 
     _woken: asyncio.Future[None] | None = None
@@ -127,7 +128,7 @@ class _Turn:
         line = self._line
         try:
             line.remove(self)
-        except ValueError:  # passed over
+        except ValueError:  # it was passed over
             return _NOW
         if line:
             _wake_first(line)
@@ -136,7 +137,7 @@ class _Turn:
     async def _wait(self) -> None:
         try:
             while not self._is_passed_over:
-                # Before looking who is first: who leaves after that sees it, and wakes this one.
+                # Before looking for the first one: a turn that leaves after that sees this and wakes it.
                 self._woken = self.loop.create_future()
                 if _first(self._line) is self:
                     return
@@ -154,38 +155,38 @@ class _Turn:
 
     def _look_at_first(self) -> None:
         first = _first(self._line)
-        # In this loop, which runs, all goes on.
+        # Everything in this loop goes on, because the loop is running.
         if first is not None and first.loop is not self.loop and not first.goes_on():
             first.pass_over()
             _wake_first(self._line)
 
     def pass_over(self) -> None:
-        """Take it out of the line, for others; it does not wait any more if it goes on after all."""
+        """Remove this turn from the line. If its task goes on after all, it does not wait any more."""
         self._is_passed_over = True
-        with suppress(ValueError):  # somebody else did it
+        with suppress(ValueError):  # another task did it
             self._line.remove(self)
 
     def wake(self) -> bool:
-        """Have its task look at the line; `False` where that will never do so."""
+        """Let its task look at the line; `False` if the task will never do so."""
         if self._process is not _process or not self.loop.is_running():
             return False
         woken = self._woken
-        if woken is None:  # it does not wait, or will look before it does
+        if woken is None:  # the task does not wait, or will look before it waits
             return True
         try:
             if get_running_loop() is self.loop:
                 _settle(woken)
                 return True
-        except RuntimeError:  # thrown away where no loop runs
+        except RuntimeError:  # it was garbage-collected where no loop runs
             pass
         try:
             self.loop.call_soon_threadsafe(_settle, woken)
-        except RuntimeError:  # closed meanwhile
+        except RuntimeError:  # the loop was closed meanwhile
             return False
         return True
 
     def goes_on(self) -> bool:
-        """Whether its event loop does."""
+        """Whether its event loop runs."""
         if self._pulse is None:
             self._pulse = Pulse(self.loop, self._process)
         return self._pulse.is_felt()
@@ -194,7 +195,7 @@ class _Turn:
 def _first(line: deque[_Turn]) -> _Turn | None:
     try:
         return line[0]
-    except IndexError:  # all left since
+    except IndexError:  # all have left
         return None
 
 

@@ -1,4 +1,4 @@
-"""Stores of applications that have only `get` and `save`, made to do what sessions ask of their store."""
+"""An adapter for stores of applications that have only `get` and `save`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from .turns import Turns
 
 
 class WholeSessionStore:
-    """A store with only `get` and `save`, made to do what sessions ask of their store.
+    """Makes a store with only `get` and `save` usable for sessions.
 
-    Writes go one after the other here, however many managers share the store, in whatever threads and
-    event loops. It has no way to keep out other processes, nor to tell a deleted session from one that the
-    store does not find: for those, use an `EventStore`.
+    Writes happen one after the other, however many managers share the store, in whatever threads and
+    event loops. The adapter cannot keep out other processes, nor distinguish a deleted session from one that
+    the store does not find: for that, use an `EventStore`.
     """
 
     def __init__(self, store: SessionStore) -> None:
@@ -43,7 +43,7 @@ class WholeSessionStore:
         self._writing = Turns()
 
     async def get(self, session_id: str) -> AnySession | None:
-        """The stored session, living here from now on."""
+        """Return the stored session, bound to this adapter."""
         with _wrapped_errors(f"read session {session_id}"):
             session = await self._store.get(session_id)
         if isinstance(session, Session):
@@ -51,18 +51,18 @@ class WholeSessionStore:
         return session
 
     async def head(self, session_id: str) -> AnySession | None:
-        """The stored session: there is no way to read less of it."""
+        """Return the stored session: there is no way to read less of it."""
         return await self.get(session_id)
 
     async def latest(
         self,
         session: AnySession,
         *,
-        with_events: bool = True,  # noqa: ARG002  (there is only the whole)
+        with_events: bool = True,  # noqa: ARG002  (the whole session is read in any case)
     ) -> AnySession | None:
-        """The session as it is stored now, or, where the store does not find it, as it is here."""
+        """Return the session as it is stored now, or this object if the store does not find it."""
         stored = await self.get(session.id)
-        found = isinstance(stored, Session) and stored.id == session.id  # a stand-in may answer anything
+        found = isinstance(stored, Session) and stored.id == session.id  # a stand-in may return anything
         return stored if found else session
 
     async def newest_events(
@@ -73,7 +73,7 @@ class WholeSessionStore:
         limit: int | None = None,
         tokens: int | None = None,
     ) -> EventPage | None:
-        """The newest events of the session: there is no way to read less than the whole."""
+        """Return the newest events of the session: there is no way to read less than the whole."""
         check_page_size(limit)
         stored = await self.latest(session)
         if stored is None:
@@ -81,15 +81,15 @@ class WholeSessionStore:
         return EventPage.at_end_of(stored.events, before=before, limit=limit, tokens=tokens)
 
     async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
-        """Events of the conversation, by reading its segments one after the other."""
+        """Return events of the conversation, by reading its segments one after the other."""
         return await walked_events(session_id, event_ids, self)
 
     async def segment_ids(self, session_id: str) -> list[str]:
-        """The ids of the conversation's segments, by reading them one after the other."""
+        """Return the ids of the conversation's segments, by reading them one after the other."""
         return await walked_segment_ids(session_id, self)
 
     async def last_segment_id(self, session_id: str) -> str | None:
-        """The id of the last of them."""
+        """Return the id of the last segment."""
         return next(iter((await self.segment_ids(session_id))[-1:]), None)
 
     async def save(self, session: AnySession) -> None:
@@ -99,7 +99,7 @@ class WholeSessionStore:
         session.bind(self)
 
     async def create(self, session: AnySession) -> None:
-        """Store a new session, unless its id is taken, and enter it with its parent."""
+        """Store a new session, unless its id is taken, and enter it as a child of its parent."""
         async with self._writing.turn():
             if isinstance(await self.get(session.id), Session):
                 raise SessionAlreadyExists(session.id)
@@ -118,25 +118,25 @@ class WholeSessionStore:
         return True
 
     async def save_header(self, session: AnySession) -> None:
-        """Nothing more to do: every append saves the whole session."""
+        """Do nothing: every append saves the whole session."""
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
-        """Change the session as it is stored, and here."""
+        """Change the stored session, and this object."""
         async with self._writing.turn():
             await change_stored(self, session, change)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Itself: who copies a session does not mean the store that it lives in."""
+        """The store itself: copying a session must not copy its store."""
         return self
 
     async def append(
         self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
     ) -> bool:
-        """Add the events to the session as it is stored, and store the whole of it, or nothing."""
+        """Add the events to the stored session, and store the whole session, or nothing."""
         async with self._writing.turn():
             stored = await self.get(session.id)
             if not isinstance(stored, Session) or stored is session:
-                # The live object itself; or a store that does not find what it was given.
+                # The live object itself; or a store that does not find what it was given to save.
                 await session.record_and_save(self, *events)
                 return True
             if only_if_current and not _is_current(session, stored, events):
@@ -148,31 +148,31 @@ class WholeSessionStore:
 
 
 def _is_current(session: AnySession, stored: AnySession, events: Sequence[AnyEvent]) -> bool:
-    """Whether nobody else wrote to what is stored: no event, and no child, that `session` does not know."""
+    """Whether the stored session has no event and no child that `session` and `events` do not have."""
     known = {event.id for event in (*session.events, *events)}
     return stored.child_ids == session.child_ids and all(event.id in known for event in stored.events)
 
 
 @contextmanager
 def _wrapped_errors(action: str) -> Iterator[None]:
-    """Let a store's own errors arrive as `StorageError`, caused by them."""
+    """Turn a store's own errors into `StorageError`, with the error as the cause."""
     try:
         yield
     except SessionManagerError:
         raise
     except Exception as problem:
-        # Not what it says, which may quote what was to be stored.
+        # Without the error's text, which may quote the data.
         raise StorageError(
             f"The store could not {action} ({type(problem).__name__}); the cause says how"
         ) from problem
 
 
-# The adapters in use by their stores' `id()`, so that all who use one store take turns.
+# The adapters in use, by the `id()` of their stores, so that all users of one store take turns.
 _adapters: WeakValueDictionary[int, WholeSessionStore] = WeakValueDictionary()
 
 
 def store_of_sessions(store: SessionStore) -> EventStore | WholeSessionStore:
-    """A store as sessions need it: as it is if it appends, else saving whole sessions."""
+    """A store in the form that sessions need: unchanged if it appends, or else with an adapter."""
     if isinstance(store, EventStore):
         return store
     with guard:

@@ -1,4 +1,4 @@
-"""What a durable store moves: sessions and events as JSON texts, and numbers beside them."""
+"""The data that a durable store reads and writes: sessions and events as JSON texts, and numbers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 from ..exceptions import UnreadableData
 
 SCHEMA = 1
-"""The version of all that is written here; a store refuses to read a newer one."""
+"""The version of the stored data; a store refuses to read a newer one."""
 
 HEADER_FIELDS = ("metadata", "parent_id", "child_ids", "task_ids", "runs", "state")
-"""What a session is besides its id, its events and what these add up to."""
+"""A session's fields other than its id, its events and their totals."""
 
 CHUNK = 200
-"""Events that are read and decoded in one go."""
+"""How many events are read and decoded at once."""
 
-# Made once: `json.dumps` makes one for every call.
+# Created once: `json.dumps` creates an encoder for every call.
 _write_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class EncodedEvent(NamedTuple):
-    """An event as it is written, and what it adds to the session's counters."""
+    """An event as JSON, and the numbers that it adds to the session's counters."""
 
     id: str
     body: str
@@ -31,26 +31,26 @@ class EncodedEvent(NamedTuple):
 
 @dataclass(slots=True)
 class StoredSession:
-    """A session as it is written: header fields as JSON, counters, and the events from `start` on."""
+    """A stored session: header fields as JSON, counters, and the events from `start` on."""
 
     id: str
     born: str
-    """Tells it from another session that had its id before."""
+    """Distinguishes the session from an earlier one with the same id."""
     fields: dict[str, str]
     counters: dict[str, float]
     revision: int = 0
-    """Moves with every change."""
+    """Changes with every write."""
     rewrites: int = 0
-    """Moves when events that were stored before change or go."""
+    """Changes when stored events are edited or removed."""
     count: int = 0
     """How many events are stored."""
     start: int = 0
     bodies: list[str] = field(default_factory=list)
-    """Their JSON; each entry is up to `CHUNK` events with commas between."""
+    """The events' JSON; each entry contains up to `CHUNK` events, separated by commas."""
 
 
 def span_of(start: int | None, end: int | None, count: int) -> tuple[int, int]:
-    """Which of so many stored events to read: the number of the first one, and the number after the last.
+    """Which stored events to read: the number of the first one, and the number after the last one.
 
     Args:
         start: the first one's number; below 0, how many to read up to `end`; `None` for none.
@@ -64,15 +64,15 @@ def span_of(start: int | None, end: int | None, count: int) -> tuple[int, int]:
 
 
 def dump(value: Any) -> str:
-    """A value as JSON: the same text for the same value, always."""
+    """A value as JSON; equal values always give equal texts."""
     return _write_json(value)
 
 
 def load(text: str | bytes) -> Any:
-    """What a JSON text says, in UTF-8 where it comes as bytes.
+    """The value of a JSON text, which is in UTF-8 if it is given as bytes.
 
     Raises:
-        ValueError: it is none, or nested deeper than Python reads.
+        ValueError: the text is not JSON, or is nested deeper than Python can read.
     """
     try:
         return json.loads(text if isinstance(text, str) else text.decode())
@@ -81,17 +81,17 @@ def load(text: str | bytes) -> Any:
 
 
 def damaged_header(session_id: str) -> UnreadableData:
-    """What is said of a header that is none."""
-    return UnreadableData(f"Session {session_id} is damaged: its header is no valid record")
+    """The error for a damaged header."""
+    return UnreadableData(f"Session {session_id} is damaged: its header is not a valid record")
 
 
 def damaged_event(session_id: str, event: object) -> UnreadableData:
-    """What is said of an event that is none."""
-    return UnreadableData(f"Session {session_id} is damaged: its event {event} is no valid record")
+    """The error for a damaged event."""
+    return UnreadableData(f"Session {session_id} is damaged: its event {event} is not a valid record")
 
 
 def newer_schema(where: str, version: int) -> UnreadableData:
-    """What a store says of data that a later release wrote."""
+    """The error for data that a later release wrote."""
     return UnreadableData(
         f"{where} was written by a newer release (schema {version}, this one reads up to {SCHEMA}): upgrade"
     )

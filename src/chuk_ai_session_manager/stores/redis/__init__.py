@@ -1,4 +1,4 @@
-"""Sessions in Redis: one server, Sentinel or Cluster."""
+"""The Redis store, for one server, Sentinel or a Cluster."""
 
 from .store import RedisStore
 

@@ -1,4 +1,4 @@
-"""Small JSON objects beside the sessions, each under a key of its own: what users spend."""
+"""Small JSON objects beside the sessions, each under its own key: the accounts of what users spend."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Accounts:
         change: Callable[[dict[str, Any] | None], dict[str, Any] | None],
         hours: float | None,
     ) -> None:
-        """Change one: made anew of what others wrote meanwhile, until nobody did.
+        """Change an account; if others wrote it meanwhile, make the change again.
 
-        A change whose reply was lost may be made once more: it has to know itself again.
+        A change whose reply was lost may be made once more: it must recognise itself.
         """
         key = self._keys.of(name, "account:")
         lives = "" if hours is None else str(int(hours * _MS_AN_HOUR))

@@ -1,4 +1,4 @@
-"""Appends to sessions in Redis: one script, one round trip, together with the others that wait."""
+"""Appends to sessions in Redis: one script and one round trip, together with other waiting appends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .scripts import Command, Script
 
 _ADD = Script("add")
 
-# Event ids in an error: enough to find the others by.
+# How many event ids an error names: enough to find the events.
 _IDS_NAMED = 5
 
 
@@ -37,13 +37,13 @@ class Appender:
     async def add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
     ) -> Appended | None:
-        """Append events in one step, but for those that are stored; `None` if not at this revision.
+        """Append events that are not stored yet, in one step; `None` if the session is at another revision.
 
         Raises:
-            SessionNotFound: there is no such session, or another one has its id by now.
-            EventConflict: one of the events is stored with another content.
+            SessionNotFound: the session does not exist, or another one has its id now.
+            EventConflict: an event is stored with other content.
             UnreadableData: the session is damaged, or a later release wrote it.
-            StorageError: the server gives no answer; the text names the events, for a retry.
+            StorageError: the server does not answer; the error names the events, for a retry.
         """
         answer = await self._sent(session_id, events, born, only_at)
         if answer is None:
@@ -68,7 +68,7 @@ class Appender:
     async def _sent(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
     ) -> list[Any] | None:
-        """The answer to an append; its error names the events, for a retry."""
+        """The answer to an append; an error names the events, for a retry."""
         lives = self._lifetimes.milliseconds or ""
         place = place_of(int(max(event.counters["newest"] for event in events)))
         arguments: list[Any] = [session_id, lives, born, "" if only_at is None else only_at, place]
@@ -94,7 +94,7 @@ class Appender:
 def _but(
     session_id: str, events: Sequence[EncodedEvent], known: str, body: str | bytes
 ) -> list[EncodedEvent]:
-    """The events, one of which is stored with other bytes: a conflict, unless both say the same."""
+    """The events, if the one that is stored with other bytes has the same content; otherwise, raise."""
     (event,) = (event for event in events if event.id == known)
     check_same(session_id, event, body)
     return [each._replace(body=text_of(body)) if each is event else each for each in events]

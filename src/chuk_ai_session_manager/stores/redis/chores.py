@@ -1,4 +1,4 @@
-"""Work beside what callers wait for."""
+"""Work in the background, for which no caller waits."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Chores:
-    """Work that nobody waits for. When it fails, it is done again the next time that it is due."""
+    """Background work. If it fails, it is done again when it is next due."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def do(self, work: Coroutine[Any, Any, None], failure: str) -> None:
-        """Do it in a task of this event loop; `failure` is logged where the server refuses."""
+        """Do work in a task of this event loop; `failure` is logged if the server refuses."""
         task = asyncio.create_task(_done(work, failure))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def finish(self) -> None:
-        """Wait until the work in this event loop is done."""
+        """Wait until the background work of this event loop is done."""
         loop = asyncio.get_running_loop()
         pending = [task for task in self._tasks if task.get_loop() is loop]
         if pending:

@@ -1,4 +1,4 @@
-"""Redis clients from URLs: of one server, of a Cluster, or of the master that Sentinel names."""
+"""Redis clients from URLs: for one server, for a Cluster, or for the master that Sentinel names."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class _Parsed:
 
     @property
     def is_cluster(self) -> bool:
-        """Whether it names several servers that are one Cluster."""
+        """Whether the URL names several servers that form one Cluster."""
         return self.service is None and len(self.hosts) > 1
 
 
 def checked_url(url: str) -> _Parsed:
-    """What a Redis URL says; what is none is refused without repeating it: there may be a password in it.
+    """Parse a Redis URL. An error does not repeat the URL, because there may be a password in it.
 
     Raises:
-        StorageError: saying what such a URL looks like.
+        StorageError: the URL is invalid; the error shows a valid one.
     """
     try:
         return _parsed(url)
     except ValueError:
         raise StorageError(
-            "The Redis URL is none. It looks like redis://user:password@host:6379/0, with more hosts after "
+            "A valid Redis URL looks like redis://user:password@host:6379/0, with more hosts after "
             "commas for a Cluster, rediss:// for TLS, redis+sentinel://host:26379,host:26379/service/0, or "
             "unix:///path/to/redis.sock?db=0"
         ) from None
@@ -60,7 +60,7 @@ def checked_url(url: str) -> _Parsed:
 def _parsed(url: str) -> _Parsed:
     if url.startswith(_UNIX):
         return _parsed_socket(url)
-    # Several URLs after commas count as several hosts.
+    # Several URLs separated by commas count as several hosts.
     found = _URL.fullmatch(re.sub(r",rediss?://(?:[^,@/]*@)?", ",", url))
     if found is None:
         raise ValueError("not a Redis URL")
@@ -98,23 +98,23 @@ def _parsed_socket(url: str) -> _Parsed:
 
 
 def checked_access(url: str, credential_provider: CredentialProvider | None) -> _Parsed:
-    """What a Redis URL says, where a provider may give user and password in place of the URL.
+    """Parse a Redis URL, if a provider may give user and password instead of the URL.
 
     Raises:
-        StorageError: the URL is none, or both name a user or a password.
+        StorageError: the URL is invalid, or both the URL and the provider give a user or a password.
     """
     parsed = checked_url(url)
     if credential_provider is not None and not {"username", "password"}.isdisjoint(parsed.options):
-        raise StorageError("Take user and password out of the Redis URL: the credential provider gives them")
+        raise StorageError("Remove user and password from the Redis URL: the credential provider gives them")
     return parsed
 
 
 def make_client(url: str, timeout: float, credential_provider: CredentialProvider | None = None) -> Client:
-    """A pooled client for a URL: of one server, of a Cluster, or of the master that Sentinel names."""
+    """A pooled client for a URL: for one server, for a Cluster, or for the master that Sentinel names."""
     parsed = checked_access(url, credential_provider)
-    # Retrying is the link's task, within its deadline: the driver would only stretch it.
+    # The link retries within its deadline; retries of the driver would only delay that.
     options: dict[str, Any] = {
-        "socket_timeout": None,  # the link's deadline holds for all; a second one costs time
+        "socket_timeout": None,  # the link's deadline applies; a second one would cost time
         "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
         **parsed.options,
@@ -127,15 +127,15 @@ def make_client(url: str, timeout: float, credential_provider: CredentialProvide
         options["ssl"] = True
     if parsed.service:
         watching = {name: value for name, value in options.items() if name.startswith("ssl")}
-        # Asked in turn: one that hangs must leave time for the others.
+        # The sentinels are asked one after the other: one that hangs must leave time for the others.
         each = timeout / (len(parsed.hosts) + 1)
         watching |= {"socket_timeout": each, "socket_connect_timeout": each, "retry": Retry(NoBackoff(), 0)}
         sentinel = Sentinel(parsed.hosts, sentinel_kwargs=watching, **options)  # type: ignore[no-untyped-call]
         master: Redis = sentinel.master_for(parsed.service)
         return master
     if parsed.is_cluster:
-        options.pop("db", None)  # a Cluster has only one
-        # Only by its own timeout does the client learn that a node hangs, and look for another master.
+        options.pop("db", None)  # a Cluster has only one database
+        # Only this timeout tells the client that a node hangs, so that it looks for another master.
         options["socket_timeout"] = timeout / 2
         return RedisCluster(startup_nodes=[ClusterNode(*host) for host in parsed.hosts], **options)
     host, port = parsed.hosts[0]

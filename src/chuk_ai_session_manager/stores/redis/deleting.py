@@ -1,4 +1,4 @@
-"""Sessions and conversations deleted, with what points to them."""
+"""Deleting sessions and conversations, and everything that points to them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .scripts import Command, Script
 
 _DROP = Script("drop")
 
-# Fields of a conversation that are looked at in one round trip.
+# How many fields of a conversation are read in one round trip.
 _SCANNED_AT_ONCE = 1_000
 
 
 class Deleter:
-    """Deletes sessions. What the original wrote of them goes first: it must not bring them back."""
+    """Deletes sessions. The original's record of a session is deleted first: it must not bring it back."""
 
     def __init__(self, link: Link, keys: Keys, places: Places, lifecycle: Lifecycle) -> None:
         self._link = link
@@ -40,7 +40,7 @@ class Deleter:
             await self._clear(self._keys.of(place), text_of(dropped[1]))
 
     async def _clear(self, key: str, number: str) -> None:
-        """Clear away the events of a session that was deleted out of its conversation."""
+        """Delete the events of a session that was deleted from its conversation."""
         cursor, beginnings = "0", (f"{number}:", f"{number}#")
         while True:
             answer = await self._link.call(("HSCAN", key, cursor, "COUNT", _SCANNED_AT_ONCE))
@@ -53,7 +53,7 @@ class Deleter:
                 return
 
     async def delete_conversation(self, place: str) -> int:
-        """Delete all segments of the conversation that lives there; how many there were."""
+        """Delete all segments of the conversation at a place; return their number."""
         ids = await self._places.segments(place)
         there = await self._places.are_there(ids, place)
         for each in ids:

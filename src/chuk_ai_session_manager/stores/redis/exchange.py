@@ -1,4 +1,4 @@
-"""Commands and replies over the driver's connections: through its pool, or over one connection beside it."""
+"""Sending commands over the driver's connections: through its pool, or over one connection beside it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from redis.exceptions import ResponseError
 from .clients import Client
 from .scripts import Command
 
-# Bytes that are packed and sent at a time: more would hold up the event loop, and take as much memory again.
+# How many bytes are packed and sent at a time: more would block the event loop, and need as much memory
+# again.
 _ENOUGH_BYTES = 1_000_000
 
 
 async def attempt(client: Client, commands: Sequence[Command], take: Callable[[Any], None]) -> None:
-    """Send commands through the client's pool; `take` gets their answers in order, errors among them."""
+    """Send commands through the client's pool. `take` gets their answers in order, including errors."""
     if len(commands) == 1:
         try:
             take(await client.execute_command(*commands[0]))
@@ -33,9 +34,9 @@ async def attempt(client: Client, commands: Sequence[Command], take: Callable[[A
 
 
 def lane_of(client: Client) -> AbstractConnection | None:
-    """A connection beside the client's pool, which is spared the way through it: a third of a round trip.
+    """A connection beside the client's pool. Avoiding the pool saves a third of a round trip.
 
-    It is of no use to a Cluster, where each command has its own server.
+    A Cluster cannot use it, because each command has its own server.
     """
     if isinstance(client, RedisCluster):
         return None
@@ -47,7 +48,7 @@ def lane_of(client: Client) -> AbstractConnection | None:
 async def exchange(
     lane: AbstractConnection, commands: Sequence[Command], take: Callable[[Any], None]
 ) -> None:
-    """Send commands over one connection, made anew where it is lost; `take` gets their answers in order."""
+    """Send commands over one connection, and reconnect if it is lost. `take` gets the answers in order."""
     try:
         if not lane.is_connected:
             await lane.connect()  # type: ignore[no-untyped-call]
@@ -55,13 +56,13 @@ async def exchange(
             await lane.send_packed_command(packed)
             for _ in range(count):
                 take(await _reply(lane))
-    except BaseException:  # cancelled, too: replies that are still to come must be nobody's
+    except BaseException:  # including cancellation: nobody may get the replies that are still to come
         await lane.disconnect(nowait=True)
         raise
 
 
 def _packed(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
-    """Commands as the protocol has them, many together, and how many; the driver's way takes thrice as long.
+    """Commands in the protocol's form, many at once, and their number; three times as fast as the driver.
 
     https://redis.io/docs/latest/develop/reference/protocol-spec/#sending-commands-to-a-redis-server
     """
@@ -88,9 +89,9 @@ async def _reply(lane: AbstractConnection) -> Any:
 
 
 async def look_around(client: Client, lane: AbstractConnection | None) -> None:
-    """Find out anew where the servers are."""
+    """Find out again where the servers are."""
     if isinstance(client, RedisCluster):
-        await client.initialize()  # where the driver closed it, which else it would still take it for
+        await client.initialize()  # if the driver closed it, which the client would not notice otherwise
         await client.nodes_manager.initialize()
         return
     if lane is not None:
@@ -99,11 +100,11 @@ async def look_around(client: Client, lane: AbstractConnection | None) -> None:
 
 
 async def close_connections(client: Client, lane: AbstractConnection | None) -> None:
-    """Close all that a client opened, and the connection beside its pool."""
+    """Close everything that a client opened, and the connection beside its pool."""
     if lane is not None:
         await lane.disconnect()
     await client.aclose()
-    # What the client does not close: nodes that it was about to look for anew, and sentinels.
+    # The client leaves these open: nodes that it was about to look for again, and sentinels.
     if isinstance(client, RedisCluster):
         manager = client.nodes_manager
         for node in (*manager.nodes_cache.values(), *manager.startup_nodes.values()):

@@ -1,4 +1,4 @@
-"""How long conversations live, and with them their parents, pointers to them, lists and records."""
+"""The lifetimes of conversations, and of their parents, pointers, lists and records."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .scripts import Script
 
 _LIVE = Script("live")
 
-# What lies beside a conversation (pointers to it, its parents, who else lists it) is renewed each 20th of a
-# lifetime, and so has to live a little longer than the conversation; this is ample.
+# The keys beside a conversation (pointers to it, its parents, lists) are renewed each 20th of a lifetime, and
+# so have to live a little longer than the conversation; this is ample.
 BESIDE = 2
 
 
 class Lifetimes:
-    """Keeps conversations, and what lies beside them, alive.
+    """Renews conversations, and the keys beside them.
 
     Args:
-        link: the way to the server.
-        keys: the sandbox's.
+        link: the connection to the server.
+        keys: the sandbox's keys.
         places: where sessions live.
         lifecycle: the records of chuk-sessions.
-        chores: takes what writers need not wait for.
+        chores: runs work that writers need not wait for.
         milliseconds: how long a conversation lives after the last write to it; `None` for ever.
     """
 
@@ -50,12 +50,12 @@ class Lifetimes:
         self._renewing: set[str] = set()
 
     async def left(self, place: str) -> int | None:
-        """The milliseconds that a conversation has left, below 0 for ever; `None` where there is none."""
+        """The milliseconds until a conversation expires, below 0 for never; `None` if it does not exist."""
         lives = await self._live(place, 0)
         return None if not lives else lives[0]
 
     async def extend(self, place: str, more: int) -> bool:
-        """Let a conversation live so many milliseconds longer; `False` where there is none."""
+        """Let a conversation live so many milliseconds longer; `False` if it does not exist."""
         left = await self.left(place)
         if left is None:
             return False
@@ -64,29 +64,29 @@ class Lifetimes:
         return True
 
     def renew_soon(self, session_id: str) -> None:
-        """Renew what lies beside a session's conversation, while writers go on."""
+        """Renew the keys beside a session's conversation, in the background."""
         if session_id not in self._renewing:
             self._renewing.add(session_id)
-            self._chores.do(self._renew(session_id), f"what lies beside session {session_id} was not renewed")
+            self._chores.do(self._renew(session_id), f"the keys beside session {session_id} were not renewed")
 
     async def _renew(self, session_id: str) -> None:
-        assert self.milliseconds is not None  # noqa: S101  (nothing is due where all lives for ever)
+        assert self.milliseconds is not None  # noqa: S101  (without a lifetime, nothing is renewed)
         try:
             place = await self._places.find(session_id)
             if place is not None:
-                # By a tenth more than the conversation lives: the next time is up to a 20th of it away.
+                # A tenth longer than the conversation lives: the next renewal is up to a 20th of it away.
                 await self._keep_all(place, self.milliseconds + self.milliseconds // 10, but_itself=True)
                 await self._live(place, 0, renewed=True)
         finally:
             self._renewing.discard(session_id)
 
     async def _live(self, place: str, lives: int, *, renewed: bool = False) -> tuple[int, str] | None:
-        """Let a conversation live on; its milliseconds left and its parent's conversation, if it is there."""
+        """Renew a conversation; return its milliseconds and its parent's conversation, or `None`."""
         answer = await self._link.call(_LIVE([self._keys.of(place)], lives, int(renewed)))
         return (int(answer[0]), text_of(answer[1])) if answer else None
 
     async def _keep_all(self, place: str, lives: int, *, but_itself: bool = False) -> None:
-        """Let a conversation, those that it is a child of, and what lies beside them live so long (ms)."""
+        """Let a conversation, those that it is a child of, and the keys beside them live so long (ms)."""
         seen: set[str] = set()
         while place and place not in seen:
             seen.add(place)

@@ -1,4 +1,4 @@
-"""The way to a Redis: what waits leaves together, within a deadline, and again if it may have been lost."""
+"""The connection to Redis: waiting commands are sent together, within a deadline, and again if lost."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from .scripts import Command, as_sent
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
-# Commands in one pipeline: beyond some hundred, sharing a round trip saves little more.
+# The most commands in one pipeline: beyond some hundred, sharing a round trip saves little more.
 _MOST_AT_ONCE = 500
 
 
 class _Waiting(NamedTuple):
-    """A command that waits to be sent with others, until when, in the event loop's time."""
+    """A command that waits to be sent with others, and its deadline in the event loop's time."""
 
     command: Command
     answer: Outcome[Any]
@@ -41,24 +41,24 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Here:
-    """What belongs to one event loop: its client, and the commands that wait to be sent together."""
+    """An event loop's own client, and its commands that wait to be sent together."""
 
     client: Client
     lane: AbstractConnection | None
-    """A connection for what is sent together alone; without one, the client's are used."""
+    """A connection for commands that are sent together; without one, the client's connections are used."""
     closing: AsyncGenerator[None, None] | None
-    """Closes both when it is closed; none where they are somebody else's."""
+    """Closes both when it is closed; `None` if they belong to the application."""
     waiting: list[_Waiting] = field(default_factory=list)
     is_sending: bool = False
     sender: asyncio.Task[None] | None = None
     crowd: int = 0
-    """How many commands went together the last time."""
+    """How many commands were sent together the last time."""
     under_way: set[asyncio.Future[None]] = field(default_factory=set)
-    """One for each exchange that goes on beside those of what waits, done when that is."""
+    """One for each exchange that runs beside that of the waiting commands; done when the exchange is."""
 
     @contextmanager
     def exchange(self) -> Iterator[None]:
-        """Have what is done in the block be under way."""
+        """Mark an exchange as running during the block."""
         over = asyncio.get_running_loop().create_future()
         self.under_way.add(over)
         try:
@@ -69,10 +69,10 @@ class _Here:
 
 
 class Link:
-    """Sends commands, within a deadline, again where the connection or the server failed.
+    """Sends commands within a deadline, and again if the connection or the server failed.
 
-    So all commands must be such that doing them twice does no harm. There is one pooled client for each
-    event loop; a client that was handed over is used as it is, and never closed.
+    So all commands must be harmless if they are run twice. There is one pooled client for each event loop;
+    an application's own client is used as it is, and never closed.
     """
 
     def __init__(
@@ -91,19 +91,19 @@ class Link:
         _links.add(self)
 
     async def call(self, command: Command) -> Any:
-        """The answer to one command.
+        """Return the answer to one command.
 
         Raises:
-            StorageError: there is none within the deadline, or it is an error; it says what to do.
+            StorageError: there is no answer before the deadline, or it is an error; the text says what to do.
         """
         (answer,) = await self.call_all([command])
         return answer
 
     async def call_all(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to several commands in one round trip, in their order.
+        """Return the answers to several commands in one round trip, in their order.
 
         Raises:
-            StorageError: as for `call`, if any of them is an error.
+            StorageError: as for `call`, if any answer is an error.
         """
         answers: list[Any] = [None] * len(commands)
         if commands:
@@ -116,9 +116,10 @@ class Link:
         return answers
 
     async def call_together(self, command: Command) -> Any:
-        """The answer to a command that goes with all others that wait now; decided before it is cancelled.
+        """Return the answer to a command that is sent with all others that wait; then allow cancellation.
 
-        Who comes while nothing is under way sends what waits; who comes meanwhile waits for that.
+        If nothing is being sent, this task sends the waiting commands; otherwise, it waits for the task that
+        does.
         """
         here = self._here()
         answer: Outcome[Any] = Outcome(loop=asyncio.get_running_loop())
@@ -127,22 +128,22 @@ class Link:
             here.is_sending = True
             try:
                 if here.crowd > 1:
-                    await asyncio.sleep(0)  # others of this moment come too, as they did the last time
+                    await asyncio.sleep(0)  # other tasks may add commands, as they did the last time
                 await self._send_batch(here)
-            except GeneratorExit:  # thrown away, in whatever thread: here nothing can be awaited any more
+            except GeneratorExit:  # garbage-collected, in whatever thread: nothing can be awaited here
                 with suppress(RuntimeError):  # the loop is closed
                     answer.get_loop().call_soon_threadsafe(self._hand_on, here)
                 raise
             except BaseException:  # cancelled
                 self._hand_on(here)
-                with suppress(StorageError, asyncio.CancelledError):  # however often
+                with suppress(StorageError, asyncio.CancelledError):  # it may be cancelled several times
                     await answer
                 raise
             self._hand_on(here)
         return await answer
 
     def _hand_on(self, here: _Here) -> None:
-        """Let a task send what waits: what came meanwhile, or all, where the sending task was cancelled."""
+        """Let a task send what waits: new commands, or all of them if the sending task was cancelled."""
         here.is_sending = bool(here.waiting)
         if here.waiting:
             here.sender = asyncio.create_task(self._send_waiting(here))
@@ -151,14 +152,14 @@ class Link:
         try:
             while here.waiting:
                 await self._send_batch(here)
-        finally:  # also where the event loop ends
+        finally:  # also if the event loop ends
             here.is_sending, here.sender = False, None
             abandoned, here.waiting = here.waiting, []
             for waiting in abandoned:
                 waiting.answer.abandon()
 
     async def _send_batch(self, here: _Here) -> None:
-        """Send what waits; each is told its answer as it comes, while those of the others are under way."""
+        """Send the waiting commands. Each gets its answer when it arrives, before the others are answered."""
         batch = here.waiting[:_MOST_AT_ONCE]
         deadline = batch[0].deadline
 
@@ -169,7 +170,7 @@ class Link:
                 error = explained(answer)
                 error.__cause__ = as_cause(answer)
                 batch[at].answer.set_exception(error)
-            # Else it goes with the next ones: it is the oldest one's deadline that is over, not its own.
+            # Otherwise, it is sent with the next ones: only the oldest command's deadline is over.
 
         try:
             await self._send(here, [waiting.command for waiting in batch], deadline, told, here.lane)
@@ -178,9 +179,9 @@ class Link:
             here.crowd = len(batch)
 
     async def close(self) -> None:
-        """Let what is under way end and close this loop's connections, unless they are somebody else's.
+        """Wait for running exchanges and close this loop's connections, except the application's own.
 
-        The next use makes new ones.
+        The next use opens new ones.
         """
         loop = asyncio.get_running_loop()
         here = self._places.get(loop)
@@ -188,8 +189,8 @@ class Link:
             return
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._timeout):  # others may go on and on
-                    # Cut off, it would connect again, and leave that behind.
+                async with asyncio.timeout(self._timeout):  # other tasks may keep adding exchanges
+                    # If it were cut off, it would connect again, and leave that connection open.
                     while pending := [*here.under_way, *(waiting.answer for waiting in here.waiting)]:
                         await asyncio.wait(pending)
         finally:
@@ -200,8 +201,8 @@ class Link:
                 await here.closing.aclose()
 
     def leave_to_parent(self) -> None:
-        """After a fork, in the child: have nothing to do with the parent's connections."""
-        if isinstance(self._address, str):  # else the parent's use of the client is what forbids the child's
+        """In the child of a fork: do not touch the parent's connections."""
+        if isinstance(self._address, str):  # the parent's use of the application's client forbids the child's
             _of_parents.extend(self._places.items())
             self._places = WeakKeyDictionary()
 
@@ -209,9 +210,9 @@ class Link:
         loop = asyncio.get_running_loop()
         here = self._places.get(loop)
         if here is None:
-            with guard:  # another thread's loop may come at the same time
+            with guard:  # another thread's loop may call this at the same time
                 for other in [each for each in self._places if each.is_closed()]:
-                    del self._places[other]  # its client holds the loop, which would hold its place for ever
+                    del self._places[other]  # its client refers to the loop, which would keep it for ever
                 client = self._client()
                 if client is self._address:
                     here = _Here(client, None, None)
@@ -231,7 +232,7 @@ class Link:
         return self._address
 
     def _may_pass(self, answer: Any) -> bool:
-        """Whether sending the same again may be answered otherwise; a provider may give a newer password."""
+        """Whether sending the same again may have another outcome; a provider may give a newer password."""
         return may_pass(answer) or (self._credential_provider is not None and is_refused_login(answer))
 
     def _deadline(self) -> float:
@@ -245,9 +246,9 @@ class Link:
         told: Callable[[int, Any], None],
         lane: AbstractConnection | None = None,
     ) -> None:
-        """Have commands answered; `told` gets each one's number and its answer or error, as it comes.
+        """Get commands answered. `told` gets each command's number with its answer or error.
 
-        What may pass is sent again until the deadline.
+        Temporary errors are tried again until the deadline.
         """
         client = here.client
         clock = asyncio.get_running_loop().time
@@ -270,7 +271,7 @@ class Link:
                     if is_lost:
                         await look_around(client, lane)
                     await (attempt(client, batch, take) if lane is None else exchange(lane, batch, take))
-            except Exception as problem:  # noqa: BLE001  (whatever the driver raises, those who wait are told)
+            except Exception as problem:  # noqa: BLE001  (whatever the driver raises, the waiting tasks get it)
                 while open_ones:
                     take(problem)
             rest = pause * random.uniform(0.5, 1.5)  # noqa: S311  (to spread the load)
@@ -281,8 +282,8 @@ class Link:
             if any(isinstance(error, NoScriptError) for error in again.values()):
                 in_full = True
             else:
-                # A Cluster's pipelines go on asking a node that is gone, however often they fail; a
-                # connection to what was a master stays there, whoever has its name by now.
+                # A Cluster's pipelines keep asking a node that is gone, however often they fail; and a
+                # connection to a former master stays there, even if another server has its name now.
                 is_lost = isinstance(client, RedisCluster) or any(map(is_no_master, again.values()))
                 await asyncio.sleep(rest)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -299,27 +300,27 @@ async def _closed_in_the_end(client: Client, lane: AbstractConnection | None) ->
 
 
 def _closing(client: Client, lane: AbstractConnection | None) -> AsyncGenerator[None, None]:
-    """What closes connections when it is closed, as `asyncio.run` does with generators before a loop ends.
+    """Closes connections when it is closed, which `asyncio.run` does with generators before a loop ends.
 
-    So who runs a loop for each request need not close the store in each of them.
+    So an application that runs a loop for each request need not close the store in each of them.
     """
     generator = _closed_in_the_end(client, lane)
     with suppress(StopIteration):
-        anext(generator).__await__().send(None)  # to its `yield`; there is nothing to wait for
+        anext(generator).__await__().send(None)  # up to its `yield`, where nothing is awaited
     return generator
 
 
-# Errors that tell nothing of why the tries before failed.
+# Errors that do not say why the attempts failed.
 _TELL_NOTHING = (TimeoutError, NoScriptError)
 
 
 def _telling(error: BaseException, reason: BaseException | None) -> BaseException:
-    """The error to tell: where the deadline cut off the last try, the error of a try before says more."""
+    """The error to report: if the deadline cut off the last attempt, an earlier error says more."""
     return reason if reason is not None and isinstance(error, TimeoutError) else error
 
 
-# What a child has of its parent is never let go: to close a connection there would take it out of the
-# selector, which both share, and the parent would wait for its answers in vain.
+# Connections that a child inherited are never closed: closing one there would remove it from the
+# selector that both processes share, and the parent would wait for its answers in vain.
 _of_parents: list[Any] = []
 _links: WeakSet[Link] = WeakSet()
 

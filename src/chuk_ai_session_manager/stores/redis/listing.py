@@ -1,4 +1,4 @@
-"""Which sessions there are: the sandbox's index, and the lists of users and of parents."""
+"""Listing sessions: the sandbox's index, and the lists of users and parents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .scripts import Command, Script, ask_set, ask_sorted_set, in_parts
 _FORGET, _LIST, _TOUCH = Script("forget"), Script("list"), Script("touch")
 
 _LISTED_AT_ONCE = 1_000
-# Every so many new sessions, as many entries of the index are looked at whether they still are.
+# After so many new sessions, as many entries of the index are checked for expired sessions.
 _SWEEP_EVERY = 64
 
 
@@ -24,9 +24,9 @@ class Listing:
     """Enters sessions in lists, and reads pages of them.
 
     Args:
-        link: the way to the server.
-        keys: the sandbox's.
-        chores: takes what callers need not wait for.
+        link: the connection to the server.
+        keys: the sandbox's keys.
+        chores: runs work that callers need not wait for.
         lifetime: how long lists live after the last entry, in milliseconds; `None` for ever.
     """
 
@@ -40,9 +40,9 @@ class Listing:
     async def enter(
         self, session_id: str, user_id: str | None, parent_id: str | None, place: int | None
     ) -> None:
-        """Enter a session with those who list it: its user, its parent, and in a Cluster the index.
+        """Enter a session in the lists of its user and its parent, and in a Cluster in the index.
 
-        `place` is where it stands there, as `recency` says; `None` to stay where it is.
+        `place` is its place in the index (see `recency`); `None` to keep its place.
         """
         lives = "" if self._lifetime is None else self._lifetime
         lists = [self._keys.of(user_id, "user:")] if user_id else []
@@ -53,7 +53,7 @@ class Listing:
         await self._link.call_all(commands)
 
     async def enter_with_user(self, session_ids: Sequence[str], user_id: str) -> None:
-        """Enter sessions with their user, who came to own them after they were made."""
+        """Enter sessions in the list of their user, who claimed them after they were created."""
         lives = "" if self._lifetime is None else self._lifetime
         key = self._keys.of(user_id, "user:")
         await self._link.call_all([_LIST([key], each, lives) for each in session_ids])
@@ -66,11 +66,11 @@ class Listing:
         limit: int | None,
         before: tuple[int, str] | None,
     ) -> list[tuple[int, str]]:
-        """When sessions were written to, and their ids, newest first: more than `limit` if there are more."""
+        """Return places and ids of sessions, newest first: more than `limit` if there are more."""
         lists = [] if user_id is None else [self._keys.of(user_id, "user:")]
         lists += [] if parent_id is None else [self._keys.of(parent_id, "children:")]
         found: list[tuple[int, str]] = []
-        # Whether sessions still are is asked of those that a page can show, not of all.
+        # Only sessions that the page can show are checked for existence.
         at_once = _LISTED_AT_ONCE if limit is None or prefix else min(_LISTED_AT_ONCE, limit + 1)
         async for entries in self._entries(lists, before, at_once):
             rows = [row for row in entries if row[1].startswith(prefix)]
@@ -80,20 +80,20 @@ class Listing:
         return found
 
     def sweep_in_turn(self) -> None:
-        """After a session was made: now and then, look for entries of sessions that expired."""
+        """After a session was created: at intervals, look for entries of expired sessions."""
         self._created += 1
         if self._created % _SWEEP_EVERY == 0:
             self._chores.do(self._sweep(), "the index was not swept")
 
     async def _sweep(self) -> None:
-        """Take some entries of sessions that expired out of the index, so that it does not grow for ever."""
+        """Remove some entries of expired sessions from the index, so that it does not grow for ever."""
         answer = await self._link.call(("ZRANDMEMBER", self._keys.index, _SWEEP_EVERY * 2, "WITHSCORES"))
         await self._still_there(scored(answer), None, None)
 
     async def _entries(
         self, lists: Sequence[str], before: tuple[int, str] | None, at_once: int
     ) -> AsyncIterator[list[tuple[int, str]]]:
-        """Entries of the index after a place in it, newest first, so many at a time."""
+        """Yield entries of the index after a place in it, newest first, so many at a time."""
         if lists:
             rows = await self._rows_of(lists)
             rows = [row for row in rows if before is None or row < before]
@@ -108,13 +108,13 @@ class Listing:
             yield [row for row in rows if before is None or row < before]
             if len(rows) < at_once:
                 return
-            # Go on from the last score; all that share it were not necessarily seen.
+            # Continue with the last score, because not all entries with that score may have been read.
             last = rows[-1][0]
             skip = sum(row[0] == last for row in rows) + (skip if str(last) == newest else 0)
             newest, before = str(last), rows[-1]
 
     async def _rows_of(self, lists: Sequence[str]) -> list[tuple[int, str]]:
-        """Entries of the index that are in all of these lists, newest first."""
+        """The entries of the index that are in all of these lists, newest first."""
         members = await self._link.call_all([ask_set(key, "SMEMBERS") for key in lists])
         ids = list(set.intersection(*({name_of(each) for each in one} for one in members)))
         parts = in_parts(ids)
@@ -130,7 +130,7 @@ class Listing:
     async def _still_there(
         self, rows: list[tuple[int, str]], parent_id: str | None, user_id: str | None
     ) -> list[tuple[int, str]]:
-        """Those rows whose sessions are there, and whose they are; entries of others are taken out."""
+        """Those rows whose sessions exist, and their users; entries of other sessions are removed."""
         answers = await self._peek_all([session_id for _, session_id in rows])
         gone = [row for row in rows if row[1] not in answers]
         if gone:
@@ -145,7 +145,7 @@ class Listing:
         ]
 
     async def _peek_all(self, ids: Sequence[str]) -> dict[str, Any]:
-        """Metadata and parents of those sessions that are there, in two round trips at most."""
+        """Metadata and parents of those sessions that exist, in at most two round trips."""
         found: dict[str, Any] = {}
         places = {each: each for each in ids}
         for _ in range(2):
@@ -163,10 +163,10 @@ class Listing:
 
 
 def touch_command(keys: Keys, session_id: str, place: int, *, goes_back: bool) -> Command:
-    """Enters a session in the index, at a place; `goes_back` says whether that may be before its old one."""
+    """Enters a session at a place in the index; `goes_back` allows a place before its old one."""
     return _TOUCH([keys.index], session_id, place, int(goes_back))
 
 
 def _owners(answer: Sequence[Any]) -> set[str | None]:
-    """The users whose a session is, as it says itself and as the last segment of its conversation says."""
+    """The users of a session, by its own header and by that of its conversation's last segment."""
     return {user_id_in(name_of(each)) for each in (answer[1], answer[3])}

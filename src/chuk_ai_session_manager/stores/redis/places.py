@@ -1,4 +1,4 @@
-"""Where sessions live: all segments of a conversation are in the hash of its first session."""
+"""The places of sessions: all segments of a conversation are in the hash of its first session."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .scripts import Command, Script, ask_hash, in_parts
 
 _PEEK = Script("peek")
 
-# Places of segments that are remembered: a bound to the memory it takes.
+# How many places of segments are remembered: a limit to the memory.
 _PLACES_KEPT = 10_000
 
 
 class Places:
-    """Asks for sessions at the conversation where they live, and remembers where that was.
+    """Asks for sessions at the place of their conversation, and remembers that place.
 
     Args:
-        link: the way to the server.
-        keys: the sandbox's.
-        take_over: stores a session that only the original wrote, if there is one of that id.
+        link: the connection to the server.
+        keys: the sandbox's keys.
+        take_over: stores a session that only the original wrote, if there is one with this id.
     """
 
     def __init__(self, link: Link, keys: Keys, take_over: Callable[[str], Awaitable[bool]]) -> None:
@@ -40,14 +40,14 @@ class Places:
         command: Callable[[str], Command],
         send: Callable[[Command], Awaitable[Any]] | None = None,
     ) -> list[Any] | None:
-        """The answer from where the session's conversation lives; `None` where there is no such session.
+        """Return the answer from the place of a session's conversation; `None` if the session does not exist.
 
         A session that only the original wrote is taken over first.
 
         Args:
             session_id: the session.
-            command: the command for the key of a conversation.
-            send: how the command is sent; by default alone.
+            command: makes the command for the key of a conversation.
+            send: sends the command; by default alone.
         """
         send = send or self._link.call
         answer = await self._ask_stored(session_id, command, send)
@@ -80,31 +80,31 @@ class Places:
         return None
 
     async def find(self, session_id: str) -> str | None:
-        """The id of the first session of a session's conversation; `None` where there is no such session."""
+        """Return the id of a conversation's first session; `None` if `session_id` does not exist."""
         found = await self.ask(session_id, partial(peek_command, session_id))
         return None if found is None else self.known(session_id)
 
     async def is_stored(self, session_id: str) -> bool:
-        """Whether a session is there, apart from what the original wrote."""
+        """Whether a session is stored, apart from the original's record."""
         peek = partial(peek_command, session_id)
         return await self._ask_stored(session_id, peek, self._link.call) is not None
 
     def known(self, session_id: str) -> str:
-        """The place where a session was last seen; at first, its own."""
+        """The place where a session was last found; at first, its own key."""
         return self._known.get(session_id, session_id)
 
     def remember(self, session_id: str, place: str) -> None:
-        """Ask for a session there from now on."""
+        """Look for a session at this place from now on."""
         if len(self._known) >= _PLACES_KEPT:
             self._known.clear()
         self._known[session_id] = place
 
     def forget(self, session_id: str) -> None:
-        """Ask for a session under its own key from now on."""
+        """Look for a session under its own key from now on."""
         self._known.pop(session_id, None)
 
     async def segments(self, place: str) -> list[str]:
-        """The ids of all sessions that were ever made in a conversation, whether or not they are there."""
+        """Return the ids of all sessions that were ever created in a conversation, deleted or not."""
         made = int(
             await naming(place, self._link.call(ask_hash(self._keys.of(place), "HGET", "segments"))) or 0
         )
@@ -114,7 +114,7 @@ class Places:
         return ids
 
     async def are_there(self, ids: Sequence[str], place: str) -> list[str]:
-        """Those of a conversation's sessions that were not deleted."""
+        """Return those of a conversation's sessions that were not deleted."""
         key, parts = self._keys.of(place), in_parts(ids)
         asked = [ask_hash(key, "HMGET", *(f"s:{each}" for each in part)) for part in parts]
         return [
@@ -126,14 +126,14 @@ class Places:
 
 
 def peek_command(session_id: str, key: str) -> Command:
-    """Asks whether a session is there, and whose it is."""
+    """Asks whether a session exists, and for its user."""
     return _PEEK([key], session_id)
 
 
 async def naming(session_id: str, answer: Awaitable[Any]) -> Any:
-    """An answer, whose error names the session."""
+    """Await an answer; an error names the session."""
     try:
         return await answer
     except StorageError as problem:
-        named = f"Session {session_id} is not to be reached. {problem}"
+        named = f"Session {session_id} cannot be reached. {problem}"
         raise type(problem)(named) from problem.__cause__

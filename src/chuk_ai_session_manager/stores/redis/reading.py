@@ -1,4 +1,4 @@
-"""Sessions read from Redis: the header, and the log in replies of a megabyte."""
+"""Reading sessions from Redis: the header, and the log in replies of a megabyte."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from .scripts import Command, Script
 
 _READ, _FIND = Script("read"), Script("find")
 
-# One reply when reading: small enough that the server is soon free for others.
+# The size of one reply: small enough that the server is soon free for others.
 _BYTES_AT_ONCE = 1_000_000
 
 
 async def read_session(
     places: Places, session_id: str, start: int | None, end: int | None
 ) -> StoredSession | None:
-    """A stored session with some of its events; `None` where there is no such session.
+    """Read a session with some of its events; `None` if the session does not exist.
 
     Args:
         places: where conversations live.
-        session_id: which session.
-        start: the number of the first event to read; below 0, how many to read up to `end`. `None` for
+        session_id: the session's id.
+        start: the number of the first event to read; below 0, how many to read up to `end`. `None` means
             no events.
-        end: the number after that of the last event to read; `None` for the log's end.
+        end: the number after that of the last event to read; `None` means the log's end.
 
     Raises:
         UnreadableData: a part of the session is missing or damaged, or a later release wrote it.
-        StorageError: the server gives no answer.
+        StorageError: the server does not answer.
     """
     bodies: list[str] = []
     at, first = start, 0
@@ -48,7 +48,7 @@ async def read_session(
         stored = _stored(session_id, answer[1])
         if answer[6] and is_closed(session_id, stored.fields):
             stored.fields = with_shared(stored.fields, _shared(answer[6]))
-        if version not in {None, (stored.born, stored.rewrites)}:  # rewritten between two replies
+        if version not in {None, (stored.born, stored.rewrites)}:  # it was rewritten between two replies
             bodies, at, version = [], start, None
             continue
         if version is None:
@@ -56,7 +56,7 @@ async def read_session(
         try:
             bodies += [text_of(chunk) for chunk in answer[2]]
         except UnicodeDecodeError:
-            damage = f"Session {session_id} is damaged: one of its events is no text"
+            damage = f"Session {session_id} is damaged: one of its events is not text"
             raise UnreadableData(damage) from None  # the cause quotes the event
         at = int(answer[3])
         if at >= int(answer[5]):
@@ -65,17 +65,17 @@ async def read_session(
 
 
 async def find_events(places: Places, session_id: str, event_ids: Sequence[str]) -> list[str]:
-    """The JSON of events of a session's conversation, in whichever segment; none that is not there.
+    """Return the JSON of events of a session's conversation, in any segment; skip unknown ids.
 
     Raises:
-        UnreadableData: one of them is no text.
-        StorageError: the server gives no answer.
+        UnreadableData: one of them is not text.
+        StorageError: the server does not answer.
     """
     answer = await places.ask(session_id, lambda key: _FIND([key], session_id, *event_ids))
     try:
         return [] if answer is None else [text_of(body) for body in answer[1:] if body is not None]
     except UnicodeDecodeError:
-        damage = f"Session {session_id} is damaged: one of its events is no text"
+        damage = f"Session {session_id} is damaged: one of its events is not text"
         raise UnreadableData(damage) from None  # the cause quotes the event
 
 
@@ -85,7 +85,7 @@ def _read_command(session_id: str, start: int | None, end: int | None, key: str)
 
 
 def _shared(values: Sequence[Any]) -> dict[str, str] | None:
-    """The shared fields of a conversation's last segment; `None` where one is missing or no text."""
+    """The shared fields of a conversation's last segment; `None` if one is missing or not text."""
     try:
         return None if None in values else dict(zip(SHARED, map(text_of, values), strict=True))
     except ValueError:
@@ -93,7 +93,7 @@ def _shared(values: Sequence[Any]) -> dict[str, str] | None:
 
 
 def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:
-    """A session's header as the read script gives it."""
+    """A session's header as the read script returns it."""
     try:
         born = text_of(header[11])
         schema, count, revision, rewrites = (int(text_of(value)) for value in header[:4])

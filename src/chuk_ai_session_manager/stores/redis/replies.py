@@ -1,4 +1,4 @@
-"""What a server's replies say, whichever form the client gives them in."""
+"""The contents of a server's replies, in whichever form the client returns them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def text_of(value: Any) -> str:
-    """A reply as text, also from a client that decodes replies itself."""
+    """A reply as text, even if the client decodes replies itself."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def name_of(value: Any) -> str:
-    """A member of a list of sessions as text; bytes that are no text are no session's id."""
+    """A member of a list of sessions as text; bytes that are not text are not a session's id."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
@@ -24,5 +24,5 @@ def pairs_of(answer: Sequence[Any]) -> list[tuple[Any, Any]]:
 
 
 def scored(answer: Sequence[Any]) -> list[tuple[int, str]]:
-    """Rows of the index: when each session was written to, and its id."""
+    """Rows of the index: the place and the id of each session."""
     return [(int(float(score)), name_of(member)) for member, score in pairs_of(answer)]

@@ -1,4 +1,4 @@
-"""Commands, and the Lua scripts of this package as commands."""
+"""Commands, including the package's Lua scripts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _NAMES_AT_ONCE = 1_000
 
 
 class Script:
-    """A Lua script of this package, sent by its hash, in full where the server does not know it yet."""
+    """A Lua script of this package. It is sent by its hash, or in full if the server does not know it yet."""
 
     def __init__(self, name: str) -> None:
         self.text: str = files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
         self.hash: str = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], *arguments: Any) -> Command:
-        """The command that runs it."""
+        """The command that runs the script."""
         return ("EVALSHA", self, len(keys), *keys, *arguments)
 
 
@@ -28,7 +28,7 @@ _ASK = Script("ask")
 
 
 def ask_hash(key: str, *words: Any) -> Command:
-    """Asks about a hash; only a server that takes writes answers. `words` are a command without its key."""
+    """Asks about a hash; only a server that accepts writes answers. `words` are a command without its key."""
     return _ASK([key], "HDEL", *words)
 
 
@@ -43,12 +43,12 @@ def ask_sorted_set(key: str, *words: Any) -> Command:
 
 
 def in_parts(names: Sequence[str]) -> list[Sequence[str]]:
-    """Names in parts, each as large as one command in a script may be: Lua unpacks some thousand at most."""
+    """Names in parts that one command in a script can take: Lua unpacks a few thousand at most."""
     return [names[at : at + _NAMES_AT_ONCE] for at in range(0, len(names), _NAMES_AT_ONCE)]
 
 
 def as_sent(command: Command, *, in_full: bool) -> Command:
-    """A command as the server takes it: a script by its hash, or in full."""
+    """A command as the server gets it: a script by its hash, or in full."""
     if command[0] != "EVALSHA":
         return command
     script = command[1]

@@ -1,9 +1,9 @@
-"""Sessions in Redis: one server, a Cluster, or what Sentinel watches over.
+"""The Redis store: one server, a Cluster, or the master that Sentinel names.
 
-A conversation is one hash, so that it lives, expires and moves as a whole. In it, for the segment
-numbered `n`: `s:<session id>` gives `n`; `n:metadata` and so on are its header, `n:counters` what it adds
-up to, `n:<number>` its events, `n#<event id>` their numbers. A segment's own key, where it is not the
-first, holds only `in`: the id of the conversation's first session.
+A conversation is one hash, so that it expires and moves as a whole. For the segment with the number `n`,
+its fields are: `s:<session id>`, which gives `n`; `n:metadata` and so on, its header; `n:counters`, its
+totals; `n:<number>`, its events; `n#<event id>`, their numbers. The own key of a later segment has only the
+field `in`: the id of the conversation's first session.
 """
 
 from __future__ import annotations
@@ -43,28 +43,29 @@ from .writing import Writer
 
 _MS_AN_HOUR = 3_600_000
 _DURABILITY_SETTINGS = ("appendonly", "appendfsync", "save", "maxmemory", "maxmemory-policy")
-# Of a longer conversation, the places of its segments are not remembered all at once.
+# Of a longer conversation, the places of the segments are not remembered all at once.
 _READ_NEXT = 1_000
 
 
 class RedisStore(DurableStore):
     """Keeps sessions in Redis 6.2 or later: one server, a Cluster, or the master that Sentinel names.
 
-    An append is one round trip, however long the session is; appends that wait together leave together.
-    There is one pooled client a store (and event loop), so make one store and share it.
+    An append is one round trip, however long the session is; appends that wait at the same time are sent
+    together. There is one pooled client for each store and event loop, so create one store and share it.
 
     Args:
-        address: a URL, as `open_store` takes it; or a `redis.asyncio` client, which is never closed here.
-        sandbox_id: the tenant; sessions of another one do not exist here.
-        ttl_hours: hours that a conversation lives after the last write to it; `None` for ever.
-        timeout: seconds that a round trip may take, tries after a lost connection included. Most calls
-            are one; reading a long session takes one for each megabyte.
-        credential_provider: redis-py's; it is asked for user and password whenever a connection is made,
-            so that they may change. In their place in the URL; a client brings its own.
+        address: a URL, as for `open_store`; or a `redis.asyncio` client, which the store never closes.
+        sandbox_id: the tenant. The sessions of other sandboxes are invisible.
+        ttl_hours: hours after the last write at which a conversation expires; `None` means never.
+        timeout: seconds that a round trip may take, including attempts after a lost connection. Most calls
+            are one round trip; reading a long session needs one for each megabyte.
+        credential_provider: a credential provider of redis-py, which is asked for user and password whenever
+            a connection is made, so that these may change. Use it instead of user and password in the URL;
+            a client has its own.
 
     Raises:
-        InvalidInput: an empty sandbox, or a number that cannot be right.
-        StorageError: the URL is none, or there are two sources of user and password.
+        InvalidInput: the sandbox is empty, or a number is invalid.
+        StorageError: the URL is invalid, or both it and the provider give user or password.
     """
 
     def __init__(
@@ -97,14 +98,14 @@ class RedisStore(DurableStore):
         return f"RedisStore(sandbox_id={self.sandbox_id!r})"
 
     async def close(self) -> None:
-        """Finish what waits, and close the connections of this event loop but the application's own."""
+        """Finish waiting work, and close this event loop's connections, except the application's own."""
         await self._chores.finish()
         await self._link.close()
 
-    # -- what the server tells of itself --------------------------------------------------------
+    # -- what the server reports about itself ---------------------------------------------------
 
     def get_stats(self) -> dict[str, Any]:
-        """How the store is reached and how its sessions live; no addresses or passwords."""
+        """Return how the store connects, and the sessions' lifetime; without addresses and passwords."""
         return {
             "provider": "redis",
             "cluster": self._link.is_cluster,
@@ -113,7 +114,7 @@ class RedisStore(DurableStore):
         }
 
     async def durability_report(self) -> DurabilityReport:
-        """What the server's settings promise; in a Cluster, those of one node, which all should have."""
+        """Report by the server's settings; in a Cluster, by those of one node, which all should have."""
         replicas = (await self._told("replication")).get("connected_slaves", 0)
         settings: dict[str, str | None] = dict.fromkeys(_DURABILITY_SETTINGS)
         for name in settings:
@@ -123,16 +124,16 @@ class RedisStore(DurableStore):
         return redis_report(settings | {"replicas": str(replicas)})
 
     async def server_version(self) -> str | None:
-        """The server's version; in a Cluster, that of one node."""
+        """Return the server's version; in a Cluster, that of one node."""
         return (await self._told("server")).get("redis_version")
 
     async def _told(self, section: str) -> dict[str, Any]:
-        """What the server tells of itself; nothing where the user may not ask."""
+        """What the server reports about itself; empty if the user may not ask."""
         told = await self._if_allowed(("INFO", section))
         return told if isinstance(told, dict) else {}
 
     async def _if_allowed(self, command: Command) -> Any:
-        """The answer to a command that many who run Redis for others forbid; `None` where they do."""
+        """The answer to a command that many hosts of Redis forbid; `None` if this one does."""
         try:
             return await self._link.call(command)
         except StorageError as problem:
@@ -156,7 +157,7 @@ class RedisStore(DurableStore):
     async def _create(self, session: AnySession, change: Change) -> bool:
         if session.id not in self._importing and await self._take_over_original(session.id):
             return False
-        # What lies beside it first: a crash in between leaves a record of nothing, which expires.
+        # The keys beside it come first: a crash in between leaves a record without a session, which expires.
         await self.lifecycle.enter(session.id, session.user_id)
         await self._listing.enter(session.id, session.user_id, session.parent_id, change.place)
         parent = await self._places.find(session.parent_id) if session.parent_id else None
@@ -171,7 +172,7 @@ class RedisStore(DurableStore):
         return await self._writer.change(session_id, change, born, only_at)
 
     async def _take_over_original(self, session_id: str) -> bool:
-        """Store a session that the original wrote into its lifecycle record; `False` if there is none."""
+        """Store a session from the original's lifecycle record; `False` if there is none."""
         data = await self.lifecycle.original(session_id)
         if data is None:
             return False
@@ -183,7 +184,7 @@ class RedisStore(DurableStore):
             return False
         self._importing.add(session_id)
         try:
-            await self._store_new(session)  # or another process just did
+            await self._store_new(session)  # unless another process just did
         finally:
             self._importing.discard(session_id)
         await self.lifecycle.drop_original(session_id)
@@ -195,29 +196,29 @@ class RedisStore(DurableStore):
             await self._deleter.delete(session_id)
 
     async def delete_conversation(self, session_id: str) -> int:
-        """Delete all segments of a session's conversation; how many there were."""
+        """Delete all segments of a session's conversation; return their number."""
         place = await self._place_of(session_id)
         return 0 if place is None else await self._deleter.delete_conversation(place)
 
     # -- segments, lists and lifetimes ----------------------------------------------------------
 
     async def _place_of(self, session_id: str) -> str | None:
-        """The id of the first session of a session's conversation; `None` where there is no such session."""
+        """The id of the first session of a session's conversation; `None` if the session does not exist."""
         return await self._places.find(session_id) if is_session_id(session_id) else None
 
     async def segment_ids(self, session_id: str) -> list[str]:
-        """The ids of all segments of a session's conversation, the first one first."""
+        """Return the ids of all segments of a session's conversation, the first one first."""
         place = await self._place_of(session_id)
         if place is None:
             return []
         ids = await self._places.are_there(await self._places.segments(place), place)
         if len(ids) <= _READ_NEXT:
-            for each in ids:  # so that reading them next needs not ask where they are
+            for each in ids:  # so that reading them next need not look for them
                 self._places.remember(each, place)
         return ids
 
     async def last_segment_id(self, session_id: str) -> str | None:
-        """The id of the last of these segments, or `None` where there is no such session."""
+        """Return the id of the last of these segments, or `None` if the session does not exist."""
         place = await self._place_of(session_id)
         if place is None:
             return None
@@ -244,11 +245,11 @@ class RedisStore(DurableStore):
         *,
         hours: float | None = None,
     ) -> None:
-        """Change a small object that lies beside the sessions, in one step."""
+        """Change a small object beside the sessions in one step."""
         await self._accounts.change(name, change, hours)
 
     async def time_to_live(self, session_id: str) -> float | None:
-        """Seconds that a session has left if nobody writes to it."""
+        """Return the seconds until a session expires unless it is written to."""
         place = await self._place_of(session_id)
         left = None if place is None else await self._lifetimes.left(place)
         if left is None:

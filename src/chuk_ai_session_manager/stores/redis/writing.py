@@ -1,4 +1,4 @@
-"""New sessions, and changes of stored ones."""
+"""Writing new sessions, and changes of stored ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PUT, _POINT = Script("put"), Script("point")
 
 
 class Writer:
-    """Writes headers and whole logs: each session in one atomic step."""
+    """Writes headers and whole logs, each session in one atomic step."""
 
     def __init__(
         self, link: Link, keys: Keys, places: Places, listing: Listing, lifetimes: Lifetimes
@@ -40,17 +40,17 @@ class Writer:
         Args:
             session: the session.
             change: its header, counters and events.
-            parent: where its parent lives, if the parent is there.
+            parent: the place of its parent, if the parent exists.
         """
         if parent is not None and is_segment_after(session, session.parent_id):
             written = await self._write_segment(session, change, parent)
             if written is not None:
                 return written
-            parent = None  # gone meanwhile
+            parent = None  # the parent is gone
         command = self._put(self._keys.of(session.id), session.id, change, parent=parent or "")
         answer = await naming(session.id, self._link.call(command))
         if text_of(answer[0]) == "taken" and not await self._places.is_stored(session.id):
-            # By a pointer to a conversation that expired.
+            # The id is taken by a pointer to a conversation that expired.
             await self._link.call(("HDEL", self._keys.of(session.id), "in"))
             answer = await self._link.call(command)
         return text_of(answer[0]) == "put"
@@ -59,7 +59,7 @@ class Writer:
         """Write into its parent's conversation: `None` if that is gone, `False` if the id is taken."""
         here = self._keys.of(session.id)
         left = await self._lifetimes.left(parent)
-        # As long as the conversation lives, which another store may have made to live longer.
+        # Until the conversation expires, whose lifetime another store may have extended.
         own = self._lifetimes.milliseconds or 0
         lives: int | str = "" if left is None or left < 0 else max(left, own) * BESIDE
         if text_of(await self._link.call(_POINT([here], session.id, parent, lives))) == "taken":
@@ -77,7 +77,7 @@ class Writer:
         return text_of(answer[0]) == "put"
 
     async def change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
-        """Change a stored session in one atomic step; `False` if it is not at this revision, or gone."""
+        """Change a stored session in one atomic step; `False` if it is at another revision, or gone."""
 
         def command(key: str) -> Command:
             return self._put(key, session_id, replace(change, born=born), expected=only_at)
@@ -88,7 +88,7 @@ class Writer:
         user_id = user_id_in(change.fields.get("metadata", "null"))
         parent_id = json.loads(change.fields.get("parent_id", "null"))
         await self._listing.enter(session_id, user_id, parent_id, change.place)
-        if user_id is not None:  # whose the conversation is holds for all its segments
+        if user_id is not None:  # the user is the same for all segments of a conversation
             others = await self._places.segments(self._places.known(session_id))
             await self._listing.enter_with_user([each for each in others if each != session_id], user_id)
         return True

@@ -1,4 +1,4 @@
-"""Sessions in a SQLite file."""
+"""The SQLite store."""
 
 from .store import SqliteStore
 

@@ -1,4 +1,4 @@
-"""Small JSON objects beside the sessions of a SQLite file: what users spend."""
+"""Small JSON objects beside the sessions of a SQLite file: the accounts of what users spend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ...exceptions import UnreadableData
 
-# Made when it is first needed: a file without budgets stays as it was, and an older release opens either.
+# Created when it is first needed: a file without budgets is unchanged, and an older release opens either.
 _TABLE = """
 CREATE TABLE IF NOT EXISTS accounts (
     sandbox TEXT NOT NULL,
@@ -29,7 +29,7 @@ def change_account(
     lives: int | None,
     db: sqlite3.Connection,
 ) -> None:
-    """Change one of them, in a transaction; `lives` is in microseconds."""
+    """Change an account, within a transaction; `lives` is in microseconds."""
     db.execute(_TABLE)
     now = time.time_ns() // 1_000
     db.execute("DELETE FROM accounts WHERE expires <= ?", (now,))

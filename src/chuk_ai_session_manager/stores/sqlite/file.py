@@ -1,4 +1,4 @@
-"""The file of a SQLite store: opened, set up, its tables made."""
+"""The file of a SQLite store: opening it, setting it up, and creating its tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from ...exceptions import StorageError
 from ..written import SCHEMA, newer_schema
 
-# "casm" in ASCII: tells our files from other applications' databases.
+# "casm" in ASCII: distinguishes our files from other applications' databases.
 _APPLICATION_ID = 0x6361736D
 
 _SCHEMA = """
@@ -56,7 +56,7 @@ CREATE UNIQUE INDEX events_id ON events (session, id);
 
 
 def checked_path(path: str | os.PathLike[str]) -> str:
-    """The file's whole path: SQLite takes some relative ones for something else."""
+    """The file's absolute path: SQLite gives some relative paths another meaning."""
     name = os.fspath(path)
     if not isinstance(name, str) or not name or "\0" in name:
         raise StorageError("A SQLite store needs the path of a file, as text")
@@ -64,18 +64,18 @@ def checked_path(path: str | os.PathLike[str]) -> str:
 
 
 def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
-    """Open the file, which is made where it is not there.
+    """Open the file, and create it if it does not exist.
 
     Raises:
-        StorageError: the file is another application's.
+        StorageError: the file belongs to another application.
         UnreadableData: a later release wrote the file.
     """
     if path != ":memory:" and not Path(path).exists():
-        # Before SQLite does, whose mode would be the process's umask; its other files take this one's.
+        # Created before SQLite does it with the process's umask; SQLite's other files get the same mode.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     _make_writable_alike(path)
     connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
-    # SQLite's own error for what is no UTF-8 quotes it.
+    # SQLite's own error for text that is not UTF-8 quotes the text.
     connection.text_factory = bytes.decode
     try:
         _set_up(connection, path, busy_timeout)
@@ -86,18 +86,18 @@ def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
 
 
 def _make_writable_alike(path: str) -> None:
-    """Let SQLite's own files be writable where the file is.
+    """Make SQLite's own files writable if the database file is.
 
-    Made while that was read-only, they are read-only, and stay so when it is not any more.
+    If they were created while it was read-only, they stay read-only after it becomes writable.
     """
     for beside in (Path(f"{path}-wal"), Path(f"{path}-shm")):
         if beside.exists() and os.access(path, os.W_OK) and not os.access(beside, os.W_OK):
-            with suppress(OSError):  # somebody else's: SQLite says what it thinks of it
+            with suppress(OSError):  # another user's file: SQLite reports it if it cannot be used
                 beside.chmod(Path(path).stat().st_mode)
 
 
 def _set_up(connection: sqlite3.Connection, path: str, busy_timeout: float) -> None:
-    connection.execute("BEGIN")  # all at one moment: another process may just be making its tables
+    connection.execute("BEGIN")  # read everything at one moment: another process may be creating its tables
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         application = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -108,7 +108,7 @@ def _set_up(connection: sqlite3.Connection, path: str, busy_timeout: float) -> N
         raise StorageError(f"{path} is another application's database: name a file of its own")
     if version > SCHEMA:
         raise newer_schema(path, version)
-    # Readers do not wait for the writer, nor it for them. It stays so in the file.
+    # Readers do not wait for the writer, nor the writer for readers. The file keeps this setting.
     _retried(lambda: connection.execute("PRAGMA journal_mode = WAL"), busy_timeout)
     # A commit that was acknowledged survives a power cut; NORMAL would lose the last ones.
     connection.execute("PRAGMA synchronous = FULL")
@@ -124,7 +124,7 @@ def _set_up(connection: sqlite3.Connection, path: str, busy_timeout: float) -> N
 
 def _make_tables(connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA user_version").fetchone()[0]:
-        return  # by another process, meanwhile
+        return  # another process created them meanwhile
     for statement in _SCHEMA.split(";\n"):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -132,7 +132,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 
 def _retried(action: Callable[[], object], seconds: float) -> None:
-    """The busy timeout does not hold for the switch to WAL, which needs the file for itself."""
+    """Try again: the busy timeout does not apply to the switch to WAL, which needs the file for itself."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -146,21 +146,21 @@ def _retried(action: Callable[[], object], seconds: float) -> None:
 
 
 def copy_file(path: str, target: str) -> None:
-    """Copy a database as it is at one moment, by SQLite's own means; the copy is there whole or not at all.
+    """Copy a database as it is at one moment, with SQLite's own means; the copy is complete or not there.
 
     Raises:
-        StorageError: the file could not be read, or the copy not be written.
+        StorageError: the file could not be read, or the copy could not be written.
     """
     part = f"{target}.{os.getpid()}.part"
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as copy:
             source.backup(copy)
-            # So that the copy is one file, whoever opens it and however.
+            # So that the copy is a single file, however it is opened.
             copy.execute("PRAGMA journal_mode = DELETE")
         with Path(part).open("rb") as written:
             os.fsync(written.fileno())
-        os.link(part, target)  # fails where somebody made that meanwhile, which a move would replace
+        os.link(part, target)  # fails if the target was created meanwhile; a rename would replace it
     except (sqlite3.Error, OSError) as problem:
         raise StorageError(f"SQLite could not copy {path} to {target}: {type(problem).__name__}") from problem
     finally:

@@ -1,4 +1,4 @@
-"""Sessions in a SQLite file: durable, on one machine, for any number of processes."""
+"""The SQLite store: durable, on one machine, for any number of processes."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ from .worker import Worker
 class SqliteStore(DurableStore):
     """Keeps sessions in a SQLite file.
 
-    What was awaited is committed (`synchronous=FULL`), and appends that wait together share a commit.
-    Any number of stores, tasks and processes on one machine may use the file at once. The file is made
-    when it is first needed, for its owner's eyes only (mode 0600).
+    A write that returned is committed (`synchronous=FULL`), and appends that wait at the same time share a
+    commit. Any number of stores, tasks and processes on one machine may use the file at once. The file is
+    created when it is first needed, and only its owner may read it (mode 0600).
 
     Args:
-        path: the file, in a folder that is there.
-        sandbox_id: the tenant; sessions of another one do not exist here.
-        ttl_hours: hours that a conversation lives after the last write to it; by default for ever.
-        busy_timeout: seconds to wait while another process writes, before it is a `StorageError`.
+        path: the file, in a folder that exists.
+        sandbox_id: the tenant. The sessions of other sandboxes are invisible.
+        ttl_hours: hours after the last write at which a conversation expires; by default never.
+        busy_timeout: seconds to wait while another process writes, before a `StorageError` is raised.
 
     Raises:
-        InvalidInput: an empty sandbox, or a number that cannot be right.
+        InvalidInput: the sandbox is empty, or a number is invalid.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class SqliteStore(DurableStore):
         return f"SqliteStore({self._path!r}, sandbox_id={self.sandbox_id!r})"
 
     async def close(self) -> None:
-        """Finish what waits and close the file; the next use opens it again."""
+        """Finish waiting work and close the file; the next use opens it again."""
         await self._worker.close()
 
     def get_stats(self) -> dict[str, Any]:
-        """Where the file is and how its sessions live."""
+        """Return the file's path and the sessions' lifetime."""
         return {
             "provider": "sqlite",
             "path": self._path,
@@ -88,7 +88,7 @@ class SqliteStore(DurableStore):
             "ttl_hours": self.ttl_hours,
         }
 
-    # -- what a durable store does --------------------------------------------------------------
+    # -- the methods of a durable store ---------------------------------------------------------
 
     async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
         return await self._worker.read(partial(read_session, self.sandbox_id, session_id, start, end))
@@ -113,9 +113,9 @@ class SqliteStore(DurableStore):
         return await self._worker.write(write)
 
     async def durability_report(self) -> DurabilityReport:
-        """What was awaited is on the disk, as far as the disk itself keeps its word."""
+        """Report that committed data is on the disk, if the disk itself is reliable."""
         if self._path == ":memory:":
-            return DurabilityReport("sqlite", "all of it when the process ends: the path is :memory:")
+            return DurabilityReport("sqlite", "everything when the process ends: the path is :memory:")
         settings = await self._worker.read(settings_of)
         # 2 is FULL, 3 EXTRA: https://www.sqlite.org/pragma.html#pragma_synchronous
         synced = settings["synchronous"] in {"2", "3"}
@@ -123,44 +123,44 @@ class SqliteStore(DurableStore):
         return DurabilityReport("sqlite", "none" if synced else lossy, [], settings)
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the whole file, with all that was acknowledged, into a new one (mode 0600).
+        """Copy the whole file, with everything that was committed, into a new one (mode 0600).
 
-        Others may go on writing; the copy is what the store was at one moment. It is there whole or not
-        at all, and needs no file beside it.
+        Others may go on writing; the copy is the store as it was at one moment. The copy is complete or not
+        there, and needs no file beside it.
 
         Raises:
-            InvalidSessionOperation: the store is in memory; or there is something at the path.
-            StorageError: the file could not be read, or the copy not be written.
+            InvalidSessionOperation: the store is in memory, or the path exists already.
+            StorageError: the file could not be read, or the copy could not be written.
         """
         if self._path == ":memory:":
             raise InvalidSessionOperation(
-                "back up a store", "its path is :memory:, of which there is no file"
+                "back up a store", "its path is :memory:, so there is no file to copy"
             )
-        await self._worker.read(settings_of)  # made where it is not there; another application's is refused
+        await self._worker.read(settings_of)  # creates a missing file, and refuses another application's
         target = checked_path(path)
         if await asyncio.to_thread(os.path.lexists, target):
-            raise InvalidSessionOperation("back up a store", f"there is a file {target}: name another one")
+            raise InvalidSessionOperation("back up a store", f"the file {target} exists: name another one")
         await asyncio.to_thread(copy_file, self._path, target)
 
     async def server_version(self) -> str:
-        """The version of SQLite."""
+        """Return the version of SQLite."""
         return sqlite3.sqlite_version
 
     async def segment_ids(self, session_id: str) -> list[str]:
-        """The ids of all segments of a session's conversation, the first one first."""
+        """Return the ids of all segments of a session's conversation, the first one first."""
         if not is_session_id(session_id):
             return []
         return await self._worker.read(partial(ids_of_segments, self.sandbox_id, session_id))
 
     async def last_segment_id(self, session_id: str) -> str | None:
-        """The id of the last of these segments, or `None` where there is no such session."""
+        """Return the id of the last of these segments, or `None` if the session does not exist."""
         if not is_session_id(session_id):
             return None
         last = await self._worker.read(partial(ids_of_segments, self.sandbox_id, session_id, last=True))
         return next(iter(last), None)
 
     async def time_to_live(self, session_id: str) -> float | None:
-        """Seconds that a session has left if nobody writes to it."""
+        """Return the seconds until a session expires unless it is written to."""
         row = None
         if is_session_id(session_id):
             row = await self._worker.read(partial(find_session, self.sandbox_id, session_id))
@@ -183,7 +183,7 @@ class SqliteStore(DurableStore):
         *,
         hours: float | None = None,
     ) -> None:
-        """Change a small object that lies beside the sessions, in one transaction."""
+        """Change a small object beside the sessions, in one transaction."""
         lives = self._lifetime(hours)
         await self._worker.write(partial(change_account, self.sandbox_id, name, change, lives))
 
@@ -195,7 +195,7 @@ class SqliteStore(DurableStore):
             await self._worker.write(partial(delete_session, self.sandbox_id, session_id))
 
     async def delete_conversation(self, session_id: str) -> int:
-        """Delete all segments of a session's conversation; how many there were."""
+        """Delete all segments of a session's conversation; return their number."""
         if not is_session_id(session_id):
             return 0
         return await self._worker.write(partial(delete_whole, self.sandbox_id, session_id))

@@ -1,4 +1,4 @@
-"""What a SQLite store does in one transaction: functions on a connection."""
+"""The transactions of a SQLite store, as functions of a connection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FROM sessions s JOIN conversations c ON c.key = s.conversation
 WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
 """
 
-# Expired conversations that one write clears away: a bound to what it costs.
+# How many expired conversations one write removes: a limit to its cost.
 _EXPIRED_AT_ONCE = 20
 
 
@@ -53,7 +53,7 @@ class _Row:
         try:
             return split_header(self.header)
         except (ValueError, TypeError, KeyError):
-            raise damaged_header(self.id) from None  # the cause may quote it
+            raise damaged_header(self.id) from None  # the cause may quote the header
 
     def read_counters(self) -> dict[str, float]:
         """The counters."""
@@ -61,13 +61,13 @@ class _Row:
 
 
 def find_session(sandbox: str, session_id: str, db: sqlite3.Connection) -> _Row | None:
-    """A session's row; `None` where there is no such session, or where it expired."""
+    """A session's row; `None` if the session does not exist, or has expired."""
     row = db.execute(_SESSION, (sandbox, session_id, now())).fetchone()
     return None if row is None else _Row(*row)
 
 
 def settings_of(db: sqlite3.Connection) -> dict[str, str | None]:
-    """How the connection is set, by the names of SQLite's pragmas."""
+    """The connection's settings, by the names of SQLite's pragmas."""
     names = ("synchronous", "journal_mode")
     return {name: str(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in names}
 
@@ -85,7 +85,7 @@ def ids_of_segments(
 def read_session(
     sandbox: str, session_id: str, start: int | None, end: int | None, db: sqlite3.Connection
 ) -> StoredSession | None:
-    """A stored session with some of its events, as `DurableStore` says."""
+    """A stored session with some of its events: see `DurableStore._read`."""
     row = find_session(sandbox, session_id, db)
     if row is None:
         return None
@@ -94,7 +94,7 @@ def read_session(
         "SELECT CAST(body AS BLOB) FROM events WHERE session = ? AND number >= ? AND number < ?"
         " ORDER BY number"
     )
-    # As bytes: text that is none would end the reading in mid-statement, which keeps its old snapshot open.
+    # As bytes: invalid text would end the reading in mid-statement, which would keep its old snapshot open.
     bodies = [body for (body,) in db.execute(query, (row.key, start, end))]
     if len(bodies) != end - start:
         missing = end - start - len(bodies)
@@ -102,8 +102,8 @@ def read_session(
     try:
         chunks = [b",".join(bodies[at : at + CHUNK]).decode() for at in range(0, len(bodies), CHUNK)]
     except UnicodeDecodeError:
-        # Without the cause, which quotes it.
-        raise UnreadableData(f"Session {session_id} is damaged: an event of it is no text") from None
+        # Without the cause, which quotes the event.
+        raise UnreadableData(f"Session {session_id} is damaged: an event of it is not text") from None
     header, counters = row.read_header(), row.read_counters()
     if is_closed(session_id, header):
         header = with_shared(header, _header_of_last(db, row.conversation))
@@ -113,7 +113,7 @@ def read_session(
 
 
 def _header_of_last(db: sqlite3.Connection, conversation: int) -> dict[str, str] | None:
-    """The header of a conversation's last segment; `None` where it is damaged."""
+    """The header of a conversation's last segment; `None` if it is damaged."""
     query = "SELECT CAST(header AS BLOB) FROM sessions WHERE conversation = ? ORDER BY segment DESC LIMIT 1"
     (header,) = db.execute(query, (conversation,)).fetchone()
     try:
@@ -123,7 +123,7 @@ def _header_of_last(db: sqlite3.Connection, conversation: int) -> dict[str, str]
 
 
 def find_events(sandbox: str, session_id: str, event_ids: Sequence[str], db: sqlite3.Connection) -> list[str]:
-    """The JSON of events of a session's conversation, in whichever segment; none that is not there."""
+    """The JSON of events of a session's conversation, in any segment; unknown ids are skipped."""
     row = find_session(sandbox, session_id, db)
     if row is None:
         return []
@@ -135,8 +135,8 @@ def find_events(sandbox: str, session_id: str, event_ids: Sequence[str], db: sql
     try:
         return [body.decode() for body in bodies]
     except UnicodeDecodeError:
-        # Without the cause, which quotes it.
-        raise UnreadableData(f"Session {session_id} is damaged: an event of it is no text") from None
+        # Without the cause, which quotes the event.
+        raise UnreadableData(f"Session {session_id} is damaged: an event of it is not text") from None
 
 
 def add_events(
@@ -148,11 +148,11 @@ def add_events(
     lives: int | None,
     db: sqlite3.Connection,
 ) -> Appended | None:
-    """Append events, but for those that are stored already; `None` if the session is at another revision.
+    """Append events that are not stored already; `None` if the session is at another revision.
 
     Raises:
         SessionNotFound: the session expired or was deleted.
-        EventConflict: another event is stored under one of these ids.
+        EventConflict: another event is stored with one of these ids.
     """
     row = find_session(sandbox, session_id, db)
     if row is None or born not in {"", row.born}:
@@ -176,7 +176,7 @@ def add_events(
 
 
 def _moment(db: sqlite3.Connection, sandbox: str, place: int) -> int:
-    """When a session was written to that goes to this place in lists: later than all others, or just then."""
+    """The time of writing for a session that gets this place in lists: after all others, or this time."""
     if place != NOW:
         return place
     newest = db.execute("SELECT max(written) FROM sessions WHERE sandbox = ?", (sandbox,)).fetchone()[0]
@@ -202,14 +202,14 @@ def _insert(db: sqlite3.Connection, key: int, number: int, events: Sequence[Enco
 def create_session(
     sandbox: str, session: AnySession, change: Change, lives: int | None, db: sqlite3.Connection
 ) -> bool:
-    """Write a new session and enter it with its parent; `False` if its id is taken."""
+    """Write a new session and enter it as a child of its parent; `False` if its id is taken."""
     _clear_expired(db, sandbox, session.id)
     if find_session(sandbox, session.id, db):
         return False
     parent = find_session(sandbox, session.parent_id, db) if session.parent_id else None
     if parent is not None and change.follows_at not in {None, parent.revision}:
         raise MovedError
-    parent_fields = None if parent is None else parent.read_header()  # damaged, it refuses before all writing
+    parent_fields = None if parent is None else parent.read_header()  # raises before any write if damaged
     if parent is not None and is_segment_after(session, session.parent_id):
         conversation, segment = parent.conversation, parent.segment + 1
     else:
@@ -261,7 +261,7 @@ def _enter_child(db: sqlite3.Connection, parent: _Row, fields: dict[str, str], c
 
 
 def _adopt_children(db: sqlite3.Connection, sandbox: str, session_id: str, conversation: int) -> None:
-    """Let children that were stored before their parent keep it alive too."""
+    """Let children that were stored before their parent keep the parent alive too."""
     db.execute(
         "UPDATE conversations SET parent = ? WHERE parent IS NULL AND key != ? AND key IN"
         " (SELECT conversation FROM sessions WHERE sandbox = ? AND parent_id = ?)",
@@ -305,7 +305,7 @@ def change_session(
             row.key,
         ),
     )
-    if "metadata" in change.fields:  # whose the conversation is holds for all its segments
+    if "metadata" in change.fields:  # the user is the same for all segments of a conversation
         user_id = user_id_in(fields["metadata"])
         claim = "UPDATE sessions SET user_id = ? WHERE conversation = ? AND user_id IS NOT ?"
         db.execute(claim, (user_id, row.conversation, user_id))
@@ -314,7 +314,7 @@ def change_session(
 
 
 def delete_session(sandbox: str, session_id: str, db: sqlite3.Connection) -> None:
-    """Delete a session, and its conversation if nothing is left of that."""
+    """Delete a session, and its conversation if that was its last segment."""
     row = find_session(sandbox, session_id, db)
     if row is None:
         return
@@ -325,13 +325,13 @@ def delete_session(sandbox: str, session_id: str, db: sqlite3.Connection) -> Non
 
 
 def delete_whole(sandbox: str, session_id: str, db: sqlite3.Connection) -> int:
-    """Delete a session's whole conversation; how many segments that had."""
+    """Delete a session's whole conversation; return the number of its segments."""
     row = find_session(sandbox, session_id, db)
     return 0 if row is None else _drop_conversation(db, row.conversation)
 
 
 def _drop_conversation(db: sqlite3.Connection, conversation: int) -> int:
-    """Delete a conversation and its segments; its children go to its parent."""
+    """Delete a conversation and its segments; its children become children of its parent."""
     of_it = "SELECT key FROM sessions WHERE conversation = ?"
     db.execute(f"DELETE FROM events WHERE session IN ({of_it})", (conversation,))  # noqa: S608  (no input)
     segments = db.execute("DELETE FROM sessions WHERE conversation = ?", (conversation,)).rowcount
@@ -344,7 +344,7 @@ def _drop_conversation(db: sqlite3.Connection, conversation: int) -> int:
 
 
 def _renew(db: sqlite3.Connection, conversation: int | None, lives: int | None) -> None:
-    """Let a conversation, and those that it is a child of, live for so long from now, at least."""
+    """Let a conversation, and those that it is a child of, live at least so long from now."""
     if lives is not None:
         _live_until(db, conversation, now() + lives)
 
@@ -361,7 +361,7 @@ def _live_until(db: sqlite3.Connection, conversation: int | None, expires: int) 
 
 
 def extend_life(sandbox: str, session_id: str, more: int, db: sqlite3.Connection) -> bool:
-    """Let a session's conversation live longer by so many microseconds; `False` where there is none."""
+    """Let a session's conversation live so many microseconds longer; `False` if it does not exist."""
     row = find_session(sandbox, session_id, db)
     if row is not None and row.expires is not None:
         _live_until(db, row.conversation, row.expires + more)
@@ -369,7 +369,7 @@ def extend_life(sandbox: str, session_id: str, more: int, db: sqlite3.Connection
 
 
 def _clear_expired(db: sqlite3.Connection, sandbox: str, session_id: str) -> None:
-    """Free what expired: the session of this id, if it did, and a few others."""
+    """Remove expired data: the session with this id, if it has expired, and a few others."""
     expired = db.execute(
         "SELECT c.key FROM conversations c JOIN sessions s ON s.conversation = c.key"
         " WHERE s.sandbox = ? AND s.id = ? AND c.expires <= ?",
@@ -384,7 +384,7 @@ def _clear_expired(db: sqlite3.Connection, sandbox: str, session_id: str) -> Non
 
 
 def list_rows(filters: dict[str, Any], limit: int | None, db: sqlite3.Connection) -> list[tuple[int, str]]:
-    """When sessions were written to, and their ids, the newest first: one more than `limit`, if there is."""
+    """The places in lists and ids of sessions, newest first: one more than `limit`, if there is one."""
     values: list[Any] = []
     for value in filters.values():
         values += value if isinstance(value, tuple) else (value,)

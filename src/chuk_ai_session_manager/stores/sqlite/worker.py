@@ -1,4 +1,4 @@
-"""One thread with one SQLite connection: what waits together is committed together."""
+"""A thread with a SQLite connection, which commits all waiting work together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 _Outcome = tuple["_Job", Any, BaseException | None]
 
-# Jobs in one transaction: beyond some hundred, sharing a commit saves little more.
+# The most jobs in one transaction: beyond some hundred, sharing a commit saves little more.
 _MOST_AT_ONCE = 500
 
 
@@ -39,7 +39,7 @@ _Queue = SimpleQueue["_Job | None"]
 
 
 class Worker:
-    """Runs work on a connection that it opens with the first job, in the order in which it was asked."""
+    """Runs work in order on a connection, which it opens with the first job."""
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], name: str) -> None:
         self._connect = connect
@@ -47,23 +47,23 @@ class Worker:
         self._jobs: _Queue | None = None
         self._process = 0
         self._thread: Thread | None = None
-        if name != ":memory:":  # which no fork shares, and which would be gone
+        if name != ":memory:":  # a fork does not share it, and closing would lose it
             _workers.add(self)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` reads."""
+        """Return the result of `work`, which only reads."""
         return cast("T", await self._submit(work, writes=False))
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` gives, once it is committed. Cancelled meanwhile, it is decided first."""
+        """Return the result of `work` once it is committed. Cancellation waits until the write is decided."""
         return cast("T", await self._submit(work, writes=True))
 
     def _submit(self, work: Work, *, writes: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = Outcome(loop=loop) if writes else loop.create_future()
-        with guard:  # else another thread could close it in between, and nobody would do the job
+        with guard:  # otherwise, another thread could close the queue in between, and nobody would do the job
             jobs = self._jobs
-            if jobs is None or self._process != os.getpid():  # a fork has the object, but not the thread
+            if jobs is None or self._process != os.getpid():  # a fork copies the object, but not the thread
                 jobs = self._start()
             jobs.put(_Job(work, writes, loop, future))
         return future
@@ -81,13 +81,13 @@ class Worker:
         return jobs
 
     async def close(self) -> None:
-        """Do what was asked, and close the connection."""
+        """Finish waiting work, and close the connection."""
         thread = self._stop()
         if thread is not None:
             await asyncio.to_thread(thread.join)
 
     def _stop(self) -> Thread | None:
-        """Tell the thread to end after what was asked; the next use starts another one."""
+        """Tell the thread to end after the waiting work; the next use starts another one."""
         with guard:
             jobs, thread = self._jobs, self._thread
             self._jobs = self._thread = None
@@ -97,13 +97,14 @@ class Worker:
             return thread
 
     def close_before_fork(self) -> None:
-        """Wait until the connection is closed, which a fork must not inherit."""
+        """Wait until the connection is closed, because a fork must not inherit it."""
         thread = self._stop()
         if thread is not None:
             thread.join()
 
 
-# A child that inherits an open SQLite file believes to hold its parent's locks, and takes none of its own.
+# A child that inherits an open SQLite file believes that it holds its parent's locks, and takes none of its
+# own.
 _workers: WeakSet[Worker] = WeakSet()
 _threads: WeakSet[Thread] = WeakSet()
 # Seconds that the end of a program waits for its last writes.
@@ -116,15 +117,15 @@ def _close_all() -> None:
 
 
 def _close_at_exit() -> None:
-    """Let what was written be in the files themselves, of which somebody may take a copy."""
+    """Move all written data into the files themselves, because somebody may copy the files."""
     _close_all()
-    for thread in list(_threads):  # of stores that nobody holds any more, too
+    for thread in list(_threads):  # including those of stores that nobody refers to any more
         thread.join(_PATIENCE)
 
 
 def _close_at_exit_of_child() -> None:
-    """The same for a process of `multiprocessing`, which ends without what `atexit` knows."""
-    global _registered_in  # noqa: PLW0603  (once a process)
+    """The same at the end of a process of `multiprocessing`, which does not run `atexit` functions."""
+    global _registered_in  # noqa: PLW0603  (once for each process)
     utilities = sys.modules.get("multiprocessing.util")
     if utilities is not None and _parent_process() is not None and _registered_in != os.getpid():
         _registered_in = os.getpid()
@@ -135,7 +136,7 @@ _registered_in: int | None = None
 
 
 def _parent_process() -> object:
-    """The process that started this one by `multiprocessing`, if one did."""
+    """The process that started this one with `multiprocessing`, if there is one."""
     process = sys.modules.get("multiprocessing.process")
     return None if process is None else process.parent_process()
 
@@ -149,7 +150,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 
 
 def _serve(jobs: _Queue, connect: Callable[[], sqlite3.Connection], name: str) -> None:
-    """Work until the queue gives `None`; must not hold the worker, which closes it when nobody else does."""
+    """Work until the queue gives `None`, without a reference to the worker, which could not be freed then."""
     connection: sqlite3.Connection | None = None
     is_open = True
     while is_open:
@@ -157,26 +158,26 @@ def _serve(jobs: _Queue, connect: Callable[[], sqlite3.Connection], name: str) -
         try:
             connection = connection or connect()
             outcomes = _run(connection, batch)
-        except Exception as problem:  # noqa: BLE001  (whatever it is, those who wait are told)
+        except Exception as problem:  # noqa: BLE001  (whatever it is, the waiting tasks get it)
             outcomes = [(job, None, _explained(problem, name)) for job in batch]
         _hand_over(outcomes, name)
         if connection is not None and any(_spoils(problem) for _, _, problem in outcomes):
             connection.close()
-            connection = None  # it would go on so when the cause is gone
+            connection = None  # it would keep failing after the cause is gone
         del batch, outcomes
     if connection is not None:
         _close(connection)
 
 
 def _close(connection: sqlite3.Connection) -> None:
-    """Close a connection; the file alone has everything then, as far as no other process is reading it."""
-    with suppress(sqlite3.Error):  # what is not moved into the file stays beside it
+    """Close a connection; then the file contains everything, unless another process is reading it."""
+    with suppress(sqlite3.Error):  # data that is not moved into the file stays beside it
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
 
 
 def _waiting(jobs: _Queue) -> tuple[list[_Job], bool]:
-    """All jobs that wait, at least one, and whether there will be more."""
+    """All waiting jobs, at least one, and whether there will be more."""
     batch = []
     try:
         job = jobs.get()
@@ -191,13 +192,13 @@ def _waiting(jobs: _Queue) -> tuple[list[_Job], bool]:
 
 
 def _run(connection: sqlite3.Connection, batch: list[_Job]) -> list[_Outcome]:
-    """Do what reads, which waits for nobody, and then all that writes in one transaction."""
+    """Run the reading jobs, which wait for nobody, and then all writing jobs in one transaction."""
     reads, writes = ([job for job in batch if job.writes is kind] for kind in (False, True))
     return [*_together(connection, reads, "BEGIN"), *_together(connection, writes, "BEGIN IMMEDIATE")]
 
 
 def _together(connection: sqlite3.Connection, batch: list[_Job], begin: str) -> list[_Outcome]:
-    """Do jobs in one transaction; where one of them makes it fail, each in one of its own."""
+    """Run jobs in one transaction; if one of them makes it fail, run each in a transaction of its own."""
     if not batch:
         return []
     try:
@@ -207,7 +208,7 @@ def _together(connection: sqlite3.Connection, batch: list[_Job], begin: str) -> 
     try:
         outcomes = [_outcome(connection, job) for job in batch]
         connection.execute("COMMIT")
-    except Exception as problem:  # noqa: BLE001  (those who wait are told; the connection must be clean)
+    except Exception as problem:  # noqa: BLE001  (the waiting tasks get it; the connection must be clean)
         if connection.in_transaction:
             connection.rollback()
         if len(batch) == 1:
@@ -219,7 +220,7 @@ def _together(connection: sqlite3.Connection, batch: list[_Job], begin: str) -> 
 def _outcome(connection: sqlite3.Connection, job: _Job) -> _Outcome:
     try:
         return job, job.work(connection), None
-    except SessionManagerError as refusal:  # work refuses before it writes
+    except SessionManagerError as refusal:  # work raises these before it writes
         return job, None, refusal
 
 
@@ -246,16 +247,16 @@ def _settle(outcomes: Iterable[_Outcome]) -> None:
 
 
 def _explained(problem: BaseException, name: str) -> BaseException:
-    """An error as ours, saying what to do."""
+    """An error as one of ours, saying what to do."""
     if isinstance(problem, SessionManagerError):
         return problem
-    # An OSError comes from making the file.
+    # An OSError comes from creating the file.
     code = sqlite3.SQLITE_CANTOPEN if isinstance(problem, OSError) else _code_of(problem)
-    # Not the error's own text, which may quote what is stored.
+    # Without the error's own text, which may quote stored data.
     advice = _ADVICE.get(code, getattr(problem, "sqlite_errorname", type(problem).__name__))
     is_spoiled = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
     error = (UnreadableData if is_spoiled else StorageError)(f"SQLite could not use {name}: {advice}")
-    if not isinstance(problem, UnicodeError):  # which quotes it, too
+    if not isinstance(problem, UnicodeError):  # which quotes stored data too
         error.__cause__ = problem
     return error
 
@@ -265,8 +266,8 @@ def _code_of(problem: BaseException | None) -> int:
 
 
 def _spoils(problem: BaseException | None) -> bool:
-    """Whether a connection that met with this is no use any more."""
-    # What is no UTF-8 ends a reading in mid-statement, which keeps its old snapshot open.
+    """Whether a connection is unusable after this error."""
+    # Text that is not UTF-8 ends a reading in mid-statement, which keeps its old snapshot open.
     return isinstance(problem, UnicodeError) or _code_of(problem) in {
         sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_IOERR,
@@ -276,10 +277,10 @@ def _spoils(problem: BaseException | None) -> bool:
 
 
 _ADVICE = {
-    sqlite3.SQLITE_FULL: "the disk, or the file's allowance, is full. Nothing was written; free some space",
+    sqlite3.SQLITE_FULL: "the disk, or the file's quota, is full. Nothing was written; free some space",
     sqlite3.SQLITE_READONLY: "the file is read-only. Nothing was written; allow writing to it and its folder",
     sqlite3.SQLITE_BUSY: "other processes kept it locked for longer than busy_timeout. Nothing was written",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Does its folder exist, and may this process write there?",
-    sqlite3.SQLITE_NOTADB: "it is no SQLite database. It was left as it is",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged. It was left as it is; restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "it is not a SQLite database. It was not changed",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged. It was not changed; restore it from a backup",
 }
