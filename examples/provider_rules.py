@@ -208,13 +208,18 @@ def live_items(items: list[Row]) -> list[Row]:
     return items[at:]
 
 
+def _asked_by(item: Row) -> object:
+    """The call that an item is, or that it answers; a local shell's output names it by its own id."""
+    return item.get("call_id") or item.get("id")
+
+
 def _check_items(items: list[Row]) -> None:
-    calls = {item.get("call_id") for item in items if str(item.get("type")).endswith("_call")}
+    calls = {_asked_by(item) for item in items if str(item.get("type")).endswith("_call")}
     for at, item in enumerate(items):
-        if str(item.get("type")).endswith("_call_output") and item.get("call_id") not in calls:
+        if str(item.get("type")).endswith("_call_output") and _asked_by(item) not in calls:
             # The API says so, naming the call.
             raise RefusedError(
-                400, f"No tool call found for function call output with call_id {item['call_id']}."
+                400, f"No tool call found for function call output with call_id {_asked_by(item)}."
             )
         follows = items[at + 1] if at + 1 < len(items) else {}
         if item.get("type") == "reasoning" and follows.get("role", "assistant") != "assistant":

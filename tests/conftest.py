@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from servers import RedisCluster, RedisServer
 
 from chuk_ai_session_manager import session_storage
 from chuk_ai_session_manager.accounts import pricing
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import local_llm
 
 # How long an example takes says how busy the machine is.
 # In CI the examples are the same in each run, so that no change is blamed for another's; elsewhere they vary.
@@ -90,3 +94,34 @@ def chats() -> list[dict[str, Any]]:
     if not path:
         pytest.skip("no real conversations are at hand: set CHATS to a JSONL file of them")
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+# -- the SDKs' clients of the local server -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with local_llm.running() as address:
+        yield address
+
+
+@pytest.fixture
+async def gpt(address: str) -> AsyncIterator[Any]:
+    openai = pytest.importorskip("openai")
+    async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def claude(address: str) -> AsyncIterator[Any]:
+    anthropic = pytest.importorskip("anthropic")
+    async with anthropic.AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def gemini(address: str) -> AsyncIterator[Any]:
+    genai = pytest.importorskip("google.genai")
+    client = genai.Client(api_key="none", http_options=genai.types.HttpOptions(base_url=address))
+    async with client.aio as aio:
+        yield aio
