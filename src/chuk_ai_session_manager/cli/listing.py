@@ -42,15 +42,15 @@ _UNKNOWN: dict[str, Any] = dict.fromkeys(
 )
 
 
-async def all_ids(store: EventStore) -> AsyncIterator[str]:
-    """The ids of all sessions, the one written to last first."""
-    page = await store.list_sessions(limit=_LISTED_AT_ONCE)
+async def all_ids(store: EventStore, user_id: str | None = None) -> AsyncIterator[str]:
+    """The ids of all sessions, or of a user's, the one written to last first."""
+    page = await store.list_sessions(user_id=user_id, limit=_LISTED_AT_ONCE)
     while True:
         for each in page:
             yield each
         if page.next_cursor is None:
             return
-        page = await store.list_sessions(limit=_LISTED_AT_ONCE, cursor=page.next_cursor)
+        page = await store.list_sessions(user_id=user_id, limit=_LISTED_AT_ONCE, cursor=page.next_cursor)
 
 
 async def chains_of(

@@ -19,7 +19,7 @@ from ..stores import DEFAULT_TTL_HOURS, EventStore
 from .figures import counted
 from .files import lines_in, output_to
 from .listing import all_ids, chains_of
-from .options import AsJson, Format, FormatOption, Output, Sandbox, SessionId, StoreUrl
+from .options import AsJson, Format, FormatOption, Output, Sandbox, SessionId, StoreUrl, UserId, Yes
 from .program import app, say_done
 from .running import NOT_THERE, Where, result_of, run
 from .safe_text import shown_in_line
@@ -37,6 +37,7 @@ def export_sessions(
     everything: Annotated[
         bool, typer.Option("--all", help="Export all conversations of the sandbox.")
     ] = False,
+    user: UserId = None,
     output: Output = None,
     form: FormatOption = Format.NATIVE,
     store: StoreUrl = None,
@@ -45,27 +46,27 @@ def export_sessions(
 ) -> None:
     """Write conversations as JSONL.
 
-    Nothing is lost: ids, times, usage, summaries, runs, state and properties are exported.
+    Nothing is lost: ids, times, usage, summaries, runs, state and properties are exported. With --user, all
+    that is stored of a user is written.
     """
-    if bool(sessions) == everything:
-        raise typer.BadParameter("name sessions, or say --all")
+    _check_named(sessions, user, everything=everything)
 
     async def work(opened: EventStore) -> int:
         told: set[str] = set()
 
         def leave_out(problem: SessionManagerError) -> None:
-            if not everything:
+            if sessions:
                 raise problem
             if str(problem) not in told:
                 told.add(str(problem))
                 tell(f"left out: {problem}")
 
-        newest_first = [each async for each in all_ids(opened)] if everything else sessions or []
+        newest_first = sessions or [each async for each in all_ids(opened, user)]
         chains = await chains_of(newest_first, opened, leave_out)
         written: set[str] = set()
         conversations = lines = 0
         with output_to(output) as write:
-            for chain in reversed(chains) if everything else chains:
+            for chain in chains if sessions else reversed(chains):
                 try:
                     texts = await _exported(chain, form, opened, written)
                 except (SessionNotFound, UnreadableData) as problem:
@@ -80,9 +81,19 @@ def export_sessions(
             words = f"Wrote {counted(conversations, 'conversation')} in {counted(lines, 'line')} to {output}."
             result = {"conversations": conversations, "lines": lines, "file": str(output)}
             say_done(result, words, as_json=as_json)
-        return NOT_THERE if told else 0
+        if user is not None and not chains:
+            tell("The user has no conversations.")
+        return NOT_THERE if told or not (chains or everything) else 0
 
     run(Where(store, sandbox), work)
+
+
+def _check_named(sessions: Sequence[str] | None, user: str | None, *, everything: bool) -> None:
+    """Refuse an export of nothing, and one of several kinds of things."""
+    if sum((bool(sessions), everything, user is not None)) != 1:
+        raise typer.BadParameter("name sessions, or a user with --user, or say --all")
+    if user == "":
+        raise typer.BadParameter("--user must not be empty")
 
 
 async def _exported(chain: Sequence[str], form: Format, store: EventStore, written: set[str]) -> list[str]:
@@ -155,7 +166,7 @@ def delete(
     only_this: Annotated[
         bool, typer.Option("--only-this", help="Delete only this segment, not the conversation.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     store: StoreUrl = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
@@ -191,4 +202,5 @@ async def _to_delete(session_id: str, store: EventStore, *, only_this: bool) -> 
     return [session_id] if only_this else ids
 
 
-# -- checking -------------------------------------------------------------------------------------
+# At the end, so that the help shows these commands after those above.
+from . import erasing  # noqa: E402, F401  (it enters its commands)

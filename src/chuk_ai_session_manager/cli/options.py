@@ -30,6 +30,13 @@ SessionId = Annotated[
     str,
     typer.Argument(metavar="SESSION", help="The id of any segment of the conversation.", show_default=False),
 ]
+UserId = Annotated[
+    str | None,
+    typer.Option(
+        "--user", metavar="NAME", help="All conversations of this user, and no others.", show_default=False
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Last = Annotated[
     int | None,
     typer.Option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from datetime import datetime
 
-from ..conversation.forking import FORKED_FROM
+from ..models.session_metadata import FORKED_FROM
 from ..models.token_usage import CallUsage
 from ..providers.details import details_of
 from ..stores.base import AnyEvent, AnySession

@@ -23,6 +23,7 @@ from ..exceptions.validation import check_at_least
 from ..models.home import HomeStore
 from ..models.record import new_id, utc_now
 from ..stores import EventStore
+from ..stores.erasing import account_name
 from .usage_report import usage_report
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -231,7 +232,7 @@ class Spending:
                 self._not_charged.remove(owed)
 
     async def _change(self, home: HomeStore, change: Callable[[Account | None], Account | None]) -> None:
-        name = f"budget:{self._budget.per}:{self._user_id}"
+        name = account_name(self._budget.per, self._user_id)
         await _with_accounts(home).change_account(name, change, hours=_HOURS[self._budget.per])
 
     def _exceeded(self, spent: int, held: int) -> TokenLimitExceeded:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from ..exceptions import StorageError
+from ..exceptions import StorageError, session_not_found
 from ..exceptions.validation import copied
 from ..models import EventSource, EventType, Session, SessionEvent, SessionMetadata
 from ..models.home import HomeStore
 from ..models.record import new_id
 from ..models.session import next_segment_id
-from ..models.session_event import REPLACES
+from ..models.session_event import COPY_OF, REPLACES, origin_of
+from ..models.session_metadata import FORKED_FROM, origins_of
 from ..stores import EventStore
 from ..stores.base import AnyEvent, AnySession
 from .background import background_at
@@ -22,9 +24,6 @@ from .notes import Notes
 from .opening import Conversation
 from .order import QUESTION_IN
 from .summaries import Summarizer
-
-FORKED_FROM = "forked_from"
-"""The property of a conversation that says which one it began with: its id, and the last event's."""
 
 # To copy so many events takes longer than an event loop should stand still.
 _MANY = 500
@@ -53,7 +52,14 @@ async def fork(conversation: Conversation, at: str | None, session_id: str, summ
     event, choice = await back.asked(lambda paths: paths.fork(at))
     segment = next(segment for segment, each in back.placed if each.id == event.id)
     notes, said = await background_at(segment, home, choice.as_event())
-    origin = {"conversation_id": conversation.id, "session_id": segment.id, "event_id": event.id}
+    earlier = origins_of(live.metadata.properties)
+    origin: dict[str, Any] = {
+        "conversation_id": conversation.id,
+        "session_id": segment.id,
+        "event_id": event.id,
+        # So that who erases one of these finds what was copied from there.
+        **({"earlier_conversations": earlier} if earlier else {}),
+    }
     settings = conversation.thresholds.settings(session_id) if conversation.is_infinite else None
     first: AnySession = Session(
         id=session_id,
@@ -62,20 +68,25 @@ async def fork(conversation: Conversation, at: str | None, session_id: str, summ
         ),
         state=copied(live.state),
     )
-    copies = _copies(said) if len(said) < _MANY else await asyncio.to_thread(_copies, said)
-    if not notes:
-        first.record(*copies)
-        await home.create(first)
-        return
-    first.record(_summary(await summarizer.within(notes)))
+    make = partial(_copies, said, conversation.id)
+    copies = make() if len(said) < _MANY else await asyncio.to_thread(make)
+    first.record(*([_summary(await summarizer.within(notes))] if notes else copies))
     await home.create(first)
     try:
-        await _go_on(first, copies, home)
+        if notes:
+            await _go_on(first, copies, home)
+        await _check_there(segment, home)
     except BaseException:
         if isinstance(home, EventStore):
-            with suppress(StorageError):  # else a conversation stays that has only the summary
-                await home.delete(first.id)
+            with suppress(StorageError):  # else half of a conversation stays
+                await home.delete_conversation(first.id)
         raise
+
+
+async def _check_there(segment: AnySession, home: HomeStore) -> None:
+    """Refuse copies of a segment that was deleted or erased meanwhile: nobody would find them any more."""
+    if await home.head(segment.id) is None:
+        raise session_not_found(segment.id)
 
 
 async def _go_on(first: AnySession, copies: Sequence[AnyEvent], home: HomeStore) -> None:
@@ -101,14 +112,17 @@ def _summary(notes: Notes) -> AnyEvent:
     )
 
 
-def _copies(events: Sequence[AnyEvent]) -> list[AnyEvent]:
+def _copies(events: Sequence[AnyEvent], conversation_id: str) -> list[AnyEvent]:
     """Events as they go into another conversation: with ids of their own, and no bill."""
     ids = {event.id: new_id() for event in events}
-    return [_copy(event, ids) for event in events]
+    return [_copy(event, ids, conversation_id) for event in events]
 
 
-def _copy(event: AnyEvent, ids: Mapping[str, str]) -> AnyEvent:
+def _copy(event: AnyEvent, ids: Mapping[str, str], conversation_id: str) -> AnyEvent:
     metadata: dict[str, Any] = copied(event.metadata)
+    origin = origin_of(event)
+    conversations = [*origin.conversations, conversation_id]
+    metadata[COPY_OF] = {"event_id": origin.event_id, "conversations": conversations}
     metadata.pop(QUESTION_IN, None)
     for name in (REPLACES, "parent_event_id"):
         if metadata.get(name) in ids:

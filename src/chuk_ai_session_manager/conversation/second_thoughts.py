@@ -11,7 +11,7 @@ from ..exceptions.validation import copied
 from ..models import EventSource, EventType, SessionEvent
 from ..models.choice import Choice
 from ..models.home import HomeStore
-from ..models.session_event import REPLACES
+from ..models.session_event import COPY_OF, REPLACES
 from ..providers.messages import text_of
 from ..providers.parts import media_of
 from ..stores.base import AnyEvent, AnySession
@@ -144,11 +144,11 @@ class SecondThoughts:
 def _edited(original: AnyEvent, content: str | list[dict[str, Any]], model: str | None) -> Draft:
     """The message that stands at another one's place: the same side says it, with the same metadata."""
     counting = model or DEFAULT_MODEL
+    about = {key: value for key, value in original.metadata.items() if key not in {REPLACES, COPY_OF}}
     if original.source == EventSource.USER:
-        draft = draft_question(content, counting, copied(original.metadata), reader=model)
+        draft = draft_question(content, counting, copied(about), reader=model)
     else:
         row: dict[str, Any] = {"role": "assistant", "content": content}
-        about = {key: value for key, value in original.metadata.items() if key != REPLACES}
         event: AnyEvent = SessionEvent(
             message=content if isinstance(content, str) else row,
             source=EventSource.LLM,

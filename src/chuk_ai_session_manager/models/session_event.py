@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Any, Generic, Self
+from typing import Any, Generic, NamedTuple, Self
 
 from pydantic import Field
 from typing_extensions import TypeVar
@@ -23,6 +23,29 @@ REPLACES = "replaces_event_id"
 """Metadata of an answer of which a part was stored while it was still arriving: the id of the part's event.
 
 The answer's `token_usage` and `usage` contain only what the part's do not."""
+
+
+COPY_OF = "copy_of"
+"""Metadata of an event that a fork copied: `{"event_id": "...", "conversations": ["..."]}`.
+
+The id is that of the first original; the conversations are those on the way from there to the fork."""
+
+
+class Origin(NamedTuple):
+    """Where an event was said."""
+
+    event_id: str
+    conversations: tuple[str, ...] = ()
+    """The conversations that it was copied from, one fork after the other; none where it was said here."""
+
+
+def origin_of(event: SessionEvent[Any]) -> Origin:
+    """Where an event was said first, and by which conversations it came here."""
+    copy = event.metadata.get(COPY_OF)
+    match copy:
+        case {"event_id": str(event_id), "conversations": list(ids)}:
+            return Origin(event_id, tuple(each for each in ids if isinstance(each, str)))
+    return Origin(event.id)
 
 
 def content_of(message: Any) -> Any:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
 from .record import Record, utc_now
+
+FORKED_FROM = "forked_from"
+"""The property of a conversation that says which one it began with: its id, and the last event's."""
+
+
+def origins_of(properties: Mapping[str, Any]) -> list[str]:
+    """The conversations that one began with, by its properties: the one that it was forked from is last."""
+    origin = properties.get(FORKED_FROM)
+    if not isinstance(origin, dict):
+        return []
+    earlier = origin.get("earlier_conversations")
+    ids = [*(earlier if isinstance(earlier, list) else []), origin.get("conversation_id")]
+    return [each for each in ids if isinstance(each, str)]
 
 
 class ConversationSettings(Record):
@@ -19,6 +33,8 @@ class ConversationSettings(Record):
     """Content tokens at which a segment is full."""
     max_turns_per_segment: int
     """Messages at which a segment is full."""
+    rewritten: int = 0
+    """How often words of closed segments went for good: who remembers what these said reads it anew."""
 
 
 class SessionMetadata(Record):

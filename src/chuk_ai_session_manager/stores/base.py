@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Protocol, Self, TypeAlias
@@ -24,6 +24,7 @@ from ..models.event_page import EventPage
 from ..models.home import HomeStore
 from ..models.session import next_segment_id
 from .durability import DurabilityReport
+from .erasing import Erasing
 
 AnySession: TypeAlias = "Session[Any]"
 AnyEvent: TypeAlias = "SessionEvent[Any]"
@@ -82,7 +83,7 @@ class RecordProvider(Protocol):
         """Close what is open."""
 
 
-class EventStore(ABC):
+class EventStore(Erasing):
     """A store that appends: the cost of an append depends on its events, not on the session.
 
     All methods raise `StorageError` if the store fails; an outage never looks like an absent session.
@@ -345,7 +346,7 @@ class EventStore(ABC):
     def get_stats(self) -> dict[str, Any]:
         """Return statistics that need no request to a server; without addresses and passwords."""
 
-    async def close(self) -> None:  # noqa: B027  (many stores have nothing to close)
+    async def close(self) -> None:
         """Close connections and files; the next use opens them again."""
 
     async def __aenter__(self) -> Self:

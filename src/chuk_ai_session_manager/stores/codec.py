@@ -16,6 +16,7 @@ from ..exceptions.validation import MAX_LENGTH, check_length, json_misfit, total
 from ..models import Session, SessionEvent, SessionMetadata, SessionRun
 from ..models.record import Record
 from ..models.session_event import check_event_length
+from ..models.session_metadata import origins_of
 from ..models.session_totals import SessionTotals
 from .base import AnyEvent, AnySession
 from .counting import counters_of_event, newest_in, summary_in, totals_in
@@ -56,6 +57,8 @@ def _plain_metadata(metadata: SessionMetadata) -> dict[str, Any]:
     plain = _plain(metadata, "properties")
     if metadata.conversation is None:  # true for most sessions: nothing is written
         del plain["conversation"]
+    elif not metadata.conversation.rewritten:
+        del plain["conversation"]["rewritten"]
     return plain
 
 
@@ -90,6 +93,14 @@ def user_id_in(metadata: str) -> str | None:
     except (ValueError, TypeError, KeyError):
         return None
     return user_id if isinstance(user_id, str) else None
+
+
+def origins_in(metadata: str | None) -> list[str]:
+    """The conversations that one was forked from, from its metadata as JSON."""
+    try:
+        return origins_of(load(metadata or "")["properties"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return []
 
 
 def is_child_of(parent_id: str, field: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
@@ -25,7 +25,16 @@ from ..exceptions.validation import (
 )
 from ..models.event_page import EventPage
 from ..models.session_totals import SessionTotals
-from .base import AnyEvent, AnySession, EventStore, SessionPage, check_page, check_page_size, page_of
+from .base import (
+    AnyEvent,
+    AnySession,
+    EventStore,
+    SessionPage,
+    check_page,
+    check_page_size,
+    cursor_at,
+    page_of,
+)
 from .changes import Appended, Change, Mark, MovedError, after_a_collision, is_session_id, kept_changing
 from .codec import decode_events, decode_session, encode_header, encoded, header_value
 from .counting import counters_after, counters_of, totals_of
@@ -40,6 +49,7 @@ from .objects import (
     merged_log,
     place_of_new,
     put_in_place,
+    rewritten_log,
     take_header,
     usage_only,
 )
@@ -416,6 +426,36 @@ class DurableStore(EventStore):
                 return
             await after_a_collision(attempt)
         raise kept_changing(session_id)
+
+    async def rewrite_events(
+        self,
+        session_id: str,
+        change: Callable[[AnyEvent], AnyEvent | None],
+        *,
+        with_state: bool = False,
+    ) -> int:
+        """Change stored events for good, or take them out, in one step that no object here takes part in."""
+        for attempt in range(_TRIES):
+            stored = await self._read(session_id, 0)
+            if stored is None:
+                raise session_not_found(session_id)
+            there = await decode_events(stored)
+            log = [change(event) for event in there]
+            changed = sum(new is not old for new, old in zip(log, there, strict=True))
+            # As they were read: of a closed segment, those of the last one.
+            is_closed_one = with_state and is_closed(session_id, stored.fields)
+            fields = {name: stored.fields[name] for name in SHARED} if is_closed_one else {}
+            if not changed and not fields:
+                return 0
+            rewritten = replace(await rewritten_log(stored, there, log), fields=fields)
+            if await self._change(session_id, rewritten, stored.born, stored.revision):
+                return changed
+            await after_a_collision(attempt)
+        raise kept_changing(session_id)
+
+    async def _sessions_before(self, since: int, user_id: str | None) -> AsyncIterator[str]:
+        async for each in self._all_ids(user_id, cursor_at(since, "")):
+            yield each
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Let a session's conversation live so many hours longer; `False` if it does not exist."""

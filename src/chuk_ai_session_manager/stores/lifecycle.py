@@ -91,22 +91,22 @@ class Lifecycle:
 
     async def delete(self, session_id: str) -> None:
         """Delete a session's record, if it exists and belongs to this sandbox."""
-        if await self._record(session_id):
+        if await self.record(session_id):
             await self._provider.delete(f"session:{session_id}")
 
     async def original(self, session_id: str) -> str | None:
         """The session that the original wrote into its record, as JSON; `None` if there is none."""
-        data = _metadata_of(await self._record(session_id)).get("ai_session_data")
+        data = metadata_of(await self.record(session_id)).get("ai_session_data")
         return data if isinstance(data, str) else None
 
     async def drop_original(self, session_id: str) -> None:
         """Remove the original's session from the record: from now on, the store has it."""
-        metadata = _metadata_of(await self._record(session_id))
+        metadata = metadata_of(await self.record(session_id))
         metadata.pop("ai_session_data", None)
         manager = await self._ready()
         await manager.update_session_metadata(session_id, metadata | {"layout": 2}, merge=False)
 
-    async def _record(self, session_id: str) -> dict[str, Any]:
+    async def record(self, session_id: str) -> dict[str, Any]:
         """This sandbox's record, read without chuk-sessions, which takes an outage for a missing record."""
         text = await self._provider.get(f"session:{session_id}")
         try:
@@ -214,7 +214,8 @@ class SessionRecords:
         """Do nothing: nothing is open."""
 
 
-def _metadata_of(record: dict[str, Any]) -> dict[str, Any]:
+def metadata_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of a session beside whose it is, and until when."""
     metadata = record.get("custom_metadata")
     return metadata if isinstance(metadata, dict) else {}
 

@@ -27,6 +27,7 @@ from .base import (
     page_of,
 )
 from .durability import DurabilityReport
+from .erasing import BACKUPS, Erased, Forgotten, account_names
 from .placement import Placement
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -138,9 +139,13 @@ class MemoryStore(EventStore):
                 parent.enter_child(session.id)
 
     async def create_next(self, session: AnySession, before: AnySession) -> bool:
-        """Keep the segment after another. State and properties are the same objects in all segments."""
+        """Keep the segment after another. State and properties are the same objects in all segments.
+
+        Raises:
+            SessionNotFound: the other one expired or was deleted.
+        """
         with guard:
-            live = self._sessions.get(before.id, before)
+            live = self._live(before)
             session.state, session.metadata.properties = live.state, live.metadata.properties
             await self.create(session)
             return True
@@ -234,6 +239,23 @@ class MemoryStore(EventStore):
                 if not conversation.session_ids:
                     self._forget(conversation)
                     self._forget_empty()
+
+    async def _erase_stored(self, session_id: str, written_since: int | None) -> Erased | None:
+        with guard:  # no other thread writes meanwhile: nothing here waits
+            live = [self._sessions.get(each) for each in await self.segment_ids(session_id)]
+            erased = await super()._erase_stored(session_id, written_since)
+            for session in live if erased is not None else ():
+                if session is not None:  # whoever still holds the object has no words any more
+                    session.events, session.state = [], {}
+            return erased
+
+    async def _forget_user(self, user_id: str) -> Forgotten:
+        with guard:
+            names = account_names(user_id)
+            return Forgotten(sum(self._accounts.pop(name, None) is not None for name in names))
+
+    async def _scrub(self) -> list[str]:
+        return ["what this process still holds outside the store", BACKUPS]
 
     async def list_sessions(
         self,

@@ -9,7 +9,7 @@ from ..models.session_totals import SessionTotals
 from .base import AnyEvent, AnySession
 from .changes import Change, Mark
 from .codec import encode_header, encoded, header_value
-from .counting import totals_of
+from .counting import counters_of, summary_in, totals_of
 from .merging import merged
 from .recency import microseconds_of, place_of
 from .written import HEADER_FIELDS, EncodedEvent, StoredSession
@@ -112,6 +112,19 @@ async def change_of_log(
         return Change(fields, counters)
     gone = [event.id for event in there[same:]]
     return Change(fields, counters, keep=same, gone=gone, events=await encoded(log[same:]))
+
+
+async def rewritten_log(
+    stored: StoredSession, there: Sequence[AnyEvent], log: Sequence[AnyEvent | None]
+) -> Change:
+    """How a stored log is written over by what stands in each event's place now; `None`, where one goes."""
+    kept = [event for event in log if event is not None]
+    totals, newest = totals_of(kept)
+    summary = summary_in(stored.counters)
+    for event, now in zip(there, log, strict=True):
+        if now is None and event.token_usage:
+            summary.subtract(event.token_usage)
+    return await change_of_log(there, kept, {}, counters_of(totals, summary, newest))
 
 
 def place_of_new(log: Sequence[AnyEvent], there: Sequence[AnyEvent]) -> int | None:

@@ -27,6 +27,7 @@ from .base import Opener, Stores
 from .contents import Contents
 from .creating import Creating
 from .deleting import Deleting
+from .erasing import Erasing
 from .hostile import HOSTILE_IDS, INVALID_IDS, ODD_TEXTS
 from .lifetimes import Lifetimes
 from .listing import Listing
@@ -57,6 +58,7 @@ class StoreContract(
     Managers,
     Rethinking,
     Windows,
+    Erasing,
 ):
     """The tests. Subclass it in a test module, with a fixture `opener` that gives an `Opener`.
 

@@ -44,6 +44,7 @@ class Beginning:
         """What the last context told of all before a segment that is not final yet, by its id."""
         self._shown: dict[str, Notes] = {}
         """The same, once a model was sent it: its answer was recorded."""
+        self._rewritten = 0
 
     @property
     def rows(self) -> list[ChatMessage]:
@@ -79,6 +80,7 @@ class Beginning:
         """What a segment goes on from; what a closed one ends in stays, and is read once."""
         if not self._conversation.is_infinite or session.parent_id is None:
             return NO_BACKGROUND
+        self._forget_rewritten(session)
         if session.id in self._known and not session.totals.choices:
             return self._known[session.id]
         found = await background_of(session, home)
@@ -90,6 +92,14 @@ class Beginning:
         if background.summary is not None and session.totals.events and background.held is None:
             _keep(self._known, session.id, background)
         return background
+
+    def _forget_rewritten(self, session: Session[Any]) -> None:
+        """Forget what closed segments said, where words of them were erased or redacted since."""
+        settings = session.metadata.conversation
+        if settings is not None and settings.rewritten != self._rewritten:
+            self._rewritten = settings.rewritten
+            for kept in (self._known, self._told, self._shown):
+                kept.clear()
 
     async def told(self, home: HomeStore, session: Session[Any]) -> Background:
         """The same, for a context that is handed out."""

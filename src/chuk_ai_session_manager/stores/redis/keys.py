@@ -18,6 +18,8 @@ class Keys:
         self._is_cluster = is_cluster
         self.index: str = f"casm:{{{self._sandbox}}}:index"
         """The index of all sessions of the sandbox, by the time of their newest message."""
+        self.erasing: str = f"casm:{{{self._sandbox}}}:erasing"
+        """Notes of erasures that are not complete."""
 
     def of(self, session_id: str, kind: str = "") -> str:
         """The key of a session, or of a user's or a parent's list of sessions, as `kind` says."""

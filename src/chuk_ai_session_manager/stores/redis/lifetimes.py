@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..codec import user_id_in
+from ..codec import origins_in, user_id_in
 from ..lifecycle import Lifecycle
 from .chores import Chores
 from .keys import Keys
@@ -101,9 +101,13 @@ class Lifetimes:
         keys = [self._keys.of(each) for each in ids[1:]]
         keys += [self._keys.of(each, "children:") for each in ids]
         first = await self._places.ask(place, partial(peek_command, place))
-        user_id = None if first is None else user_id_in(name_of(first[1]))
-        if user_id:
+        metadata = "" if first is None else name_of(first[1])
+        if user_id := user_id_in(metadata):
             keys.append(self._keys.of(user_id, "user:"))
+        keys += [self._keys.of(each, "forks:") for each in origins_in(metadata)]
         await self._link.call_all([_LIVE([key], lives * BESIDE, 0) for key in keys])
         for each in ids:
             await self._lifecycle.keep(each, lives / 1000)
+        if await self._live(place, 0) is None:  # erased meanwhile: its records must not come back
+            for each in ids:
+                await self._lifecycle.delete(each)

@@ -52,6 +52,20 @@ class Listing:
             commands.append(touch_command(self._keys, session_id, place, goes_back=False))
         await self._link.call_all(commands)
 
+    async def enter_fork(self, session_id: str, origins: Sequence[str]) -> None:
+        """Enter a conversation with those that it was forked from."""
+        lives = "" if self._lifetime is None else self._lifetime
+        await self._link.call_all(
+            [_LIST([self._keys.of(each, "forks:")], session_id, lives) for each in origins]
+        )
+
+    async def leave(self, session_id: str, user_id: str | None, parent_id: str | None) -> None:
+        """Take a session out of the lists again that it was entered in, but did not come to be."""
+        commands: list[Command] = [("ZREM", self._keys.index, session_id)]
+        commands += [("SREM", self._keys.of(user_id, "user:"), session_id)] if user_id else []
+        commands += [("SREM", self._keys.of(parent_id, "children:"), session_id)] if parent_id else []
+        await self._link.call_all(commands)
+
     async def enter_with_user(self, session_ids: Sequence[str], user_id: str) -> None:
         """Enter sessions in the list of their user, who claimed them after they were created."""
         lives = "" if self._lifetime is None else self._lifetime

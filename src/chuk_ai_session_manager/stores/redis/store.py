@@ -9,20 +9,22 @@ field `in`: the id of the conversation's first session.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from redis.credentials import CredentialProvider
 from redis.exceptions import ResponseError
 
-from ...exceptions import StorageError
+from ...exceptions import SessionNotFound, StorageError, session_not_found
 from ...exceptions.validation import check_at_least
 from ...models import Session
 from ...models.session import enter_with_parent
+from ...models.session_metadata import origins_of
 from ..base import DEFAULT_SANDBOX_ID, DEFAULT_TTL_HOURS, AnySession, is_segment_after
 from ..changes import Appended, Change, is_session_id
 from ..durability import DurabilityReport, redis_report
 from ..durable import DurableStore
+from ..erasing import BACKUPS, Erased, Forgotten, account_names
 from ..lifecycle import Lifecycle
 from ..written import EncodedEvent, StoredSession, damaged_header
 from .accounts import Accounts
@@ -30,6 +32,7 @@ from .appending import Appender
 from .chores import Chores
 from .clients import Client
 from .deleting import Deleter
+from .erasing import Eraser
 from .keys import Keys
 from .lifetimes import BESIDE, Lifetimes
 from .link import Link
@@ -92,6 +95,7 @@ class RedisStore(DurableStore):
         self._writer = Writer(link, keys, places, self._listing, self._lifetimes)
         self._accounts = Accounts(link, keys)
         self._deleter = Deleter(link, keys, places, self.lifecycle)
+        self._eraser = Eraser(link, keys, places, self.lifecycle, self._erase_copies)
         self._importing: set[str] = set()
 
     def __repr__(self) -> str:
@@ -160,8 +164,17 @@ class RedisStore(DurableStore):
         # The keys beside it come first: a crash in between leaves a record without a session, which expires.
         await self.lifecycle.enter(session.id, session.user_id)
         await self._listing.enter(session.id, session.user_id, session.parent_id, change.place)
+        if origins := origins_of(session.metadata.properties if session.metadata else {}):
+            await self._listing.enter_fork(session.id, origins)
         parent = await self._places.find(session.parent_id) if session.parent_id else None
-        created = await self._writer.create(session, change, parent)
+        try:
+            if parent is None and change.follows_at is not None:
+                raise session_not_found(session.parent_id or "")  # nothing goes on from what was deleted
+            created = await self._writer.create(session, change, parent)
+        except SessionNotFound:
+            await self._listing.leave(session.id, session.user_id, session.parent_id)
+            await self.lifecycle.delete(session.id)
+            raise
         if created:
             self._listing.sweep_in_turn()
             if parent is not None and not is_segment_after(session, session.parent_id):
@@ -199,6 +212,49 @@ class RedisStore(DurableStore):
         """Delete all segments of a session's conversation; return their number."""
         place = await self._place_of(session_id)
         return 0 if place is None else await self._deleter.delete_conversation(place)
+
+    # -- erasing --------------------------------------------------------------------------------
+
+    async def _erase_stored(self, session_id: str, written_since: int | None) -> Erased | None:
+        return await self._eraser.erase(session_id, written_since) if is_session_id(session_id) else None
+
+    async def _take_up_erasures(self) -> None:
+        await self._eraser.take_up()
+
+    async def _forks_of(self, conversation_id: str) -> AsyncIterator[str]:
+        for each in await self._eraser.forks_of(conversation_id):
+            yield each
+
+    async def _forget_user(self, user_id: str) -> Forgotten:
+        accounts = await self._eraser.forget(user_id, account_names(user_id))
+        not_looked_at = (
+            "records of chuk-sessions, and sessions of chuk-ai-session-manager 0.7, that no list has"
+        )
+        if self._link.is_cluster:
+            return Forgotten(accounts, unreached=[f"{not_looked_at}: a Cluster is not searched"])
+        try:
+            found = await self._eraser.records_of(user_id)
+        except StorageError as problem:
+            if not isinstance(problem.__cause__, ResponseError):
+                raise
+            return Forgotten(accounts, unreached=[f"{not_looked_at}: SCAN is forbidden"])
+        there = [each for each in found if await self._places.find(each) is not None]
+        for each in found:
+            if each not in there:
+                await self.lifecycle.delete(each)
+        return Forgotten(accounts, there)
+
+    async def _scrub(self) -> list[str]:
+        told = (await self.durability_report()).settings
+        unknown = "the server's append-only file and snapshots, if it writes any: it does not say"
+        places = [unknown] if told["appendonly"] is None or told["save"] is None else []
+        if told["appendonly"] == "yes":
+            places.append("the server's append-only file, until it is rewritten (BGREWRITEAOF)")
+        if told["save"]:
+            places.append("the server's snapshot on disk, until it writes the next one (BGSAVE)")
+        if told["replicas"] not in {None, "0"}:
+            places.append("files of the replicas")
+        return [*places, BACKUPS]
 
     # -- segments, lists and lifetimes ----------------------------------------------------------
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from ...exceptions import session_not_found
 from ..base import AnySession, is_segment_after
 from ..changes import Change, MovedError
 from ..codec import user_id_in
@@ -46,6 +47,8 @@ class Writer:
             written = await self._write_segment(session, change, parent)
             if written is not None:
                 return written
+            if change.follows_at is not None:
+                raise session_not_found(session.parent_id or "")
             parent = None  # the parent is gone
         command = self._put(self._keys.of(session.id), session.id, change, parent=parent or "")
         answer = await naming(session.id, self._link.call(command))

@@ -112,6 +112,8 @@ def _set_up(connection: sqlite3.Connection, path: str, busy_timeout: float) -> N
     _retried(lambda: connection.execute("PRAGMA journal_mode = WAL"), busy_timeout)
     # A commit that was acknowledged survives a power cut; NORMAL would lose the last ones.
     connection.execute("PRAGMA synchronous = FULL")
+    # What is deleted or written over is overwritten with zeros, not left in the file until it is used again.
+    connection.execute("PRAGMA secure_delete = ON")
     if is_empty:
         connection.execute("BEGIN IMMEDIATE")
         try:

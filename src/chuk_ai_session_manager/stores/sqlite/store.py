@@ -6,12 +6,14 @@ import asyncio
 import math
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ...exceptions import InvalidSessionOperation
+from ...exceptions import InvalidSessionOperation, UnreadableData
 from ...exceptions.validation import check_at_least
+from ...models.session_metadata import origins_of
 from ..base import (
     DEFAULT_SANDBOX_ID,
     DEFAULT_TTL_HOURS,
@@ -21,9 +23,11 @@ from ..base import (
 from ..changes import Appended, Change, is_session_id
 from ..durability import DurabilityReport
 from ..durable import DurableStore
+from ..erasing import BACKUPS, Erased, Forgotten, account_names
 from ..recency import now
 from ..written import EncodedEvent, StoredSession
 from .accounts import change_account
+from .erasing import clear_log, drop_accounts, erase_whole, forks_in, sessions_of_user
 from .file import checked_path, connect, copy_file
 from .transactions import (
     add_events,
@@ -70,6 +74,7 @@ class SqliteStore(DurableStore):
         super().__init__(sandbox_id, None if isinstance(ttl_hours, StoreDefault) else ttl_hours)
         check_at_least(busy_timeout, 0, "busy_timeout", "open a store")
         self._path = checked_path(path)
+        self._busy_timeout = busy_timeout
         self._worker = Worker(partial(connect, self._path, busy_timeout), self._path)
 
     def __repr__(self) -> str:
@@ -199,6 +204,33 @@ class SqliteStore(DurableStore):
         if not is_session_id(session_id):
             return 0
         return await self._worker.write(partial(delete_whole, self.sandbox_id, session_id))
+
+    async def _erase_stored(self, session_id: str, written_since: int | None) -> Erased | None:
+        if not is_session_id(session_id):
+            return None
+        return await self._worker.write(partial(erase_whole, self.sandbox_id, session_id, written_since))
+
+    async def _sessions_of_user(self, user_id: str) -> AsyncIterator[str]:
+        for each in await self._worker.read(partial(sessions_of_user, self.sandbox_id, user_id)):
+            yield each
+
+    async def _forks_of(self, conversation_id: str) -> AsyncIterator[str]:
+        for each in await self._worker.read(partial(forks_in, self.sandbox_id)):
+            with suppress(UnreadableData):
+                session = await self.head(each)
+                if session is not None and conversation_id in origins_of(session.metadata.properties):
+                    yield each
+
+    async def _forget_user(self, user_id: str) -> Forgotten:
+        names = account_names(user_id)
+        return Forgotten(await self._worker.write(partial(drop_accounts, self.sandbox_id, names)))
+
+    async def _scrub(self) -> list[str]:
+        if self._path == ":memory:":
+            return [BACKUPS]
+        is_clear = await asyncio.to_thread(clear_log, self._path, self._busy_timeout)
+        busy = f"{self._path}-wal: another process was reading the file all the time. Erase again later"
+        return [*([] if is_clear else [busy]), "snapshots of the file system, and what a disk keeps", BACKUPS]
 
     async def _list(
         self,

@@ -207,6 +207,8 @@ def create_session(
     if find_session(sandbox, session.id, db):
         return False
     parent = find_session(sandbox, session.parent_id, db) if session.parent_id else None
+    if parent is None and change.follows_at is not None:
+        raise session_not_found(session.parent_id or "")  # nothing goes on from what was deleted
     if parent is not None and change.follows_at not in {None, parent.revision}:
         raise MovedError
     parent_fields = None if parent is None else parent.read_header()  # raises before any write if damaged
@@ -321,16 +323,16 @@ def delete_session(sandbox: str, session_id: str, db: sqlite3.Connection) -> Non
     db.execute("DELETE FROM events WHERE session = ?", (row.key,))
     db.execute("DELETE FROM sessions WHERE key = ?", (row.key,))
     if not db.execute("SELECT 1 FROM sessions WHERE conversation = ?", (row.conversation,)).fetchone():
-        _drop_conversation(db, row.conversation)
+        drop_conversation(db, row.conversation)
 
 
 def delete_whole(sandbox: str, session_id: str, db: sqlite3.Connection) -> int:
     """Delete a session's whole conversation; return the number of its segments."""
     row = find_session(sandbox, session_id, db)
-    return 0 if row is None else _drop_conversation(db, row.conversation)
+    return 0 if row is None else drop_conversation(db, row.conversation)
 
 
-def _drop_conversation(db: sqlite3.Connection, conversation: int) -> int:
+def drop_conversation(db: sqlite3.Connection, conversation: int) -> int:
     """Delete a conversation and its segments; its children become children of its parent."""
     of_it = "SELECT key FROM sessions WHERE conversation = ?"
     db.execute(f"DELETE FROM events WHERE session IN ({of_it})", (conversation,))  # noqa: S608  (no input)
@@ -380,7 +382,7 @@ def _clear_expired(db: sqlite3.Connection, sandbox: str, session_id: str) -> Non
         (now(), _EXPIRED_AT_ONCE),
     ).fetchall()
     for (conversation,) in set(expired):
-        _drop_conversation(db, conversation)
+        drop_conversation(db, conversation)
 
 
 def list_rows(filters: dict[str, Any], limit: int | None, db: sqlite3.Connection) -> list[tuple[int, str]]:
