@@ -342,6 +342,17 @@ def test_delete_asks(place: Place) -> None:
     assert program("show", "plain", *at(place)).returncode == 1
 
 
+def test_erase_asks(place: Place) -> None:
+    run(seed, place)
+    code, got = at_a_terminal("erase", "plain", *at(place), answer="n")
+    assert (code, "Nothing was erased." in got) == (1, True)
+    assert "Erase the conversation of plain, with every copy? [y/N]" in got
+    assert program("show", "plain", *at(place)).returncode == 0
+    code, got = at_a_terminal("erase", "plain", *at(place), answer="y")
+    assert (code, "Erased 1 conversation" in got) == (0, True)
+    assert program("show", "plain", *at(place)).returncode == 1
+
+
 def test_a_page_is_not_for_a_terminal(place: Place) -> None:
     run(seed, place)
     code, got = at_a_terminal("report", "plain", *at(place))

@@ -84,6 +84,7 @@ LEVELS = (
         "stores.turns",
         "stores.durability",
         "stores.recency",
+        "stores.receipts",
         "stores.erasing",
         "stores.base",
         "stores.whole",

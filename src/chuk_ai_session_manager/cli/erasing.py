@@ -11,7 +11,8 @@ import typer
 from ..exceptions import InvalidInput
 from ..exceptions.validation import check_name
 from ..stores import EventStore
-from ..stores.erasing import ErasureReceipt, checked_age
+from ..stores.erasing import checked_age
+from ..stores.receipts import ErasureReceipt
 from .figures import counted
 from .options import AsJson, Sandbox, StoreUrl, UserId, Yes
 from .program import app

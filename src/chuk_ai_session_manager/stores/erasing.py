@@ -9,134 +9,27 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import InvalidInput, SessionNotFound, UnreadableData
 from ..exceptions.validation import check_name, check_session_id, copied
 from ..models import EventType, Session, SessionEvent
-from ..models.record import utc_now
 from ..models.session_event import origin_of
-from ..models.session_metadata import FORKED_FROM, origins_of
+from ..models.session_metadata import origins_of
+from .receipts import BACKUPS, Erased, ErasureReceipt, Forgotten, Shared, Tally
 from .recency import microseconds_of
 
 if TYPE_CHECKING:
     from .base import SessionPage
 
-BACKUPS = "backups, exports and other copies that were made of the store"
-"""What no store reaches; it stands in every receipt."""
-
-# Properties of a fork that say whose it is, how it speaks, and where it came from.
-_OWN = frozenset({"user_id", "system_prompt", FORKED_FROM})
 _PERIODS = ("day", "month", "total")
 _LISTED_AT_ONCE = 500
 _AGE = re.compile(r"(\d{1,6})\s*([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _LONGEST = timedelta(days=36_500)
-
-
-@dataclass(frozen=True, slots=True)
-class ErasureReceipt:
-    """What was erased: ids, counts and times, nothing of what was said."""
-
-    started_at: datetime
-    finished_at: datetime
-    user_id: str | None = None
-    """Whose conversations were erased, if all of a user's were."""
-    conversations: tuple[str, ...] = ()
-    """The ids of the conversations, which are those of their first segments."""
-    sessions: tuple[str, ...] = ()
-    """The ids of all segments of these."""
-    events: int = 0
-    """How many events they had."""
-    copies: int = 0
-    """How many copies of their events were taken out of conversations that were forked from them."""
-    accounts: int = 0
-    """How many accounts of what the user spent were deleted."""
-    unreached: tuple[str, ...] = ()
-    """Where copies may be left that the store cannot reach, in words."""
-    is_dry_run: bool = False
-    """Whether this only says what would be erased."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The receipt as JSON values, to be kept."""
-        values = asdict(self)
-        times = {name: values[name].isoformat() for name in ("started_at", "finished_at")}
-        lists = {name: list(values[name]) for name in ("conversations", "sessions", "unreached")}
-        return values | times | lists
-
-
-@dataclass(frozen=True, slots=True)
-class Erased:
-    """A conversation that a store erased."""
-
-    session_ids: Sequence[str]
-    events: int
-    copies: int = 0
-    """How many copies of its events were taken out of others in the same step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What lay beside a user's sessions, and was deleted."""
-
-    accounts: int = 0
-    sessions: Sequence[str] = ()
-    """Other sessions of the user, which no list has."""
-    unreached: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """A conversation's state and properties, which its forks began with."""
-
-    state: dict[str, Any]
-    properties: dict[str, Any]
-
-    def take_out(self, fork: Session[Any]) -> None:
-        """Take out of a fork what it still has in common with the conversation, but whose it is and how."""
-        for mine, theirs in ((self.state, fork.state), (self.properties, fork.metadata.properties)):
-            for name in [name for name, value in theirs.items() if name in mine and mine[name] == value]:
-                if name not in _OWN:
-                    del theirs[name]
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What one call has erased so far."""
-
-    started_at: datetime = field(default_factory=utc_now)
-    user_id: str | None = None
-    conversations: dict[str, None] = field(default_factory=dict)
-    sessions: dict[str, None] = field(default_factory=dict)
-    events: int = 0
-    copies: int = 0
-    accounts: int = 0
-
-    def add(self, erased: Erased) -> None:
-        """Count a conversation."""
-        self.conversations[erased.session_ids[0]] = None
-        self.sessions |= dict.fromkeys(erased.session_ids)
-        self.events += erased.events
-        self.copies += erased.copies
-
-    def receipt(self, unreached: Iterable[str] = (), *, is_dry_run: bool = False) -> ErasureReceipt:
-        """What is told of it."""
-        return ErasureReceipt(
-            self.started_at,
-            utc_now(),
-            self.user_id,
-            tuple(self.conversations),
-            tuple(self.sessions),
-            self.events,
-            self.copies,
-            self.accounts,
-            tuple(unreached),
-            is_dry_run,
-        )
 
 
 class Erasing(ABC):
@@ -164,7 +57,7 @@ class Erasing(ABC):
             StorageError: the store could not do it, or not all of it: call again.
         """
         check_session_id(session_id, "erase a conversation")
-        tally = _Tally()
+        tally = Tally()
         await self._take_up_erasures()
         await self._erase(session_id, tally)
         return tally.receipt(await self._scrub())
@@ -184,7 +77,7 @@ class Erasing(ABC):
             StorageError: the store could not do it, or not all of it: call again.
         """
         check_name(user_id, "user_id", "erase a user")
-        tally = _Tally(user_id=user_id)
+        tally = Tally(user_id=user_id)
         await self._take_up_erasures()
         before = -1
         while len(tally.sessions) > before:
@@ -221,7 +114,7 @@ class Erasing(ABC):
         age = checked_age(older_than, "prune")
         if user_id is not None:
             check_name(user_id, "user_id", "prune")
-        tally = _Tally(user_id=user_id)
+        tally = Tally(user_id=user_id)
         since = microseconds_of(tally.started_at - age)
         if not dry_run:
             await self._take_up_erasures()
@@ -276,7 +169,7 @@ class Erasing(ABC):
 
     # -- the steps ------------------------------------------------------------------------------
 
-    async def _erase(self, session_id: str, tally: _Tally) -> None:
+    async def _erase(self, session_id: str, tally: Tally) -> None:
         """Erase one conversation, and the copies of its events."""
         ids = await self.segment_ids(session_id) or [session_id]
         parent = await self._parent_of(ids[0])
@@ -295,12 +188,12 @@ class Erasing(ABC):
             return None if session is None else session.parent_id
         return None
 
-    async def _shared_by(self, session_id: str) -> _Shared | None:
+    async def _shared_by(self, session_id: str) -> Shared | None:
         """What forks may have of a conversation beside its events."""
         with suppress(UnreadableData):
             session = await self.head(session_id)
             if session is not None:
-                return _Shared(copied(session.state), copied(session.metadata.properties))
+                return Shared(copied(session.state), copied(session.metadata.properties))
         return None
 
     async def _take_out_child(self, parent_id: str, child_id: str) -> None:
@@ -310,7 +203,7 @@ class Erasing(ABC):
             if parent is not None and child_id in parent.child_ids:
                 await parent.remove_child(child_id)
 
-    async def _erase_copies(self, conversation_id: str, shared: _Shared | None = None) -> int:
+    async def _erase_copies(self, conversation_id: str, shared: Shared | None = None) -> int:
         """Take a conversation's events out of those that were forked from it; how many there were."""
         copies = 0
         for fork in [each async for each in self._forks_of(conversation_id)]:
@@ -318,7 +211,7 @@ class Erasing(ABC):
                 copies += await self._erase_copies_in(fork, conversation_id, shared)
         return copies
 
-    async def _erase_copies_in(self, fork: str, conversation_id: str, shared: _Shared | None) -> int:
+    async def _erase_copies_in(self, fork: str, conversation_id: str, shared: Shared | None) -> int:
         copies: set[str] = set()
 
         def change(event: SessionEvent[Any]) -> SessionEvent[Any] | None:

@@ -27,8 +27,9 @@ from .base import (
     page_of,
 )
 from .durability import DurabilityReport
-from .erasing import BACKUPS, Erased, Forgotten, account_names
+from .erasing import account_names
 from .placement import Placement
+from .receipts import BACKUPS, Erased, Forgotten
 
 logger: logging.Logger = logging.getLogger(__name__)
 

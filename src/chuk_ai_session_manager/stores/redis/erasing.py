@@ -13,8 +13,8 @@ from typing import Any
 
 from ...models.session import next_segment_id
 from ..codec import origins_in, user_id_in
-from ..erasing import Erased
 from ..lifecycle import Lifecycle, metadata_of
+from ..receipts import Erased
 from ..written import load
 from .keys import Keys
 from .link import Link

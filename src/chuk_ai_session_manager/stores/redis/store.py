@@ -24,8 +24,9 @@ from ..base import DEFAULT_SANDBOX_ID, DEFAULT_TTL_HOURS, AnySession, is_segment
 from ..changes import Appended, Change, is_session_id
 from ..durability import DurabilityReport, redis_report
 from ..durable import DurableStore
-from ..erasing import BACKUPS, Erased, Forgotten, account_names
+from ..erasing import account_names
 from ..lifecycle import Lifecycle
+from ..receipts import BACKUPS, Erased, Forgotten
 from ..written import EncodedEvent, StoredSession, damaged_header
 from .accounts import Accounts
 from .appending import Appender

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from ...exceptions import StorageError
-from ..erasing import Erased
+from ..receipts import Erased
 from .transactions import drop_conversation
 
 _PAUSE = 0.02

@@ -23,7 +23,8 @@ from ..base import (
 from ..changes import Appended, Change, is_session_id
 from ..durability import DurabilityReport
 from ..durable import DurableStore
-from ..erasing import BACKUPS, Erased, Forgotten, account_names
+from ..erasing import account_names
+from ..receipts import BACKUPS, Erased, Forgotten
 from ..recency import now
 from ..written import EncodedEvent, StoredSession
 from .accounts import change_account
