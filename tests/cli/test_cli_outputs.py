@@ -91,7 +91,7 @@ def test_a_closed_input_is_told_of(place: Place) -> None:
     assert "the standard input is closed" in ended.stderr
     asked = in_shell(line(place, "delete", LONG_ID) + " <&-")
     assert asked.returncode == 2
-    assert "say --yes" in asked.stderr
+    assert "confirm with --yes" in asked.stderr
 
 
 def test_nothing_is_written_into_a_store_whose_number_a_closed_stream_had(place: Place) -> None:

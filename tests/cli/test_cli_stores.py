@@ -121,8 +121,8 @@ async def test_doctor_goes_on_past_a_key_of_another_kind(redis_server: Any) -> N
         (["export", "nobody"], 1, "not found"),
         (["report", "nobody"], 1, "not found"),
         (["show", "\x1b[31mnobody"], 1, "Error: Session ␛[31mnobody not found"),
-        (["export"], 2, "name sessions, or say --all"),
-        (["export", "--all", "one"], 2, "name sessions, or say --all"),
+        (["export"], 2, "name sessions, or use --all"),
+        (["export", "--all", "one"], 2, "name sessions, or use --all"),
         (["list", "-n", "0"], 2, "--limit"),
         (["list", "-n", "99999999999999999999"], 2, "--limit"),
         (["show", "two\nlines"], 1, "Session two␊lines not found"),
@@ -148,8 +148,8 @@ def test_mistakes_end_in_words(
 @pytest.mark.parametrize(
     ("store", "code", "words"),
     [
-        ("sqlite:////nowhere/at/all.db", 1, "There is no file /nowhere/at/all.db"),
-        ("memory://", 2, "sessions in memory are gone with their process"),
+        ("sqlite:////nowhere/at/all.db", 1, "The file /nowhere/at/all.db does not exist"),
+        ("memory://", 2, "sessions in memory end with their process"),
         ("mongodb://u:CANARY-4711@host/0", 2, "Unknown session provider 'mongodb'"),
         ("redis://u:CANARY-4711@host:notaport/0", 2, ""),
         ("redis://u:CANARY-4711@127.0.0.1:9/0", 3, "redis://***@127.0.0.1:9/0: Redis did not answer"),

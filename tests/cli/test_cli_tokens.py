@@ -153,7 +153,7 @@ def test_as_a_table(
         (b"text", "", "model must not be empty"),
         (b'{"messages": [3]}', "gpt-4o", "messages[0] must be a dict"),
         (b'{"messages": []}\n{"messages": [3]}', "gpt-4o", "request 2: messages[0] must be a dict"),
-        (b'{"messages": [], "tools": 3}', "gpt-4o", '"tools" is no list'),
+        (b'{"messages": [], "tools": 3}', "gpt-4o", '"tools" is not a list'),
         (None, "gpt-4o", "cannot be read"),
     ],
 )

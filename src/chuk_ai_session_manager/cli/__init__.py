@@ -1,4 +1,4 @@
-"""The command line, `chuk-ai-sessions`: look at conversations, move them, check where they live."""
+"""The command line, `chuk-ai-sessions`: show conversations, move them, and check their store."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _NEEDED = {"typer", "click", "rich", "jinja2"}
 
 
 def main() -> int:
-    """Do what the command line says; the exit code."""
+    """Run the command line's command; return the exit code."""
     try:
-        from .commands import run_command  # noqa: PLC0415  (what it is built on is an extra)
+        from .commands import run_command  # noqa: PLC0415  (the packages that it needs are an extra)
     except ModuleNotFoundError as problem:
         if (problem.name or "").partition(".")[0] not in _NEEDED:
             raise

@@ -1,4 +1,4 @@
-"""Bars over a conversation's turns, as numbers for an SVG."""
+"""Bar charts of a conversation's turns, as numbers for an SVG."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from .figures import Figures, Turn
 
-# In the SVG's own units. Margins are for the labels of the axes.
+# In the SVG's own units. The margins are for the labels of the axes.
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 760, 190, 58, 10, 24
-# More bars than this are too thin to point at: turns are taken together.
+# More bars would be too thin to point at, so several turns share a bar.
 _MOST_BARS = 90
-# More lines than this tell nothing.
+# More lines would say nothing.
 _MOST_MARKS = 25
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Turns that are shown as one bar."""
+    """The turns that share a bar."""
 
     first: int
     last: int
@@ -27,7 +27,7 @@ class Span:
 
     @property
     def label(self) -> str:
-        """Which turns they are, in words."""
+        """The numbers of the turns, in words."""
         return f"Turn {self.first}" if self.first == self.last else f"Turns {self.first} to {self.last}"
 
 
@@ -44,7 +44,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar with its place, and what is said where one points at it."""
+    """A bar with its place and its tooltip."""
 
     span: Span
     parts: list[Part]
@@ -55,17 +55,17 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Bars, the lines behind them, and where segments begin."""
+    """The bars, the lines behind them, and the places where segments begin."""
 
     bars: list[Bar]
     grid: list[tuple[float, str]]
     """Heights of the lines, and their labels."""
     marks: list[float]
-    """Where segments begin, from the second on; none where there are too many to see."""
+    """The places where segments begin, from the second on; empty if there are too many to show."""
 
 
 def spans_of(turns: Sequence[Turn]) -> list[Span]:
-    """The turns, taken together so that there are not too many."""
+    """The turns in at most so many spans."""
     size = math.ceil(len(turns) / _MOST_BARS)
     spans = []
     for start in range(0, len(turns), size or 1):
@@ -84,19 +84,19 @@ def chart_of(
     tooltip: Callable[[Figures], str],
     label: Callable[[float], str],
 ) -> Chart | None:
-    """Bars of what each span comes to; `None` where all of it is nothing.
+    """The bars of the spans' values; `None` if all values are 0.
 
     Args:
         spans: the turns.
-        values: the parts of a bar from the ground up, each with its kind.
-        tooltip: what is said of a bar.
+        values: the parts of a bar from the bottom up, each with its kind.
+        tooltip: the tooltip of a bar.
         label: a value as an axis shows it.
     """
     top = _round_above(max((sum(value for _, value in values(span.figures)) for span in spans), default=0))
     if not top:
         return None
     step, height = (WIDTH - LEFT) / len(spans), HEIGHT - TOP - BOTTOM
-    # At most so wide, so that three turns are bars and not blocks.
+    # At most so wide, so that three turns are bars, not blocks.
     width = min(step * 0.8, 36)
     bars, marks = [], []
     for at, span in enumerate(spans):

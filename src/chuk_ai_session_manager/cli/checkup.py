@@ -1,4 +1,4 @@
-"""Whether a store is well, and what is installed. Nothing that anybody said is read out."""
+"""Checks of a store and of the installed packages. No message is shown."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ _PACKAGES = (
 
 @dataclass
 class Checkup:
-    """What was found."""
+    """The results of a check."""
 
     durability: DurabilityReport
     server_version: str | None
     sessions: int = 0
     events: int = 0
     damaged: dict[str, str] = field(default_factory=dict)
-    """What is wrong, by the session's id."""
+    """The problems, by the session's id."""
     schema: int = SCHEMA
     release: str = field(default_factory=get_version)
     packages: dict[str, str | None] = field(default_factory=lambda: installed(_PACKAGES))
-    """Their versions; `None` for what is not installed."""
+    """The versions of packages; `None` for a package that is not installed."""
 
     def as_json(self) -> dict[str, Any]:
-        """What was found, by name."""
+        """Return the results by name."""
         return asdict(self)
 
 
 async def check_up(store: EventStore) -> Checkup:
-    """Look at a store's settings, and read every session in it.
+    """Check a store's settings, and read every session in it.
 
     Raises:
-        StorageError: the store cannot be used; a session that cannot be read is no such case.
+        StorageError: the store failed. (A session that cannot be read is a result, not an error.)
     """
     found = Checkup(await store.durability_report(), await store.server_version())
     async for session_id in all_ids(store):
@@ -64,17 +64,17 @@ async def _check_session(session_id: str, store: EventStore, found: Checkup) -> 
     try:
         session = await store.get(session_id)
     except StorageError as problem:
-        await store.durability_report()  # which fails where it is not the session that is ill
+        await store.durability_report()  # raises if the store failed, not only this session
         found.sessions += 1
         found.damaged[session_id] = str(problem)
         return
-    if session is not None:  # else it expired meanwhile
+    if session is not None:  # otherwise, it expired meanwhile
         found.sessions += 1
         found.events += len(session.events)
 
 
 def installed(packages: Sequence[str]) -> dict[str, str | None]:
-    """The versions of packages; `None` for those that are not installed."""
+    """The versions of packages; `None` for a package that is not installed."""
     return {name: _version_of(name) for name in packages}
 
 

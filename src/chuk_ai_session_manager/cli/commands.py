@@ -1,4 +1,4 @@
-"""Commands that look: at conversations, at what they cost, and at the store."""
+"""Commands that show conversations, their cost, and their store."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def show(
 ) -> None:
     """Show a whole conversation.
 
-    All segments, with their summaries, tool calls, tokens and cost. What was taken back, or said anew in
-    other words, comes with --all, marked "off the path".
+    All segments, with their summaries, tool calls, tokens and cost. --all also shows messages that were
+    undone, edited or replaced, marked "off the path".
     """
 
     async def work(opened: EventStore) -> None:
@@ -194,7 +194,7 @@ def tail(
 
 
 class _TellOnce:
-    """Reports an outage once, not at every try."""
+    """Reports an outage once, not at every attempt."""
 
     def __init__(self) -> None:
         self._told: str | None = None
@@ -268,9 +268,6 @@ def usage(
     run(Where(store, sandbox), partial(tell_usage, Asked(by, since, until, user), how))
 
 
-# -- moving ---------------------------------------------------------------------------------------
-
-
 @app.command()
 def doctor(store: StoreUrl = None, sandbox: Sandbox = None, as_json: AsJson = False) -> None:
     """Check a store, and show what is installed.
@@ -299,9 +296,6 @@ def _sandbox_of(store: EventStore) -> str:
 app.command("tokens")(count_file)
 
 
-# -- reporting ------------------------------------------------------------------------------------
-
-
 @app.command()
 def report(
     session: SessionId,
@@ -316,7 +310,7 @@ def report(
     The page has a timeline, with tokens and cost by turn and by model. It needs no network.
     """
     if output is None and sys.stdout.isatty():
-        raise typer.BadParameter("a page is for a browser: name a file with -o, or use a pipe")
+        raise typer.BadParameter("the page is for a browser: name a file with -o, or use a pipe")
 
     async def work(opened: EventStore) -> None:
         left_out = 0
@@ -335,4 +329,4 @@ def report(
 
 
 # At the end, so that the help shows these commands after those above.
-from . import moving  # noqa: E402, F401  (it enters its commands)
+from . import moving  # noqa: E402, F401  (this registers its commands)

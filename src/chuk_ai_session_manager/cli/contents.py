@@ -1,4 +1,4 @@
-"""What an event says, as text: the same for the terminal and for reports."""
+"""The content of events as text, for the terminal and for reports."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..providers.parts import describe, part_of, shown_content
 from ..stores.base import AnyEvent
 
 _SPEAKERS = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SYSTEM: "system"}
-# Blocks of a message's content that are shown as the calls that they are.
+# Parts of a message's content that are shown as tool calls.
 _CALL_BLOCKS = {"tool_use"}
 
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """A tool call, or what came of one."""
+    """A tool call, or its result."""
 
     name: str
     arguments: str | None = None
-    """As JSON; `None` where they are not known, or were shown with the call."""
+    """As JSON; `None` if they are not known, or were shown with the call."""
     call_id: str | None = None
     result: str | None = None
     failed: bool = False
@@ -34,7 +34,7 @@ class ToolUse:
 
 
 def kind_of(event: AnyEvent) -> str:
-    """Who speaks, or what kind of thing an event is."""
+    """The role of a message, or the kind of another event."""
     if event.type == EventType.MESSAGE:
         return _SPEAKERS[EventSource(event.source)]
     if choice_in(event) is not None:
@@ -43,7 +43,7 @@ def kind_of(event: AnyEvent) -> str:
 
 
 def text_in(event: AnyEvent) -> str:
-    """What an event says, without the tool calls in it."""
+    """The text of an event, without its tool calls."""
     if event.type == EventType.TOOL_CALL:
         return ""
     if event.type == EventType.SUMMARY:
@@ -58,7 +58,7 @@ def text_in(event: AnyEvent) -> str:
 
 
 def _told_of(choice: Choice) -> str:
-    """What a choice says, in words."""
+    """A choice in words."""
     said = []
     if choice.moves:
         said.append(f"goes on after {choice.after}" if choice.after else "goes on from the beginning")
@@ -77,7 +77,7 @@ def _part_text(part: Any) -> str:
 
 
 def calls_in(event: AnyEvent) -> list[ToolUse]:
-    """The tool calls that a message asks for."""
+    """The tool calls in a message."""
     found = []
     for call in calls_of(event.message) if event.type == EventType.MESSAGE else []:
         function = call.get("function") or call.get(str(call.get("type"))) or {}
@@ -87,7 +87,7 @@ def calls_in(event: AnyEvent) -> list[ToolUse]:
 
 
 def outcome_in(event: AnyEvent, asked: Collection[str | None]) -> ToolUse | None:
-    """What came of a tool call, if that is what an event records; `asked` are the ids of the calls shown."""
+    """The result of a tool call, if the event is one; `asked` are the ids of the calls that were shown."""
     if event.type != EventType.TOOL_CALL:
         return None
     message = event.message if isinstance(event.message, dict) else {"result": event.message}
@@ -104,7 +104,7 @@ def outcome_in(event: AnyEvent, asked: Collection[str | None]) -> ToolUse | None
 
 
 def _shown_result(result: Any) -> str:
-    """What a tool gave; of parts that are no text, what they are."""
+    """A tool's result; parts that are not text are named."""
     if isinstance(result, list) and result and all(map(_is_part, result)):
         return shown_content(result)
     return pretty(_decoded(result))
@@ -115,12 +115,12 @@ def _is_part(value: Any) -> bool:
 
 
 def pretty(value: Any) -> str:
-    """A value as people read it: a text itself, anything else as indented JSON."""
+    """A value for people: a text as it is, anything else as indented JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
 def _decoded(text: Any) -> Any:
-    """What a text holds as JSON, if it is an object or a list; else the text."""
+    """The JSON object or list in a text; otherwise the text."""
     try:
         value = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Conversations in figures: by turn, by model, and altogether."""
+"""Statistics of conversations: by turn, by model, and in total."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..stores.base import AnyEvent, AnySession
 
 @dataclass(slots=True)
 class Figures:
-    """What events come to."""
+    """The statistics of some events."""
 
     totals: SessionTotals = field(default_factory=SessionTotals)
     tokens: int = 0
@@ -34,18 +34,18 @@ class Figures:
             self.cost += event.token_usage.estimated_cost_usd or 0.0
 
     def add(self, other: Figures) -> None:
-        """Add what other events come to."""
+        """Add the statistics of other events."""
         self.totals += other.totals
         self.tokens += other.tokens
         self.cost += other.cost
 
     @property
     def billed(self) -> int:
-        """All tokens that the model calls were billed for."""
+        """All billed tokens of the model calls."""
         return self.totals.input_tokens + self.totals.output_tokens
 
     def as_json(self) -> dict[str, Any]:
-        """The figures by name."""
+        """Return the statistics by name."""
         return {
             "content_tokens": self.tokens,
             "cost_usd": usd(self.cost),
@@ -56,22 +56,22 @@ class Figures:
 
 @dataclass(slots=True)
 class Turn:
-    """What the user said, and all that came of it."""
+    """A message of the user, and everything that follows it."""
 
     number: int
     segment: int
-    """The number of the segment that it begins in; the first is 1."""
+    """The number of the segment in which the turn begins; the first is 1."""
     events: list[AnyEvent] = field(default_factory=list)
     figures: Figures = field(default_factory=Figures)
 
 
 def begins_turn(event: AnyEvent) -> bool:
-    """Whether an event is something that the user said."""
+    """Whether an event is a message of the user."""
     return event.type == EventType.MESSAGE and event.source == EventSource.USER
 
 
 def turns_of(segments: Iterable[AnySession]) -> list[Turn]:
-    """A conversation's turns. What comes before the user says anything belongs to the first one."""
+    """A conversation's turns. Events before the user's first message belong to the first turn."""
     turns: list[Turn] = []
     for number, segment in enumerate(segments, 1):
         for event in segment.events:
@@ -84,26 +84,26 @@ def turns_of(segments: Iterable[AnySession]) -> list[Turn]:
 
 @dataclass(slots=True)
 class Tally:
-    """A conversation's figures, altogether and by model."""
+    """A conversation's statistics, in total and by model."""
 
     all: Figures = field(default_factory=Figures)
     by_model: dict[str, Figures] = field(default_factory=dict)
 
     def count(self, event: AnyEvent) -> None:
-        """Add one event: to its model, too, if a model call made it or somebody priced it."""
+        """Add one event; also to its model's statistics, if a model call made it or it has a price."""
         self.all.count(event)
         billed = event.usage or event.token_usage
         if event.usage is not None or (event.token_usage and event.token_usage.estimated_cost_usd):
             self.by_model.setdefault(billed.model if billed else "", Figures()).count(event)
 
     def models(self) -> list[tuple[str, Figures]]:
-        """The models, the dearest first."""
+        """The models, the most expensive first."""
         rows = self.by_model.items()
         return sorted(rows, key=lambda row: (-row[1].cost, -row[1].billed, row[0]))
 
 
 def counted(count: int, noun: str) -> str:
-    """So many of something, in words."""
+    """A number of things, in words."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
@@ -112,44 +112,44 @@ _SMALL, _BIG = 0.001, 100
 
 
 def dollars(amount: float) -> str:
-    """Money as people read it: a small sum more exactly than a big one, and none as nothing."""
+    """Money for people: a small amount with more digits than a large one, and 0 as 0."""
     digits = _digits_of(amount) if 0 < amount < _SMALL else 4 if amount < _BIG else 2
     return f"${amount:,.{digits}f}"
 
 
 def plain_dollars(amount: float) -> str:
-    """Money as programs read it: a decimal number, without an exponent."""
+    """Money for programs: a decimal number, without an exponent."""
     return f"{amount:.{_digits_of(amount)}f}"
 
 
 def _digits_of(amount: float) -> int:
-    """How many digits after the point show two that count; six at least."""
+    """How many decimals show two significant digits; at least six."""
     return max(6, 1 - math.floor(math.log10(amount))) if amount > 0 else 6
 
 
 NO_PRICE = "unknown"
-"""Stands for a cost where no call has a known price."""
+"""Stands for a cost if no call has a known price."""
 
 
 def known_cost(totals: SessionTotals, cost: float) -> float | None:
-    """What calls cost, in USD; `None` where none of them has a known price."""
+    """The cost of calls, in USD; `None` if none of them has a known price."""
     return None if totals.unpriced_calls and totals.unpriced_calls == totals.llm_calls and not cost else cost
 
 
 def billed_text(totals: SessionTotals) -> str:
-    """What model calls were billed for, in words."""
+    """The billed tokens of model calls, in words."""
     cached = f" ({totals.cache_read_tokens:,} cached)" if totals.cache_read_tokens else ""
     return f"{totals.input_tokens:,} in{cached}, {totals.output_tokens:,} out"
 
 
 def amount_text(figures: Figures) -> str:
-    """What is known of what it cost."""
+    """The known cost, in words."""
     cost = known_cost(figures.totals, figures.cost)
     return NO_PRICE if cost is None else dollars(cost)
 
 
 def cost_text(figures: Figures) -> str:
-    """What it cost, in words, and how many calls have no known price."""
+    """The cost in words, and how many calls have no known price."""
     unpriced = figures.totals.unpriced_calls
     if not unpriced:
         return dollars(figures.cost)

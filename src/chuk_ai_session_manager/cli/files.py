@@ -1,4 +1,4 @@
-"""Files that commands write and read; or the standard output and input in their place."""
+"""Files that commands read and write; or the standard input and output instead."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from .safe_text import shown
 
 @contextmanager
 def output_to(path: Path | None) -> Iterator[Callable[[str], object]]:
-    """What writes lines: to the file, which is there whole or not at all, or to the standard output.
+    """A function that writes lines: to a file, which is complete or not there, or to the standard output.
 
-    The file is for its owner's eyes only, as the store is that the lines came from.
+    Only its owner may read the file, as with the store that the lines come from.
 
     Raises:
-        OSError: it cannot be written; it names the file.
+        OSError: the file cannot be written; the error names the file.
     """
     if path is None:
         is_terminal = sys.stdout.isatty()
-        # Not sys.stdout itself: unbuffered (PYTHONUNBUFFERED), it may write a part and say nothing.
+        # Not sys.stdout itself: without a buffer (PYTHONUNBUFFERED), it may silently write only a part.
         with open(sys.stdout.fileno(), "wb", closefd=False) as file:
             yield lambda line: file.write((shown(line) if is_terminal else line).encode() + b"\n")
         return
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe (/dev/stdout): it stays what it is
+        if path.exists() and not path.is_file():  # a device or a pipe (/dev/stdout) must not be replaced
             with path.open("wb") as file:
                 yield lambda line: file.write(line.encode() + b"\n")
             return
-        target = path.resolve()  # a link stays one
+        target = path.resolve()  # a link must stay a link
         beside = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             with open(beside, "wb", opener=_for_its_owner) as file:

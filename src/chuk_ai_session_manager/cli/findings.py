@@ -1,4 +1,4 @@
-"""Figures and findings as people read them in a terminal."""
+"""Statistics and results of checks, for people at a terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from .checkup import Checkup
 from .figures import Tally, billed_text, cost_text, counted, dollars
 from .screen import NUMBER, Screen, bar
 
-# Characters: of the longest bar, of the shortest "longest" one worth drawing, and of what stands before it.
+# Numbers of characters: the longest bar, the shortest "longest" bar worth drawing, and the columns before it.
 _BAR, _LEAST_BAR, _BEFORE_BARS = 12, 4, 52
 
 
 def show_stats(screen: Screen, ids: tuple[str, ...], user: str, time: str, tally: Tally) -> None:
-    """Write what a conversation comes to."""
+    """Write a conversation's statistics."""
     totals = tally.all.totals
     screen.facts(
         [
@@ -54,7 +54,7 @@ def show_stats(screen: Screen, ids: tuple[str, ...], user: str, time: str, tally
 
 
 def show_checkup(screen: Screen, where: str, sandbox: str, found: Checkup) -> None:
-    """Write what was found in a store."""
+    """Write the results of a check."""
     durability = found.durability
     settings = [f"{name} {value}" for name, value in durability.settings.items() if value is not None]
     screen.facts(

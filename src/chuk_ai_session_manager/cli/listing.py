@@ -1,4 +1,4 @@
-"""The sessions of a store, without their messages."""
+"""Lists of a store's sessions, without their messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .screen import NUMBER
 
 _LISTED_AT_ONCE = 500
 MOST_LISTED = 100_000
-"""Of one page: more are several."""
+"""The most sessions of one page; a longer list is read in several pages."""
 _POSITIONS = {
     (False, False): "only",
     (False, True): "first",
@@ -43,7 +43,7 @@ _UNKNOWN: dict[str, Any] = dict.fromkeys(
 
 
 async def all_ids(store: EventStore, user_id: str | None = None) -> AsyncIterator[str]:
-    """The ids of all sessions, or of a user's, the one written to last first."""
+    """Yield the ids of all sessions, or of a user's, the one with the newest message first."""
     page = await store.list_sessions(user_id=user_id, limit=_LISTED_AT_ONCE)
     while True:
         for each in page:
@@ -56,15 +56,15 @@ async def all_ids(store: EventStore, user_id: str | None = None) -> AsyncIterato
 async def chains_of(
     ids: Iterable[str], store: EventStore, on_problem: Callable[[SessionManagerError], object]
 ) -> list[list[str]]:
-    """The conversations that these sessions are in, each once, as the ids of their segments.
+    """Yield the conversations of these sessions, each once, as the ids of their segments.
 
-    Segments that have ids of their own know what goes before them, not what follows: a conversation that
-    another one goes on with is left out, being in there.
+    A segment with an id of the application's own knows the segments before it, but not those after it. A
+    conversation that another one continues is left out, because the other one includes it.
 
     Args:
-        ids: any of their segments, any number of times.
-        store: where they are.
-        on_problem: told of what is damaged or not there; the others follow.
+        ids: segments of the conversations; they may be repeated.
+        store: the store that they are in.
+        on_problem: called for sessions that are damaged or missing; the other ones follow.
     """
     chains: list[list[str]] = []
     seen: set[str] = set()
@@ -90,7 +90,7 @@ async def rows_of(
     cursor: str | None,
     only_live: bool,
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """A page of the listing, and the cursor that leads on; with `only_live`, no closed segments."""
+    """A page of the list, and the cursor for the next page; with `only_live`, without closed segments."""
     rows: list[dict[str, Any]] = []
     while True:
         page = await store.list_sessions(prefix, user_id=user_id, limit=limit - len(rows), cursor=cursor)
@@ -102,7 +102,7 @@ async def rows_of(
 
 
 async def row_of(session_id: str, store: EventStore) -> dict[str, Any]:
-    """What a listing says of a session: where it is "damaged", or "gone" meanwhile, only that."""
+    """A session's row in the list; if the session is "damaged", or "gone" meanwhile, only that."""
     try:
         session = await store.head(session_id)
     except UnreadableData:
@@ -130,7 +130,7 @@ HEADINGS = ("Session", "User", "Segment", f"{NUMBER}Events", f"{NUMBER}Cost", "A
 
 
 def cells_for_people(row: dict[str, Any]) -> list[str]:
-    """The same under `HEADINGS`."""
+    """The row's values for people, under `HEADINGS`."""
     if row["last_update"] is None:
         return [row["id"], "", row["segment"], "", "", ""]
     age = ago(utc_now() - datetime.fromisoformat(row["last_update"]))
@@ -141,9 +141,9 @@ def cells_for_people(row: dict[str, Any]) -> list[str]:
 
 
 def cells_for_programs(row: dict[str, Any]) -> list[str]:
-    """The same as values: id, user, segment, events, content tokens, USD, time of the last event.
+    """The row's values for programs: id, user, segment, events, content tokens, USD, time of the last event.
 
-    The USD are "unknown" where no call has a known price.
+    The USD are "unknown" if no call has a known price.
     """
     if row["last_update"] is None:
         return [row["id"], "", row["segment"], "", "", "", ""]
@@ -153,7 +153,7 @@ def cells_for_programs(row: dict[str, Any]) -> list[str]:
 
 
 def ago(age: timedelta) -> str:
-    """How long ago something was, to its largest unit."""
+    """How long ago something was, in its largest unit."""
     seconds = int(age.total_seconds())
     for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length * (2 if unit == "days" else 1):

@@ -1,4 +1,4 @@
-"""Commands that move conversations: out of a store, into one, and away."""
+"""Commands that export, import, copy and delete conversations."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def export_sessions(
 ) -> None:
     """Write conversations as JSONL.
 
-    Nothing is lost: ids, times, usage, summaries, runs, state and properties are exported. With --user, all
-    that is stored of a user is written.
+    Nothing is lost: ids, times, usage, summaries, runs, state and properties are exported. With --user, everything that is
+    stored of a user is exported.
     """
     _check_named(sessions, user, everything=everything)
 
@@ -89,18 +89,18 @@ def export_sessions(
 
 
 def _check_named(sessions: Sequence[str] | None, user: str | None, *, everything: bool) -> None:
-    """Refuse an export of nothing, and one of several kinds of things."""
+    """Refuse an export of nothing, and an export of several kinds of things."""
     if sum((bool(sessions), everything, user is not None)) != 1:
-        raise typer.BadParameter("name sessions, or a user with --user, or say --all")
+        raise typer.BadParameter("name sessions, or a user with --user, or use --all")
     if user == "":
         raise typer.BadParameter("--user must not be empty")
 
 
 async def _exported(chain: Sequence[str], form: Format, store: EventStore, written: set[str]) -> list[str]:
-    """A conversation's lines, but those of segments that it shares with another one and that were written."""
+    """A conversation's lines, without those of shared segments that were written for another conversation."""
     if form is Format.OPENAI:
         chat = await export_chat(chain[-1], store)
-        if chat["id"] in written:  # two conversations began as one
+        if chat["id"] in written:  # two conversations began as the same one
             chat["id"] = chain[-1]
         return [json.dumps(chat, ensure_ascii=False)]
     segments = read_all([each for each in chain if each not in written], store.get)
@@ -173,12 +173,12 @@ def delete(
 ) -> None:
     """Delete a conversation, after asking for confirmation."""
     if not yes and (sys.stdin is None or not sys.stdin.isatty()):
-        raise typer.BadParameter("there is nobody to ask here: say --yes")
+        raise typer.BadParameter("without a terminal, confirm with --yes")
 
     where = Where(store, sandbox)
     ids = result_of(where, partial(_to_delete, session, only_this=only_this))
     what = f"session {session}" if len(ids) == 1 else f"the conversation of {session}, {len(ids)} segments"
-    # Asked between two uses of the store: while one waits, Ctrl-C would not end it.
+    # Asked between two uses of the store: while a store is in use, Ctrl-C would not end the question.
     if not yes and not typer.confirm(shown_in_line(f"Delete {what}?"), err=True):
         tell("Nothing was deleted.")
         raise typer.Exit(NOT_THERE)
@@ -186,7 +186,7 @@ def delete(
     async def work(opened: EventStore) -> None:
         if not only_this:
             await opened.delete_conversation(session)
-        for each in ids:  # some of which may have ids of their own
+        for each in ids:  # some of them may have ids of the application's own
             await opened.delete(each)
         say_done({"deleted": ids}, f"Deleted {what}.", as_json=as_json)
 
@@ -194,7 +194,7 @@ def delete(
 
 
 async def _to_delete(session_id: str, store: EventStore, *, only_this: bool) -> list[str]:
-    """The segments to be deleted, as far as they can be found where one is damaged."""
+    """The segments to be deleted, as far as they can be found if one is damaged."""
     try:
         ids = await segment_ids_of(session_id, store)
     except UnreadableData:
@@ -203,4 +203,4 @@ async def _to_delete(session_id: str, store: EventStore, *, only_this: bool) -> 
 
 
 # At the end, so that the help shows these commands after those above.
-from . import erasing  # noqa: E402, F401  (it enters its commands)
+from . import erasing  # noqa: E402, F401  (this registers its commands)

@@ -1,4 +1,4 @@
-"""The newest events of a conversation: of the logs, only the end is read."""
+"""The newest events of a conversation, read from the end of its log."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Newest:
     chain: list[str]
     """The ids of all segments."""
     segments: list[tuple[AnySession, list[AnyEvent]]]
-    """The segments that the newest events are in, with just these."""
+    """The segments of the newest events, with only these events."""
     left_out: int
-    """How many events lie before them."""
+    """How many earlier events there are."""
 
     def as_sessions(self) -> list[AnySession]:
-        """The segments as sessions of their own that hold only the newest events."""
+        """Return the segments as sessions that contain only the newest events."""
         return [
             Session(
                 id=segment.id,
@@ -42,7 +42,7 @@ class Newest:
         ]
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The segments as JSON: header, and of the log the newest events."""
+        """Return the segments as JSON: the header, and the newest events of the log."""
         return [
             segment.model_dump(mode="json", warnings=False, exclude={"events"})
             | {"events": [event.model_dump(mode="json", warnings=False) for event in events]}
@@ -51,12 +51,12 @@ class Newest:
 
 
 async def newest_of(session_id: str, store: EventStore, count: int, *, everything: bool) -> Newest:
-    """The newest events of a conversation: of all of them, or of those that hold.
+    """The newest events of a conversation: of all, or only of those on the path.
 
     Raises:
-        SessionNotFound: there is no such session.
+        SessionNotFound: the session does not exist.
         UnreadableData: a part that was read is damaged.
-        StorageError: the store could not say.
+        StorageError: the store failed.
     """
     live = await live_segment_of(session_id, store)
     chain = await whole_chain_of(live, store)

@@ -1,4 +1,4 @@
-"""What several commands can be told."""
+"""Options of several commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ StoreUrl = Annotated[
         "--store",
         metavar="URL",
         help="Where the sessions are: sqlite:///file.db, redis://host:6379/0. By default as "
-        "SESSION_PROVIDER, SESSION_SQLITE_PATH and SESSION_REDIS_URL say; keep passwords there, where no "
+        "SESSION_PROVIDER, SESSION_SQLITE_PATH and SESSION_REDIS_URL say; put passwords there, where no "
         "process list shows them.",
         show_default=False,
     ),
@@ -43,20 +43,24 @@ Last = Annotated[
         "--last",
         min=1,
         metavar="NUMBER",
-        help="Only so many of the newest events; older ones are not read.",
+        help="Only this many of the newest events; earlier ones are not read.",
         show_default=False,
     ),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Write there, not to the standard output.", show_default=False
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write to this file, not to the standard output.",
+        show_default=False,
     ),
 ]
 
 
 class Format(str, Enum):
-    """How conversations are written down."""
+    """The form of exported conversations."""
 
     NATIVE = "native"
     OPENAI = "openai"
@@ -66,7 +70,7 @@ FormatOption = Annotated[
     Format,
     typer.Option(
         "--format",
-        help="native: everything, a session a line. openai: a conversation a line, "
-        '{"id", "model", "messages"}, the messages as OpenAI\'s chat format has them.',
+        help="native: everything, a session on each line. openai: a conversation on each line, "
+        '{"id", "model", "messages"}, with the messages in OpenAI\'s chat format.',
     ),
 ]

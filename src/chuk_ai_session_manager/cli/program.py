@@ -1,4 +1,4 @@
-"""The program: its options beside the commands, and how it ends."""
+"""The program: its own options, and how it ends."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # help is plain text, in a pipe too
+    rich_markup_mode=None,  # help is plain text, also in a pipe
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 not there, damaged, or declined; 2 the call cannot be right, nothing was "
-    "done; 3 the store, or the output, cannot be used; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 the session does not exist or is damaged, or you declined; 2 the command "
+    "was refused, nothing was done; 3 the store or the output cannot be used; 130 interrupted.",
 )
 
 
@@ -30,12 +30,12 @@ def run_command(arguments: list[str]) -> int:
         tell("Error: the standard output is closed; nothing was done")
         return OUTAGE
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # what it cannot show
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # for other encodings
     try:
         app(arguments, prog_name="chuk-ai-sessions")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else bool(end.code)
-    except OSError as problem:  # of --version and --help; commands handle their own
+    except OSError as problem:  # from --version and --help; commands handle their own
         return no_output(problem)
     return 0
 
@@ -50,11 +50,8 @@ def _main(
         raise typer.Exit
 
 
-# -- looking --------------------------------------------------------------------------------------
-
-
 def say_done(result: dict[str, Any], words: str, *, as_json: bool) -> None:
-    """Say what was done: in words, or as JSON."""
+    """Report the result: in words, or as JSON."""
     if as_json:
         Screen().json(result)
     else:

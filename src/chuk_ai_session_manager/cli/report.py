@@ -1,4 +1,4 @@
-"""A conversation as one HTML page that needs nothing else: no network, no scripts, no fonts."""
+"""A conversation as an HTML page of its own: without network, scripts and fonts."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from .figures import (
 from .safe_text import shown
 from .transcript import moment
 
-# Characters of one text, and, where there are many, of all together: a page has to load.
+# The most characters of one text, and of all texts together: a browser has to load the page.
 _MOST_OF_A_TEXT, _LEAST_OF_A_TEXT, _MOST_OF_ALL = 20_000, 600, 4_000_000
-# Events that are open at the start; of more, only the last part is.
+# How many events are open at first; if there are more, only the last part is open.
 _MOST_OPEN = 300
 
 
@@ -51,17 +51,17 @@ class Item:
 
 @dataclass(slots=True)
 class Section:
-    """A part of the timeline: a segment, or some of the turns of a long one."""
+    """A part of the timeline: a segment, or some turns of a long segment."""
 
     segment: AnySession
     number: int
     goes_on: bool
-    """Whether it is not the segment's first part."""
+    """Whether it is a later part of its segment."""
     items: list[Item] = field(default_factory=list)
 
     @property
     def turns(self) -> str:
-        """Which turns are in it, in words."""
+        """The numbers of its turns, in words."""
         first, last = self.items[0].turn.number, self.items[-1].turn.number
         return f"turn {first}" if first == last else f"turns {first} to {last}"
 
@@ -71,7 +71,7 @@ def report_of(segments: Sequence[AnySession], left_out: int = 0) -> str:
 
     Args:
         segments: the conversation's segments, in order.
-        left_out: how many events lie before those that the segments hold; the page says so.
+        left_out: how many earlier events there are; the page says so.
     """
     turns, tally = turns_of(segments), Tally()
     for turn in turns:
@@ -143,7 +143,7 @@ def _clipped(text: str | None, room: int) -> str:
 
 
 def _harmless(value: Any) -> Any:
-    """What turns text around or hides it is shown, not done; the page's own markup is left alone."""
+    """Show characters that reverse or hide text, instead of letting them act; the page's markup stays."""
     return shown(value) if type(value) is str else value
 
 

@@ -1,4 +1,4 @@
-"""A command at work: the store is opened, and whatever goes wrong ends in words and an exit code."""
+"""Running a command: opening the store, and turning every error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .screen import leave_output, tell
 T = TypeVar("T")
 
 NOT_THERE = 1
-"""The exit code where something is not there, or damaged, or was not wanted after all."""
+"""The exit code if something does not exist, is damaged, or was declined."""
 REFUSED = 2
-"""The exit code of a call that cannot be right; nothing was done."""
+"""The exit code of an invalid command; nothing was done."""
 OUTAGE = 3
-"""The exit code where the store, or where the results go, cannot be used."""
+"""The exit code if the store or the output cannot be used."""
 INTERRUPTED = 130
 NO_READER = 141
-"""As the shell has it of a program whose reader left."""
+"""The shell's exit code of a program whose reader left."""
 
 _OPERATION = "open a store"
 _SUCH_AS = "Name a store: --store sqlite:///sessions.db or redis://localhost:6379/0"
@@ -38,33 +38,33 @@ class Where:
     """The store that a command line names."""
 
     url: str | None
-    """Without one, as the environment says."""
+    """The URL; without one, the environment names the store."""
     sandbox: str | None
     ttl_hours: float | None = DEFAULT_TTL_HOURS
     may_be_new: bool = False
-    """Whether a file that is not there is made."""
+    """Whether a missing file is created."""
 
     def open(self) -> EventStore:
-        """The store; not connected yet.
+        """The store; it is not connected yet.
 
         Raises:
-            InvalidInput: no store can be meant by that.
-            UnreadableData: the file is not there.
+            InvalidInput: the URL or the environment names no store.
+            UnreadableData: the file does not exist.
         """
         if self.url is not None and "://" not in self.url:
             raise InvalidInput(_OPERATION, f"--store takes a URL. {_SUCH_AS}")
         try:
             store = open_store(self._url, sandbox_id=self.sandbox, ttl_hours=self.ttl_hours)
-        except StorageError as problem:  # it is not connected yet: only the URL can be wrong
+        except StorageError as problem:  # the store is not connected yet, so the URL must be wrong
             raise InvalidInput(_OPERATION, str(problem)) from None
         if isinstance(store, MemoryStore):
             raise InvalidInput(
                 _OPERATION,
-                f"sessions in memory are gone with their process. {_SUCH_AS}, or set SESSION_PROVIDER",
+                f"sessions in memory end with their process. {_SUCH_AS}, or set SESSION_PROVIDER",
             )
         path = store.get_stats()["path"] if isinstance(store, SqliteStore) else None
         if path is not None and not self.may_be_new and not Path(path).exists():
-            raise UnreadableData(f"There is no file {path}")
+            raise UnreadableData(f"The file {path} does not exist")
         return store
 
     @property
@@ -76,29 +76,29 @@ class Where:
 
 
 def run(where: Where, work: Callable[[EventStore], Awaitable[int | None]]) -> NoReturn:
-    """Open the store, do the work, and end with its exit code or that of what went wrong."""
+    """Open the store, do the work, and end with its exit code, or with that of an error."""
     end_with(result_of(where, work))
 
 
 def end_with(code: int | None) -> NoReturn:
-    """End the program with an exit code; without one, as done."""
+    """End the program with an exit code; `None` means success."""
     raise typer.Exit(code or 0)
 
 
 def result_of(where: Where, work: Callable[[EventStore], Awaitable[T]]) -> T:
-    """Open the store and do the work; what went wrong is told of, and ends the program.
+    """Open the store and do the work; an error is reported and ends the program.
 
     Raises:
-        typer.Exit: with the exit code that says what kind of thing went wrong.
+        typer.Exit: with the exit code for the kind of error.
     """
     return finished(partial(_with_store, where, work), where)
 
 
 def finished(work: Callable[[], Coroutine[Any, Any, T]], where: Where | None = None) -> T:
-    """Do work, on the store that `where` names if it needs one; errors are told and end the program.
+    """Do work, on the store of `where` if there is one; an error is reported and ends the program.
 
     Raises:
-        typer.Exit: with the exit code that says what kind of thing went wrong.
+        typer.Exit: with the exit code for the kind of error.
     """
     try:
         result = asyncio.run(work())
@@ -108,7 +108,7 @@ def finished(work: Callable[[], Coroutine[Any, Any, T]], where: Where | None = N
     except BrokenPipeError:
         leave_output()
         code = NO_READER
-    except OSError as problem:  # the store's own are StorageErrors
+    except OSError as problem:  # errors of the store are StorageErrors
         code = no_output(problem)
     except SessionManagerError as problem:
         tell(f"Error: {_told(problem, where)}")
@@ -119,7 +119,7 @@ def finished(work: Callable[[], Coroutine[Any, Any, T]], where: Where | None = N
 
 
 def no_output(problem: OSError) -> int:
-    """Say that the results cannot be written; the exit code."""
+    """Report that the output cannot be written; return the exit code."""
     leave_output()
     tell(f"Error: {problem.filename or 'the output'} cannot be written: {problem.strerror}")
     return OUTAGE
@@ -131,7 +131,7 @@ async def _with_store(where: Where, work: Callable[[EventStore], Awaitable[T]]) 
 
 
 def exit_code_of(problem: SessionManagerError) -> int:
-    """The exit code that tells a kind of error from the others."""
+    """The exit code for a kind of error."""
     if isinstance(problem, SessionNotFound | UnreadableData):
         return NOT_THERE
     return OUTAGE if isinstance(problem, StorageError) else REFUSED

@@ -1,4 +1,4 @@
-"""Where a command's results go: a terminal, in colours and columns; or a pipe, plain."""
+"""The output of commands: a terminal, with colours and columns; or a pipe, with plain text."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ from rich.text import Text
 
 from .safe_text import shown, shown_in_line
 
-# Of what is not a terminal nobody knows how wide it is: lines are left whole there.
+# The width of an output that is not a terminal is unknown, so its lines are not folded.
 _NO_WIDTH = 100_000
 
-# Characters: of what is folded in a column, and between columns.
+# Numbers of characters: the narrowest folded column, and the space between columns.
 _LEAST_FOLDED, _BETWEEN = 8, 2
 
-# Characters: rich folds some 300,000 a second, and nothing is seen until it has done.
+# A number of characters: rich folds some 300,000 in a second, and shows nothing before it has finished.
 _MOST_FOLDED = 100_000
 
 NUMBER = ">"
-"""Before a column's heading: its values stand at the right."""
+"""Before a column's heading: its values are aligned to the right."""
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Who reads has left: that is for the command to know, which ends."""
+        """Let the command know that its reader left; the command then ends."""
         raise  # noqa: PLE0704  (rich calls this from where it caught the error)
 
 
 class Screen:
-    """The standard output. What it is given is made harmless here; markup means nothing in it."""
+    """The standard output. All text is made harmless here, and is never read as markup."""
 
     def __init__(self) -> None:
         self._console = _Console(markup=False, emoji=False, highlight=False)
-        # Not what rich says alone: FORCE_COLOR and the like, set for other programs, fold lines in a pipe.
+        # Not rich's opinion alone: FORCE_COLOR and the like, set for other programs, would fold lines in a
+        # pipe.
         self.is_terminal: bool = self._console.is_terminal and sys.stdout.isatty()
         if not self.is_terminal:
             self._console = _Console(
@@ -52,19 +53,19 @@ class Screen:
 
     @property
     def width(self) -> int:
-        """How many characters fit a line."""
+        """How many characters fit on a line."""
         return self._console.width
 
     def line(self, *parts: str | tuple[str, str], fold: bool = True) -> None:
-        """Write a line: texts, some with a style; where it is too long, folded or else cut."""
+        """Write a line of texts, some with a style; if it is too long, it is folded, or else cut."""
         pieces = [(part, "") if isinstance(part, str) else part for part in parts]
         self._print(Text.assemble(*((shown_in_line(text), style) for text, style in pieces)), fold=fold)
 
     def text(self, text: str, *, style: str = "", indent: int = 2) -> None:
-        """Write a text of any number of lines, indented; a very long one is the terminal's to fold."""
+        """Write an indented text of any number of lines; the terminal folds very long ones."""
         if self.is_terminal and len(text) <= _MOST_FOLDED:
             self._console.print(Padding(Text(shown(text).expandtabs(4), style), (0, 0, 0, indent)))
-        else:  # as it is: rich would turn tabs into spaces
+        else:  # unchanged: rich would turn tabs into spaces
             sys.stdout.writelines(f"{' ' * indent}{line}\n" for line in shown(text).split("\n"))
 
     def rows(self, rows: Iterable[Sequence[str]]) -> None:
@@ -73,10 +74,10 @@ class Screen:
             sys.stdout.write("\t".join(map(shown_in_line, row)) + "\n")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Write rows in columns under their headings; one value a line where the terminal is too narrow."""
+        """Write rows in columns under their headings; in a narrow terminal, one value on each line."""
         texts = [[shown_in_line(cell) for cell in row] for row in rows]
         widths = [max(map(cell_len, column)) for column in zip(columns, *texts, strict=True)]
-        # What a row is about stays in one piece, to be copied, as long as the others have half of the line.
+        # The first column stays in one piece, so that it can be copied, if the others have half of the line.
         first = min(widths[0], self.width // 2)
         folded = (
             width if heading.startswith(NUMBER) else min(width, _LEAST_FOLDED)
@@ -103,7 +104,7 @@ class Screen:
         self._console.print(table)
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
-        """Write what is known, each with its name before it; empty values are left out."""
+        """Write facts, each after its name; empty values are left out."""
         known = [(name, shown_in_line(value)) for name, value in facts if value]
         width = max((len(name) for name, _ in known), default=0) + 2
         if not self.is_terminal:
@@ -117,24 +118,24 @@ class Screen:
         self._console.print(grid)
 
     def json(self, value: Any, *, indent: int | None = 2) -> None:
-        """Write a value as JSON; with escapes where they are harmless (a terminal) or needed (no UTF-8)."""
+        """Write a value as JSON, with escapes for a terminal, and for encodings other than UTF-8."""
         with_escapes = self.is_terminal or codecs.lookup(sys.stdout.encoding).name != "utf-8"
         sys.stdout.write(json.dumps(value, ensure_ascii=with_escapes, indent=indent) + "\n")
         sys.stdout.flush()
 
     def flush(self) -> None:
-        """Let what was written so far be read."""
+        """Send everything that was written to its reader."""
         sys.stdout.flush()
 
     def _print(self, text: Text, *, fold: bool = True) -> None:
         if self.is_terminal:
             self._console.print(text, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
-        else:  # as it is: rich would turn tabs into spaces
+        else:  # unchanged: rich would turn tabs into spaces
             sys.stdout.write(f"{text.plain}\n")
 
 
 def bar(share: float, width: int) -> str:
-    """A bar as long as a share of its width, to an eighth of a character."""
+    """A bar with a share of the width, to an eighth of a character."""
     eighths = round(max(0.0, min(1.0, share)) * width * 8)
     if share > 0:
         eighths = max(1, eighths)
@@ -142,22 +143,22 @@ def bar(share: float, width: int) -> str:
 
 
 def tell(text: str) -> None:
-    """Say something that is no result, in one line, on standard error."""
+    """Write a message that is not a result, on one line of standard error."""
     sys.stderr.write(f"{shown_in_line(text)}\n")
     sys.stderr.flush()
 
 
 def stand_in_for_closed() -> None:
-    """Let nothing that is opened later, such as a database, be taken for a closed standard stream."""
+    """Keep files that are opened later, such as a database, from taking the number of a closed stream."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number: this one
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (for the whole process)
 
 
 def leave_output() -> None:
-    """Write nothing more to an output that takes nothing, at the end of the process either."""
+    """Write nothing more to an output that failed, not even at the end of the process."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

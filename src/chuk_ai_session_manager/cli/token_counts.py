@@ -1,4 +1,4 @@
-"""The command `tokens`: how many tokens a text, or a chat request, is for one model or several."""
+"""The command `tokens`: how many tokens a text or a chat request has, for one or several models."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from .screen import NUMBER, Screen, tell
 
 _OPERATION = "count tokens"
 
-# The models for which OpenAI has published what goes around each message:
+# The models for which OpenAI published the number of tokens around each message:
 # https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
 _PUBLISHED = re.compile(r"(?:^|[/:])gpt-(?:3\.?5-turbo|4o-mini|4o|4)(?:-\d{4}(?:-\d\d-\d\d)?|-turbo)?$")
 # A name costs one token more than its text, by the same source.
 _TOKENS_OF_A_NAME = 1
-# Messages with these roles are sent as their texts; how results of tools are sent is not published.
+# Messages with these roles are sent as their texts; how tool results are sent is not published.
 _PLAIN_ROLES = {"system", "user", "assistant"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """A chat request in OpenAI's form: its messages, and the tools that it offers."""
+    """A chat request in OpenAI's form: its messages, and its tools."""
 
     messages: list[ChatMessage]
     tools: list[Any]
 
     @property
     def is_plain(self) -> bool:
-        """Whether the request is texts only: no tools, calls, results, images and the like."""
+        """Whether the request contains only texts: no tools, calls, results, images and the like."""
         return not self.tools and all(
             row.get("role") in _PLAIN_ROLES
             and isinstance(row.get("content"), str)
@@ -78,8 +78,8 @@ def count_file(
 ) -> None:
     """Count the tokens of a text or a chat.
 
-    For each model the number of tokens, and whether that is exact or estimated. A chat counts as a whole
-    request: with what goes around its messages, and its tools.
+    Shows for each model the number of tokens, and whether it is exact or estimated. A chat counts as a whole
+    request: with the tokens around its messages, and with its tools.
     """
     content = content_of(file)
 
@@ -94,7 +94,7 @@ def count_file(
 
 
 def _read(content: bytes, file: Path) -> tuple[str, list[Request]]:
-    """The text of a file, and the chat requests that it is; none where it is just text."""
+    """The text of a file, and the chat requests in it, if it is not just a text."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -118,7 +118,7 @@ def _read(content: bytes, file: Path) -> tuple[str, list[Request]]:
 
 
 def _json(text: str) -> Any:
-    """What JSON a text is; `None` if it is none."""
+    """The JSON value of a text; `None` if it is not JSON."""
     if text.lstrip()[:1] not in {"{", "["}:
         return None
     try:
@@ -138,14 +138,14 @@ def _is_chat(value: Any) -> bool:
 
 
 def _request(chat: Any) -> Request:
-    """The request that a chat is.
+    """A chat as a request.
 
     Raises:
-        InvalidInput: its messages, or its tools, are no such things.
+        InvalidInput: its messages or tools are invalid.
     """
     rows, tools = (chat, []) if isinstance(chat, list) else (chat["messages"], chat.get("tools") or [])
     if not isinstance(tools, list):
-        raise InvalidInput(_OPERATION, '"tools" is no list')
+        raise InvalidInput(_OPERATION, '"tools" is not a list')
     return Request(check_chat_messages(rows, _OPERATION), tools)
 
 
@@ -159,7 +159,7 @@ async def _count(text: str, requests: Sequence[Request], model: str) -> Count:
 
 
 async def _request_tokens(request: Request, model: str) -> int:
-    """The tokens of a whole request, by OpenAI's published rule; tools count as their JSON."""
+    """The tokens of a whole request, by OpenAI's published rule; tools are counted as JSON."""
     tokens = TOKENS_OF_A_BEGINNING
     for row in request.messages:
         tokens += TOKENS_A_MESSAGE + await count_tokens(str(row.get("role", "")), model)

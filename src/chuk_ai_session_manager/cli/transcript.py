@@ -1,4 +1,4 @@
-"""A conversation as people read it in a terminal."""
+"""Conversations for people at a terminal."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _STYLES = {
     "summary": "bold blue",
 }
 _OFF_PATH = "off the path"
-# So much of a folded tool call's arguments and result is shown, in a pipe.
+# How many characters of a folded tool call's arguments and result are shown in a pipe.
 _FOLDED_WIDTH = 100
-# Characters of a folded system prompt: those of agents fill screens.
+# How many characters of a long system prompt are shown: those of agents fill screens.
 _PROMPT_SHOWN = 500
 
 
@@ -32,11 +32,11 @@ class Transcript:
     """Writes a conversation, event by event.
 
     Args:
-        screen: where to.
-        unfold_tools: whether tool calls are shown in full, not each in a line.
-        unfold_system: whether a long system prompt is shown in full.
-        shows_details: whether it is shown what an answer's native form says beside its text.
-        off_path: the ids of events that do not hold any more; they are marked.
+        screen: the output.
+        unfold_tools: whether to show tool calls in full, not on one line each.
+        unfold_system: whether to show a long system prompt in full.
+        shows_details: whether to show the other contents of an answer's native form.
+        off_path: the ids of events that are not on the path; they are marked.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Transcript:
         self._day = ""
 
     def begin(self, first: AnySession, segments: int) -> None:
-        """Write what goes before a whole conversation."""
+        """Write the head of a whole conversation."""
         self._screen.facts(
             [
                 ("Conversation", first.id),
@@ -81,20 +81,20 @@ class Transcript:
                 self._screen.line((f"  … and {rest:,} characters more: --system shows all", "dim italic"))
 
     def left_out(self, events: int) -> None:
-        """Write how many events lie before those that are shown, if any do."""
+        """Write how many earlier events are not shown, if there are any."""
         if events:
             self._screen.line()
             self._screen.line((f"… {events:,} earlier events are not shown", "dim italic"))
 
     def segment(self, number: int, segments: int, segment: AnySession) -> None:
-        """Write where a segment begins, if there are several."""
+        """Write that a segment begins, if there are several."""
         if segments > 1:
             self._screen.line()
             self._screen.line((f"━━ segment {number} of {segments} ━━ ", "bold blue"), (segment.id, "blue"))
         self._segment_id = segment.id
 
     def event(self, event: AnyEvent) -> None:
-        """Write an event, and before it what the turn came to that it ends."""
+        """Write an event, and before it the totals of the turn that it ends."""
         if begins_turn(event):
             self.end_turn()
             self._turn = Figures()
@@ -103,7 +103,7 @@ class Transcript:
         self._write(event)
 
     def look_on(self, segment: AnySession, event: AnyEvent) -> None:
-        """Write an event by itself, saying which segment it is in if that is another one than before."""
+        """Write a single event, with its segment if that is another one than before."""
         if self._segment_id not in {None, segment.id}:
             self._screen.line()
             self._screen.line(("━━ segment ━━ ", "bold blue"), (segment.id, "blue"))
@@ -111,7 +111,7 @@ class Transcript:
         self._write(event)
 
     def end_turn(self) -> None:
-        """Write what a turn came to, if a model was called in it."""
+        """Write the totals of a turn, if a model was called in it."""
         if self._turn is None:
             return
         self._turns += 1
@@ -150,13 +150,13 @@ class Transcript:
                 self._screen.line((f"  {name}: ", "dim"), (value, "dim"))
 
     def _time_of(self, event: AnyEvent) -> str:
-        """When it was, with the day where that is another one than before."""
+        """The time of an event, with the day if it is another one than before."""
         day, time = moment(event.timestamp).split()
         is_same, self._day = day == self._day, day
         return time if is_same else f"{day} {time}"
 
     def _write_call(self, call: ToolUse) -> None:
-        """Write what a tool was called with."""
+        """Write a tool call and its arguments."""
         if not self._unfold_tools:
             self._folded(f"→ {call.name}", call.arguments or "")
             return
@@ -193,11 +193,11 @@ def _call_details(event: AnyEvent, usage: CallUsage) -> list[str]:
 
 
 def _origin_of(first: AnySession) -> str:
-    """The conversation that one began with."""
+    """The conversation from which this one was forked."""
     origin = first.metadata.properties.get(FORKED_FROM)
     return str(origin.get("conversation_id", "")) if isinstance(origin, dict) else ""
 
 
 def moment(time: datetime) -> str:
-    """A time as the clock here shows it."""
+    """A time in this machine's time zone."""
     return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,4 +1,4 @@
-"""What model calls were billed, as tables, JSON and CSV."""
+"""The bills of model calls, as tables, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .screen import NUMBER, Screen, bar, tell
 
 __all__ = ["BY", "Asked", "tell_usage"]
 
-# Characters: of the longest bar, and of what stands before it beside the groups.
+# Numbers of characters: the longest bar, and the columns before it, without the groups.
 _BAR, _BEFORE_BAR = 16, 56
-# Sessions: after so many, a report says how far it is.
+# A report shows its progress after so many sessions.
 _PROGRESS_EACH = 1_000
 
 _HEADINGS = tuple(NUMBER + name for name in ("Calls", "Input", "Cached", "Output", "Cost"))
@@ -36,10 +36,10 @@ _FIGURES = (
 
 
 def groups_in(text: str) -> list[str]:
-    """What `--by` names: a list with commas.
+    """The groups of `--by`: a list separated by commas.
 
     Raises:
-        InvalidInput: something that usage cannot be grouped by.
+        InvalidInput: a group is unknown.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = next((name for name in names if name not in BY), None)
@@ -51,10 +51,10 @@ def groups_in(text: str) -> list[str]:
 
 
 def moment_in(text: str | None, option: str) -> datetime | None:
-    """The moment that an option names: a day, from its beginning in UTC, or a time.
+    """The time of an option: a day, which means its beginning in UTC, or a time.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: the text is neither.
     """
     if text is None:
         return None
@@ -67,7 +67,7 @@ def moment_in(text: str | None, option: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a report is about, as a command line says it."""
+    """The options of a report."""
 
     by: str
     since: str | None
@@ -76,7 +76,7 @@ class Asked:
 
 
 async def tell_usage(asked: Asked, how: str, opened: EventStore) -> None:
-    """Write what the calls in a store were billed: as a "table", as "json" or as "csv"."""
+    """Write the bills of the calls in a store: as a "table", as "json" or as "csv"."""
 
     def tell_progress(done: int) -> None:
         if done % _PROGRESS_EACH == 0:
@@ -105,7 +105,7 @@ async def tell_usage(asked: Asked, how: str, opened: EventStore) -> None:
 
 
 def show_usage(screen: Screen, names: Sequence[str], rows: Sequence[UsageRow]) -> None:
-    """Write the groups as a table, with bars where there is room, and what all come to."""
+    """Write the groups as a table, with their sum, and with bars if there is room."""
     most = max((row.cost_usd for row in rows), default=0.0) or 1.0
     longest = sum(max(len(row.key[name]) for row in rows) + 2 for name in names) if rows else 0
     width = min(_BAR, screen.width - _BEFORE_BAR - longest) if screen.is_terminal else 0
@@ -144,7 +144,7 @@ def _add(total: UsageRow, row: UsageRow) -> None:
 
 
 def usage_as_csv(names: Sequence[str], rows: Sequence[UsageRow]) -> Iterator[str]:
-    """The groups as lines of a CSV file, with a heading."""
+    """The groups as lines of a CSV file, with headings."""
     details = sorted({name for row in rows for name in row.details})
     columns = [*names, *_FIGURES, *details, "cost_usd"]
     line = io.StringIO()
