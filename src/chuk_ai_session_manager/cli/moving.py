@@ -46,8 +46,8 @@ def export_sessions(
 ) -> None:
     """Write conversations as JSONL.
 
-    Nothing is lost: ids, times, usage, summaries, runs, state and properties are exported. With --user, everything that is
-    stored of a user is exported.
+    Nothing is lost: ids, times, usage, summaries, runs, state and properties are exported. With --user,
+    everything that is stored of a user is exported.
     """
     _check_named(sessions, user, everything=everything)
 
