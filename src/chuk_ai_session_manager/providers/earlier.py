@@ -57,9 +57,9 @@ def with_one_system(rows: Sequence[ChatMessage]) -> list[ChatMessage]:
             if not (text := text_of(row)).strip():
                 continue
             if found and found[-1]["role"] == "user":
-                found[-1] = _after_text(found[-1], _GAP + _instruction(text))
+                found[-1] = _after_text(found[-1], _GAP + instruction(text))
             else:
-                waiting.append(_instruction(text))
+                waiting.append(instruction(text))
             continue
         told = _GAP.join(waiting)
         if told and row["role"] == "user":
@@ -71,7 +71,8 @@ def with_one_system(rows: Sequence[ChatMessage]) -> list[ChatMessage]:
     return [*found, {"role": "user", "content": _GAP.join(waiting)}] if waiting else found
 
 
-def _instruction(text: str) -> str:
+def instruction(text: str) -> str:
+    """A system message that comes later than the first one, as a user's row has it."""
     return f"{_INSTRUCTION}{escape(text, quote=False)}{_INSTRUCTION_END}"
 
 

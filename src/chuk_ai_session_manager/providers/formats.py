@@ -54,10 +54,12 @@ class ContextOptions(TypedDict, total=False):
     """The options of `get_messages_for_llm` that all formats have."""
 
     include_tools: bool
-    max_tokens: int | None
+    max_tokens: int | Literal["auto"] | None
+    reserve: int
     steady: bool
     model: str | None
     tools: Sequence[Any] | None
+    response_format: Any
 
 
 OpenAIMessages: TypeAlias = "list[ChatCompletionMessageParam]"

@@ -68,7 +68,8 @@ def google_request(
     if contents and contents[0]["role"] == "model":
         contents.insert(0, {"role": "user", "parts": [{"text": _CONTINUED}]})
     if not (model or "").rpartition("/")[2].startswith(_UNSIGNED_MODELS):
-        _sign_turn(contents)
+        for content in contents:  # those of earlier turns too: what was sent once stays as it is
+            _sign(content["parts"])
     request: dict[str, Any] = {"contents": contents}
     return request | ({"system_instruction": "\n\n".join(system)} if any(map(str.strip, system)) else {})
 
@@ -142,15 +143,6 @@ def _own_parts(row: ChatMessage, may_sign: MaySign) -> list[GooglePart]:
 
 def _call_in(part: GooglePart) -> Any:
     return part.get("function_call") or part.get("functionCall")
-
-
-def _sign_turn(contents: Sequence[dict[str, Any]]) -> None:
-    """Mark the answers since the user last said something whose calls nobody signed."""
-    for content in reversed(contents):
-        if content["role"] == "model":
-            _sign(content["parts"])
-        elif not _is_result(content["parts"][0]):
-            return
 
 
 def _sign(parts: list[GooglePart]) -> None:

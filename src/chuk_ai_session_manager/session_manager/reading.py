@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any, Literal, Unpack, overload
 
 from ..conversation.background import Sums, background_of
-from ..conversation.context.asking import Wanted, asked
+from ..conversation.context.asking import asked
 from ..conversation.context.beginning import Beginning
 from ..conversation.context.chain import Contexts
+from ..conversation.context.wanted import Wanted
 from ..conversation.looking_back import newest_held
 from ..conversation.opening import Conversation
 from ..conversation.order import as_told
@@ -89,10 +90,12 @@ class Reading:
         *,
         format: Format | None = None,  # noqa: A002  (the word that applications look for)
         include_tools: bool = False,
-        max_tokens: int | None = None,
+        max_tokens: int | Literal["auto"] | None = None,
+        reserve: int = 0,
         steady: bool = True,
         model: str | None = None,
         tools: Sequence[Any] | None = None,
+        response_format: Any = None,
         server_state: bool = False,
     ) -> Any:
         """Return the messages to send to a model next: the system prompt, then the conversation.
@@ -111,20 +114,29 @@ class Reading:
                 signatures; another provider gets its text and calls. Default: OpenAI's chat messages.
             include_tools: whether to include tool calls and results, complete and paired. Without it, an
                 OpenAI chat has only the messages of user and model. All other formats always include them.
-            max_tokens: the most content tokens of the result. The oldest exchanges are left out first.
+            max_tokens: the most tokens of the result. The oldest exchanges are left out first. With a format,
+                all that is sent counts, by the rule that OpenAI has published; without one, only what was
+                said (content tokens). "auto" is the model's context window, as `set_price` or the price
+                list says it.
+            reserve: tokens of `max_tokens` to keep free for the answer.
             steady: whether the oldest exchanges are left out in steps of 0.4 x `max_tokens`. Most contexts
                 then begin as the one before did, and providers sell input that is in their cache at a tenth
                 of the price. `False` gives the newest exchanges that fit, and a new beginning at nearly
                 every call.
             model: the model that you call, and whose tokens `max_tokens` counts; by default the manager's.
             tools: the definitions of the tools that you send with the messages. Anthropic's signed thinking
-                depends on them: if they change in the course of the conversation, name them here.
+                depends on them: if they change in the course of the conversation, name them here. They count
+                against `max_tokens`, in the form in which you send them.
+            response_format: the schema of a structured answer, as you send it. It counts against
+                `max_tokens`.
             server_state: for "openai-responses", return only what OpenAI's server does not hold: a dict
                 with `input` and, if the server holds anything, `previous_response_id` or `conversation`.
 
         Raises:
-            InvalidInput: the format is unknown, or `server_state` is used with another format.
-            TokenLimitExceeded: not even the newest exchange fits `max_tokens`.
+            InvalidInput: the format is unknown, `server_state` is used with another format, or nobody knows
+                the model's window; the error says how to tell it.
+            TokenLimitExceeded: system prompt, definitions, reserve and the newest exchange do not fit
+                `max_tokens`; the error has each figure.
             SessionNotFound: the session does not exist.
             StorageError: the store failed.
         """
@@ -134,9 +146,11 @@ class Reading:
             include_system=include_system,
             include_tools=include_tools,
             max_tokens=max_tokens,
+            reserve=reserve,
             steady=steady,
             model=model or self._model,
             tools=tools,
+            response_format=response_format,
             server_state=server_state,
         )
         return await asked(self._conversation, self._beginning, self._contexts, wanted)

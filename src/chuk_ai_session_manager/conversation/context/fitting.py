@@ -16,8 +16,9 @@ from ...providers.sendable import with_newest_marks
 from ...stores.base import AnyEvent
 from ..log_end import LogEnd
 from ..order import late_answers, late_questions
+from .lengths import Length
 from .steps import first_in_step
-from .windows import Length, is_system, is_user, shortened
+from .windows import is_system, is_user, shortened
 
 RowsOf: TypeAlias = Callable[[Sequence[AnyEvent]], list[ChatMessage]]
 """Makes chat messages of events that follow each other."""

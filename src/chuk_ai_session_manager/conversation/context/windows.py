@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, takewhile
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from ...exceptions import TokenLimitExceeded
 from ...exceptions.validation import check_count
-from ...models import TokenUsage
-from ...providers.messages import SYSTEM_ROLES, ChatMessage, calls_of, text_of
-from ...providers.parts import media_length, media_of
+from ...providers.messages import SYSTEM_ROLES, ChatMessage, calls_of
+from .lengths import Length, content_length
 from .steps import first_in_step
-
-Length: TypeAlias = Callable[[ChatMessage], Awaitable[int]]
-"""How many tokens a message is."""
 
 
 class _Row(NamedTuple):
@@ -73,16 +69,6 @@ async def shortened(
     if _tokens(kept) > max_tokens:
         raise TokenLimitExceeded(max_tokens, _tokens(kept))
     return [row.message for row in kept]
-
-
-def content_length(model: str) -> Length:
-    """Counts a message's content for a model: its text, and an estimate of its images, audio and files."""
-
-    async def length(row: ChatMessage) -> int:
-        tokens = await TokenUsage.count_tokens(text_of(row), model)
-        return tokens + await media_length(media_of(row.get("content")), model)
-
-    return length
 
 
 async def _counted_from_the_end(prompt: list[ChatMessage], room: int, length: Length) -> list[_Row]:

@@ -1,0 +1,90 @@
+"""How many tokens a request is: its messages with what goes around them, and the tools that it offers.
+
+OpenAI has published its rule for messages (`TOKENS_A_MESSAGE`). What is not published counts as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from ...models import TokenUsage
+from ...providers.earlier import instruction
+from ...providers.messages import SYSTEM_ROLES, ChatMessage, calls_of, text_of
+from ...providers.parts import media_length, media_of
+from ..billing import TOKENS_A_MESSAGE
+
+Length: TypeAlias = Callable[[ChatMessage], Awaitable[int]]
+"""How many tokens a message is."""
+
+# Of a role such as "user", which is sent too; and of a name, besides its text. The source is that of
+# TOKENS_A_MESSAGE. One more, because a name may stand before the text, after a colon.
+_ROLE, _NAME = 1, 2
+# With tools, Anthropic adds a system prompt of 346 tokens (313 where a tool has to be called):
+# https://docs.claude.com/en/docs/agents-and-tools/tool-use/overview#pricing
+_ANTHROPIC_TOOLS = 346
+
+
+class _Counted:
+    """Counts each text once: the same rows are measured several times while a window is looked for."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._known: dict[str, int] = {}
+
+    async def text(self, text: str) -> int:
+        found = self._known.get(text)
+        if found is None:
+            found = self._known[text] = await TokenUsage.count_tokens(text, self._model)
+        return found
+
+    async def content(self, row: ChatMessage) -> int:
+        tokens = await self.text(text_of(row))
+        media = media_of(row.get("content"))
+        return tokens + (await media_length(media, self._model) if media else 0)
+
+
+def content_length(model: str) -> Length:
+    """Counts a message's content for a model: its text, and an estimate of its images, audio and files."""
+    return _Counted(model).content
+
+
+def sent_length(model: str) -> Length:
+    """Counts a message as it is sent: with its role, its name, and the ids of calls and results."""
+    counted = _Counted(model)
+
+    async def length(row: ChatMessage) -> int:
+        tokens = TOKENS_A_MESSAGE + _ROLE
+        if row["role"] in SYSTEM_ROLES:  # a later one is sent in a user's message, between marks
+            return tokens + await counted.text(instruction(text_of(row)))
+        tokens += await counted.content(row)
+        if name := row.get("name"):
+            tokens += _NAME + await counted.text(str(name))
+        ids = [row.get("tool_call_id"), *(call.get("id") for call in calls_of(row))]
+        return tokens + sum([await counted.text(str(each)) for each in ids if each])
+
+    return length
+
+
+async def definitions_length(
+    tools: Sequence[Any], response_format: Any, model: str, format_name: str | None
+) -> int:
+    """How many tokens tools' definitions are, and the schema of a structured answer, as they are sent."""
+    definitions = [*tools, *([] if response_format is None else [response_format])]
+    tokens = sum([await TokenUsage.count_tokens(_json(each), model) for each in definitions])
+    return tokens + (_ANTHROPIC_TOOLS if tools and format_name == "anthropic" else 0)
+
+
+def _json(definition: Any) -> str:
+    return json.dumps(_plain(definition), ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """An SDK's object as what it is sent as; a model class of pydantic's as its schema."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    for name in ("model_json_schema",) if isinstance(value, type) else ("model_dump", "to_dict"):
+        if (method := getattr(value, name, None)) is not None:
+            return method(exclude_none=True) if name == "model_dump" else method()
+    return value if isinstance(value, list | tuple | str | int | float | None) else str(value)

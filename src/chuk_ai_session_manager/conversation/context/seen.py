@@ -1,0 +1,108 @@
+"""The rows of a context: what of a conversation the next call sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
+from typing import Any
+
+from ...exceptions import TokenLimitExceeded
+from ...models import TokenUsage
+from ...models.home import HomeStore
+from ...providers.context_rows import ORIGIN, context_rows, said_rows
+from ...providers.earlier import marked, with_earlier
+from ...providers.messages import ChatMessage, plain_messages
+from ...stores.base import AnyEvent
+from ..log_end import LogEnd
+from ..order import as_told, late_questions
+from .beginning import Beginning
+from .fitting import Fitting, RowsOf, fitted_with_earlier
+from .loops import Loop
+from .room import Room
+from .steps import STEP
+from .wanted import Wanted
+from .windows import is_system
+
+
+class Seen:
+    """What of a conversation goes into a context."""
+
+    def __init__(self, beginning: Beginning, home: HomeStore, wanted: Wanted, room: Room | None) -> None:
+        self._beginning = beginning
+        self._home = home
+        self._wanted = wanted
+        self._room = room
+        system = wanted.include_system
+        self._front = beginning.rows if system else []
+        self._in_format: RowsOf = plain_messages if wanted.format_name is None else said_rows
+        if wanted.has_tools:
+            self._in_format = partial(context_rows, include_system=system)
+
+    def _rows_of(self, events: Sequence[AnyEvent]) -> list[ChatMessage]:
+        return self._in_format(as_told(events))
+
+    async def _whole(
+        self, events: Sequence[AnyEvent], summary: str | None, start: Sequence[AnyEvent]
+    ) -> list[ChatMessage]:
+        late = await late_questions(events, self._home)
+        rows = [*self._front, *self._rows_of([*late, *start, *events])]
+        return rows if summary is None else with_earlier(rows, summary)
+
+    async def _told(self, log: LogEnd) -> tuple[str | None, Sequence[AnyEvent]]:
+        """What goes before a segment: a summary, and the start of the exchange that it goes on with."""
+        background = await self._beginning.told(self._home, log.session)
+        told = background.told if self._wanted.include_system else None
+        return str(told) if told else None, background.start
+
+    async def rows(self, log: LogEnd) -> list[ChatMessage]:
+        """The rows of a segment: all of them, or a window's."""
+        summary, start = await self._told(log)
+        if self._room is not None:
+            return await self._window(log, summary, start, self._room)
+        return await self._whole(log.events, summary, start)
+
+    async def rows_of_loop(self, loop: Loop) -> list[ChatMessage]:
+        """The rows that the model saw when a tool loop began, and those of the loop.
+
+        A window that began somewhere then does so until the loop ends, and a segment that was opened
+        meanwhile changes nothing.
+        """
+        summary, start = await self._told(loop.log)
+        if self._room is None:
+            while not loop.log.is_whole:
+                await loop.log.read_back()
+            return await self._whole([*loop.log.events, *loop.later], summary, start)
+        begun = loop.log.until(loop.question)
+        rows = await self._window(begun, summary, start, self._room)
+        front = list(takewhile(is_system, rows))
+        first = next(row[ORIGIN].event_id for row in rows if ORIGIN in row and not is_system(row))
+        events = [*start, *begun.events, *loop.events[1:]]
+        at = next(at for at, event in enumerate(events) if event.id == first)
+        rows = [*front, *self._rows_of(events[at:])]
+        return rows if summary is None else with_earlier(rows, summary)
+
+    async def _window(
+        self, log: LogEnd, summary: str | None, start: Sequence[Any], room: Room
+    ) -> list[ChatMessage]:
+        wanted = self._wanted
+        length = wanted.length()
+        fitting = Fitting(
+            log=log,
+            beginning=self._front,
+            start=start,
+            rows_of=self._rows_of,
+            may_begin_with_system=wanted.has_tools and wanted.include_system,
+            length=length,
+            step=STEP * room.limit if wanted.steady else None,
+        )
+        try:
+            if summary is None:
+                return await fitting.rows(room.tokens)
+            return await fitted_with_earlier(fitting.rows, summary, room.tokens, wanted.counted_model)
+        except TokenLimitExceeded as problem:
+            figures = {"system_prompt": sum([await length(row) for row in self._front])}
+            if summary is not None:
+                figures["summary"] = await TokenUsage.count_tokens(marked(summary), wanted.counted_model)
+            newest = max(0, int(problem.actual or 0) - sum(figures.values()))
+            raise room.exceeded(**figures, newest_exchange=newest) from None

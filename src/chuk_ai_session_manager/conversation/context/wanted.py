@@ -1,0 +1,99 @@
+"""What a context is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...accounts.tokens import DEFAULT_MODEL
+from ...exceptions import InvalidInput
+from ...exceptions.validation import check_count
+from ...providers.formats import Format, check_format
+from ..billing import TOKENS_OF_A_BEGINNING
+from .lengths import Length, content_length, definitions_length, sent_length
+from .room import AUTO, Room, window_of
+
+_OPERATION = "get_messages_for_llm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What `SessionManager.get_messages_for_llm` is asked for; see there."""
+
+    format_name: Format | None
+    include_system: bool
+    include_tools: bool
+    max_tokens: int | Literal["auto"] | None
+    reserve: int
+    steady: bool
+    model: str | None
+    tools: Sequence[Any] | None
+    response_format: Any
+    server_state: bool
+
+    def check(self) -> None:
+        """Refuse what cannot be right.
+
+        Raises:
+            InvalidInput: saying what.
+        """
+        if self.format_name is not None:
+            check_format(self.format_name, _OPERATION)
+        if isinstance(self.max_tokens, str) and self.max_tokens != AUTO:
+            raise InvalidInput(_OPERATION, f'max_tokens must be a whole number, or "{AUTO}"')
+        if self.max_tokens is not None and not isinstance(self.max_tokens, str):
+            check_count(self.max_tokens, 1, "max_tokens", _OPERATION)
+        check_count(self.reserve, 0, "reserve", _OPERATION)
+        if self.reserve and self.max_tokens is None:
+            raise InvalidInput(_OPERATION, "reserve is kept free of max_tokens: give both")
+        if self.server_state and self.format_name != "openai-responses":
+            raise InvalidInput(_OPERATION, 'server_state goes with format="openai-responses" only')
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether calls and results are rows too."""
+        return self.include_tools or self.format_name not in {None, "openai"}
+
+    @property
+    def kind(self) -> str:
+        """What form the rows are written in."""
+        return self.format_name or "openai"
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether `max_tokens` is for all that is sent, and not, as in the original, for what was said."""
+        return self.format_name is not None or self.max_tokens == AUTO or bool(self.reserve or self._defined)
+
+    @property
+    def _defined(self) -> bool:
+        return bool(self.tools) or self.response_format is not None
+
+    @property
+    def counted_model(self) -> str:
+        """Whose tokens are counted."""
+        return self.model or DEFAULT_MODEL
+
+    def length(self) -> Length:
+        """Counts a row of the context."""
+        return sent_length(self.counted_model) if self.counts_all else content_length(self.counted_model)
+
+    async def room(self) -> Room | None:
+        """What of a limit there is for messages; `None` without a limit.
+
+        Raises:
+            InvalidInput: the model's window is asked for, and nobody knows it.
+        """
+        if self.max_tokens is None:
+            return None
+        limit = (
+            self.max_tokens if isinstance(self.max_tokens, int) else await window_of(self.model, _OPERATION)
+        )
+        if not self.counts_all:
+            return Room(limit)
+        defined = 0
+        if self._defined:
+            defined = await definitions_length(
+                self.tools or (), self.response_format, self.counted_model, self.format_name
+            )
+        return Room(limit, self.reserve, {"definitions": defined, "around": TOKENS_OF_A_BEGINNING})
