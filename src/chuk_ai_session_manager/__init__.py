@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         track_tool_use,
     )
     from .conversation.budgets import Budget
+    from .conversation.recall.excerpts import Recalled, RecalledTurn
     from .conversation.usage_report import usage_report
     from .exceptions import (
         InvalidSessionOperation,
@@ -71,6 +72,8 @@ __all__ = [
     "InfiniteConversationManager",
     "InvalidSessionOperation",
     "PromptStrategy",
+    "Recalled",
+    "RecalledTurn",
     "RunStatus",
     "Session",
     "SessionAlreadyExists",
@@ -126,6 +129,7 @@ _HOMES = {
         "track_tool_use",
     ),
     "conversation.budgets": ("Budget",),
+    "conversation.recall.excerpts": ("Recalled", "RecalledTurn"),
     "conversation.usage_report": ("usage_report",),
     "exceptions": (
         "InvalidSessionOperation",

@@ -82,7 +82,7 @@ def test_import_reads_none_of_its_settings() -> None:
 
 
 # To the original's names.
-ADDED = ["Budget", "stream_llm_call", "track_client", "usage_report"]
+ADDED = ["Recalled", "RecalledTurn", "Budget", "stream_llm_call", "track_client", "usage_report"]
 
 
 def test_public_names() -> None:

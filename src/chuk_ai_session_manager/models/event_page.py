@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from .session_event import SessionEvent
 
@@ -60,3 +60,13 @@ class EventPage:
                 room -= tokens_of(log[at : at + 1])
             start = at
         return cls(log[start:end], number + start)
+
+
+class LogState(NamedTuple):
+    """How far a session's log has come."""
+
+    session_id: str
+    version: str
+    """Another one where events were edited or removed, or where another session has the id by now."""
+    count: int
+    """How many events it has."""

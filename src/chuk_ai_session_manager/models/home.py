@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .event_page import EventPage
+from .event_page import EventPage, LogState
 from .session_event import SessionEvent
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class HomeStore(Protocol):
 
     async def last_segment_id(self, session_id: str) -> str | None:
         """Return the id of the last of these segments, or `None` if the session does not exist."""
+
+    async def log_states(self, session_id: str) -> list[LogState]:
+        """How far the logs of all segments of a session's conversation have come, the first one first."""
 
     async def save(self, session: Session[Any]) -> None:
         """Store the session as it is now."""

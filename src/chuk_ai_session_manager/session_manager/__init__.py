@@ -15,6 +15,9 @@ from ..conversation.limits import Allowance, Limits
 from ..conversation.notes import Notes
 from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD, Conversation, HeldBy
 from ..conversation.order import as_told
+from ..conversation.recall.finding import Finder
+from ..conversation.recall.hooks import Embedder, Hooks, Reranker
+from ..conversation.recall.languages import Stem
 from ..conversation.second_thoughts import SecondThoughts
 from ..conversation.segments import Thresholds
 from ..conversation.summaries import Summarizer, SummaryCallback, noted
@@ -33,6 +36,7 @@ from ..providers.messages import plain_messages
 from ..session_storage import ChukSessionsStore, get_backend
 from ..stores import SessionStore
 from .reading import Reading
+from .recalling import Recalling
 from .rethinking import Rethinking
 from .writing import Writing
 
@@ -41,7 +45,7 @@ __all__ = ["ChukSessionsStore", "SessionManager", "get_backend"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 
-class SessionManager(Writing, Rethinking, Reading):
+class SessionManager(Writing, Rethinking, Reading, Recalling):
     """One conversation: record messages, get the messages for the next model call, and read statistics.
 
     Creating a manager does no I/O; the first call that needs the session opens or creates it. Many tasks,
@@ -80,6 +84,14 @@ class SessionManager(Writing, Rethinking, Reading):
             that opens the new segment waits for the callback up to 2 seconds, and so do calls that were
             recorded together with it. Until the callback's summary is there, the built-in one is used.
         summary_max_tokens: the most tokens of the summary of all earlier segments.
+        embedder: makes recall go by meaning too: it gets a list of texts and gives a vector for each; sync
+            or async. Each message is embedded once in a process, when it is first searched. If it fails, or
+            takes more than 30 seconds, words alone decide, as they do without an embedder.
+        reranker: puts the best 50 passages of a recall in order: it gets the question and a list of texts,
+            and gives a number for each, higher for better ones; sync or async. If it fails, the order
+            stays as it is.
+        stemmer: gives the stem of a word in lower case, for recall; or the language of the conversation
+            ("german", "de"). By default, the commonest words of a text tell its language.
 
     Raises:
         InvalidInput: an argument is invalid; nothing was done.
@@ -105,6 +117,9 @@ class SessionManager(Writing, Rethinking, Reading):
         summary_callback: SummaryCallback | None = None,
         summary_timeout: float = 30.0,
         summary_max_tokens: int = 500,
+        embedder: Embedder | None = None,
+        reranker: Reranker | None = None,
+        stemmer: Stem | str | None = None,
     ) -> None:
         operation = "make a SessionManager"
         for name, given_id in (("session_id", session_id), ("parent_id", parent_id)):
@@ -140,7 +155,13 @@ class SessionManager(Writing, Rethinking, Reading):
             "budget": budget,
             "summary_timeout": summary_timeout,
             "summary_max_tokens": summary_max_tokens,
+            "embedder": embedder,
+            "reranker": reranker,
+            "stemmer": stemmer,
         }
+        hooks = Hooks(embedder, reranker, stemmer)
+        hooks.check(operation)
+        self._finder = Finder(hooks)
         self._summarizer = Summarizer(summary_callback, summary_timeout, summary_max_tokens)
         self._conversation = Conversation(
             # Looked up by name when it is used, so that an application can replace it.

@@ -20,7 +20,7 @@ from ..exceptions import (
 )
 from ..exceptions.validation import check_count, copied
 from ..models import Session, SessionEvent
-from ..models.event_page import EventPage
+from ..models.event_page import EventPage, LogState
 from ..models.home import HomeStore
 from ..models.session import next_segment_id
 from .durability import DurabilityReport
@@ -222,6 +222,14 @@ class EventStore(Erasing):
         """Return the id of the last of these segments, or `None` if the session does not exist."""
         return next(iter((await self.segment_ids(session_id))[-1:]), None)
 
+    async def log_states(self, session_id: str) -> list[LogState]:
+        """How far the logs of all segments of a session's conversation have come, the first one first.
+
+        Those that are there; none of a session that is not. A store should read only these figures: this
+        default reads the sessions, and cannot tell where events were edited.
+        """
+        return await read_log_states(session_id, self)
+
     async def save_header(self, session: AnySession) -> None:
         """Store the application's changes of a session other than its events, if there are any."""
         await self.save(session)
@@ -354,6 +362,12 @@ class EventStore(Erasing):
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
+
+
+async def read_log_states(session_id: str, store: HomeStore) -> list[LogState]:
+    """How far the logs of a conversation's segments have come, by reading the segments."""
+    sessions = [await store.get(each) for each in await store.segment_ids(session_id)]
+    return [LogState(each.id, "", len(each.events)) for each in sessions if isinstance(each, Session)]
 
 
 def take_over(session: AnySession, before: AnySession) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..exceptions import SessionAlreadyExists, session_not_found
 from ..exceptions.validation import check_count, check_hours, check_session_id, check_ttl_hours
-from ..models.event_page import EventPage
+from ..models.event_page import EventPage, LogState
 from ..models.guard import guard
 from .base import (
     DEFAULT_TTL_HOURS,
@@ -84,6 +84,8 @@ class MemoryStore(EventStore):
         self._sessions: dict[str, AnySession] = {}
         # Distinguishes a session from an earlier one with the same id.
         self._born: dict[str, int] = {}
+        # How often it was saved without new events: it may have been edited.
+        self._edits: dict[str, int] = {}
         self._conversations: dict[str, _Conversation] = {}
         self._births = 0
         self._placement = Placement()
@@ -332,6 +334,16 @@ class MemoryStore(EventStore):
             places = self._places(session_id)
             return sorted(places, key=places.__getitem__)
 
+    async def log_states(self, session_id: str) -> list[LogState]:
+        """How far the logs of all segments of a session's conversation have come, the first one first."""
+        with guard:
+            return [
+                LogState(
+                    each, f"{self._born[each]} {self._edits.get(each, 0)}", len(self._sessions[each].events)
+                )
+                for each in await self.segment_ids(session_id)
+            ]
+
     async def last_segment_id(self, session_id: str) -> str | None:
         """Return the id of the last of these segments, or `None` if the session does not exist."""
         with guard:
@@ -375,7 +387,8 @@ class MemoryStore(EventStore):
         self._births += 1
         session.bind(self, mark=self._born.setdefault(session.id, self._births))
         self._share(session, conversation)
-        self._placement.place_saved(session)
+        if not self._placement.place_saved(session):
+            self._edits[session.id] = self._edits.get(session.id, 0) + 1
         self._renew(conversation)
         if is_new:
             self._free_oldest(but=conversation)
@@ -449,6 +462,7 @@ class MemoryStore(EventStore):
     def _drop(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)
         self._born.pop(session_id, None)
+        self._edits.pop(session_id, None)
         self._placement.remove(session_id)
 
     def _forget(self, conversation: _Conversation) -> None:

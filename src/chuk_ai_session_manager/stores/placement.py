@@ -25,8 +25,11 @@ class Placement:
         """Place a session whose newest message is of this time."""
         self._place(session, place_of(microseconds_of(said)))
 
-    def place_saved(self, session: AnySession) -> None:
-        """Place a session that is saved; a session without new events keeps its place."""
+    def place_saved(self, session: AnySession) -> bool:
+        """Place a session that is saved, and return whether it is new or has new events.
+
+        A session without new events keeps its place.
+        """
         newest, placed = session.newest_event_time, self._placed.get(session.id)
         if placed is None and newest is not None:
             # As with imports, whose messages may be of any time.
@@ -36,6 +39,9 @@ class Placement:
             self._place(session, NOW if made is None else place_of(microseconds_of(made)))
         elif newest is not None and len(session.events) > placed[1]:
             self._place(session, place_of(microseconds_of(newest)))
+        else:
+            return False
+        return True
 
     def _place(self, session: AnySession, place: int) -> None:
         placed, had = self._placed.pop(session.id, (0, 0))

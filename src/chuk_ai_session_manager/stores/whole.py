@@ -13,7 +13,7 @@ from ..exceptions import (
     StorageError,
 )
 from ..models import Session
-from ..models.event_page import EventPage
+from ..models.event_page import EventPage, LogState
 from ..models.guard import guard
 from ..models.session import enter_with_parent
 from .base import (
@@ -23,6 +23,7 @@ from .base import (
     SessionStore,
     change_stored,
     check_page_size,
+    read_log_states,
     take_over,
     walked_events,
     walked_segment_ids,
@@ -91,6 +92,10 @@ class WholeSessionStore:
     async def last_segment_id(self, session_id: str) -> str | None:
         """Return the id of the last segment."""
         return next(iter((await self.segment_ids(session_id))[-1:]), None)
+
+    async def log_states(self, session_id: str) -> list[LogState]:
+        """How far the logs of the conversation's segments have come, by reading the segments."""
+        return await read_log_states(session_id, self)
 
     async def save(self, session: AnySession) -> None:
         """Store the whole session."""

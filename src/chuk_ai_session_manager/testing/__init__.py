@@ -33,6 +33,7 @@ from .lifetimes import Lifetimes
 from .listing import Listing
 from .managers import Managers
 from .reading import Reading
+from .recall import Recall
 from .reopening import Reopening
 from .rethinking import Rethinking
 from .sandboxes import Sandboxes
@@ -59,6 +60,7 @@ class StoreContract(
     Rethinking,
     Windows,
     Erasing,
+    Recall,
 ):
     """The tests. Subclass it in a test module, with a fixture `opener` that gives an `Opener`.
 

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 from ...exceptions import StorageError
+from ...models.event_page import LogState
 from ...models.session import next_segment_id
+from ..written import damaged_header
 from .keys import Keys
 from .link import Link
 from .replies import text_of
@@ -115,14 +117,36 @@ class Places:
 
     async def are_there(self, ids: Sequence[str], place: str) -> list[str]:
         """Return those of a conversation's sessions that were not deleted."""
+        return list(await self._numbers(ids, place))
+
+    async def _numbers(self, ids: Sequence[str], place: str) -> dict[str, str]:
+        """Return the number of each of these sessions in its conversation, if it was not deleted."""
         key, parts = self._keys.of(place), in_parts(ids)
         asked = [ask_hash(key, "HMGET", *(f"s:{each}" for each in part)) for part in parts]
-        return [
-            each
+        return {
+            each: text_of(number)
             for part, numbers in zip(parts, await self._link.call_all(asked), strict=True)
             for each, number in zip(part, numbers, strict=True)
             if number is not None
-        ]
+        }
+
+    async def log_states(self, place: str) -> list[LogState]:
+        """How far the logs of a conversation's sessions have come.
+
+        Raises:
+            UnreadableData: one of them is damaged.
+        """
+        numbers = await self._numbers(await self.segments(place), place)
+        key = self._keys.of(place)
+        fields = [f"{number}:{name}" for number in numbers.values() for name in ("born", "rewrites", "count")]
+        answers = await self._link.call_all([ask_hash(key, "HMGET", *part) for part in in_parts(fields)])
+        values = [value for answer in answers for value in answer]
+        found = []
+        for each, born, rewrites, count in zip(numbers, values[::3], values[1::3], values[2::3], strict=True):
+            if None in {born, rewrites, count}:
+                raise damaged_header(each)
+            found.append(LogState(each, f"{text_of(born)} {text_of(rewrites)}", int(count)))
+        return found
 
 
 def peek_command(session_id: str, key: str) -> Command:

@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 from ...exceptions import SessionNotFound, StorageError, session_not_found
 from ...exceptions.validation import check_at_least
 from ...models import Session
+from ...models.event_page import LogState
 from ...models.session import enter_with_parent
 from ...models.session_metadata import origins_of
 from ..base import DEFAULT_SANDBOX_ID, DEFAULT_TTL_HOURS, AnySession, is_segment_after
@@ -273,6 +274,11 @@ class RedisStore(DurableStore):
             for each in ids:  # so that reading them next need not look for them
                 self._places.remember(each, place)
         return ids
+
+    async def log_states(self, session_id: str) -> list[LogState]:
+        """How far the logs of all segments of a session's conversation have come, the first one first."""
+        place = await self._place_of(session_id)
+        return [] if place is None else await self._places.log_states(place)
 
     async def last_segment_id(self, session_id: str) -> str | None:
         """Return the id of the last of these segments, or `None` if the session does not exist."""

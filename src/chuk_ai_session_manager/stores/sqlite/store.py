@@ -13,6 +13,7 @@ from typing import Any
 
 from ...exceptions import InvalidSessionOperation, UnreadableData
 from ...exceptions.validation import check_at_least
+from ...models.event_page import LogState
 from ...models.session_metadata import origins_of
 from ..base import (
     DEFAULT_SANDBOX_ID,
@@ -43,6 +44,7 @@ from .transactions import (
     list_rows,
     read_session,
     settings_of,
+    states_of_logs,
 )
 from .worker import Worker
 
@@ -157,6 +159,12 @@ class SqliteStore(DurableStore):
         if not is_session_id(session_id):
             return []
         return await self._worker.read(partial(ids_of_segments, self.sandbox_id, session_id))
+
+    async def log_states(self, session_id: str) -> list[LogState]:
+        """How far the logs of all segments of a session's conversation have come, the first one first."""
+        if not is_session_id(session_id):
+            return []
+        return await self._worker.read(partial(states_of_logs, self.sandbox_id, session_id))
 
     async def last_segment_id(self, session_id: str) -> str | None:
         """Return the id of the last of these segments, or `None` if the session does not exist."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...exceptions import UnreadableData, session_not_found
+from ...models.event_page import LogState
 from ..base import (
     AnySession,
     is_segment_after,
@@ -80,6 +81,14 @@ def ids_of_segments(
     query = "SELECT id FROM sessions WHERE conversation = ? ORDER BY segment"
     query += " DESC LIMIT 1" if last else ""
     return [] if row is None else [each for (each,) in db.execute(query, (row.conversation,))]
+
+
+def states_of_logs(sandbox: str, session_id: str, db: sqlite3.Connection) -> list[LogState]:
+    """How far the logs of the segments of a session's conversation have come, in order."""
+    row = find_session(sandbox, session_id, db)
+    query = "SELECT id, born, rewrites, count FROM sessions WHERE conversation = ? ORDER BY segment"
+    found = [] if row is None else db.execute(query, (row.conversation,))
+    return [LogState(each, f"{born} {rewrites}", count) for each, born, rewrites, count in found]
 
 
 def read_session(

@@ -1,0 +1,1 @@
+"""Recall: the earlier turns of a conversation that answer a question, found without a model."""

@@ -1,0 +1,164 @@
+"""What is shown of earlier turns: as much as fits, dated, in the order in which it was said."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ...models import TokenUsage
+from .index import Index
+
+# Where a passage has more before it, or behind it.
+_MORE = "…"
+# A line with the day, in tokens; and the fewest that an excerpt may be.
+_DAY_COST, _LEAST = 10, 4
+# So many excerpts in a row that do not fit any more: the others are not looked at.
+_MOST_PASSED_OVER = 300
+
+
+@dataclass(frozen=True, slots=True)
+class RecalledTurn:
+    """An earlier turn that may answer a question."""
+
+    event_id: str
+    session_id: str
+    """The segment that it is in."""
+    time: datetime
+    speaker: str
+    """Who said it: "user", "assistant", "system", or a user's name; of a tool's result, the call."""
+    text: str = field(repr=False)
+    """What was said; of a long turn, the passages that matter, with "…" for what lies between."""
+    score: float
+    """How well it answers, among the turns of one recall: no more than an order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Earlier turns that may answer a question; to go through it is to go through its turns."""
+
+    turns: Sequence[RecalledTurn] = field(default=(), repr=False)
+    """The best one first."""
+    text: str = field(default="", repr=False)
+    """The same as dated excerpts, in the order in which they were said: for a prompt."""
+    tokens: int = 0
+    """How many tokens `text` is."""
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    def __iter__(self) -> Iterator[RecalledTurn]:
+        return iter(self.turns)
+
+
+@dataclass(slots=True)
+class Excerpt:
+    """What is shown of a turn."""
+
+    turn: int
+    """Its number in the index."""
+    passages: list[int]
+    score: float
+
+
+async def chosen(
+    index: Index,
+    candidates: Iterable[tuple[float, int]],
+    max_tokens: int,
+    *,
+    model: str,
+    limit: int | None = None,
+    without: Collection[str] = (),
+) -> list[Excerpt]:
+    """As many of the best passages as fit; one that does not fit is passed over.
+
+    Args:
+        index: the conversation's.
+        candidates: its passages, each with its score, the best first.
+        max_tokens: what all of it may come to, with days and speakers.
+        model: whose tokens those are.
+        limit: at most so many turns.
+        without: events that are not wanted.
+    """
+    found: dict[int, Excerpt] = {}
+    days: set[object] = set()
+    room, passed_over = max_tokens, 0
+    for score, passage in candidates:
+        turn = index.turns_of_passages[passage]
+        if index.ids[turn] in without or (turn in found and turn in index.results):
+            continue
+        if limit is not None and len(found) >= limit and turn not in found:
+            continue
+        day = index.turn(turn).time.date()
+        cost = 0 if day in days else _DAY_COST
+        is_too_long = index.cost(passage) > 3 * room + 60
+        cost += 0 if is_too_long else await TokenUsage.count_tokens(_line(index, turn, [passage]), model)
+        if is_too_long or cost > room:
+            passed_over += 1
+            if passed_over > _MOST_PASSED_OVER or room < _LEAST:
+                break
+            continue
+        room -= cost
+        passed_over = 0
+        days.add(day)
+        found.setdefault(turn, Excerpt(turn, [], score)).passages.append(passage)
+    return list(found.values())
+
+
+async def fitting(index: Index, excerpts: list[Excerpt], max_tokens: int, model: str) -> Recalled:
+    """Excerpts as what they come to: texts together may be some tokens more than each by itself."""
+    while excerpts:
+        text = told(index, excerpts)
+        tokens = await TokenUsage.count_tokens(text, model)
+        if tokens <= max_tokens:
+            return Recalled([_recalled(index, each) for each in excerpts], text, tokens)
+        excerpts = excerpts[:-1]
+    return Recalled()
+
+
+def told(index: Index, excerpts: Sequence[Excerpt]) -> str:
+    """Excerpts as one text, in the order in which they were said, with a line for each day."""
+    return "\n".join(_lines(index, excerpts))
+
+
+def _lines(index: Index, excerpts: Sequence[Excerpt]) -> Iterator[str]:
+    day = None
+    for excerpt in sorted(excerpts, key=lambda each: each.turn):
+        time = index.turn(excerpt.turn).time
+        if time.date() != day:
+            day = time.date()
+            yield f"[{day.isoformat()}, {day:%A}]"
+        yield _line(index, excerpt.turn, excerpt.passages)
+
+
+def _line(index: Index, turn: int, passages: Sequence[int]) -> str:
+    return f"{index.speaker_of(turn)}: {shown(index, turn, passages)}"
+
+
+def shown(index: Index, turn: int, passages: Sequence[int]) -> str:
+    """The passages of a turn, with marks where there is more of it."""
+    text = index.turn(turn).said.text
+    spans: list[tuple[int, int]] = []
+    for start, end in sorted(map(index.span, passages)):
+        if spans and spans[-1][1] == start:
+            spans[-1] = spans[-1][0], end
+        else:
+            spans.append((start, end))
+    pieces = [text[start:end].strip() for start, end in spans]
+    if spans[0][0] > 0:
+        pieces.insert(0, "")
+    if spans[-1][1] < len(text) or turn in index.cut:
+        pieces.append("")
+    return f" {_MORE} ".join(pieces).strip()
+
+
+def _recalled(index: Index, excerpt: Excerpt) -> RecalledTurn:
+    turn = index.turn(excerpt.turn)
+    return RecalledTurn(
+        turn.event_id,
+        turn.session_id,
+        turn.time,
+        turn.said.speaker,
+        shown(index, excerpt.turn, excerpt.passages),
+        excerpt.score,
+    )

@@ -1,0 +1,166 @@
+"""What an application may bring to recall: an embedder, a reranker, a stemmer.
+
+Without them, or where one fails, words alone decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ...exceptions import InvalidInput
+from ..callbacks import call
+from .index import Index
+from .languages import Stem, language_named
+from .words import Words
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+Embedder = Callable[[list[str]], Any]
+"""Gives a vector (a sequence of numbers) for each text; sync or async."""
+Reranker = Callable[[str, list[str]], Any]
+"""Gives a number for each text: how well it answers the question, which comes first; sync or async."""
+
+_SECONDS = 30.0
+"""What a hook may take for one call."""
+_TEXTS_AT_ONCE = 128
+# What the cosine counts, beside words: 0.4 of a standard deviation, in quarters (measured).
+_COSINE = 0.4 / 4
+# So many of the best passages are put in order by the reranker.
+_RERANKED = 50
+_VECTOR_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What an application brings."""
+
+    embedder: Embedder | None = None
+    reranker: Reranker | None = None
+    stemmer: Stem | str | None = None
+    """Gives the stem of a word in lower case; or a language, by its name or code, instead of a guess."""
+
+    def check(self, operation: str) -> None:
+        """Refuse what cannot be called, and a language that is not known.
+
+        Raises:
+            InvalidInput: saying which.
+        """
+        for name in ("embedder", "reranker"):
+            hook = getattr(self, name)
+            if hook is not None and not callable(hook):
+                raise InvalidInput(operation, f"{name} must be a function")
+        is_language = isinstance(self.stemmer, str) and language_named(self.stemmer) is not None
+        if self.stemmer is not None and not is_language and not callable(self.stemmer):
+            raise InvalidInput(
+                operation, 'stemmer must be a function, or a language such as "german" or "de"'
+            )
+
+    def words(self) -> Words:
+        """What makes terms of texts."""
+        if self.stemmer is None:
+            return _DEFAULT_WORDS
+        if isinstance(self.stemmer, str):
+            return Words(language=language_named(self.stemmer))
+        return Words(self.stemmer)
+
+
+_DEFAULT_WORDS = Words()
+# One for each manager would index each conversation anew.
+
+
+async def nearness(index: Index, question: str, embedder: Embedder) -> dict[int, float]:
+    """What the turns gain by the cosine of their vectors with the question's; nothing where that fails.
+
+    Each turn is embedded once, when it is first needed.
+    """
+    vectors = await _vectors(index, embedder)
+    asked = await _embedded(embedder, [question]) if vectors else None
+    if not vectors or not asked:
+        return {}
+    cosines = {
+        turn: sum(map(float.__mul__, vector, asked[0]))
+        for turn, vector in vectors.items()
+        if len(vector) == len(asked[0])
+    }
+    mean = sum(cosines.values()) / max(1, len(cosines))
+    spread = math.sqrt(sum((each - mean) ** 2 for each in cosines.values()) / max(1, len(cosines)))
+    return {turn: _COSINE * (each - mean) / spread for turn, each in cosines.items()} if spread else {}
+
+
+async def _vectors(index: Index, embedder: Embedder) -> dict[int, array[float]]:
+    """The vectors of all turns; of none where the embedder fails."""
+    _, known = index.vectors.setdefault(id(embedder), (embedder, {}))
+    missing = [turn for turn in range(len(index)) if turn not in known and turn not in index.out]
+    for at in range(0, len(missing), _TEXTS_AT_ONCE):
+        turns = missing[at : at + _TEXTS_AT_ONCE]
+        texts = [f"{index.speaker_of(turn)}: {index.turn(turn).said.text}" for turn in turns]
+        found = await _embedded(embedder, texts)
+        if found is None:
+            return {}
+        for turn, vector in zip(turns, found, strict=True):
+            known[turn] = vector
+            index.bytes += _VECTOR_BYTES * len(vector)
+    return {turn: vector for turn, vector in known.items() if turn not in index.out}
+
+
+async def _embedded(embedder: Embedder, texts: list[str]) -> list[array[float]] | None:
+    """Vectors of length 1; `None` where the embedder fails."""
+    found = await _outcome("embedder", partial(embedder, texts))
+    try:
+        vectors = [array("f", map(float, vector)) for vector in found]
+    except (TypeError, ValueError, OverflowError):
+        vectors = []
+    lengths = {len(vector) for vector in vectors}
+    if len(vectors) != len(texts) or len(lengths) > 1 or not all(map(math.isfinite, _flat(vectors))):
+        if found is not None:
+            logger.warning("The embedder gave no vector for each text: words alone decide")
+        return None
+    return [_unit(vector) for vector in vectors]
+
+
+def _flat(vectors: Sequence[array[float]]) -> list[float]:
+    return [sum(vector) for vector in vectors]
+
+
+def _unit(vector: array[float]) -> array[float]:
+    length = math.sqrt(sum(each * each for each in vector))
+    return array("f", (each / length for each in vector)) if length else vector
+
+
+async def reranked(
+    index: Index, question: str, candidates: list[tuple[float, int]], reranker: Reranker
+) -> list[tuple[float, int]]:
+    """The best passages in the order that a reranker gives them; unchanged where it fails."""
+    first = candidates[:_RERANKED]
+    if not first:
+        return candidates
+    texts = [index.passage_text(passage) for _, passage in first]
+    found = await _outcome("reranker", partial(reranker, question, texts))
+    try:
+        scores = [float(score) for score in found]
+    except (TypeError, ValueError):
+        scores = []
+    if len(scores) != len(texts) or not all(map(math.isfinite, scores)):
+        if found is not None:
+            logger.warning("The reranker gave no number for each text: words alone decide")
+        return candidates
+    order = sorted(range(len(first)), key=lambda at: -scores[at])
+    # As a recall's scores go down, whatever a reranker's look like.
+    return [*((first[rank][0], first[at][1]) for rank, at in enumerate(order)), *candidates[_RERANKED:]]
+
+
+async def _outcome(name: str, hook: Callable[[], Any]) -> Any:
+    """What a hook gives; `None` where it fails, or takes too long."""
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return await call(lambda _: hook(), None)
+    except Exception as problem:  # noqa: BLE001  (an application's function may raise anything)
+        logger.warning("The %s failed (%s): words alone decide", name, type(problem).__name__)
+        return None

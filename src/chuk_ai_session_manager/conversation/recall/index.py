@@ -1,0 +1,271 @@
+"""The index of a conversation: which of its turns have which terms. It lives in memory, and only grows."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from ...stores.base import AnyEvent
+from .languages import ENGLISH
+from .turns import Said, passages_of, said_in
+from .words import Words
+
+# An episode ends after so many seconds of silence, and after so many turns.
+_SILENCE = 6 * 3600
+_LONGEST_EPISODE = 60
+# A passage's number and how often a term is in it share 32 bits.
+_COUNT_BITS = 6
+_MOST_COUNTED = (1 << _COUNT_BITS) - 1
+# What the arrays of short numbers hold.
+_MOST = 0xFFFF
+# What Python takes for a turn beside its text, and for a term, in bytes: measured on conversations.
+_TURN_BYTES, _TERM_BYTES = 320, 260
+# Scores are divided by this power of the cost in tokens, which is at least so much.
+_COST_POWER, _LEAST_COST = 0.3, 8
+PART = 0.35
+"""What the score of a long turn counts for a passage of it; the passage's own words add to that."""
+# Languages that so few texts are in were most likely mistaken.
+_FEW_TEXTS = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of a conversation, as the index has it."""
+
+    number: int
+    event_id: str
+    session_id: str
+    time: datetime
+    said: Said
+
+
+class Index:
+    """The turns of a conversation, the oldest first, and where each term is.
+
+    Args:
+        words: makes the terms.
+    """
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+        self.bytes = 0
+        """About how much memory it takes."""
+        self.ids: list[str] = []
+        """The turns' events."""
+        self.number_of: dict[str, int] = {}
+        self.times = array("d")
+        self.lengths = array("H")
+        """How many terms each turn has."""
+        self.episodes = array("I")
+        self.speakers = array("H")
+        self.first_passages = array("I")
+        """The number of each turn's first passage."""
+        self.turns_of_passages = array("I")
+        self.passage_lengths = array("H")
+        self.has_parts = False
+        self.is_part = bytearray()
+        """Of each passage, whether its turn has several."""
+        self.spans = array("H")
+        """Where each passage begins and ends in its turn's text."""
+        self.weights = array("f")
+        """What the score of its turn counts for each passage: less for longer ones."""
+        self.postings: dict[str, array[int]] = {}
+        """Of each term, the passages that it is in, and how often."""
+        self.terms_in_turns = 0
+        self.episode_lengths = array("I")
+        self.episode_starts = array("I")
+        """The first turn of each episode."""
+        self.speaker_names: list[str] = []
+        self.results: set[int] = set()
+        """The turns that are results of tools."""
+        self.cut: set[int] = set()
+        """The turns of which there is more than is searched."""
+        self.days: list[tuple[date, int]] = []
+        """The days of the conversation, each with its first turn."""
+        self.out: set[int] = set()
+        """Turns that do not hold: they are not found, and lend nothing to others."""
+        self.vectors: dict[int, tuple[object, dict[int, array[float]]]] = {}
+        """What embedders gave for turns: by `id()`, each with its vectors."""
+        self._texts: list[bytes] = []
+        self._segments: list[str] = []
+        self._segment_of = array("I")
+        self._speaker_numbers: dict[str, int] = {}
+        self._languages: Counter[str] = Counter()
+        self._language = ENGLISH
+        self._in_episode = 0
+        self._begins_anew = True
+
+    # -- growing --------------------------------------------------------------------------------
+
+    def begin_conversation(self) -> None:
+        """Let what comes next be of another conversation."""
+        self._begins_anew = True
+
+    def add(self, event: AnyEvent, session_id: str) -> None:
+        """Take in the next event of the log; what says nothing is left out."""
+        said = said_in(event)
+        if said is None or event.id in self.number_of:
+            return
+        number = len(self.ids)
+        self.number_of[event.id] = number
+        self.ids.append(event.id)
+        self._place(number, event.timestamp)
+        if not self._segments or self._segments[-1] != session_id:
+            self._segments.append(session_id)
+        self._segment_of.append(len(self._segments) - 1)
+        self.speakers.append(self._speaker(said.speaker))
+        if said.is_result:
+            self.results.add(number)
+        if said.is_cut:
+            self.cut.add(number)
+        text = said.text.encode("utf-8", errors="replace")
+        self._texts.append(text)
+        length = self._add_passages(number, said)
+        self.lengths.append(min(length, _MOST))
+        self.terms_in_turns += length
+        self.episode_lengths[-1] += length
+        self.bytes += _TURN_BYTES + len(text) + 4 * length
+
+    def _place(self, number: int, time: datetime) -> None:
+        """Note when a turn was, and which episode it is part of."""
+        seconds = time.timestamp()
+        is_silent = bool(self.times) and seconds - self.times[-1] > _SILENCE
+        self.times.append(seconds)
+        if self._begins_anew or is_silent or self._in_episode >= _LONGEST_EPISODE:
+            self.episode_lengths.append(0)
+            self.episode_starts.append(number)
+            self._in_episode, self._begins_anew = 0, False
+        self._in_episode += 1
+        self.episodes.append(len(self.episode_lengths) - 1)
+        day = time.astimezone(UTC).date()
+        if not self.days or self.days[-1][0] != day:
+            self.days.append((day, number))
+
+    def _speaker(self, name: str) -> int:
+        number = self._speaker_numbers.get(name)
+        if number is None:
+            if (
+                len(self.speaker_names) == _MOST
+            ):  # calls' arguments differ: those after that many stay unnamed
+                return 0
+            number = self._speaker_numbers[name] = len(self.speaker_names)
+            self.speaker_names.append(name)
+        return number
+
+    def _add_passages(self, number: int, said: Said) -> int:
+        self.first_passages.append(len(self.turns_of_passages))
+        total = 0
+        spans = passages_of(said.text, is_result=said.is_result)
+        for start, end in spans:
+            passage = len(self.turns_of_passages)
+            text = said.text[start:end]
+            terms, self._language = self.words.terms_and_language(text, self._language)
+            if said.is_result and not start:
+                terms += self.words.terms_and_language(said.speaker, self._language)[0]
+            self._languages[self._language] += 1
+            self.turns_of_passages.append(number)
+            self.is_part.append(len(spans) > 1)
+            self.has_parts = self.has_parts or len(spans) > 1
+            self.spans.extend((start, end))
+            self.passage_lengths.append(min(len(terms), _MOST))
+            self.weights.append(_weight(text, is_part=len(spans) > 1))
+            total += len(terms)
+            self._post(passage, terms)
+        return total
+
+    def _post(self, passage: int, terms: list[str]) -> None:
+        postings, at = self.postings, passage << _COUNT_BITS
+        counts: dict[str, int] = {}
+        for term in terms:
+            counts[term] = counts.get(term, 0) + 1
+        for term, count in counts.items():
+            entry = at | (min(_MOST_COUNTED, count))
+            found = postings.get(term)
+            if found is None:
+                postings[term] = array("I", (entry,))
+                self.bytes += _TERM_BYTES
+            else:
+                found.append(entry)
+
+    # -- looking up -----------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """How many turns it has."""
+        return len(self.ids)
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages that its texts are in, the commonest first."""
+        total = self._languages.total()
+        return [name for name, count in self._languages.most_common() if count >= total * _FEW_TEXTS]
+
+    def set_out(self, event_ids: Collection[str]) -> None:
+        """Say which events do not hold."""
+        self.out = {number for each in event_ids if (number := self.number_of.get(each)) is not None}
+
+    def speaker_of(self, turn: int) -> str:
+        """Who said a turn."""
+        return self.speaker_names[self.speakers[turn]]
+
+    def turn(self, number: int) -> Turn:
+        """A turn by its number."""
+        text = self._texts[number].decode()
+        said = Said(
+            self.speaker_of(number), text, is_result=number in self.results, is_cut=number in self.cut
+        )
+        time = datetime.fromtimestamp(self.times[number], UTC)
+        return Turn(number, self.ids[number], self._segments[self._segment_of[number]], time, said)
+
+    def passages(self, turn: int) -> range:
+        """The numbers of a turn's passages."""
+        last = turn + 1 == len(self.ids)
+        return range(
+            self.first_passages[turn], len(self.turns_of_passages) if last else self.first_passages[turn + 1]
+        )
+
+    def span(self, passage: int) -> tuple[int, int]:
+        """Where a passage begins and ends in its turn's text."""
+        return self.spans[2 * passage], self.spans[2 * passage + 1]
+
+    def passage_text(self, passage: int) -> str:
+        """Who said a passage, and the passage."""
+        turn = self.turns_of_passages[passage]
+        start, end = self.span(passage)
+        return f"{self.speaker_of(turn)}: {self._texts[turn].decode()[start:end]}"
+
+    def cost(self, passage: int) -> int:
+        """About how many tokens a passage is."""
+        start, end = self.span(passage)
+        return (end - start) // 5
+
+    def found(self, term: str) -> tuple[dict[int, int], list[tuple[int, int]]]:
+        """The turns that hold and have a term, and how often; the same of the passages of long turns."""
+        entries = self.postings.get(term, ())
+        if not self.has_parts and not self.out:  # passages and turns have the same numbers
+            return {entry >> _COUNT_BITS: entry & _MOST_COUNTED for entry in entries}, []
+        turns: dict[int, int] = {}
+        parts: list[tuple[int, int]] = []
+        turn_of, is_part, out = self.turns_of_passages, self.is_part, self.out
+        for entry in entries:
+            passage, times = entry >> _COUNT_BITS, entry & _MOST_COUNTED
+            turn = turn_of[passage]
+            if turn in out:
+                continue
+            turns[turn] = turns.get(turn, 0) + times
+            if is_part[passage]:
+                parts.append((passage, times))
+        return turns, parts
+
+
+def _weight(text: str, *, is_part: bool) -> float:
+    """What a turn's score counts for a passage: it is divided by a weak power of what that costs.
+
+    Short turns answer more often than their share of the tokens: in chats with models, three of four turns
+    that answer are the user's short ones (measured; the power is, too).
+    """
+    size = len(text) if text.isascii() else len(text.encode(errors="replace"))
+    cost = 6 + size * 2 / 9
+    return (PART if is_part else 1.0) * float(max(_LEAST_COST, cost) ** -_COST_POWER)

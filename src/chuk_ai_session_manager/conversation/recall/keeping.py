@@ -1,0 +1,249 @@
+"""The indexes of conversations, kept in this process and brought up to date before each use.
+
+An index is read from the log when a conversation is first asked, and from then on only what was appended
+since, by whatever process. Nothing of it is stored. An index is dropped where events were edited or
+removed, and where the indexes together take too much memory; then the least recently used go first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from threading import Lock
+from typing import TypeVar
+from weakref import ref
+
+from ...exceptions import StorageError
+from ...models import EventSource, SessionEvent
+from ...models.choice import choice_in
+from ...models.event_page import LogState
+from ...models.guard import guard
+from ...models.home import HomeStore
+from ...models.session_event import REPLACES
+from ...providers.messages import call_id_of, calls_of
+from ...stores.base import AnyEvent, AnySession
+from ...stores.turns import Turns
+from ..path import Paths
+from ..segments import whole_chain_of
+from .index import Index
+from .words import Words
+
+T = TypeVar("T")
+
+MOST_BYTES = 200_000_000
+"""What all indexes of the process may take together, about; one alone may take more."""
+# How many events are read in one go, and how many such pages at a time.
+_PAGE, _PAGES_AT_ONCE = 2_000, 8
+# More events than this, and a larger index than this, are worked on off the event loop.
+_FEW_EVENTS, _FEW_PASSAGES = 40, 3_000
+# How often it is tried again because somebody edited the log meanwhile.
+_TRIES = 5
+# What the path takes for an event, where a conversation has second thoughts: in bytes.
+_PATH_BYTES = 900
+
+
+class _ChoiceMetError(Exception):
+    """The log says which of it holds: it has to be read from its beginning."""
+
+
+class _RewrittenError(Exception):
+    """Somebody edited the log while it was read."""
+
+
+class KeptIndex:
+    """The index of one conversation, and how far it has come.
+
+    Args:
+        words: makes the terms.
+    """
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._turns = Turns()
+        self._work = Lock()  # of threads, where a loop that was blocked goes on after its turn
+        self._before_first: list[str] | None = None
+        self._start_anew(paths=None)
+
+    def _start_anew(self, paths: Paths | None) -> None:
+        self.index = Index(self._words)
+        self._read: dict[str, LogState] = {}
+        self._paths = paths
+        self._replaced: set[str] = set()
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory it takes."""
+        return self.index.bytes + (0 if self._paths is None else _PATH_BYTES * len(self.index))
+
+    @asynccontextmanager
+    async def current(self, live: AnySession, home: HomeStore) -> AsyncIterator[Index]:
+        """The index with all that is stored by now; nobody else changes it meanwhile.
+
+        Args:
+            live: the conversation's last segment.
+            home: where it is.
+
+        Raises:
+            SessionNotFound: the conversation expired or was deleted.
+            StorageError: the store could not say.
+        """
+        async with self._turns.turn():
+            await self._catch_up(live, home)
+            yield self.index
+
+    async def _catch_up(self, live: AnySession, home: HomeStore) -> None:
+        for _ in range(_TRIES):
+            states = await self._states(live, home)
+            if not self._is_continued_by(states):
+                self._start_anew(None if self._paths is None else Paths())
+            try:
+                await self._read_new(states, live, home)
+            except _ChoiceMetError:
+                self._start_anew(Paths())
+            except _RewrittenError:
+                self._start_anew(None if self._paths is None else Paths())
+            else:
+                return
+        raise StorageError(f"Session {live.id} is being edited all the time: recall it again later")
+
+    async def _states(self, live: AnySession, home: HomeStore) -> list[LogState]:
+        states = await home.log_states(live.id)
+        if self._before_first is None:  # segments that an application linked itself
+            known = {state.session_id for state in states}
+            self._before_first = [each for each in await whole_chain_of(live, home) if each not in known]
+        earlier = [
+            state
+            for each in self._before_first
+            for state in await home.log_states(each)
+            if state.session_id == each
+        ]
+        return [*earlier, *states] or [LogState(live.id, "", len(live.events))]
+
+    def _is_continued_by(self, states: Sequence[LogState]) -> bool:
+        """Whether what was read is still there as it was read."""
+        now = {state.session_id: state for state in states}
+        return all(
+            (there := now.get(session_id)) is not None
+            and there.version == was.version
+            and there.count >= was.count
+            for session_id, was in self._read.items()
+        )
+
+    async def _read_new(self, states: Sequence[LogState], live: AnySession, home: HomeStore) -> None:
+        pages: list[tuple[LogState, int, int]] = []
+        for state in states:
+            was = self._read.get(state.session_id)
+            start = 0 if was is None else was.count
+            pages += ((state, at, min(at + _PAGE, state.count)) for at in range(start, state.count, _PAGE))
+        for at in range(0, len(pages), _PAGES_AT_ONCE):
+            batch = pages[at : at + _PAGES_AT_ONCE]
+            read = await asyncio.gather(*(self._page(*page, live, home) for page in batch))
+            placed = [
+                (event, page[0].session_id)
+                for page, events in zip(batch, read, strict=True)
+                for event in events
+            ]
+            await off_the_loop(len(placed) > _FEW_EVENTS, partial(self._take, placed))
+            for state, _, end in batch:
+                self._read[state.session_id] = state._replace(count=end)
+        if pages:
+            self._say_what_holds()
+
+    async def _page(
+        self, state: LogState, start: int, end: int, live: AnySession, home: HomeStore
+    ) -> Sequence[AnyEvent]:
+        if start == 0 and end == state.count and state.session_id != live.id:
+            stored = await home.get(state.session_id)
+            events: Sequence[AnyEvent] = [] if stored is None else stored.events[:end]
+        else:
+            head = live if state.session_id == live.id else await home.head(state.session_id)
+            page = None if head is None else await home.newest_events(head, before=end, limit=end - start)
+            events = [] if page is None or page.first != start else page.events
+        if len(events) != end - start:
+            raise _RewrittenError
+        return events
+
+    def _take(self, placed: Sequence[tuple[AnyEvent, str]]) -> None:
+        # What was begun in a thread goes on after a cancellation, and touches nothing that was made since.
+        index, paths, replaced = self.index, self._paths, self._replaced
+        with self._work:
+            for event, session_id in placed:
+                if paths is None and choice_in(event) is not None:
+                    raise _ChoiceMetError
+                if paths is not None:
+                    paths.take(_for_path(event))
+                if isinstance(part := event.metadata.get(REPLACES), str):
+                    replaced.add(part)
+                index.add(event, session_id)
+
+    def _say_what_holds(self) -> None:
+        """Leave out what does not hold any more, and parts that were stored before their answers."""
+        if self._paths is not None or self._replaced:
+            off = set() if self._paths is None else self._paths.off()
+            self.index.set_out(self._replaced | off)
+
+
+def _for_path(event: AnyEvent) -> AnyEvent:
+    """What the path needs of an event: not its text."""
+    calls = [{"id": call.get("id")} for call in calls_of(event.message)]
+    call_id = call_id_of(event)
+    about = {REPLACES: event.metadata.get(REPLACES), "tool_call_id": call_id}
+    return SessionEvent.model_construct(
+        id=event.id,
+        message=event.message if choice_in(event) is not None else {"role": "assistant", "tool_calls": calls},
+        timestamp=event.timestamp,
+        source=EventSource(event.source),
+        type=event.type,
+        metadata={name: value for name, value in about.items() if value is not None},
+        parent_event_id=event.parent_event_id,
+    )
+
+
+async def off_the_loop(is_long: bool, work: Callable[[], T]) -> T:
+    """Do some work: in a thread where it takes long."""
+    return await asyncio.to_thread(work) if is_long else work()
+
+
+def is_large(index: Index) -> bool:
+    """Whether looking something up takes long."""
+    return len(index.turns_of_passages) > _FEW_PASSAGES
+
+
+class _Kept:
+    """The indexes of this process, the least recently used one first."""
+
+    def __init__(self) -> None:
+        self._by_key: OrderedDict[tuple[int, str, int], tuple[ref[HomeStore], KeptIndex]] = OrderedDict()
+
+    def of(self, conversation_id: str, home: HomeStore, words: Words) -> KeptIndex:
+        """The index of a conversation, a new one where there is none."""
+        key = id(home), conversation_id, id(words)
+        with guard:
+            found = self._by_key.get(key)
+            if found is None or found[0]() is not home:
+                found = self._by_key[key] = ref(home), KeptIndex(words)
+            self._by_key.move_to_end(key)
+            return found[1]
+
+    def bound(self) -> None:
+        """Let go of indexes that take too much memory, and of those whose stores are gone."""
+        with guard:
+            for key in [key for key, (home, _) in self._by_key.items() if home() is None]:
+                del self._by_key[key]
+            total = sum(each.bytes for _, each in self._by_key.values())
+            while total > MOST_BYTES and len(self._by_key) > 1:
+                _, (_, oldest) = self._by_key.popitem(last=False)
+                total -= oldest.bytes
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory all indexes take."""
+        with guard:
+            return sum(each.bytes for _, each in self._by_key.values())
+
+
+kept = _Kept()
+"""The indexes of this process."""

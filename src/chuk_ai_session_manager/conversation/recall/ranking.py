@@ -1,0 +1,187 @@
+"""Which passages of a conversation answer a question: words, neighbours, episodes, dates and names.
+
+Measured on conversations of people (LoCoMo) and of people with models (BEAM): what each part brings is
+in `docs/recall.md`. All parts are added, none needs a model.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+
+from .dates import Days, days_in
+from .index import PART, Index
+from .words import tokens_of
+
+# BM25 (Robertson and others, 1994), with the usual constants.
+_K1, _B = 1.2, 0.75
+# A match lends its score to the turns after it, and to those before it, in its episode.
+_OWN = 1.1
+_AFTER = (0.7, 0.4, 0.2)
+_BEFORE = (0.5, 0.25, 0.12)
+# What the episode, the date and the speaker add, where the best turn's words come to 1.
+_EPISODE, _DATE, _SPEAKER = 0.3, 0.8, 0.3
+_ROLES = {"user", "assistant", "system", "i", "you"}
+
+
+def ranked(
+    index: Index,
+    question: str,
+    today: date,
+    most: int,
+    *,
+    added: Mapping[int, float] | None = None,
+    by_cost: bool = True,
+) -> list[tuple[float, int]]:
+    """The passages that may answer a question, each with its score, the best first.
+
+    Args:
+        index: of the conversation.
+        question: any text; it is no query syntax.
+        today: the day on which it is asked.
+        most: no more passages than this.
+        added: what else counts for some turns, by their numbers.
+        by_cost: whether short ones go before, of which more fit into a context.
+    """
+    terms = index.words.question_terms(question, index.languages)
+    days = days_in(question, today)
+    turns, own = _scores(index, terms, days, question, added or {})
+    weights = index.weights if by_cost else [PART if is_part else 1.0 for is_part in index.is_part]
+    values = [turns[turn] * weight for turn, weight in zip(index.turns_of_passages, weights, strict=True)]
+    for passage, score in own.items():
+        if values[passage] > 0:
+            values[passage] += score * weights[passage]
+    best = heapq.nlargest(most, range(len(values)), key=values.__getitem__)
+    return [(values[passage], passage) for passage in best if values[passage] > 0]
+
+
+def _scores(
+    index: Index, terms: Sequence[str], days: Sequence[Days], question: str, added: Mapping[int, float]
+) -> tuple[list[float], dict[int, float]]:
+    """What each turn scores, and each passage of those that have several, by its own words."""
+    words, passages, by_episode = _word_scores(index, terms)
+    turns = _with_neighbours(index, words)
+    scale = 1 / (max(turns, default=0.0) or 1.0)
+    best_episode = max(by_episode.values(), default=0.0)
+    if best_episode:
+        share = [0.0] * len(index.episode_lengths)
+        for episode, score in by_episode.items():
+            share[episode] = _EPISODE * score / best_episode
+        turns = [score * scale + share[episode] for score, episode in zip(turns, index.episodes, strict=True)]
+    for first, last in _on_days(index, days):
+        for number in range(first, last):
+            turns[number] += _DATE
+    _add_speakers(index, question, turns)
+    for number, score in added.items():
+        turns[number] += score
+    for number in index.out:
+        turns[number] = 0.0
+    return turns, {passage: score * scale * _OWN for passage, score in passages.items()}
+
+
+_Scores = dict[int, float]
+
+
+def _word_scores(index: Index, terms: Sequence[str]) -> tuple[_Scores, _Scores, _Scores]:
+    """BM25 of the turns, of long turns' passages, and of the episodes."""
+    lengths, episode_of = index.lengths, index.episodes
+    turns: _Scores = {}
+    passages: _Scores = {}
+    by_episode: _Scores = {}
+    count, total = max(1, len(index) - len(index.out)), max(1, index.terms_in_turns)
+    episodes = len(index.episode_lengths)
+    usual, usual_episode = _K1 * _B * count / total, _K1 * _B * episodes / total
+    usual_passage = _K1 * _B * max(1, len(index.turns_of_passages)) / total
+    least = _K1 * (1 - _B)
+    for term in terms:
+        in_turns, in_parts = index.found(term)
+        if not in_turns:
+            continue
+        weight = _rarity(count, len(in_turns))
+        in_episodes: dict[int, int] = {}
+        for turn, times in in_turns.items():
+            turns[turn] = turns.get(turn, 0.0) + weight * times / (times + least + usual * lengths[turn])
+            episode = episode_of[turn]
+            in_episodes[episode] = in_episodes.get(episode, 0) + times
+        for passage, times in in_parts:
+            length = index.passage_lengths[passage]
+            bm25 = weight * times / (times + least + usual_passage * length)
+            passages[passage] = passages.get(passage, 0.0) + bm25
+        weight = _rarity(episodes, len(in_episodes))
+        for episode, times in in_episodes.items():
+            bm25 = weight * times / (times + least + usual_episode * index.episode_lengths[episode])
+            by_episode[episode] = by_episode.get(episode, 0.0) + bm25
+    return turns, passages, by_episode
+
+
+def _rarity(count: int, having: int) -> float:
+    return (_K1 + 1) * math.log(1 + (count - having + 0.5) / (having + 0.5))
+
+
+def _with_neighbours(index: Index, words: Mapping[int, float]) -> list[float]:
+    """What each turn scores by its own words, and by those of the turns around it."""
+    if index.out:
+        return _with_held_neighbours(index, words)
+    (after, after2, after3), (before, before2, before3) = _AFTER, _BEFORE
+    total, episodes, starts = [0.0] * len(index), index.episodes, [*index.episode_starts, len(index)]
+    for turn, score in words.items():
+        total[turn] += _OWN * score
+        episode = episodes[turn]
+        first, end = starts[episode], starts[episode + 1]
+        if first + 3 <= turn < end - 3:
+            total[turn + 1] += after * score
+            total[turn + 2] += after2 * score
+            total[turn + 3] += after3 * score
+            total[turn - 1] += before * score
+            total[turn - 2] += before2 * score
+            total[turn - 3] += before3 * score
+            continue
+        for near, weight in zip(range(turn + 1, end), _AFTER, strict=False):
+            total[near] += weight * score
+        for near, weight in zip(range(turn - 1, first - 1, -1), _BEFORE, strict=False):
+            total[near] += weight * score
+    return total
+
+
+def _with_held_neighbours(index: Index, words: Mapping[int, float]) -> list[float]:
+    """The same where some turns do not hold: they stand between no others."""
+    total, episodes = [0.0] * len(index), index.episodes
+    held = [turn for turn in range(len(index)) if turn not in index.out]
+    for at, turn in enumerate(held):
+        score = words.get(turn, 0.0)
+        if not score:
+            continue
+        total[turn] += _OWN * score
+        for step, weights in ((1, _AFTER), (-1, _BEFORE)):
+            for distance, weight in enumerate(weights, 1):
+                near = at + step * distance
+                if not 0 <= near < len(held) or episodes[held[near]] != episodes[turn]:
+                    break
+                total[held[near]] += weight * score
+    return total
+
+
+def _on_days(index: Index, days: Sequence[Days]) -> Iterator[tuple[int, int]]:
+    """The turns of some days: the first ones, and those after the last ones."""
+    if not days:
+        return
+    for at, (day, first) in enumerate(index.days):
+        if any(each.has(day) for each in days):
+            yield first, index.days[at + 1][1] if at + 1 < len(index.days) else len(index)
+
+
+def _add_speakers(index: Index, question: str, turns: list[float]) -> None:
+    """What somebody said whom the question names counts more; "user" and "assistant" are no names."""
+    asked = {token.casefold().removesuffix("'s") for token in tokens_of(question)}
+    named = {
+        number
+        for number, name in enumerate(index.speaker_names)
+        if (parts := {part.casefold() for part in tokens_of(name)} - _ROLES) and parts & asked
+    }
+    if not named:
+        return
+    for number, speaker in enumerate(index.speakers):
+        if speaker in named and turns[number] and number not in index.results:
+            turns[number] += _SPEAKER

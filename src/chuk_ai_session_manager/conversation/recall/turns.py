@@ -1,0 +1,121 @@
+"""What of an event can be recalled: who said it, and the text that is searched and shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ...models import EventSource, EventType
+from ...providers.common import texts_in
+from ...providers.messages import calls_of, function_of, name_of, text_of, tool_text
+from ...stores.base import AnyEvent
+from .words import searched_part
+
+_PASSAGE = 380
+"""Long turns are cut into passages of some 60 words, each of which may be recalled by itself. This is in
+bytes, which come nearer to tokens than words do, whatever the script."""
+_LONG = 660
+"""A turn is long from 150 tokens on; this is in bytes too."""
+# Of a call's arguments: characters.
+_MOST_OF_ARGUMENTS = 200
+
+# Where a text may be cut: behind a line, a sentence, or a value of JSON.
+_CUT = r"\n+|(?<=[.!?])\s+|(?<=[。！？])|(?<=[\]}\"\d]), *(?=[\[{\"])|(?<=[\]}]),"
+
+
+class Said(NamedTuple):
+    """A turn of a conversation, as it is recalled."""
+
+    speaker: str
+    """Who said it: "user", "assistant", "system" or a user's name; of a tool's result, its call."""
+    text: str
+    """As much of it as is searched."""
+    is_result: bool
+    """Whether it is a tool's result."""
+    is_cut: bool
+    """Whether there is more of it, which is not searched."""
+
+
+def said_in(event: AnyEvent) -> Said | None:
+    """What an event says that can be recalled; `None` where it says nothing."""
+    if event.type == EventType.TOOL_CALL:
+        return _result_in(event)
+    if event.type != EventType.MESSAGE:
+        return None
+    whole = _words_of(event.message)
+    text = searched_part(whole)
+    if not text.strip():
+        return None
+    speaker = "assistant" if event.source == EventSource.LLM else "system"
+    if event.source == EventSource.USER:
+        speaker = name_of(event) or "user"
+    return Said(speaker, text, is_result=False, is_cut=len(text) < len(whole.rstrip()))
+
+
+def _words_of(message: Any) -> str:
+    if isinstance(message, str):
+        return message
+    if not isinstance(message, dict) or not ("role" in message or "content" in message):
+        return "" if message is None else str(message)
+    content = message.get("content")
+    said = content if isinstance(content, str) else "\n".join(filter(None, texts_in(content or [])))
+    return "\n".join(filter(None, [said, *map(_call_text, calls_of(message))]))
+
+
+def _call_text(call: dict[str, Any]) -> str:
+    function = function_of(call)
+    arguments = text_of({"tool_calls": [call]}).partition("\n")[2]
+    return f"[calls {function.get('name', 'a tool')}({arguments[:_MOST_OF_ARGUMENTS]})]"
+
+
+def _result_in(event: AnyEvent) -> Said | None:
+    message = event.message if isinstance(event.message, dict) else {}
+    whole = tool_text(event.message)
+    text = searched_part(whole)
+    if not text.strip():
+        return None
+    call = {"type": "function", "function": {"name": "", "arguments": message.get("arguments") or ""}}
+    arguments = text_of({"tool_calls": [call]})[:_MOST_OF_ARGUMENTS]
+    return Said(
+        f"{message.get('tool', 'a tool')}({arguments})", text, is_result=True, is_cut=len(text) < len(whole)
+    )
+
+
+def passages_of(text: str, *, is_result: bool = False) -> list[tuple[int, int]]:
+    """Where a turn's passages begin and end: of a short one, one passage with all of it.
+
+    Of a tool's result, no more than one passage is shown: it is cut sooner.
+    """
+    if len(text) * 4 <= _PASSAGE or _bytes(text) <= (_PASSAGE * 1.25 if is_result else _LONG):
+        return [(0, len(text))]
+    found: list[tuple[int, int]] = []
+    start, length = 0, 0
+    for begin, end in _pieces(text):
+        more = _bytes(text[begin:end])
+        if length and length + more > _PASSAGE * 1.25:
+            found.append((start, begin))
+            start, length = begin, 0
+        length += more
+        if length >= _PASSAGE:
+            found.append((start, end))
+            start, length = end, 0
+    return [*found, (start, len(text))] if length else found
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """What a text is not cut within, but where that is too long for a passage."""
+    start = 0
+    for end in dict.fromkeys([*(cut.end() for cut in re.finditer(_CUT, text)), len(text)]):
+        while end - start > _PASSAGE:
+            space = text.rfind(" ", start + _PASSAGE // 2, start + _PASSAGE)
+            cut = start + _PASSAGE if space < 0 else space + 1
+            yield start, cut
+            start = cut
+        if end > start:
+            yield start, end
+        start = end
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))

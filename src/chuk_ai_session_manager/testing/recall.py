@@ -1,0 +1,127 @@
+"""Tests of a store under recall: what any writer appended is found, what does not hold is not."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from ..exceptions import SessionNotFound
+from ..session_manager import SessionManager
+from ..stores.base import EventStore
+from .base import Contract, Stores, in_a_loop
+
+
+def _manager(store: EventStore, session_id: str = "talk") -> SessionManager:
+    return SessionManager(session_id, store=store, infinite_context=True, max_turns_per_segment=4)
+
+
+async def _say(sm: SessionManager, *texts: str) -> None:
+    for text in texts:
+        await sm.user_says(text)
+        await sm.ai_responds("I see.", model="gpt-4o")
+    await sm.wait_for_summaries()
+
+
+async def _found(store: EventStore, question: str, session_id: str = "talk") -> list[str]:
+    """The best three turns that answer a question."""
+    return [turn.text for turn in await _manager(store, session_id).recall(question, limit=3)]
+
+
+async def _found_elsewhere(store: EventStore, question: str) -> list[str]:
+    return await _found(store, question)
+
+
+async def _said_elsewhere(store: EventStore, text: str) -> None:
+    await _say(_manager(store), text)
+
+
+class Recall(Contract):
+    """Tests of a store under recall."""
+
+    @in_a_loop
+    async def test_recall_finds_what_any_writer_said_in_any_segment(self, stores: Stores) -> None:
+        store = stores.open()
+        sm = _manager(store)
+        await _say(sm, "My dog is called Rex.", *(f"Filler number {n}." for n in range(6)))
+        assert len(await sm.get_session_chain()) > 2
+        assert (await _found(store, "What is the dog called?"))[0] == "My dog is called Rex."
+        assert await _found(store, "Which parrot?") == []
+        await _say(_manager(stores.open()), "The parrot bit the postman.")
+        for each in (store, stores.open()):
+            assert (await _found(each, "Which parrot?"))[0] == "The parrot bit the postman."
+
+    @in_a_loop
+    async def test_recall_finds_what_other_processes_said(self, stores: Stores) -> None:
+        if not self.survives_the_process:
+            pytest.skip("the store lives in one process")
+        store = stores.open()
+        await _say(_manager(store), "My dog is called Rex.")
+        assert await _found(store, "Which parrot?") == []
+        await stores.elsewhere(partial(_said_elsewhere, text="The parrot bit the postman."))
+        assert (await _found(store, "Which parrot?"))[0] == "The parrot bit the postman."
+        [found] = await stores.elsewhere(partial(_found_elsewhere, question="What is the dog called?"))
+        assert found[0] == "My dog is called Rex."
+
+    @in_a_loop
+    async def test_what_was_taken_back_is_not_recalled_and_lends_nothing(self, stores: Stores) -> None:
+        store = stores.open()
+        asked = "Where is the zeppelin?"
+        sm = _manager(store)
+        await _say(sm, "My dog is called Rex.", "The zeppelin is in Ulm.")
+        assert (await _found(store, asked))[0] == "The zeppelin is in Ulm."
+        rows = await sm.get_conversation(include_all_segments=True, with_ids=True)
+        await sm.retract(next(row["event_id"] for row in rows if "zeppelin" in row["content"]))
+        await _say(_manager(stores.open()), "The weather is fine.")
+        for each in (store, stores.open()):
+            assert await _found(each, asked) == []
+        await sm.undo()
+        assert await _found(store, "How is the weather?") == []
+        assert (await _found(store, "What is the dog called?"))[0] == "My dog is called Rex."
+
+    @in_a_loop
+    async def test_what_was_deleted_is_not_recalled(self, stores: Stores) -> None:
+        store = stores.open()
+        sm = _manager(store)
+        await _say(sm, "My dog is called Rex.", "One.", "Two.", "Three.")
+        assert await _found(store, "Which dog?") != []
+        await store.delete_conversation("talk")
+        with pytest.raises(SessionNotFound):
+            await sm.recall("Which dog?")
+        await _say(_manager(store), "My cat is called Tom.")
+        assert await _found(store, "Which dog?") == []
+        assert (await _found(store, "Which cat?"))[0] == "My cat is called Tom."
+
+    @in_a_loop
+    async def test_an_event_that_was_edited_or_removed_is_not_recalled(self, stores: Stores) -> None:
+        store = stores.open()
+        if type(store).log_states is EventStore.log_states:
+            pytest.skip("the store does not say where events were edited")
+        await _say(_manager(store), "My dog is called Rex.", "The parrot is green.", "One.", "Two.")
+        assert await _found(store, "Which parrot?") != []
+        session = await stores.open().get("talk")
+        assert session is not None
+        session.events[0].message = "My cat is called Tom."
+        session.events = [event for event in session.events if "parrot" not in str(event.message)]
+        await stores.open().save(session)
+        assert await _found(store, "Which dog? Which parrot?") == []
+        assert (await _found(store, "Which cat?"))[0] == "My cat is called Tom."
+
+    @in_a_loop
+    async def test_the_states_of_logs_tell_how_far_they_have_come(self, stores: Stores) -> None:
+        store = stores.open()
+        assert await store.log_states("talk") == []
+        sm = _manager(store)
+        await _say(sm, *"abcdef")
+        chain = await sm.get_session_chain()
+        before = await store.log_states(chain[-1])
+        assert [state.session_id for state in before] == chain
+        for state in before:
+            session = await store.get(state.session_id)
+            assert session is not None
+            assert state.count == len(session.events)
+        await _say(_manager(stores.open()), "g")
+        after = {state.session_id: state for state in await store.log_states(chain[0])}
+        assert [after[state.session_id].version for state in before] == [state.version for state in before]
+        assert sum(state.count for state in after.values()) > sum(state.count for state in before)
+        assert await stores.open("another sandbox").log_states("talk") == [] or not self.has_sandboxes

@@ -1,0 +1,157 @@
+"""The words and dates by which earlier turns are found."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chuk_ai_session_manager.conversation.recall.dates import days_in
+from chuk_ai_session_manager.conversation.recall.languages import english_stem, language_named
+from chuk_ai_session_manager.conversation.recall.turns import passages_of
+from chuk_ai_session_manager.conversation.recall.words import MOST_WORDS, Words, pairs, searched_part
+
+SUNDAY = date(2026, 11, 29)
+
+
+def terms(text: str, **settings: str) -> list[str]:
+    return Words(**settings).terms_and_language(text)[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("We have been painting sunrises", "Who painted the sunrise?"),
+        ("Caroline's dogs", "the dog of Caroline"),
+        ("call get_user_details(7)", "user details"),
+        ("call get_user_details(7)", "What does get_user_details do?"),
+        ("flight HAT083 at nine", "hat083"),
+        ("flight HAT083 at nine", "HAT 083"),
+        ("it calls getUserName", "user name"),
+        ("1,200 people", "1200"),
+        ("version 5.3.0 of it", "5.3.0"),
+        ("Ich habe die Rechnungen gestern bezahlt", "Wann habe ich die Rechnung bezahlt?"),
+        ("J'ai mangé des cerises dans la maison", "Où est-ce que tu as mangé la cerise?"),
+        ("La canción es muy bonita", "¿Cuál es la cancion?"),
+        ("Мы были в Москве", "Когда я был в Москву?"),
+        ("我昨天去了北京饭店吃烤鸭", "在北京饭店吃了什么？"),
+        ("東京タワーに行きました", "東京タワー"),
+        ("ฉันไปกรุงเทพเมื่อวาน", "กรุงเทพ"),
+        ("서울에서 만났어요", "서울"),
+        ("\uff28\uff21\uff34\uff10\uff18\uff13", "hat083"),  # full width
+    ],
+)
+def test_what_is_said_and_what_is_asked_have_words_in_common(said: str, asked: str) -> None:
+    words = Words()
+    told, language = words.terms_and_language(said)
+    assert set(told) & set(words.question_terms(asked, [language]))
+
+
+@pytest.mark.parametrize(
+    "text", ["What is it that you have?", "Wer hat das gesagt und wann?", "¿Qué es eso?", "…", ""]
+)
+def test_words_that_say_nothing_are_not_searched(text: str) -> None:
+    assert Words().question_terms(text, ["english"]) in ([], ["gesagt"])
+
+
+def test_a_stemmer_or_a_language_may_be_given_and_one_that_fails_is_left() -> None:
+    assert Words(lambda word: word[:3]).terms_and_language("carrots")[0] == ["car"]
+    assert terms("Rechnungen", language="german") == ["rechnung"]
+    assert Words(lambda _: 1 / 0).terms_and_language("carrots")[0] == [english_stem("carrots")]  # type: ignore[arg-type]
+    assert [language_named(name) for name in ("de", "German", "de-AT", "klingon", "")] == ["german"] * 3 + [
+        None
+    ] * 2
+
+
+def test_the_language_of_a_short_text_is_that_of_the_text_before_it() -> None:
+    words = Words()
+    assert words.terms_and_language("ich habe die Rechnungen nicht gesehen")[1] == "german"
+    assert words.terms_and_language("Rechnungen", "german") == (["rechnung"], "german")
+    assert words.terms_and_language("where are the bills that you have", "german")[1] == "english"
+
+
+def test_of_a_long_text_the_beginning_is_searched() -> None:
+    long = " ".join(f"word{number}" for number in range(2_000))
+    assert len(searched_part(long).split()) <= MOST_WORDS
+    assert searched_part("short") == "short"
+    assert len(searched_part("字" * 100_000)) < 5_000
+
+
+@given(st.text(max_size=3_000), st.booleans())
+def test_passages_are_all_of_a_text_in_order(text: str, is_result: bool) -> None:
+    spans = passages_of(text, is_result=is_result)
+    assert "".join(text[start:end] for start, end in spans) == text
+    assert all(end > start for start, end in spans) or not text
+
+
+@given(st.text(max_size=300))
+def test_any_text_has_terms_and_any_question_days(text: str) -> None:
+    words = Words()
+    told, _ = words.terms_and_language(text)
+    assert all(told)
+    assert isinstance(days_in(text, SUNDAY), list)
+
+
+def test_pairs_of_characters() -> None:
+    assert pairs("北京饭店") == ("北京", "京饭", "饭店")
+    assert pairs("北") == ("北",)
+
+
+@pytest.mark.parametrize(
+    ("question", "day"),
+    [
+        ("What did we say on 8 May 2023?", date(2023, 5, 8)),
+        ("on May 8th, 2023", date(2023, 5, 8)),
+        ("on the 8th of May", date(2022, 5, 8)),
+        ("2023-05-08", date(2023, 5, 8)),
+        ("8.5.2023", date(2023, 5, 8)),
+        ("5/8/2023", date(2023, 5, 8)),
+        ("5/8/2023", date(2023, 8, 5)),
+        ("in May", date(2023, 5, 30)),
+        ("May 2023", date(2023, 5, 30)),
+        ("in 2023", date(2023, 1, 30)),
+        ("during August", date(2020, 8, 1)),
+        ("am 3. März", date(2020, 3, 3)),
+        ("le 8 mai 2023", date(2023, 5, 8)),
+        ("2023年5月8日", date(2023, 5, 8)),
+        ("yesterday", date(2026, 11, 28)),
+        ("the day before yesterday", date(2026, 11, 27)),
+        ("gestern", date(2026, 11, 28)),
+        ("昨天", date(2026, 11, 28)),
+        ("last Tuesday", date(2026, 11, 24)),
+        ("on Sunday", date(2026, 11, 29)),
+        ("last Sunday", date(2026, 11, 22)),
+        ("am letzten Dienstag", date(2026, 11, 24)),
+        ("last week", date(2026, 11, 18)),
+        ("last month", date(2026, 10, 31)),
+        ("last year", date(2025, 1, 1)),
+        ("this week", date(2026, 11, 23)),
+        ("in the last 3 weeks", date(2026, 11, 9)),
+        ("3 days ago", date(2026, 11, 26)),
+        ("two weeks ago", date(2026, 11, 16)),
+        ("this morning", date(2026, 11, 29)),
+    ],
+)
+def test_days_that_questions_name(question: str, day: date) -> None:
+    assert any(days.has(day) for days in days_in(question, SUNDAY))
+    assert not any(days.has(date(1999, 12, 31)) for days in days_in(question, SUNDAY))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What may I do?",
+        "May I ask?",
+        "It may be",
+        "march on",
+        "It costs $2023",
+        "room 2023a",
+        "the sun",
+        "",
+        "mar",
+    ],
+)
+def test_what_names_no_days(question: str) -> None:
+    assert days_in(question, SUNDAY) == []
