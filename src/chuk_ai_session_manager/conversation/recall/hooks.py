@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from ...exceptions import InvalidInput
 from ..callbacks import call
@@ -22,9 +22,9 @@ from .words import Words
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-Embedder = Callable[[list[str]], Any]
+Embedder: TypeAlias = Callable[[list[str]], Any]
 """Gives a vector (a sequence of numbers) for each text; sync or async."""
-Reranker = Callable[[str, list[str]], Any]
+Reranker: TypeAlias = Callable[[str, list[str]], Any]
 """Gives a number for each text: how well it answers the question, which comes first; sync or async."""
 
 _SECONDS = 30.0

@@ -51,32 +51,32 @@ class Index:
 
     def __init__(self, words: Words) -> None:
         self.words = words
-        self.bytes = 0
+        self.bytes: int = 0
         """About how much memory it takes."""
         self.ids: list[str] = []
         """The turns' events."""
         self.number_of: dict[str, int] = {}
-        self.times = array("d")
-        self.lengths = array("H")
+        self.times: array[float] = array("d")
+        self.lengths: array[int] = array("H")
         """How many terms each turn has."""
-        self.episodes = array("I")
-        self.speakers = array("H")
-        self.first_passages = array("I")
+        self.episodes: array[int] = array("I")
+        self.speakers: array[int] = array("H")
+        self.first_passages: array[int] = array("I")
         """The number of each turn's first passage."""
-        self.turns_of_passages = array("I")
-        self.passage_lengths = array("H")
-        self.has_parts = False
-        self.is_part = bytearray()
+        self.turns_of_passages: array[int] = array("I")
+        self.passage_lengths: array[int] = array("H")
+        self.has_parts: bool = False
+        self.is_part: bytearray = bytearray()
         """Of each passage, whether its turn has several."""
-        self.spans = array("H")
+        self.spans: array[int] = array("H")
         """Where each passage begins and ends in its turn's text."""
-        self.weights = array("f")
+        self.weights: array[float] = array("f")
         """What the score of its turn counts for each passage: less for longer ones."""
         self.postings: dict[str, array[int]] = {}
         """Of each term, the passages that it is in, and how often."""
-        self.terms_in_turns = 0
-        self.episode_lengths = array("I")
-        self.episode_starts = array("I")
+        self.terms_in_turns: int = 0
+        self.episode_lengths: array[int] = array("I")
+        self.episode_starts: array[int] = array("I")
         """The first turn of each episode."""
         self.speaker_names: list[str] = []
         self.results: set[int] = set()

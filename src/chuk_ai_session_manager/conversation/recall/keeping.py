@@ -68,7 +68,7 @@ class KeptIndex:
         self._start_anew(paths=None)
 
     def _start_anew(self, paths: Paths | None) -> None:
-        self.index = Index(self._words)
+        self.index: Index = Index(self._words)
         self._read: dict[str, LogState] = {}
         self._paths = paths
         self._replaced: set[str] = set()
@@ -245,5 +245,5 @@ class _Kept:
             return sum(each.bytes for _, each in self._by_key.values())
 
 
-kept = _Kept()
+kept: _Kept = _Kept()
 """The indexes of this process."""

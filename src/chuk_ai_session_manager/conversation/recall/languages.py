@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
+from typing import TypeAlias
 
-Stem = Callable[[str], str]
+Stem: TypeAlias = Callable[[str], str]
 """Gives the stem of a word, which is in lower case."""
 
 ENGLISH = "english"
