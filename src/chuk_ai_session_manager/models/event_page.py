@@ -68,5 +68,5 @@ class LogState(NamedTuple):
     session_id: str
     version: str
     """Another one where events were edited or removed, or where another session has the id by now."""
-    count: int
+    length: int
     """How many events it has."""

@@ -119,9 +119,9 @@ class Recall(Contract):
         for state in before:
             session = await store.get(state.session_id)
             assert session is not None
-            assert state.count == len(session.events)
+            assert state.length == len(session.events)
         await _say(_manager(stores.open()), "g")
         after = {state.session_id: state for state in await store.log_states(chain[0])}
         assert [after[state.session_id].version for state in before] == [state.version for state in before]
-        assert sum(state.count for state in after.values()) > sum(state.count for state in before)
+        assert sum(state.length for state in after.values()) > sum(state.length for state in before)
         assert await stores.open("another sandbox").log_states("talk") == [] or not self.has_sandboxes

@@ -128,7 +128,7 @@ class KeptIndex:
         return all(
             (there := now.get(session_id)) is not None
             and there.version == was.version
-            and there.count >= was.count
+            and there.length >= was.length
             for session_id, was in self._read.items()
         )
 
@@ -136,8 +136,8 @@ class KeptIndex:
         pages: list[tuple[LogState, int, int]] = []
         for state in states:
             was = self._read.get(state.session_id)
-            start = 0 if was is None else was.count
-            pages += ((state, at, min(at + _PAGE, state.count)) for at in range(start, state.count, _PAGE))
+            start = 0 if was is None else was.length
+            pages += ((state, at, min(at + _PAGE, state.length)) for at in range(start, state.length, _PAGE))
         for at in range(0, len(pages), _PAGES_AT_ONCE):
             batch = pages[at : at + _PAGES_AT_ONCE]
             read = await asyncio.gather(*(self._page(*page, live, home) for page in batch))
@@ -148,14 +148,14 @@ class KeptIndex:
             ]
             await off_the_loop(len(placed) > _FEW_EVENTS, partial(self._take, placed))
             for state, _, end in batch:
-                self._read[state.session_id] = state._replace(count=end)
+                self._read[state.session_id] = state._replace(length=end)
         if pages:
             self._say_what_holds()
 
     async def _page(
         self, state: LogState, start: int, end: int, live: AnySession, home: HomeStore
     ) -> Sequence[AnyEvent]:
-        if start == 0 and end == state.count and state.session_id != live.id:
+        if start == 0 and end == state.length and state.session_id != live.id:
             stored = await home.get(state.session_id)
             events: Sequence[AnyEvent] = [] if stored is None else stored.events[:end]
         else:
