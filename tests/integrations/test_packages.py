@@ -10,6 +10,7 @@ import os
 import unicodedata
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -196,6 +197,16 @@ class Counting:
         return "done"
 
 
+class Failing:
+    """A tool that fails, and counts its runs."""
+
+    runs = 0
+
+    async def execute(self) -> str:
+        Failing.runs += 1
+        raise PermissionError("no")
+
+
 class Mute:
     """A tool that fails without a word."""
 
@@ -228,6 +239,30 @@ class TestToolProcessor:
         assert [result.error for result in results] == [None, None]
         assert Counting.runs == 2
 
+    async def test_its_retries_repeat_every_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        chuk = pytest.importorskip("chuk_tool_processor")
+        chuk.register_tool(name="failing", namespace="packages")(Failing)
+        from chuk_tool_processor.registry import ensure_registrations
+
+        await ensure_registrations()
+        processor = chuk.ToolProcessor(enable_retries=True, max_retries=1, enable_caching=False)
+        await processor.initialize()
+        Failing.runs = 0
+        (result,) = await processor.execute([chuk.ToolCall(tool="failing", namespace="packages")])
+        assert (Failing.runs, result.attempts) == (2, 2)
+        assert "no" in result.error
+
+    async def test_a_tool_that_says_nothing_of_itself_counts_as_safe_to_retry(self) -> None:
+        models = pytest.importorskip("chuk_tool_processor.models")
+        assert models.ToolContract().is_safe_to_retry is True
+
+    async def test_the_kind_of_an_exception_is_lost(self, run: Any) -> None:
+        chuk = pytest.importorskip("chuk_tool_processor")
+        chuk.register_tool(name="failing", namespace="packages")(Failing)
+        (result,) = await run("failing")
+        assert result.error == "no"
+        assert "PermissionError" not in result.model_dump_json()
+
     async def test_an_exception_without_text_is_an_empty_error(self, run: Any) -> None:
         (result,) = await run("mute")
         assert not result.error
@@ -255,6 +290,52 @@ class TestRedisDriver:
         assert (lane.host, lane.port, lane.is_connected) == ("example.org", 1, False)
         for name in ("connect", "disconnect", "send_packed_command", "read_response", "pack_commands"):
             assert callable(getattr(lane, name))
+
+    def test_a_cluster_s_client_and_a_sentinel_s_take_the_same_retry(self, driver: Any) -> None:
+        from redis.asyncio.cluster import ClusterNode, RedisCluster
+        from redis.asyncio.retry import Retry
+
+        sentinel_module: Any = import_module("redis.asyncio.sentinel")
+        from redis.backoff import NoBackoff
+
+        def never() -> Any:
+            return Retry(NoBackoff(), 0)
+
+        nodes = [ClusterNode("example.org", 1)]
+        assert RedisCluster(startup_nodes=nodes).retry.get_retries() > 0
+        cluster = RedisCluster(startup_nodes=nodes, retry=never())
+        assert cluster.retry.get_retries() == 0
+        options = {"sentinel_kwargs": {"retry": never()}, "retry": never()}
+        sentinel = sentinel_module.Sentinel([("example.org", 1)], **options)
+        for client in (sentinel.master_for("service"), *sentinel.sentinels):
+            assert client.connection_pool.make_connection().retry.get_retries() == 0
+
+    def test_a_cluster_has_no_databases(self, driver: Any) -> None:
+        from redis.asyncio.cluster import ClusterNode, RedisCluster
+        from redis.exceptions import RedisClusterException
+
+        with pytest.raises(RedisClusterException):
+            RedisCluster(startup_nodes=[ClusterNode("example.org", 1)], db=1)
+
+    def test_errors_of_a_failover_have_classes_of_their_own(self) -> None:
+        from redis import exceptions
+
+        assert issubclass(exceptions.MasterDownError, exceptions.ClusterDownError | exceptions.ResponseError)
+        assert issubclass(exceptions.ReadOnlyError, exceptions.ResponseError)
+        assert issubclass(exceptions.MovedError, exceptions.ResponseError)
+        assert issubclass(exceptions.BusyLoadingError, exceptions.ConnectionError)
+
+    async def test_a_sentinel_that_knows_no_master_says_so_as_of_a_lost_connection(self, driver: Any) -> None:
+        from redis.asyncio.retry import Retry
+
+        sentinel_module: Any = import_module("redis.asyncio.sentinel")
+        from redis.backoff import NoBackoff
+
+        options: Any = {"retry": Retry(NoBackoff(), 0), "socket_connect_timeout": 1}
+        sentinel = sentinel_module.Sentinel([("127.0.0.1", 1)], sentinel_kwargs=options)
+        with pytest.raises(sentinel_module.MasterNotFoundError) as raised:
+            await sentinel.discover_master("service")
+        assert isinstance(raised.value, driver.ConnectionError)
 
     def test_a_url_becomes_options(self) -> None:
         from redis.asyncio.connection import parse_url

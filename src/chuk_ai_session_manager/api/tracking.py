@@ -373,8 +373,8 @@ async def recorded_stream(
 ) -> AsyncGenerator[Any, None]:
     """Yield the pieces of a stream when they arrive, and record the answer at the end, however it ends."""
     if isinstance(source, Mapping) and hasattr(source.get("stream"), "__iter__"):
-        source = source["stream"]  # as boto3 returns it
-    if not isinstance(source, list | tuple) and not any(hasattr(source, name) for name in _STREAMS):
+        source = source["stream"]  # as boto3 returns it: an object that only has `__iter__`
+    elif not isinstance(source, list | tuple) and not any(hasattr(source, name) for name in _STREAMS):
         if (answer := await _answered_at_once(exchange, source)) is not None:
             yield answer.text
         return
