@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.cli.charts import BOTTOM, HEIGHT, TOP, chart_of, short, spans_of
-from chuk_ai_session_manager.cli.figures import Figures, Turn, turns_of
+from chuk_ai_session_manager.cli.figures import Turn, turns_of
 from chuk_ai_session_manager.cli.report import report_of
 from chuk_ai_session_manager.conversation.segments import segments_of
+from chuk_ai_session_manager.conversation.sums import Sums
 from chuk_ai_session_manager.models.session import next_segment_id
 from chuk_ai_session_manager.stores import MemoryStore
 
@@ -172,11 +173,11 @@ async def test_turns_begin_with_what_the_user_says() -> None:
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=400))
 def test_bars_are_as_tall_as_their_values(costs: list[int]) -> None:
-    turns = [Turn(at, 1, figures=Figures(cost=cost)) for at, cost in enumerate(costs, 1)]
+    turns = [Turn(at, 1, sums=Sums(cost=cost)) for at, cost in enumerate(costs, 1)]
     spans = spans_of(turns)
     assert len(spans) <= 90
     assert [spans[0].first, spans[-1].last] == [1, len(costs)]
-    assert sum(span.figures.cost for span in spans) == sum(costs)
+    assert sum(span.sums.cost for span in spans) == sum(costs)
     chart = chart_of(spans, lambda of: [("cost", of.cost)], lambda of: f"{of.cost}", short)
     if not any(costs):
         assert chart is None
@@ -187,7 +188,7 @@ def test_bars_are_as_tall_as_their_values(costs: list[int]) -> None:
     assert room / 2 <= tallest <= room + 0.001
     for span, bar in zip(spans, chart.bars, strict=True):
         height = sum(part.height for part in bar.parts)
-        exact = tallest * span.figures.cost / max(each.figures.cost for each in spans)
+        exact = tallest * span.sums.cost / max(each.sums.cost for each in spans)
         assert height == pytest.approx(exact, abs=0.51)
 
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .figures import Figures, Turn
+from ..conversation.sums import Sums
+from .figures import Turn
 
 # In the SVG's own units. The margins are for the labels of the axes.
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 760, 190, 58, 10, 24
@@ -22,7 +23,7 @@ class Span:
 
     first: int
     last: int
-    figures: Figures
+    sums: Sums
     begins_segment: bool
 
     @property
@@ -70,18 +71,18 @@ def spans_of(turns: Sequence[Turn]) -> list[Span]:
     spans = []
     for start in range(0, len(turns), size or 1):
         group = turns[start : start + size]
-        figures = Figures()
+        sums = Sums()
         for turn in group:
-            figures.add(turn.figures)
+            sums += turn.sums
         before = turns[start - 1].segment if start else group[0].segment
-        spans.append(Span(group[0].number, group[-1].number, figures, group[-1].segment != before))
+        spans.append(Span(group[0].number, group[-1].number, sums, group[-1].segment != before))
     return spans
 
 
 def chart_of(
     spans: Sequence[Span],
-    values: Callable[[Figures], Sequence[tuple[str, float]]],
-    tooltip: Callable[[Figures], str],
+    values: Callable[[Sums], Sequence[tuple[str, float]]],
+    tooltip: Callable[[Sums], str],
     label: Callable[[float], str],
 ) -> Chart | None:
     """The bars of the spans' values; `None` if all values are 0.
@@ -92,7 +93,7 @@ def chart_of(
         tooltip: the tooltip of a bar.
         label: a value as an axis shows it.
     """
-    top = _round_above(max((sum(value for _, value in values(span.figures)) for span in spans), default=0))
+    top = _round_above(max((sum(value for _, value in values(span.sums)) for span in spans), default=0))
     if not top:
         return None
     step, height = (WIDTH - LEFT) / len(spans), HEIGHT - TOP - BOTTOM
@@ -101,12 +102,12 @@ def chart_of(
     bars, marks = [], []
     for at, span in enumerate(spans):
         x, ground, parts = LEFT + at * step + (step - width) / 2, float(HEIGHT - BOTTOM), []
-        for kind, value in values(span.figures):
+        for kind, value in values(span.sums):
             tall = value / top * height
             ground -= tall
             if value > 0:
                 parts.append(Part(kind, x, ground, width, max(tall, 0.5)))
-        bars.append(Bar(span, parts, LEFT + at * step, step, f"{span.label}: {tooltip(span.figures)}"))
+        bars.append(Bar(span, parts, LEFT + at * step, step, f"{span.label}: {tooltip(span.sums)}"))
         if span.begins_segment:
             marks.append(LEFT + at * step)
     grid = [(HEIGHT - BOTTOM - share * height, label(share * top)) for share in (0, 0.5, 1)]

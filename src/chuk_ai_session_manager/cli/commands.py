@@ -17,7 +17,7 @@ from ..exceptions import StorageError
 from ..models.choice import choice_in
 from ..stores import EventStore
 from .checkup import check_up
-from .figures import Tally
+from .figures import Tally, sums_as_json
 from .files import output_to
 from .findings import show_checkup, show_stats
 from .listing import HEADINGS, MOST_LISTED, cells_for_people, cells_for_programs, rows_of
@@ -225,12 +225,12 @@ def stats(
         ids, users, created, updated = zip(*segments, strict=True)
         screen = Screen()
         if as_json:
-            models = {model: figures.as_json() for model, figures in tally.models()}
+            models = {model: sums_as_json(sums) for model, sums in tally.models()}
             dates = {"created_at": created[0].isoformat(), "last_update": max(updated).isoformat()}
             screen.json(
                 {"segments": list(ids), "user_id": users[-1]}
                 | dates
-                | tally.all.as_json()
+                | sums_as_json(tally.all)
                 | {"models": models}
             )
             return

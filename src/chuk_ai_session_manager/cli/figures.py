@@ -7,51 +7,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..accounts.money import NOTHING
+from ..conversation.sums import Sums
 from ..models import EventSource, EventType
 from ..models.session_totals import SessionTotals
 from ..models.token_usage import usd
 from ..stores.base import AnyEvent, AnySession
 
 
-@dataclass(slots=True)
-class Figures:
-    """The statistics of some events."""
-
-    totals: SessionTotals = field(default_factory=SessionTotals)
-    tokens: int = 0
-    """Content tokens."""
-    cost: float = NOTHING
-    """USD."""
-
-    def count(self, event: AnyEvent) -> None:
-        """Add one event."""
-        off_path = self.totals.tokens_off_path
-        self.totals.count(event)
-        self.tokens += off_path - self.totals.tokens_off_path
-        if event.token_usage is not None:
-            self.tokens += event.token_usage.total_tokens
-            self.cost += event.token_usage.estimated_cost_usd or 0.0
-
-    def add(self, other: Figures) -> None:
-        """Add the statistics of other events."""
-        self.totals += other.totals
-        self.tokens += other.tokens
-        self.cost += other.cost
-
-    @property
-    def billed(self) -> int:
-        """All billed tokens of the model calls."""
-        return self.totals.input_tokens + self.totals.output_tokens
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the statistics by name."""
-        return {
-            "content_tokens": self.tokens,
-            "cost_usd": usd(self.cost),
-            "usage_source": self.totals.usage_source,
-            **{name: n for name, n in self.totals.as_dict().items() if name != "tokens_off_path"},
-        }
+def sums_as_json(sums: Sums) -> dict[str, Any]:
+    """Sums by name."""
+    return {
+        "content_tokens": sums.tokens,
+        "cost_usd": usd(sums.cost),
+        "usage_source": sums.totals.usage_source,
+        **{name: n for name, n in sums.totals.as_dict().items() if name != "tokens_off_path"},
+    }
 
 
 @dataclass(slots=True)
@@ -62,7 +32,7 @@ class Turn:
     segment: int
     """The number of the segment in which the turn begins; the first is 1."""
     events: list[AnyEvent] = field(default_factory=list)
-    figures: Figures = field(default_factory=Figures)
+    sums: Sums = field(default_factory=Sums)
 
 
 def begins_turn(event: AnyEvent) -> bool:
@@ -78,7 +48,7 @@ def turns_of(segments: Iterable[AnySession]) -> list[Turn]:
             if not turns or (begins_turn(event) and any(map(begins_turn, turns[-1].events))):
                 turns.append(Turn(len(turns) + 1, number))
             turns[-1].events.append(event)
-            turns[-1].figures.count(event)
+            turns[-1].sums.count(event)
     return turns
 
 
@@ -86,20 +56,20 @@ def turns_of(segments: Iterable[AnySession]) -> list[Turn]:
 class Tally:
     """A conversation's statistics, in total and by model."""
 
-    all: Figures = field(default_factory=Figures)
-    by_model: dict[str, Figures] = field(default_factory=dict)
+    all: Sums = field(default_factory=Sums)
+    by_model: dict[str, Sums] = field(default_factory=dict)
 
     def count(self, event: AnyEvent) -> None:
         """Add one event; also to its model's statistics, if a model call made it or it has a price."""
         self.all.count(event)
         billed = event.usage or event.token_usage
         if event.usage is not None or (event.token_usage and event.token_usage.estimated_cost_usd):
-            self.by_model.setdefault(billed.model if billed else "", Figures()).count(event)
+            self.by_model.setdefault(billed.model if billed else "", Sums()).count(event)
 
-    def models(self) -> list[tuple[str, Figures]]:
+    def models(self) -> list[tuple[str, Sums]]:
         """The models, the most expensive first."""
         rows = self.by_model.items()
-        return sorted(rows, key=lambda row: (-row[1].cost, -row[1].billed, row[0]))
+        return sorted(rows, key=lambda row: (-row[1].cost, -row[1].totals.billed_tokens, row[0]))
 
 
 def counted(count: int, noun: str) -> str:
@@ -142,17 +112,17 @@ def billed_text(totals: SessionTotals) -> str:
     return f"{totals.input_tokens:,} in{cached}, {totals.output_tokens:,} out"
 
 
-def amount_text(figures: Figures) -> str:
+def amount_text(sums: Sums) -> str:
     """The known cost, in words."""
-    cost = known_cost(figures.totals, figures.cost)
+    cost = known_cost(sums.totals, sums.cost)
     return NO_PRICE if cost is None else dollars(cost)
 
 
-def cost_text(figures: Figures) -> str:
+def cost_text(sums: Sums) -> str:
     """The cost in words, and how many calls have no known price."""
-    unpriced = figures.totals.unpriced_calls
+    unpriced = sums.totals.unpriced_calls
     if not unpriced:
-        return dollars(figures.cost)
-    if known_cost(figures.totals, figures.cost) is None:
+        return dollars(sums.cost)
+    if known_cost(sums.totals, sums.cost) is None:
         return "no known price"
-    return f"{dollars(figures.cost)} and {counted(unpriced, 'call')} without a known price"
+    return f"{dollars(sums.cost)} and {counted(unpriced, 'call')} without a known price"

@@ -32,8 +32,8 @@ def show_stats(screen: Screen, ids: tuple[str, ...], user: str, time: str, tally
     models = tally.models()
     if not models:
         return
-    most_tokens = max(figures.billed for _, figures in models) or 1
-    most_cost = max(figures.cost for _, figures in models) or 1.0
+    most_tokens = max(sums.totals.billed_tokens for _, sums in models) or 1
+    most_cost = max(sums.cost for _, sums in models) or 1.0
     room = (screen.width - _BEFORE_BARS - max(len(model) for model, _ in models)) // 2
     width = min(_BAR, room) if screen.is_terminal and room >= _LEAST_BAR else 0
     bars = ("Tokens", "Cost") if width else ()
@@ -46,7 +46,11 @@ def show_stats(screen: Screen, ids: tuple[str, ...], user: str, time: str, tally
                 *(f"{count:,}" for count in (of.totals.llm_calls, of.totals.input_tokens)),
                 *(f"{count:,}" for count in (of.totals.cache_read_tokens, of.totals.output_tokens)),
                 "unknown" if of.totals.unpriced_calls and not of.cost else dollars(of.cost),
-                *((bar(of.billed / most_tokens, width), bar(of.cost / most_cost, width)) if bars else ()),
+                *(
+                    (bar(of.totals.billed_tokens / most_tokens, width), bar(of.cost / most_cost, width))
+                    if bars
+                    else ()
+                ),
             ]
             for model, of in models
         ),

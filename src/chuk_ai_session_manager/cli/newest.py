@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..conversation.background import Sums, background_of
+from ..conversation.background import background_of
 from ..conversation.following import live_segment_of
 from ..conversation.looking_back import newest_held
 from ..conversation.segments import newest_in, whole_chain_of
+from ..conversation.sums import Sums
 from ..exceptions import session_not_found
 from ..models import Session
 from ..stores import EventStore

@@ -10,13 +10,13 @@ from typing import Any
 import jinja2
 
 from ..api.installed import get_version
+from ..conversation.sums import Sums
 from ..models.record import utc_now
 from ..stores.base import AnyEvent, AnySession
 from . import charts
 from .charts import chart_of, short, spans_of
 from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
 from .figures import (
-    Figures,
     Tally,
     Turn,
     amount_text,
@@ -122,8 +122,8 @@ def _item(event: AnyEvent, turn: Turn, asked: Collection[str | None]) -> Item:
     return Item(event, turn, is_first, kind_of(event), text_in(event), calls_in(event), outcome)
 
 
-def _token_parts(figures: Figures) -> list[tuple[str, float]]:
-    totals = figures.totals
+def _token_parts(sums: Sums) -> list[tuple[str, float]]:
+    totals = sums.totals
     return [
         ("output", totals.output_tokens),
         ("input", totals.input_tokens - totals.cache_read_tokens),
@@ -131,8 +131,8 @@ def _token_parts(figures: Figures) -> list[tuple[str, float]]:
     ]
 
 
-def _billed_tooltip(figures: Figures) -> str:
-    return billed_text(figures.totals)
+def _billed_tooltip(sums: Sums) -> str:
+    return billed_text(sums.totals)
 
 
 def _clipped(text: str | None, room: int) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Container
 from datetime import datetime
 
+from ..conversation.sums import Sums
 from ..models.session_metadata import FORKED_FROM
 from ..models.token_usage import CallUsage
 from ..providers.details import details_of
 from ..stores.base import AnyEvent, AnySession
 from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
-from .figures import Figures, begins_turn, billed_text, cost_text, counted
+from .figures import begins_turn, billed_text, cost_text, counted
 from .safe_text import cut
 from .screen import Screen
 
@@ -54,7 +55,7 @@ class Transcript:
         self._unfold_system = unfold_system
         self._unfold_tools = unfold_tools
         self._segment_id: str | None = None
-        self._turn: Figures | None = None
+        self._turn: Sums | None = None
         self._turns = 0
         self._asked: set[str | None] = set()
         self._day = ""
@@ -97,7 +98,7 @@ class Transcript:
         """Write an event, and before it the totals of the turn that it ends."""
         if begins_turn(event):
             self.end_turn()
-            self._turn = Figures()
+            self._turn = Sums()
         if self._turn is not None:
             self._turn.count(event)
         self._write(event)
@@ -186,10 +187,10 @@ class Transcript:
 
 
 def _call_details(event: AnyEvent, usage: CallUsage) -> list[str]:
-    figures = Figures()
-    figures.count(event)
+    sums = Sums()
+    sums.count(event)
     about = " (estimated)" if usage.estimated else ""
-    return [usage.model, f"{billed_text(figures.totals)}{about}", cost_text(figures)]
+    return [usage.model, f"{billed_text(sums.totals)}{about}", cost_text(sums)]
 
 
 def _origin_of(first: AnySession) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeAlias
 
-from ..accounts.money import NOTHING, Usd
 from ..models import EventSource, EventType, SessionEvent
+from ..models.family import ancestors_of
 from ..models.home import HomeStore
-from ..models.session import ancestors_of
-from ..models.session_totals import SessionTotals
 from ..providers.context_rows import told_messages
 from ..providers.messages import calls_of
 from ..stores.base import AnyEvent, AnySession
@@ -22,71 +19,10 @@ from .order import as_told
 from .path import EarlierNeededError, Paths, is_said
 from .segments import Placed, segments_before
 from .summaries import closing_summary, covers_all, noted, notes_of, notes_with, shown_in
+from .sums import Sums
 
 # A session's id, and an event's in it.
 _Place: TypeAlias = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """What segments come to, together."""
-
-    tokens: int = 0
-    """Content tokens."""
-    cost: float = NOTHING
-    """USD."""
-    totals: SessionTotals = field(default_factory=SessionTotals)
-    created_at: datetime | None = None
-    last_update: datetime | None = None
-
-    def __add__(self, other: Sums) -> Sums:
-        """With what comes later."""
-        updates = [each.last_update for each in (self, other) if each.last_update is not None]
-        return Sums(
-            self.tokens + other.tokens,
-            self.cost + other.cost,
-            self.totals + other.totals,
-            self.created_at or other.created_at,
-            max(updates, default=None),
-        )
-
-    @classmethod
-    def of(cls, segment: AnySession) -> Sums:
-        """What one segment comes to."""
-        # A first event may be a moment older than its session.
-        last_update = max(segment.last_update_time, segment.metadata.created_at)
-        return cls(
-            segment.added_tokens,
-            Usd(segment.total_cost),
-            segment.totals,
-            segment.metadata.created_at,
-            last_update,
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """The sums as JSON."""
-        dates = {"created_at": self.created_at, "last_update": self.last_update}
-        totals = self.totals.as_dict()
-        # Release 1.0.0.dev0 reads "totals", and knows no choices.
-        of_path = {name: count for name in _OF_PATH if (count := totals.pop(name))}
-        return {
-            "tokens": self.tokens,
-            "cost": self.cost,
-            "totals": totals,
-            **({"path": of_path} if of_path else {}),
-            **{name: date.isoformat() for name, date in dates.items() if date is not None},
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Sums:
-        """Sums as `as_json` gave them."""
-        dates = [datetime.fromisoformat(value[name]) if name in value else None for name in _DATES]
-        totals = SessionTotals(**value["totals"], **value.get("path", {}))
-        return cls(value["tokens"], Usd(value["cost"]), totals, *dates)
-
-
-_OF_PATH = ("choices", "tokens_off_path")
-_DATES = ("created_at", "last_update")
 
 
 @dataclass(frozen=True, slots=True)

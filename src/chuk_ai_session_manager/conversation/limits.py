@@ -12,10 +12,10 @@ from ..exceptions import TokenLimitExceeded
 from ..models import Session, SessionEvent
 from ..models.home import HomeStore
 from ..stores.turns import Turns
-from .background import Sums
 from .budgets import Spending
 from .context.beginning import Beginning
 from .drafts import Draft, tokens_of
+from .sums import Sums
 
 
 @dataclass(slots=True, frozen=True)

@@ -10,7 +10,7 @@ from ..models.session_event import content_of
 from ..models.token_usage import usd
 from ..providers.common import texts_in
 from ..providers.messages import call_id_of, calls_of, name_of, role_of, tool_text
-from .background import Sums
+from .sums import Sums
 
 _STATS_TOTALS = (
     "user_messages",

@@ -11,8 +11,9 @@ from typing import Any, TypeAlias, cast
 from ..exceptions import SessionAlreadyExists, SessionNotFound, session_not_found
 from ..exceptions.validation import copied
 from ..models import EventType, Session, SessionMetadata
+from ..models.family import enter_with_parent
 from ..models.home import HomeStore
-from ..models.session import enter_with_parent, next_segment_id
+from ..models.session import next_segment_id
 from ..models.session_metadata import ConversationSettings
 from ..stores.base import AnyEvent, AnySession, EventStore, is_segment_after
 from .log_end import LogEnd, PathEnd

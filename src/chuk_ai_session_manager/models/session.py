@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Generic, Self
 from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import Field, PrivateAttr
 
-from ..exceptions import EventConflict, InvalidSessionOperation, session_not_found
+from ..exceptions import EventConflict
 from ..exceptions.validation import check_session_id
 from .event_source import EventSource
-from .event_type import EventType
+from .family import ancestors_of, descendants_of, enter_with_parent, remove_child_of
 from .guard import guard
 from .home import HomeStore, default_store
-from .record import JUST_NOW, Record, is_before, new_id, utc_now
+from .record import Record, new_id
 from .session_event import MessageT, SessionEvent, check_cost, content_of
 from .session_metadata import SessionMetadata
 from .session_run import RunStatus, SessionRun
 from .session_totals import EventIndex, SessionTotals
+from .storing import append_event
 from .token_usage import TokenSummary, TokenUsage, usd
-
-# A closed segment accepts no more events of these types.
-_SAID = frozenset({EventType.MESSAGE, EventType.TOOL_CALL})
 
 
 def next_segment_id(session_id: str) -> str:
@@ -119,18 +117,11 @@ class Session(Record, Generic[MessageT]):
 
     async def get_token_usage_by_source(self) -> dict[str, TokenSummary]:
         """Return token summaries by source ("user", "llm", "system"), for sources with any usage."""
-        return self._usage_by(lambda event: EventSource(event.source).value)
+        return _usage_by(self.events, lambda event: EventSource(event.source).value)
 
     async def get_token_usage_by_run(self) -> dict[str, TokenSummary]:
         """Return token summaries by the events' `task_id`; "no_run", always there, has events without one."""
-        return {"no_run": TokenSummary()} | self._usage_by(lambda event: event.task_id or "no_run")
-
-    def _usage_by(self, key: Callable[[SessionEvent[MessageT]], str]) -> dict[str, TokenSummary]:
-        summaries: dict[str, TokenSummary] = {}
-        for event in self.events:
-            if event.token_usage:
-                summaries.setdefault(key(event), TokenSummary()).add(event.token_usage)
-        return summaries
+        return {"no_run": TokenSummary()} | _usage_by(self.events, lambda event: event.task_id or "no_run")
 
     async def count_message_tokens(self, message: Any, model: str = "gpt-3.5-turbo") -> int:
         """Return the length of a text, or of a chat message's `content`, in tokens of a model.
@@ -162,60 +153,12 @@ class Session(Record, Generic[MessageT]):
             EventConflict: another event was stored with this event's id.
             StorageError: the store failed.
         """
-        if self.is_bound:
-            if event.type in _SAID:
-                self._check_live()
-            await self.home.save_header(self)
-            said = event.timestamp
-            self._keep_order(event)
-            try:
-                await self._append_live(event)
-            except EventConflict:
-                if event.timestamp == said:
-                    raise
-                event.timestamp = said  # as it may have been stored before, without a reply
-                await self._append_live(event)
-            return
-        # The session did not come from a store, or has another id now: there is nothing to append to.
-        await self.record_and_save(self.home, event)
-
-    def _keep_order(self, event: SessionEvent[MessageT]) -> None:
-        """Make a new event no older than the events before it: the clock may have been set back."""
-        newest = self.newest_event_time
-        if newest is None or self.event(event.id) is not None:
-            return
-        if is_before(event.timestamp, newest) and not is_before(event.timestamp, utc_now() - JUST_NOW):
-            event.timestamp = newest
-
-    async def _append_live(self, event: SessionEvent[MessageT]) -> None:
-        may_close = self.metadata is not None and self.metadata.conversation is not None
-        only_if_current = event.type in _SAID
-        while not await self.home.append(self, [event], only_if_current=only_if_current):
-            if await self.home.latest(self, with_events=False) is None:
-                raise session_not_found(self.id)
-            self._check_live()
-            only_if_current = may_close
+        await append_event(self, event)
 
     @property
     def is_closed(self) -> bool:
         """Whether the conversation continues in a next segment, as far as this object knows."""
         return bool(self.child_ids) and next_segment_id(self.id) in self.child_ids
-
-    def _check_live(self) -> None:
-        if self.is_closed:
-            reason = f"session {self.id} continues in another segment: write with a SessionManager"
-            raise InvalidSessionOperation("add an event", reason)
-
-    async def record_and_save(self, home: HomeStore, *events: SessionEvent[MessageT]) -> None:
-        """Add events and store the whole session; if storing fails, remove the events again."""
-        with guard:
-            added = self.record(*events)
-        try:
-            await home.save(self)
-        except BaseException:
-            with guard:
-                self.retract(added)
-            raise
 
     def record(self, *events: SessionEvent[MessageT]) -> list[SessionEvent[MessageT]]:
         """Add events in memory and to the totals: all of them, or none. Events that are there are skipped.
@@ -264,14 +207,6 @@ class Session(Record, Generic[MessageT]):
         """Take over, in memory, the events of the stored session."""
         known = self._events_index().by_id
         self.record(*(event for event in stored.events if event.id not in known))
-
-    def retract(self, events: Sequence[SessionEvent[MessageT]]) -> None:
-        """Remove events that could not be stored from memory and totals."""
-        gone = {event.id for event in events}
-        self.events = [event for event in self.events if event.id not in gone]
-        for event in events:
-            if event.token_usage:
-                self.token_summary.subtract(event.token_usage)
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -357,11 +292,7 @@ class Session(Record, Generic[MessageT]):
             SessionNotFound: this session expired or was deleted.
             StorageError: the store failed.
         """
-
-        def take_out(stored: Session[Any]) -> None:
-            stored.child_ids = [known for known in stored.child_ids if known != child_id]
-
-        await self.home.update(self, take_out)
+        await remove_child_of(self, child_id, self.home)
 
     def enter_child(self, child_id: str) -> None:
         """Enter a child's id in memory, once."""
@@ -383,19 +314,7 @@ class Session(Record, Generic[MessageT]):
         Raises:
             StorageError: the store failed.
         """
-        home, found, seen = self.home, [], {self.id}
-        stored = await home.head(self.id) if self.is_bound else None
-        waiting = list((stored or self).child_ids)
-        while waiting:
-            child_id = waiting.pop()
-            if child_id in seen:
-                continue
-            seen.add(child_id)
-            child = await home.get(child_id)
-            if child is not None:
-                found.append(child)
-                waiting.extend(child.child_ids)
-        return found
+        return await descendants_of(self, self.home)
 
     def bind(self, store: HomeStore, mark: object = None) -> None:
         """Let the session live in a store. A store calls this for each session that it returns.
@@ -440,23 +359,11 @@ class Session(Record, Generic[MessageT]):
         return default_store() if self._store is None else self._store
 
 
-async def enter_with_parent(session: Session[Any], home: HomeStore) -> None:
-    """Enter a session's id as a child of its parent, if the parent exists."""
-    parent = await home.head(session.parent_id) if session.parent_id else None
-    if parent is not None and session.id not in parent.child_ids:
-        await home.update(parent, lambda stored: stored.enter_child(session.id))
-
-
-async def ancestors_of(
-    session: Session[Any], home: HomeStore, *, with_events: bool = True
-) -> AsyncIterator[Session[Any]]:
-    """A session's parent, its parent and so on, as far as a store has them; each only once."""
-    read = home.get if with_events else home.head
-    seen, parent_id = {session.id}, session.parent_id
-    while parent_id and parent_id not in seen:
-        seen.add(parent_id)
-        parent = await read(parent_id)
-        if parent is None:
-            return
-        yield parent
-        parent_id = parent.parent_id
+def _usage_by(
+    events: Iterable[SessionEvent[Any]], key: Callable[[SessionEvent[Any]], str]
+) -> dict[str, TokenSummary]:
+    summaries: dict[str, TokenSummary] = {}
+    for event in events:
+        if event.token_usage:
+            summaries.setdefault(key(event), TokenSummary()).add(event.token_usage)
+    return summaries

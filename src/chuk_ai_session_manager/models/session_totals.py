@@ -83,6 +83,11 @@ class SessionTotals:
         self.reasoning_tokens += times * usage.reasoning_tokens
 
     @property
+    def billed_tokens(self) -> int:
+        """All billed tokens of the model calls."""
+        return self.input_tokens + self.output_tokens
+
+    @property
     def usage_source(self) -> str:
         """The source of the billed tokens: "reported" by providers, "estimated", "mixed" or "none"."""
         if not self.llm_calls:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, Unpack, overload
 
-from ..conversation.background import Sums, background_of
+from ..conversation.background import background_of
 from ..conversation.context.asking import asked
 from ..conversation.context.beginning import Beginning
 from ..conversation.context.chain import Contexts
@@ -16,6 +16,7 @@ from ..conversation.opening import Conversation
 from ..conversation.order import as_told
 from ..conversation.reading import answerer_of, figures_of, row_of
 from ..conversation.segments import chain_of, segments_in
+from ..conversation.sums import Sums
 from ..conversation.writing import Writer
 from ..exceptions.validation import (
     check_count,

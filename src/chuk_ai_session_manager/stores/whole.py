@@ -14,8 +14,9 @@ from ..exceptions import (
 )
 from ..models import Session
 from ..models.event_page import EventPage, LogState
+from ..models.family import enter_with_parent
 from ..models.guard import guard
-from ..models.session import enter_with_parent
+from ..models.storing import record_and_save
 from .base import (
     AnyEvent,
     AnySession,
@@ -142,7 +143,7 @@ class WholeSessionStore:
             stored = await self.get(session.id)
             if not isinstance(stored, Session) or stored is session:
                 # The live object itself; or a store that does not find what it was given to save.
-                await session.record_and_save(self, *events)
+                await record_and_save(session, self, events)
                 return True
             if only_if_current and not _is_current(session, stored, events):
                 return False

@@ -19,7 +19,7 @@ from ...exceptions import SessionNotFound, StorageError, session_not_found
 from ...exceptions.validation import check_at_least
 from ...models import Session
 from ...models.event_page import LogState
-from ...models.session import enter_with_parent
+from ...models.family import enter_with_parent
 from ...models.session_metadata import origins_of
 from ..base import DEFAULT_SANDBOX_ID, DEFAULT_TTL_HOURS, AnySession, is_segment_after
 from ..changes import Appended, Change, is_session_id
