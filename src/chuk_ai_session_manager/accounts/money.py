@@ -5,7 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Self, SupportsFloat
 
-_UNITS = 10**12
+DECIMALS = 12
+UNITS = 1_000_000_000_000
+"""How many units a US dollar has: sums are whole numbers of them."""
 # A float of fewer dollars has more than twelve exact decimals, so that the product below is rounded
 # correctly.
 _EXACTLY_SCALED = 4_000.0
@@ -16,8 +18,8 @@ def units_of(amount: float) -> int:
     if isinstance(amount, Usd):
         return amount.units
     if -_EXACTLY_SCALED < amount < _EXACTLY_SCALED:
-        return round(amount * _UNITS)
-    return round(Decimal(repr(float(amount))) * _UNITS)
+        return round(amount * UNITS)
+    return round(Decimal(repr(float(amount))) * UNITS)
 
 
 _new_float = float.__new__
@@ -39,14 +41,14 @@ class Usd(float):
     @classmethod
     def of_units(cls, units: int) -> Self:
         """From millionths of a millionth of a dollar."""
-        made = _new_float(cls, units / _UNITS)
+        made = _new_float(cls, units / UNITS)
         made.units = units
         return made
 
     @classmethod
-    def sum_of(cls, one: float, other: float) -> Usd:
-        """The sum of two amounts; `Usd(one) + other` would create one object more."""
-        return cls.of_units(units_of(one) + units_of(other))
+    def sum_of(cls, amount: float, units: int) -> Usd:
+        """The sum of an amount and so many units; `Usd(amount) + other` would create one object more."""
+        return cls.of_units((amount.units if isinstance(amount, Usd) else units_of(amount)) + units)
 
     def __add__(self, other: float) -> Usd:
         return Usd.of_units(self.units + units_of(other))

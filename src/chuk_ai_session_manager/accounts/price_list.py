@@ -17,9 +17,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .model_names import is_fine_tuned, readings_of
+from .money import DECIMALS, UNITS
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -95,8 +98,9 @@ class Rates:
 
     prices: ModelPrice
     factor: Decimal = Decimal(1)
-    plain: tuple[Decimal, Decimal, Decimal, Decimal] | None = None
-    """USD per million tokens of input, output, cache reads and writes, if nothing else decides."""
+    plain: tuple[int, int, int, int] | None = None
+    """The price of a token of input, output, cache reads and writes, in units of `accounts.money`, if nothing
+    else decides and all four are whole numbers."""
 
     @classmethod
     def of(cls, prices: ModelPrice, factor: Decimal = Decimal(1)) -> Rates:
@@ -107,18 +111,21 @@ class Rates:
         if not has_fees and {"input_mtok", "output_mtok"} <= rates.keys():
             paid = [rates.get(name, rates["input_mtok"]) for name in PLAIN_KEYS]
             if all(isinstance(price, Decimal) for price in paid) and "output_reasoning_mtok" not in rates:
-                plain = (paid[0], paid[1], paid[2], paid[3])
+                units = [price * factor * UNITS / _MILLION for price in paid]
+                if all(each == int(each) for each in units):
+                    plain = (int(units[0]), int(units[1]), int(units[2]), int(units[3]))
         return cls(prices, factor, plain)
 
-    def cost_of(self, counts: Mapping[str, int], details: Mapping[str, int]) -> Decimal | None:
-        """What a call's parts cost in USD; `None` if a part has no price."""
+    def cost_of(self, counts: Mapping[str, Any], details: Mapping[str, int]) -> float | None:
+        """What a call's parts cost in USD, rounded to a unit of money; `None` if a part has no price."""
         if self.plain is not None and not details:
             read, written = counts["cache_read_tokens"], counts["cache_write_tokens"]
             fresh = counts["input_tokens"] - read - written
             price_in, price_out, price_read, price_write = self.plain
-            paid = fresh * price_in + counts["output_tokens"] * price_out + read * price_read
-            return (paid + written * price_write) * self.factor / _MILLION
-        return self._cost_by_parts(counts, details)
+            paid: int = fresh * price_in + counts["output_tokens"] * price_out + read * price_read
+            return int(paid + written * price_write) / UNITS
+        cost = self._cost_by_parts(counts, details)
+        return None if cost is None else round(float(cost), DECIMALS)
 
     def _cost_by_parts(self, counts: Mapping[str, int], details: Mapping[str, int]) -> Decimal | None:
         usage = usage_units(counts, details)
@@ -209,9 +216,14 @@ def _tiered(price: Any, input_tokens: int) -> Decimal:
 # -- finding a model's entry ----------------------------------------------------------------------
 
 
+def has_prices() -> bool:
+    """Whether the price list is loaded."""
+    return _Current.snapshot is not None
+
+
 async def load_prices() -> None:
     """Load the price list, outside the event loop: that takes over 100 ms the first time."""
-    if _Current.snapshot is None:
+    if not has_prices():
         await asyncio.to_thread(_snapshot)
 
 
@@ -229,10 +241,17 @@ class _Current:
 _MOST_KEPT = 1_000
 
 
-def _snapshot() -> DataSnapshot:
+@cache
+def _updates() -> ModuleType:
+    """The module that knows the newest list; an `import` for each price takes as long as the price."""
     from genai_prices import data_snapshot  # noqa: PLC0415  (as above)
 
-    newest = data_snapshot.get_snapshot()
+    return data_snapshot
+
+
+def _snapshot() -> DataSnapshot:
+    data_snapshot = _updates()
+    newest: DataSnapshot = data_snapshot.get_snapshot()
     if newest is not _Current.seen:
         if _is_sound(newest):
             _Current.snapshot = newest

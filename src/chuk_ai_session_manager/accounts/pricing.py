@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..exceptions import InvalidInput
 from ..exceptions.validation import check_at_least, check_count, check_name
@@ -24,6 +24,7 @@ from .price_list import (
     CallTerms,
     Rates,
     context_window_of,
+    has_prices,
     listed_rates,
     load_prices,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "call_cost",
     "context_window",
+    "has_prices",
     "keep_prices_updated",
     "load_price_file",
     "load_prices",
@@ -284,12 +286,23 @@ def call_cost(
         "cache_write_tokens": cache_write_tokens,
         "reasoning_tokens": reasoning_tokens,
     }
+    return cost_of_counts(model, provider, counts, details, terms, when)
+
+
+def cost_of_counts(
+    model: str,
+    provider: str | None,
+    counts: Mapping[str, Any],
+    details: Mapping[str, int] | None = None,
+    terms: CallTerms = STANDARD_TERMS,
+    when: datetime | None = None,
+) -> float | None:
+    """The same of counts that lie in a mapping, under the names of `call_cost`'s parameters."""
     own = own_price(model, provider)
     if own is None and costs_nothing(model, provider):
         return 0.0
     rates = own.rates(terms) if own is not None else listed_rates(model, provider, terms, when)
-    cost = None if rates is None else rates.cost_of(counts, details or {})
-    return None if cost is None else float(cost)
+    return None if rates is None else rates.cost_of(counts, details or {})
 
 
 def own_price(model: str, provider: str | None) -> _OwnPrice | None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from ..accounts.money import NOTHING
-from ..accounts.pricing import call_cost, load_prices, own_price
+from ..accounts.price_list import STANDARD_TERMS, CallTerms
+from ..accounts.pricing import cost_of_counts, has_prices, load_prices, own_price
 from ..models import CallUsage, SessionEvent, TokenUsage
 from ..models.session_event import REPLACES
-from ..models.token_usage import usd
 from ..providers.parts import media_length
 from ..providers.usage import ReportedUsage
 from .drafts import Draft
@@ -26,7 +26,8 @@ async def count(drafts: Sequence[Draft]) -> None:
     for draft in drafts:
         if draft.text is None:
             continue
-        tokens = await TokenUsage.count_tokens(draft.text, draft.model)
+        model, is_call = draft.model, draft.is_call
+        tokens = await TokenUsage.count_tokens(draft.text, model)
         if draft.media:
             tokens += await media_length(draft.media, draft.reader)
         draft.whole_tokens = tokens
@@ -34,16 +35,20 @@ async def count(drafts: Sequence[Draft]) -> None:
             draft.event.metadata[REPLACES] = part.event.id
             tokens = max(0, tokens - part.whole_tokens)
             draft.whole_tokens = tokens + part.whole_tokens
-        draft.event.token_usage = TokenUsage(
-            prompt_tokens=0 if draft.is_call else tokens,
-            completion_tokens=tokens if draft.is_call else 0,
-            total_tokens=tokens,
-            model=draft.model,
-            estimated_cost_usd=None,
-            estimated=bool(draft.media) or TokenUsage.is_estimated(draft.model),
+        vars(draft.event)["token_usage"] = TokenUsage.of_valid(  # as below
+            {
+                "prompt_tokens": 0 if is_call else tokens,
+                "completion_tokens": tokens if is_call else 0,
+                "total_tokens": tokens,
+                "model": model,
+                "estimated_cost_usd": None,
+                "estimated": bool(draft.media) or TokenUsage.is_estimated(model),
+            }
         )
         if draft.reported is not None:
-            await _bill(draft, draft.reported)
+            if not has_prices():
+                await load_prices()
+            _bill(draft, draft.reported)
 
 
 # Around each message a chat model is sent some tokens more, and its answer is begun for it:
@@ -52,7 +57,10 @@ TOKENS_A_MESSAGE, TOKENS_OF_A_BEGINNING = 3, 3
 
 
 async def bill_estimated(
-    drafts: Sequence[Draft], length: int, around: int, preface_length: Callable[[str], Awaitable[int]]
+    drafts: Sequence[Draft],
+    length: int,
+    around: int,
+    preface_length: Callable[[str], Awaitable[int]] | None,
 ) -> None:
     """Put a bill on each call whose provider reported none: for what it would have been sent.
 
@@ -63,17 +71,20 @@ async def bill_estimated(
         drafts: the events, in order, counted.
         length: content tokens of the session before them.
         around: tokens that go around its messages.
-        preface_length: all tokens, in a model's count, of what it is sent before the session's messages.
+        preface_length: all tokens, in a model's count, of what it is sent before the session's messages;
+            `None` where that is nothing.
     """
+    if not has_prices():
+        await load_prices()
     for draft in drafts:
-        if draft.is_to_be_estimated:
-            await _bill(draft, await _estimate(draft, length, around, preface_length))
+        if draft.is_call and draft.reported is None:
+            _bill(draft, await _estimate(draft, length, around, preface_length))
         length += draft.tokens
         around += 0 if draft.text is None else TOKENS_A_MESSAGE
 
 
 async def _estimate(
-    draft: Draft, length: int, around: int, preface_length: Callable[[str], Awaitable[int]]
+    draft: Draft, length: int, around: int, preface_length: Callable[[str], Awaitable[int]] | None
 ) -> ReportedUsage:
     """What a call used, as far as its provider did not say it before it was stopped."""
     output = draft.whole_tokens
@@ -90,8 +101,9 @@ async def _estimate(
         sent = await TokenUsage.count_tokens(await asyncio.to_thread(draft.request), draft.model)
         sent += draft.messages * TOKENS_A_MESSAGE + TOKENS_OF_A_BEGINNING
     else:
-        sent = (length if draft.length is None else draft.length) + around + await preface_length(draft.model)
-        sent += TOKENS_OF_A_BEGINNING
+        sent = (length if draft.length is None else draft.length) + around + TOKENS_OF_A_BEGINNING
+        if preface_length is not None:
+            sent += await preface_length(draft.model)
     return estimated_usage(sent, output)
 
 
@@ -106,14 +118,14 @@ def estimated_usage(sent: int, answered: int) -> ReportedUsage:
     }
 
 
-async def _bill(draft: Draft, usage: ReportedUsage) -> None:
+def _bill(draft: Draft, usage: ReportedUsage) -> None:
     if draft.service_tier is not None:
         usage = {**usage, "service_tier": draft.service_tier}
-    await bill(draft.event, draft.model, draft.provider, usage, estimated=draft.reported is None)
-    draft.whole_usage = draft.event.usage
+    whole = _put_bill(draft.event, draft.model, draft.provider, usage, estimated=draft.reported is None)
+    draft.whole_usage = whole
     part = draft.replaces
-    if part is not None and part.is_stored and part.whole_usage is not None and draft.whole_usage is not None:
-        rest = _rest_of(draft.whole_usage, part.whole_usage)
+    if part is not None and part.is_stored and part.whole_usage is not None:
+        rest = _rest_of(whole, part.whole_usage)
         draft.event.usage = rest
         if draft.event.token_usage is not None:
             draft.event.token_usage.estimated_cost_usd = rest.cost_usd
@@ -145,11 +157,19 @@ async def bill(
 ) -> None:
     """Put the bill of a model call on the event that came of it."""
     await load_prices()
-    event.usage = call_usage(model, provider, usage, estimated=estimated)
+    _put_bill(event, model, provider, usage, estimated=estimated)
+
+
+def _put_bill(
+    event: SessionEvent[Any], model: str, provider: str, usage: ReportedUsage, *, estimated: bool
+) -> CallUsage:
+    # By `vars`: pydantic's own way to set a field takes five times as long.
+    vars(event)["usage"] = billed = call_usage(model, provider, usage, estimated=estimated)
     # The call's cost, so that a session's costs are the sum of its events'; a question costs nothing yet.
     if event.token_usage is None:
         event.token_usage = TokenUsage(model=model, total_tokens=0)
-    event.token_usage.estimated_cost_usd = event.usage.cost_usd
+    vars(event.token_usage)["estimated_cost_usd"] = billed.cost_usd
+    return billed
 
 
 def call_usage(
@@ -167,48 +187,72 @@ def call_usage(
         estimated: whether that was estimated here.
         when: when the call was made; now by default.
     """
-    terms, counts = _terms_of(usage), _counts_in(usage)
-    calls = [
-        CallUsage(
-            model=each.get("model", model),
-            provider=provider,
-            **_counts_in(each),
-            **{**terms, **_terms_of(each)},
-        )
-        for each in usage.get("iterations", ())
-    ]
+    terms: dict[str, Any] = {}
+    calls: list[CallUsage] = []
+    if len(usage) > len(_COUNTS):  # more than its counts, as few calls have
+        terms = _terms_of(usage)
+        calls = [
+            _call(each.get("model", model), provider, each, {**terms, **_terms_of(each)}, [])
+            for each in usage.get("iterations", ())
+        ]
     cost, source = usage.get("cost_usd"), "reported"
     if cost is None:
         if calls:
-            cost, calls = _cost_with_calls(model, provider, counts, terms, calls, when)
+            cost, calls = _cost_with_calls(model, provider, usage, terms, calls, when)
+        elif terms or "details" in usage or when is not None:
+            cost = _cost(model, provider, usage, terms, when)
         else:
-            cost = _cost(model, provider, counts, terms, when)
-            cost = None if cost is None else usd(cost)
+            cost = cost_of_counts(model, provider, usage)
         is_own = cost is not None and own_price(model, provider) is not None
         source = "unpriced" if cost is None else "application" if is_own else "priced"
-    return CallUsage(
-        model=model,
-        provider=provider,
-        cost_usd=cost,
-        estimated=estimated,
-        cost_source=source,
-        **counts,
-        **terms,
-        **({"iterations": calls} if calls else {}),
+    return _call(model, provider, usage, terms, calls, cost, source, estimated=estimated)
+
+
+def _call(
+    model: str,
+    provider: str,
+    usage: ReportedUsage,
+    terms: dict[str, Any],
+    calls: list[CallUsage],
+    cost: float | None = None,
+    source: str | None = None,
+    *,
+    estimated: bool = False,
+) -> CallUsage:
+    """A bill of counts that were checked when they were read."""
+    return CallUsage.of_valid(
+        {
+            "model": model,
+            "provider": provider,
+            "input_tokens": usage["input_tokens"],
+            "output_tokens": usage["output_tokens"],
+            "cache_read_tokens": usage["cache_read_tokens"],
+            "cache_write_tokens": usage["cache_write_tokens"],
+            "reasoning_tokens": usage["reasoning_tokens"],
+            "cost_usd": cost,
+            "estimated": estimated,
+            "details": usage.get("details") or {},
+            "service_tier": terms.get("service_tier"),
+            "speed": terms.get("speed"),
+            "inference_geo": terms.get("inference_geo"),
+            "cost_source": source,
+            "iterations": calls,
+            "continues": False,
+        }
     )
 
 
 def _cost_with_calls(
     model: str,
     provider: str,
-    counts: dict[str, Any],
+    usage: ReportedUsage,
     terms: dict[str, Any],
     calls: Sequence[CallUsage],
     when: datetime | None,
 ) -> tuple[float | None, list[CallUsage]]:
     """What a call costs in which its provider made others, and those, each at its own model's price."""
-    rest = _without(counts, calls)
-    costs = [_cost(call.model, provider, _counts_of(call), _terms_in(call), when) for call in calls]
+    rest = _without(usage, calls)
+    costs = [_cost(call.model, provider, vars(call), vars(call), when) for call in calls]
     priced = [call.model_copy(update={"cost_usd": paid}) for call, paid in zip(calls, costs, strict=True)]
     if any(rest.values()):
         costs.append(_cost(model, provider, rest, terms, when))
@@ -221,46 +265,27 @@ _TERMS = ("service_tier", "speed", "inference_geo")
 
 
 def _terms_of(usage: ReportedUsage) -> dict[str, Any]:
-    if usage.keys().isdisjoint(_TERMS):  # as most are
-        return {}
     return {name: usage[name] for name in _TERMS if name in usage}  # type: ignore[literal-required]
 
 
-def _terms_in(call: CallUsage) -> dict[str, Any]:
-    return {name: getattr(call, name) for name in _TERMS}
-
-
-def _counts_in(usage: ReportedUsage) -> dict[str, Any]:
-    counts: dict[str, Any] = {
-        "input_tokens": usage.get("input_tokens", 0),
-        "output_tokens": usage.get("output_tokens", 0),
-        "cache_read_tokens": usage.get("cache_read_tokens", 0),
-        "cache_write_tokens": usage.get("cache_write_tokens", 0),
-        "reasoning_tokens": usage.get("reasoning_tokens", 0),
-    }
-    if details := usage.get("details"):
-        counts["details"] = details
-    return counts
-
-
-def _counts_of(call: CallUsage) -> dict[str, Any]:
-    return {name: getattr(call, name) for name in _COUNTS} | {"details": call.details}
-
-
-def _without(counts: dict[str, Any], calls: Sequence[CallUsage]) -> dict[str, Any]:
+def _without(usage: ReportedUsage, calls: Sequence[CallUsage]) -> dict[str, Any]:
     """What is left of counts when the calls that are in them are taken out."""
-    rest = {name: counts[name] - sum(getattr(call, name) for call in calls) for name in _COUNTS}
+    rest: dict[str, Any] = {
+        name: usage[name] - sum(getattr(call, name) for call in calls)  # type: ignore[literal-required]
+        for name in _COUNTS
+    }
     details = {
         name: count - sum(call.details.get(name, 0) for call in calls)
-        for name, count in counts.get("details", {}).items()
+        for name, count in usage.get("details", {}).items()
     }
     return rest | {"details": {name: count for name, count in details.items() if count > 0}}
 
 
 def _cost(
-    model: str, provider: str, counts: dict[str, Any], terms: dict[str, Any], when: datetime | None
+    model: str, provider: str, counts: Mapping[str, Any], terms: Mapping[str, Any], when: datetime | None
 ) -> float | None:
-    return call_cost(model, provider, **counts, **terms, when=when)
+    called = CallTerms(*map(terms.get, _TERMS)) if terms else STANDARD_TERMS
+    return cost_of_counts(model, provider, counts, counts.get("details"), called, when)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..accounts.tokens import DEFAULT_MODEL
 from ..models import CallUsage, EventSource, EventType, SessionEvent
-from ..models.session_event import check_event_length
+from ..models.session_event import check_event_length, new_event
 from ..providers.answers import Answer
 from ..providers.common import readable_json, readable_text
 from ..providers.failures import failure_in
@@ -59,14 +59,10 @@ class Draft:
     """The bill of the whole call, of which a part may be billed already."""
 
     @property
-    def is_to_be_estimated(self) -> bool:
-        """Whether a model call made it whose tokens nobody reported."""
-        return self.is_call and self.reported is None
-
-    @property
     def asks(self) -> bool:
         """Whether it is for a model to answer: limits stop it, as they stop no answer and no result."""
-        return self.event.type == EventType.MESSAGE and self.event.source != EventSource.LLM
+        event = self.event
+        return event.type == EventType.MESSAGE and event.source != EventSource.LLM
 
     @property
     def tokens(self) -> int:
@@ -91,12 +87,7 @@ def draft_question(
     """
     is_text = isinstance(content, str)
     row: ChatMessage = {"role": "user", "content": content}
-    event: SessionEvent[Any] = SessionEvent(
-        message=content if is_text else row,
-        source=EventSource.USER,
-        type=EventType.MESSAGE,
-        metadata=metadata or {},
-    )
+    event = new_event(content if is_text else row, EventSource.USER, EventType.MESSAGE, metadata or {})
     if isinstance(content, str):
         return Draft(event, content, model, reader=reader or "")
     return Draft(event, text_of(row), model, media=media_of(content), reader=reader or "")
@@ -112,14 +103,15 @@ def draft_answer(
     service_tier: str | None = None,
 ) -> Draft:
     """What a model answered, made ready; the bill is the answer's usage, else it is estimated."""
-    said = described(model, provider) | (metadata or {})
+    said = described(model, provider)
+    if metadata:
+        said |= metadata
     if answer.finish_reason is not None:
         said.setdefault("finish_reason", answer.finish_reason)
     message = answer.message
-    links = {} if parent_event_id is None else {"parent_event_id": parent_event_id}
-    event: SessionEvent[Any] = SessionEvent(
-        message=message, source=EventSource.LLM, type=EventType.MESSAGE, metadata=said, **links
-    )
+    event = new_event(message, EventSource.LLM, EventType.MESSAGE, said)
+    if parent_event_id is not None:
+        event.parent_event_id = parent_event_id
     if answer.native is not None:
         event.native = dict(answer.native)
     text = message if isinstance(message, str) else text_of(message)
@@ -140,20 +132,28 @@ def draft_answers(
     """The same with all that an SDK did by itself before; nothing of what its provider is still making."""
     if answer.is_pending:
         return []
-    about: dict[str, Any] = {"parent_event_id": parent_event_id, "service_tier": service_tier}
-    if not answer.before:
-        return [draft_answer(answer, model, provider, metadata, **about)]
     drafts: list[Draft] = []
     calls: dict[str, ChatMessage] = {}
     for at, step in enumerate(answer.before):
         if isinstance(step, Answer):
-            draft = draft_answer(step, step.model or model, provider, **about)
+            draft = draft_answer(
+                step,
+                step.model or model,
+                provider,
+                parent_event_id=parent_event_id,
+                service_tier=service_tier,
+            )
             calls |= {call["id"]: call for call in step.tool_calls}
         else:
             draft = Draft(event_of(step, calls), text_of(step), model, provider)
         draft.response_key = None if answer.key is None else f"{answer.key}:{at}"
         drafts.append(draft)
-    return [*drafts, draft_answer(answer, model, provider, metadata, **about)]
+    drafts.append(
+        draft_answer(
+            answer, model, provider, metadata, parent_event_id=parent_event_id, service_tier=service_tier
+        )
+    )
+    return drafts
 
 
 def draft_tool_use(
@@ -161,12 +161,8 @@ def draft_tool_use(
 ) -> Draft:
     """A tool call and what came of it, made ready; what is not JSON is kept readably, as text."""
     failure = failure_in(result) if error is None else readable_text(error)
-    event: SessionEvent[Any] = SessionEvent(
-        message=tool_message(tool_name, readable_json(arguments), readable_json(result), failure),
-        source=EventSource.SYSTEM,
-        type=EventType.TOOL_CALL,
-        metadata=metadata,
-    )
+    message = tool_message(tool_name, readable_json(arguments), readable_json(result), failure)
+    event = new_event(message, EventSource.SYSTEM, EventType.TOOL_CALL, metadata)
     check_event_length(event)
     return Draft(event, None, "")
 
@@ -227,10 +223,10 @@ def tokens_of(drafts: Sequence[Draft]) -> int:
     return sum(draft.tokens for draft in drafts)
 
 
-def cut_at_question(drafts: Sequence[Draft]) -> list[tuple[Sequence[Draft], bool]]:
+def cut_at_question(drafts: Sequence[Draft]) -> Sequence[tuple[Sequence[Draft], bool]]:
     """What has happened, then the question behind it; and which of the two is the question."""
     if len(drafts) == 1:
-        return [(drafts, drafts[0].asks)]
+        return ((drafts, drafts[0].asks),)
     happened = len(drafts)
     while happened and drafts[happened - 1].asks:
         happened -= 1

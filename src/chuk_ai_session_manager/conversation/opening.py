@@ -106,6 +106,9 @@ class Conversation:
             SessionNotFound: there is no such session, and it is not to be made.
             StorageError: the store could not do it.
         """
+        session: Session[Any] | None = getattr(self._here, "session", None)
+        if session is not None and self.is_open:
+            return self._home, session
         return await self._open(creating=self._create or self.is_new)
 
     async def current(self, *, with_events: bool = True) -> tuple[HomeStore, Session[Any]]:
@@ -127,7 +130,8 @@ class Conversation:
         """Go on with this segment."""
         self.session = self._here.session = session
         self.session_id = session.id
-        self.is_infinite = self.is_infinite or is_of_segments(session)
+        if not self.is_infinite:
+            self.is_infinite = is_of_segments(session)
         if not self._prompt_is_own:
             self.system_prompt = session.metadata.properties.get("system_prompt")
 

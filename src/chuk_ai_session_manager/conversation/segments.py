@@ -52,10 +52,12 @@ class Thresholds:
 
 def is_of_segments(session: AnySession) -> bool:
     """Whether a session belongs to a conversation that goes on in new segments."""
-    metadata = session.metadata
-    return (metadata is not None and metadata.conversation is not None) or (
-        session.is_closed or is_segment_after(session, session.parent_id)
-    )
+    metadata, parent_id = session.metadata, session.parent_id
+    if metadata is not None and metadata.conversation is not None:
+        return True
+    # Most sessions have neither children nor a parent: nothing is asked of those.
+    is_closed = bool(session.child_ids) and session.is_closed
+    return is_closed or (parent_id is not None and is_segment_after(session, parent_id))
 
 
 # -- writing --------------------------------------------------------------------------------------

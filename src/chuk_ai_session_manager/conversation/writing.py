@@ -139,8 +139,8 @@ class Writer:
         Raises:
             TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
         """
-        self._contexts.mark(drafts)
         if drafts and drafts[0].is_call:
+            self._contexts.mark(drafts)
             self._beginning.was_sent()
         closings: list[asyncio.Task[None]] = []
         until, session_id = math.inf, ""
@@ -202,23 +202,22 @@ class Writer:
         if is_limited:  # what not even an empty conversation could hold makes none
             self.allowance.limits.check(0, 0.0, tokens_of(without_prompt(drafts)[0]))
         home, session = await self._conversation.open_to_write()
-        if is_limited:  # all at once, before any is written
-            await self.allowance.check_limits(home, session, without_prompt(drafts)[0])
-        if asks:
+        if asks and self.allowance:  # all at once, before any is written
+            if is_limited:
+                await self.allowance.check_limits(home, session, without_prompt(drafts)[0])
             await self.allowance.admit(home, session, drafts)
-        if drafts and drafts[0].event.source == EventSource.SYSTEM:
-            drafts = await self._keep_prompt(home, session, drafts)
-        if not has_begun(session):
-            mark_told(drafts, self._conversation.system_prompt)
-        if have_keys(drafts):
-            drafts = await self._replays.unseen(home, session, drafts)
-        await self._find_calls(home, session, drafts)
+        if len(drafts) != 1 or _may_be_known(drafts[0]):
+            drafts = await self._with_what_is_known(home, session, drafts)
         # All at once, or each on its own where any of them may open a new segment.
         for batch in [[draft] for draft in drafts] if self._conversation.is_infinite else [drafts]:
             if closings:  # else what follows would be estimated of all that is not summarised yet
                 until = min(until, _in(PATIENCE))
                 await self.closing.wait(closings, until)
-            session = await self._append_unseen(home, session, batch, closings, is_limited=is_limited)
+            try:
+                session = await self._append(home, session, batch, closings, is_limited=is_limited)
+            except EventConflict:
+                session, rest = await self._unstored(home, session, batch)
+                session = await self._append(home, session, rest, closings, is_limited=is_limited)
             for draft in batch:
                 draft.is_stored = True
         self._conversation.adopt(session)
@@ -284,6 +283,19 @@ class Writer:
             await self.closing.wait(closings, _in(PATIENCE))
         return asked
 
+    async def _with_what_is_known(
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+    ) -> Sequence[Draft]:
+        """Drafts by what the conversation has already: prompt, answers that came before, results' calls."""
+        if drafts and drafts[0].event.source == EventSource.SYSTEM:
+            drafts = await self._keep_prompt(home, session, drafts)
+        if not has_begun(session):
+            mark_told(drafts, self._conversation.system_prompt)
+        if have_keys(drafts):
+            drafts = await self._replays.unseen(home, session, drafts)
+        await self._find_calls(home, session, drafts)
+        return drafts
+
     async def _keep_prompt(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
     ) -> Sequence[Draft]:
@@ -297,25 +309,19 @@ class Writer:
         await self._conversation.save_prompt(home, session, prompt)
         return rest
 
-    async def _append_unseen(
-        self,
-        home: HomeStore,
-        session: Session[Any],
-        drafts: Sequence[Draft],
-        closings: list[asyncio.Task[None]],
-        *,
-        is_limited: bool,
-    ) -> Session[Any]:
-        """Store drafts but for answers that are stored already, as the store itself says."""
-        store = partial(self._append, home, closings=closings, is_limited=is_limited)
-        try:
-            return await store(session, drafts) if drafts else session
-        except EventConflict:
-            ids = [draft.event.id for draft in drafts]
-            session, unstored = await self._replays.unstored(home, session, drafts)
-            if [draft.event.id for draft in unstored] == ids:
-                raise
-        return await store(session, unstored) if unstored else session
+    async def _unstored(
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+    ) -> tuple[Session[Any], Sequence[Draft]]:
+        """The live segment, and the drafts without answers that are stored already: the store refused one.
+
+        Raises:
+            EventConflict: it was none of those.
+        """
+        ids = [draft.event.id for draft in drafts]
+        session, unstored = await self._replays.unstored(home, session, drafts)
+        if [draft.event.id for draft in unstored] == ids:
+            raise EventConflict(f"Session {session.id} has another event under the id of a new one")
+        return session, unstored
 
     async def _append(
         self,
@@ -327,6 +333,8 @@ class Writer:
         is_limited: bool,
     ) -> Session[Any]:
         """Store drafts, in a new segment where the live one is full; hand back the one they are in."""
+        if not drafts:
+            return session
         events = [draft.event for draft in drafts]
         was_stored = False
         # Only if nobody else wrote: the conversation may have gone on in another segment meanwhile.
@@ -371,10 +379,18 @@ class Writer:
             await self.allowance.check_limits(home, live, drafts)
         if have_keys(drafts):
             await self._replays.check_before(home, live, drafts)
-        await self._bill(home, live, drafts)
+        self._conversation.check_owner(live)
+        newest = live.newest_event_time
+        is_estimated = False
         for draft in drafts:
+            # The clock may have been set back, or another machine's be ahead.
+            if newest is not None and is_before(draft.event.timestamp, newest):
+                draft.event.timestamp = newest
+            is_estimated = is_estimated or (draft.is_call and draft.reported is None)
             if draft.question_in and (draft.question_in != live.id or await self._is_over(drafts, live)):
                 draft.event.metadata[QUESTION_IN] = draft.question_in
+        if is_estimated:
+            await self._estimate(home, live, drafts)
 
     async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Let tool results that came without their calls know what was asked, as recorded before."""
@@ -393,21 +409,18 @@ class Writer:
             if calls:
                 event.message.update(asked_of(calls.pop(0)))
 
-    async def _bill(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Estimate the calls that no provider reported; what is written is not older than what is there."""
-        self._conversation.check_owner(session)
-        newest = session.newest_event_time
-        is_estimated = False
-        for draft in drafts:
-            # The clock may have been set back, or another machine's be ahead.
-            if newest is not None and is_before(draft.event.timestamp, newest):
-                draft.event.timestamp = newest
-            is_estimated = is_estimated or draft.is_to_be_estimated
-        if is_estimated:
-            held = await self._beginning.held_length(home, session)
-            around = (held.messages + held.tool_calls) * TOKENS_A_MESSAGE
-            preface_length = partial(self._beginning.length, home, session)
-            await bill_estimated(drafts, held.tokens, around, preface_length)
+    async def _estimate(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
+        """Estimate the calls that no provider reported."""
+        held = await self._beginning.held_length(home, session)
+        around = (held.messages + held.tool_calls) * TOKENS_A_MESSAGE
+        is_alone = self._beginning.is_empty(session)
+        preface_length = None if is_alone else partial(self._beginning.length, home, session)
+        await bill_estimated(drafts, held.tokens, around, preface_length)
+
+
+def _may_be_known(draft: Draft) -> bool:
+    """Whether it is more than a message: a prompt, a result, or an answer whose response has an id."""
+    return draft.response_key is not None or draft.event.source == EventSource.SYSTEM
 
 
 def _lacks_call(draft: Draft) -> bool:

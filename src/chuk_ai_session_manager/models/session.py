@@ -172,11 +172,12 @@ class Session(Record, Generic[MessageT]):
             EventConflict: the session has another event with one of these ids.
         """
         new = self.check_new(events)
+        log, summary = self.events, self.token_summary
         for event in new:
-            self.events.append(event)
+            log.append(event)
             usage = event.token_usage
-            if usage:
-                self.token_summary.add(usage)
+            if usage is not None:
+                summary.add(usage)
         return new
 
     def check_new(self, events: Sequence[SessionEvent[MessageT]]) -> list[SessionEvent[MessageT]]:
@@ -188,6 +189,9 @@ class Session(Record, Generic[MessageT]):
         """
         index: EventIndex = (self.__pydantic_private__ or {})["_index"]
         by_id = index.counted(self.events or []).by_id
+        if len(events) == 1 and events[0].id not in by_id:  # as almost always
+            check_cost(events[0])
+            return [events[0]]
         new: dict[str, SessionEvent[MessageT]] = {}
         for event in events:
             event_id = event.id

@@ -63,6 +63,31 @@ def check_event_length(event: SessionEvent[Any]) -> None:
     check_length("an event", "store an event", event.message, event.native, event.metadata)
 
 
+def new_event(
+    message: Any,
+    source: EventSource,
+    type: EventType,  # noqa: A002  (the field's name)
+    metadata: dict[str, Any],
+) -> SessionEvent[Any]:
+    """An event of just now, of a message and metadata that were checked and are its own."""
+    return SessionEvent.of_valid(
+        {
+            "id": new_id(),
+            "message": message,
+            "timestamp": utc_now(),
+            "source": source,
+            "type": type,
+            "metadata": metadata,
+            "parent_event_id": None,
+            "task_id": None,
+            "token_usage": None,
+            "usage": None,
+            "native": None,
+            "context": None,
+        }
+    )
+
+
 def check_cost(event: SessionEvent[Any]) -> None:
     """Raise if an event's cost is infinite or not a number, which would spoil every sum.
 
@@ -70,9 +95,10 @@ def check_cost(event: SessionEvent[Any]) -> None:
         InvalidInput: naming the rule.
     """
     length, call = event.token_usage, event.usage
-    for cost in (length.estimated_cost_usd if length else None, call.cost_usd if call else None):
-        if cost is not None and not math.isfinite(cost):
-            raise InvalidInput("add an event", "a cost must be a finite number of USD")
+    cost = None if length is None else length.estimated_cost_usd
+    price = None if call is None else call.cost_usd
+    if (cost and not math.isfinite(cost)) or (price and not math.isfinite(price)):
+        raise InvalidInput("add an event", "a cost must be a finite number of USD")
 
 
 class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):

@@ -44,23 +44,25 @@ class SessionTotals:
     def count(self, event: SessionEvent[Any]) -> None:
         """Add one event. This is the only rule by which events change totals."""
         self.events += 1
-        if event.type == EventType.TOOL_CALL:
-            self.tool_calls += 1
-        elif event.type == EventType.MESSAGE:
+        kind = event.type
+        if kind == EventType.MESSAGE:
             self._count_message(event)
+        elif kind == EventType.TOOL_CALL:
+            self.tool_calls += 1
         if event.usage is not None:
             self._bill(event.usage)
-        elif event.type == EventType.REFERENCE:
+        elif kind == EventType.REFERENCE:
             self._count_note(event)
 
     def _count_message(self, event: SessionEvent[Any]) -> None:
-        if event.source == EventSource.LLM and REPLACES in event.metadata:
-            return  # the part that this answer replaces was counted
-        self.messages += 1
-        if event.source == EventSource.USER:
-            self.user_messages += 1
-        elif event.source == EventSource.LLM:
+        source = event.source
+        if source == EventSource.LLM:
+            if REPLACES in event.metadata:
+                return  # the part that this answer replaces was counted
             self.ai_messages += 1
+        elif source == EventSource.USER:
+            self.user_messages += 1
+        self.messages += 1
 
     def _count_note(self, event: SessionEvent[Any]) -> None:
         if correction := correction_in(event):
@@ -149,15 +151,17 @@ class EventIndex:
 
     def counted(self, events: Sequence[SessionEvent[Any]]) -> EventIndex:
         """The same, if the guard is held, or no other thread knows the list."""
-        seen = self._seen
-        if seen > len(events) or (seen and events[seen - 1] is not self._last):
+        seen, there = self._seen, len(events)
+        if seen > there or (seen and events[seen - 1] is not self._last):
             self._reset()
-        for event in events[self._seen :]:
+            seen = 0
+        for at in range(seen, there):
+            event = events[at]
             self.totals.count(event)
             self.by_id[event.id] = event
-            timestamp = event.timestamp
-            if self.newest is None or timestamp > self.newest:
-                self.newest = timestamp
+            said, newest = event.timestamp, self.newest
+            if newest is None or said > newest:
+                self.newest = said
             self._last = event
             self._seen += 1  # last: other threads assume that events up to here are counted
         return self

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from ..accounts import tokens
-from ..accounts.money import Usd
+from ..accounts.money import DECIMALS, Usd, units_of
 from ..accounts.pricing import call_cost, load_prices
 from ..exceptions import InvalidSessionOperation
 from .record import Record
@@ -24,7 +24,7 @@ TIKTOKEN_AVAILABLE = any(find_spec(name) is not None for name in ("splintr", "ti
 
 def usd(amount: float) -> float:
     """A sum of money without the rounding errors of added floats: to 10⁻¹² dollars."""
-    return round(amount, 12)
+    return round(amount, DECIMALS)
 
 
 class TokenUsage(Record):
@@ -114,7 +114,8 @@ class TokenUsage(Record):
             return 0
         text = text if isinstance(text, str) else str(text)
         if TIKTOKEN_AVAILABLE:
-            return await tokens.count_tokens(text, model)
+            counted = tokens.count_at_once(text, model)
+            return await tokens.count_tokens(text, model) if counted is None else counted
         if len(text) > tokens.LONG_TEXT:
             return await asyncio.to_thread(tokens.estimate_tokens, text)
         return tokens.estimate_tokens(text)
@@ -126,13 +127,17 @@ class TokenUsage(Record):
 
     def add(self, other: TokenUsage) -> None:
         """Add another usage to this one, cost included."""
+        self._add(other, units_of(other.estimated_cost_usd or 0.0))
+
+    def _add(self, other: TokenUsage, units: int) -> None:
         sums = self.__dict__  # setting pydantic's fields would take seven times as long
         sums["prompt_tokens"] += other.prompt_tokens
         sums["completion_tokens"] += other.completion_tokens
         sums["total_tokens"] += other.total_tokens
-        sums["estimated"] = self.estimated or other.estimated
+        if other.estimated:
+            sums["estimated"] = True
         if other.estimated_cost_usd is not None:
-            sums["estimated_cost_usd"] = Usd.sum_of(self.estimated_cost_usd or 0.0, other.estimated_cost_usd)
+            sums["estimated_cost_usd"] = Usd.sum_of(sums["estimated_cost_usd"] or 0.0, units)
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
         total = self.model_copy()
@@ -165,16 +170,17 @@ class TokenSummary(Record):
         sums["total_prompt_tokens"] += usage.prompt_tokens
         sums["total_completion_tokens"] += usage.completion_tokens
         sums["total_tokens"] += usage.total_tokens
+        units = 0
         if usage.estimated_cost_usd:
-            before = self.total_estimated_cost_usd
-            sums["total_estimated_cost_usd"] = Usd.sum_of(before, usage.estimated_cost_usd)
+            units = units_of(usage.estimated_cost_usd)
+            sums["total_estimated_cost_usd"] = Usd.sum_of(sums["total_estimated_cost_usd"], units)
         if not usage.model:
             return
-        of_model = self.usage_by_model.get(usage.model)
+        of_model: TokenUsage | None = sums["usage_by_model"].get(usage.model)
         if of_model is None:
-            self.usage_by_model[usage.model] = usage.model_copy()
+            sums["usage_by_model"][usage.model] = usage.model_copy()
         else:
-            of_model.add(usage)
+            of_model._add(usage, units)  # noqa: SLF001  (with the money scaled once)
 
     def subtract(self, usage: TokenUsage) -> None:
         """Subtract a usage that was added before."""

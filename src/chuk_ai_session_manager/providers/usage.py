@@ -53,8 +53,9 @@ def read_usage(usage: object, *, beside: ReportedUsage | None = None) -> Reporte
         )
     if read["cache_read_tokens"] + read["cache_write_tokens"] > read["input_tokens"]:
         raise InvalidInput("read usage", "it holds more cached tokens than input tokens")
-    _add_terms(read, usage)
-    _add_iterations(read, usage)
+    if type(usage) is not dict or not _BESIDE_COUNTS.isdisjoint(usage):
+        _add_terms(read, usage)
+        _add_iterations(read, usage)
     if beside is not None and "service_tier" in beside:
         read.setdefault("service_tier", beside["service_tier"])
     return read
@@ -97,6 +98,15 @@ def _usages_in(response: object) -> Iterator[object]:
 
 
 # -- what stands beside the counts ----------------------------------------------------------------
+
+# The names that this section looks for: a plain dict without them is read the faster.
+_BESIDE_COUNTS = frozenset(
+    {
+        "cost", "cost_details", "cost_in_usd_ticks", "cost_usd", "estimated_cost", "inference_geo",
+        "input_token_details", "is_byok", "iterations", "service_tier", "speed", "trafficType",
+        "traffic_type",
+    }
+)  # fmt: skip
 
 
 def _add_terms(read: ReportedUsage, usage: object) -> None:

@@ -8,6 +8,7 @@ field goes, and the source of that, is the table in docs/costs.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NotRequired, TypedDict
 
 from ..exceptions import InvalidInput
@@ -66,17 +67,29 @@ class Counts:
     """Token counts of a dict or object by name, nested ones by a dotted path; absent is 0."""
 
     def __init__(self, usage: object) -> None:
-        self._usage = usage
+        self._given = self._usage = usage
         self._containers: dict[str, Any] = {}
         if isinstance(usage, Mapping):
             self._usage = {_common_name(name): value for name, value in usage.items()}
-            if any(str(name).startswith(_TELEMETRY) for name in usage):
-                self._usage[_TELEMETRY] = True
 
     def has(self, *names: str) -> bool:
         """Whether any of the names is there."""
         usage = self._usage
-        return any(_field(usage, name) is not None for name in names)
+        for name in names:  # noqa: SIM110  (`any` makes a generator, for every call that is billed)
+            if _field(usage, name) is not None:
+                return True
+        return False
+
+    def are_only(self, names: frozenset[str]) -> bool:
+        """Whether a dict has none but these names."""
+        usage = self._usage
+        return type(usage) is dict and names.issuperset(usage)
+
+    @property
+    def is_telemetry(self) -> bool:
+        """Whether the names are those of OpenTelemetry's attributes."""
+        usage = self._given
+        return isinstance(usage, Mapping) and any(str(name).startswith(_TELEMETRY) for name in usage)
 
     def first(self, *paths: str) -> int:
         """The first of the counts that is there and not 0."""
@@ -102,11 +115,13 @@ class Counts:
         return sum(Counts(each).first(count) for each in entries)
 
     def _one(self, path: str) -> int:
-        within, _, name = path.rpartition(".")
+        within, name = _parts_of(path)
         container = self._container(within) if within else self._usage
         value = None if container is None else _field(container, name)
         if value is None:
             return 0
+        if type(value) is int and 0 <= value <= _MOST_TOKENS:
+            return value
         if isinstance(value, float) and value.is_integer():  # Cohere's SDK gives its counts so
             value = int(value)
         if type(value) is not int or value < 0:
@@ -118,10 +133,17 @@ class Counts:
     def _container(self, path: str) -> Any:
         """What lies under a path; looked up once, since many counts lie in the same place."""
         if path not in self._containers:
-            within, _, name = path.rpartition(".")
+            within, name = _parts_of(path)
             container = self._container(within) if within else self._usage
             self._containers[path] = None if container is None else _field(container, name)
         return self._containers[path]
+
+
+@cache
+def _parts_of(path: str) -> tuple[str, str]:
+    """Where a count lies, and its name there; the paths are those of this module."""
+    within, _, name = path.rpartition(".")
+    return within, name
 
 
 def _field(container: Any, name: str) -> Any:
@@ -189,6 +211,9 @@ def put_together(
 # -- the shapes -----------------------------------------------------------------------------------
 
 
+_PLAIN_CHAT = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+
+
 def _openai_chat(counts: Counts) -> ReportedUsage:
     """OpenAI's chat completions and all that speak like them.
 
@@ -196,6 +221,8 @@ def _openai_chat(counts: Counts) -> ReportedUsage:
     names of their own for them.
     """
     sent, answered = counts.first("prompt_tokens"), counts.first("completion_tokens")
+    if counts.are_only(_PLAIN_CHAT):
+        return put_together(sent=sent, answered=answered, total=counts.first("total_tokens"))
     cached = counts.first(
         "prompt_tokens_details.cached_tokens",
         "prompt_token_details.cached_tokens",
@@ -433,7 +460,6 @@ def _telemetry(counts: Counts) -> ReportedUsage:
 
 # The first whose names are there is the shape; those whose names others repeat stand behind these.
 _SHAPES = (
-    ((_TELEMETRY,), _telemetry),
     (("prompt_token_count", "candidates_token_count"), _google),
     (("total_input_tokens", "total_output_tokens"), _interaction),
     (("prompt_tokens", "completion_tokens"), _openai_chat),
@@ -454,4 +480,9 @@ _SHAPES = (
 
 def read_shape(counts: Counts) -> ReportedUsage | None:
     """A usage by the names that are in it; `None` where none is known."""
-    return next((read(counts) for names, read in _SHAPES if counts.has(*names)), None)
+    if counts.is_telemetry:
+        return _telemetry(counts)
+    for names, read in _SHAPES:
+        if counts.has(*names):
+            return read(counts)
+    return None

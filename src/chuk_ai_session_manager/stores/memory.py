@@ -91,6 +91,7 @@ class MemoryStore(EventStore):
         self._placement = Placement()
         # The conversations, from the least recently written to the newest.
         self._by_last_write: dict[_Conversation, None] = {}
+        self._last_written: _Conversation | None = None
         # When to look at a conversation next: one entry each, however often its expiry is put off.
         self._due: list[tuple[float, int, _Conversation]] = []
         self._warned = False
@@ -227,6 +228,8 @@ class MemoryStore(EventStore):
             self._free_expired()
         session_id = session.id
         live = self._sessions.get(session_id)
+        if live is session:
+            return live
         mark = session.mark_of(self)
         if live is None or not (mark is None or mark == self._born[session_id]):
             raise session_not_found(session_id)
@@ -420,11 +423,14 @@ class MemoryStore(EventStore):
 
     def _renew(self, conversation: _Conversation) -> None:
         expires_at = self._clock() + self._ttl
-        alone = conversation.parent is None  # true for most conversations
-        for renewed in (conversation,) if alone else reversed(_with_parents(conversation)):
+        if conversation is self._last_written and conversation.parent is None:  # true for most appends
+            conversation.expires_at = max(conversation.expires_at, expires_at)
+            return
+        for renewed in reversed(_with_parents(conversation)):
             renewed.expires_at = max(renewed.expires_at, expires_at)
             self._by_last_write.pop(renewed, None)
             self._by_last_write[renewed] = None
+        self._last_written = conversation
 
     def _free_expired(self) -> None:
         now = self._clock()
@@ -467,6 +473,7 @@ class MemoryStore(EventStore):
 
     def _forget(self, conversation: _Conversation) -> None:
         self._by_last_write.pop(conversation, None)
+        self._last_written = None
         parent, conversation.parent = conversation.parent, None
         if parent is not None:
             parent.children.discard(conversation)

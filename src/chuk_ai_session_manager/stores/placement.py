@@ -6,24 +6,37 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from .base import AnySession
-from .recency import NOW, microseconds_of, now, place_of
+from .recency import MICROSECONDS_OF_NOW, NOW, microseconds_of, now, place_of
 
 
 class Placement:
     """Sorts the sessions by the time of their newest message (see `recency`); each has a place of its own."""
 
-    __slots__ = ("_is_sorted", "_newest", "_placed")
+    __slots__ = ("_is_sorted", "_last", "_newest", "_placed")
 
     def __init__(self) -> None:
         # Each session's place, and how many events it had then. The last entry is the newest, unless
         # `_is_sorted` says that a session with older messages was added.
         self._placed: dict[str, tuple[int, int]] = {}
         self._newest = 0
+        self._last = ""
+        """The session that is the last entry, if that is known."""
         self._is_sorted = True
 
     def place_said(self, session: AnySession, said: datetime) -> None:
         """Place a session whose newest message is of this time."""
-        self._place(session, place_of(microseconds_of(said)))
+        top = now()
+        if said.timestamp() * 1e6 < top - MICROSECONDS_OF_NOW:
+            self._place(session, microseconds_of(said), top)
+            return
+        newest, session_id = self._newest, session.id
+        if top <= newest:
+            top = newest + 1
+        if session_id != self._last:
+            self._placed.pop(session_id, None)
+            self._last = session_id
+        self._newest = top
+        self._placed[session_id] = top, len(session.events)
 
     def place_saved(self, session: AnySession) -> bool:
         """Place a session that is saved, and return whether it is new or has new events.
@@ -33,19 +46,19 @@ class Placement:
         newest, placed = session.newest_event_time, self._placed.get(session.id)
         if placed is None and newest is not None:
             # As with imports, whose messages may be of any time.
-            self._place(session, microseconds_of(newest))
+            self._place(session, microseconds_of(newest), now())
         elif placed is None:
             made = session.metadata.created_at if session.metadata else None
-            self._place(session, NOW if made is None else place_of(microseconds_of(made)))
+            self._place(session, NOW if made is None else place_of(microseconds_of(made)), now())
         elif newest is not None and len(session.events) > placed[1]:
-            self._place(session, place_of(microseconds_of(newest)))
+            self._place(session, place_of(microseconds_of(newest)), now())
         else:
             return False
         return True
 
-    def _place(self, session: AnySession, place: int) -> None:
+    def _place(self, session: AnySession, place: int, on_top: int) -> None:
+        self._last = ""
         placed, had = self._placed.pop(session.id, (0, 0))
-        on_top = now()
         if on_top <= self._newest:
             on_top = self._newest + 1
         if place == NOW or place > on_top:
@@ -66,5 +79,5 @@ class Placement:
         """Yield the places and ids of all sessions."""
         if not self._is_sorted:
             self._placed = dict(sorted(self._placed.items(), key=lambda item: (item[1][0], item[0])))
-            self._is_sorted = True
+            self._is_sorted, self._last = True, ""
         return ((place, session_id) for session_id, (place, _) in reversed(self._placed.items()))

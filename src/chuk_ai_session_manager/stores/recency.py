@@ -14,7 +14,7 @@ from ..models.record import JUST_NOW
 NOW = 0
 """The place of a session with a new message: before all others."""
 
-_JUST_NOW = JUST_NOW // timedelta(microseconds=1)
+MICROSECONDS_OF_NOW = JUST_NOW // timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,4 +35,4 @@ def place_of(said: int) -> int:
 
     Call this on the machine that made the message, because the clocks of different machines differ.
     """
-    return NOW if said >= now() - _JUST_NOW else said
+    return NOW if said >= now() - MICROSECONDS_OF_NOW else said

@@ -9,6 +9,7 @@ from asyncio import AbstractEventLoop, get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Generator
 from contextlib import suppress
+from threading import get_ident
 from typing import Any, cast
 
 # Seconds after which a waiting task checks whether the first one in line will go on at all.
@@ -91,17 +92,23 @@ class Turns:
     data that several processes write.
     """
 
-    __slots__ = ("_line",)
+    __slots__ = ("_line", "_spare")
 
     def __init__(self) -> None:
         # The first one in line has the turn. Only single operations of the deque change it, and each is
         # atomic. A lock of `threading` would not do, because a garbage-collected coroutine may leave at any
         # moment.
         self._line: deque[_Turn] = deque()
+        # A turn that is over. The next one in the same event loop uses its object.
+        self._spare: list[_Turn] = []
 
     def turn(self) -> _Turn:
         """A turn, to be used once, with `async with`."""
-        return _Turn(self._line)
+        try:
+            turn = self._spare.pop()
+        except IndexError:
+            return _Turn(self._line, self._spare)
+        return turn if turn.is_of_here() else _Turn(self._line, self._spare)
 
 
 class _Turn:
@@ -114,10 +121,19 @@ class _Turn:
     _is_passed_over = False
     _pulse: Pulse | None = None
 
-    def __init__(self, line: deque[_Turn]) -> None:
+    def __init__(self, line: deque[_Turn], spare: list[_Turn]) -> None:
         self._line = line
+        self._spare = spare
         self.loop: AbstractEventLoop = get_running_loop()
+        self._thread = get_ident()
         self._process = _process
+
+    def is_of_here(self) -> bool:
+        """Whether its event loop is the one that runs here.
+
+        `get_running_loop` would say the same, but asks the operating system for the process id each time.
+        """
+        return self._thread == get_ident() and self.loop.is_running() and self._process is _process
 
     def __aenter__(self) -> Awaitable[None]:
         line = self._line
@@ -132,9 +148,13 @@ class _Turn:
             return _NOW
         if line:
             _wake_first(line)
+        elif not self._spare:
+            self._pulse = None
+            self._spare.append(self)
         return _NOW
 
     async def _wait(self) -> None:
+        self.loop = get_running_loop()
         try:
             while not self._is_passed_over:
                 # Before looking for the first one: a turn that leaves after that sees this and wakes it.

@@ -52,15 +52,21 @@ class Beginning:
         prompt = self._conversation.system_prompt
         return [{"role": "system", "content": prompt}] if prompt and prompt.strip() else []
 
+    def is_empty(self, session: Session[Any]) -> bool:
+        """Whether nothing goes before a segment's messages."""
+        return not (self._conversation.system_prompt or self._has_background(session))
+
     async def length(self, home: HomeStore, session: Session[Any], model: str) -> int:
         """How long all is that goes before a segment's own messages, in a model's tokens.
 
         What goes around each message is counted too.
         """
-        background = await self.background_of(home, session)
+        background = await self.background_of(home, session) if self._has_background(session) else None
         length = 0
         for row in self.rows:
             length += await self._lengths.length(row["content"], model) + TOKENS_A_MESSAGE
+        if background is None:
+            return length
         if background.told:  # this stands in a row of those that follow
             length += await self._lengths.length(marked(str(background.told)), model)
         for event in background.start:
@@ -72,13 +78,14 @@ class Beginning:
         totals = session.totals
         held = (await self.background_of(home, session)).held if totals.choices else None
         if held is None:
-            return Length(session.total_tokens, totals.messages, totals.tool_calls)
+            tokens = session.token_summary.total_tokens - totals.tokens_off_path
+            return Length(max(0, tokens), totals.messages, totals.tool_calls)
         kinds = [event.type for event in held]
         return Length(tokens_of(held), kinds.count(EventType.MESSAGE), kinds.count(EventType.TOOL_CALL))
 
     async def background_of(self, home: HomeStore, session: Session[Any]) -> Background:
         """What a segment goes on from; what a closed one ends in stays, and is read once."""
-        if not self._conversation.is_infinite or session.parent_id is None:
+        if not self._has_background(session):
             return NO_BACKGROUND
         self._forget_rewritten(session)
         if session.id in self._known and not session.totals.choices:
@@ -100,6 +107,9 @@ class Beginning:
             self._rewritten = settings.rewritten
             for kept in (self._known, self._told, self._shown):
                 kept.clear()
+
+    def _has_background(self, session: Session[Any]) -> bool:
+        return self._conversation.is_infinite and session.parent_id is not None
 
     async def told(self, home: HomeStore, session: Session[Any]) -> Background:
         """The same, for a context that is handed out."""
