@@ -91,6 +91,7 @@ LEVELS = (
         "stores.base",
         "stores.whole",
         "stores.placement",
+        "stores.kept",
         "stores.memory",
         "stores.lifecycle",
         "stores.folding",

@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +27,7 @@ from .base import (
 )
 from .durability import DurabilityReport
 from .erasing import account_names
+from .kept import KeptConversation
 from .placement import Placement
 from .receipts import BACKUPS, Erased, Forgotten
 
@@ -35,20 +35,6 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_SESSIONS = 10_000
 """Some hundred megabytes of ordinary conversations: a limit for processes that run for months."""
-
-
-@dataclass(slots=True, eq=False)
-class _Conversation:
-    """The segments of one conversation, which expire together.
-
-    Writing to a conversation also renews those that it is a child of: no parent expires before its child.
-    """
-
-    expires_at: float
-    parent: _Conversation | None = None
-    children: set[_Conversation] = field(default_factory=set)
-    # The place of each segment: 0, 1, 2 ...
-    session_ids: dict[str, int] = field(default_factory=dict)
 
 
 class MemoryStore(EventStore):
@@ -86,14 +72,14 @@ class MemoryStore(EventStore):
         self._born: dict[str, int] = {}
         # How often it was saved without new events: it may have been edited.
         self._edits: dict[str, int] = {}
-        self._conversations: dict[str, _Conversation] = {}
+        self._conversations: dict[str, KeptConversation] = {}
         self._births = 0
         self._placement = Placement()
         # The conversations, from the least recently written to the newest.
-        self._by_last_write: dict[_Conversation, None] = {}
-        self._last_written: _Conversation | None = None
+        self._by_last_write: dict[KeptConversation, None] = {}
+        self._last_written: KeptConversation | None = None
         # When to look at a conversation next: one entry each, however often its expiry is put off.
-        self._due: list[tuple[float, int, _Conversation]] = []
+        self._due: list[tuple[float, int, KeptConversation]] = []
         self._warned = False
         # The accounts of users, and when each expires.
         self._accounts: dict[str, tuple[dict[str, Any], float]] = {}
@@ -303,8 +289,8 @@ class MemoryStore(EventStore):
             if conversation is None:
                 return False
             conversation.expires_at += additional_hours * 3600
-            for parent in _with_parents(conversation)[1:]:
-                parent.expires_at = max(parent.expires_at, conversation.expires_at)
+            for parent in conversation.with_parents()[1:]:
+                parent.keep_until(conversation.expires_at)
             return True
 
     async def time_to_live(self, session_id: str) -> float | None:
@@ -396,7 +382,7 @@ class MemoryStore(EventStore):
         if is_new:
             self._free_oldest(but=conversation)
 
-    def _share(self, session: AnySession, conversation: _Conversation) -> None:
+    def _share(self, session: AnySession, conversation: KeptConversation) -> None:
         """Give all segments this one's state and properties, which belong to the conversation."""
         if len(conversation.session_ids) == 1 or session.metadata is None:
             return
@@ -405,29 +391,29 @@ class MemoryStore(EventStore):
             if other is not None and other.metadata is not None:
                 other.state, other.metadata.properties = session.state, session.metadata.properties
 
-    def _conversation_for(self, session: AnySession) -> _Conversation:
+    def _conversation_for(self, session: AnySession) -> KeptConversation:
         """The conversation that the session continues; or a new one, which is a child of its parent's."""
         parent = self._conversations.get(session.parent_id) if session.parent_id else None
         if parent is not None and is_segment_after(session, session.parent_id):
             return parent
-        found = _Conversation(self._clock() + self._ttl)
+        found = KeptConversation(self._clock() + self._ttl)
         if parent is not None:
-            _make_child(found, parent)
+            found.become_child_of(parent)
         if not math.isinf(self._ttl):
             heapq.heappush(self._due, (found.expires_at, id(found), found))
         for child_id in session.child_ids:  # children that were saved before this session
             child = self._conversations.get(child_id)
             if child is not None and child.parent is None:
-                _make_child(child, found)
+                child.become_child_of(found)
         return found
 
-    def _renew(self, conversation: _Conversation) -> None:
+    def _renew(self, conversation: KeptConversation) -> None:
         expires_at = self._clock() + self._ttl
         if conversation is self._last_written and conversation.parent is None:  # true for most appends
-            conversation.expires_at = max(conversation.expires_at, expires_at)
+            conversation.keep_until(expires_at)
             return
-        for renewed in reversed(_with_parents(conversation)):
-            renewed.expires_at = max(renewed.expires_at, expires_at)
+        for renewed in reversed(conversation.with_parents()):
+            renewed.keep_until(expires_at)
             self._by_last_write.pop(renewed, None)
             self._by_last_write[renewed] = None
         self._last_written = conversation
@@ -441,7 +427,7 @@ class MemoryStore(EventStore):
             elif conversation.session_ids:
                 heapq.heappush(self._due, (conversation.expires_at, number, conversation))
 
-    def _free_oldest(self, but: _Conversation) -> None:
+    def _free_oldest(self, but: KeptConversation) -> None:
         """Free conversations, children before their parents, until at most `max_sessions` are left."""
         while len(self._sessions) > self._max_sessions:
             without_children = (each for each in self._by_last_write if not each.children)
@@ -458,7 +444,7 @@ class MemoryStore(EventStore):
                     self._max_sessions,
                 )
 
-    def _free(self, conversation: _Conversation) -> None:
+    def _free(self, conversation: KeptConversation) -> None:
         self._forget(conversation)
         for session_id in conversation.session_ids:
             self._drop(session_id)
@@ -471,36 +457,13 @@ class MemoryStore(EventStore):
         self._edits.pop(session_id, None)
         self._placement.remove(session_id)
 
-    def _forget(self, conversation: _Conversation) -> None:
+    def _forget(self, conversation: KeptConversation) -> None:
         self._by_last_write.pop(conversation, None)
         self._last_written = None
-        parent, conversation.parent = conversation.parent, None
-        if parent is not None:
-            parent.children.discard(conversation)
-        for child in conversation.children:  # they outlive a conversation that was deleted
-            child.parent = parent
-            if parent is not None:
-                parent.children.add(child)
-        conversation.children.clear()
+        conversation.leave_family()
 
     def _forget_empty(self) -> None:
         """Drop entries of emptied conversations once they are the majority, before their time is over."""
         if len(self._due) > 2 * len(self._by_last_write) + 64:
             self._due = [entry for entry in self._due if entry[2].session_ids]
             heapq.heapify(self._due)
-
-
-def _make_child(conversation: _Conversation, parent: _Conversation) -> None:
-    if conversation in _with_parents(parent):  # applications can create circles
-        return
-    conversation.parent = parent
-    parent.children.add(conversation)
-    parent.expires_at = max(parent.expires_at, conversation.expires_at)
-
-
-def _with_parents(conversation: _Conversation) -> list[_Conversation]:
-    """A conversation, its parent and so on."""
-    found = [conversation]
-    while (parent := found[-1].parent) is not None:
-        found.append(parent)
-    return found
