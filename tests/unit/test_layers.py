@@ -186,6 +186,7 @@ LEVELS = (
         "conversation.bill_now",
         "conversation.writing",
         "conversation.reading",
+        "conversation.repairs",
         "conversation.second_thoughts",
     ),
     (
@@ -248,6 +249,7 @@ LEVELS = (
         "cli.token_counts",
         "cli.program",
         "cli.erasing",
+        "cli.repairing",
         "cli.moving",
         "cli.commands",
         "cli",

@@ -203,4 +203,4 @@ async def _to_delete(session_id: str, store: EventStore, *, only_this: bool) -> 
 
 
 # At the end, so that the help shows these commands after those above.
-from . import erasing  # noqa: E402, F401  (this registers its commands)
+from . import erasing, repairing  # noqa: E402, F401  (this registers their commands)

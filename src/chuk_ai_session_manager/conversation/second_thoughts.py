@@ -15,12 +15,14 @@ from ..models.session_event import COPY_OF, REPLACES
 from ..providers.messages import text_of
 from ..providers.parts import media_of
 from ..stores.base import AnyEvent, AnySession
+from .background import background_of
 from .billing import count
 from .drafts import Draft, draft_question
 from .looking_back import LookingBack
 from .opening import Conversation
 from .path import Paths
 from .reading import row_of
+from .repairs import Fault, faults_in, set_aside_text
 from .segments import append
 from .writing import Writer
 
@@ -60,6 +62,24 @@ class SecondThoughts:
     async def retract(self, event_id: str) -> None:
         """Take one message out, wherever it stands."""
         await self._choose("retract", lambda paths: paths.without(event_id))
+
+    async def faults(self, largest: int) -> list[Fault]:
+        """What the next context would contain that no provider accepts, as `faults_in` says."""
+        if not self._conversation.is_begun:
+            return []
+        await self._writer.settle()
+        home, session = await self._conversation.current(with_events=False)
+        return await faults_in(session, await background_of(session, home), home, largest)
+
+    async def set_aside(self, event_id: str) -> None:
+        """Take a message out, or let a tool's result say that it was taken out, by its size."""
+
+        async def plan(back: LookingBack, *_: Any) -> Sequence[AnyEvent]:
+            choice = await back.asked(lambda paths: paths.without(event_id))
+            event = next(event for event in back.events if event.id == event_id)
+            return [choice.as_event(), *([_emptied(event)] if event.type == EventType.TOOL_CALL else [])]
+
+        await self._store("set aside", plan)
 
     async def clear(self) -> None:
         """Go on from the beginning, as if nothing had been said."""
@@ -139,6 +159,18 @@ class SecondThoughts:
                 events = await plan(back, home, read)
                 if not events or (await append(read, events, home, only_if_current=True))[0]:
                     return
+
+
+def _emptied(result: AnyEvent) -> AnyEvent:
+    """A result of the same call that says what was set aside."""
+    message = result.message if isinstance(result.message, dict) else {}
+    told = {"result": set_aside_text(result), "error": None, "success": True}
+    return SessionEvent(
+        message=copied({**message, **told}),
+        source=result.source,
+        type=EventType.TOOL_CALL,
+        metadata=copied(result.metadata),
+    )
 
 
 def _edited(original: AnyEvent, content: str | list[dict[str, Any]], model: str | None) -> Draft:

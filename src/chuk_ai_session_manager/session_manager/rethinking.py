@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from ..conversation.repairs import LARGEST
 from ..conversation.second_thoughts import SecondThoughts
-from ..exceptions.validation import check_name
+from ..exceptions.validation import check_count, check_name
 from ..providers.parts import Content, check_content
 
 
@@ -115,6 +117,44 @@ class Rethinking:
         """
         check_name(event_id, "event_id", "retract")
         await self._second_thoughts.retract(event_id)
+
+    async def find_unsendable(self, *, largest: int = LARGEST) -> list[dict[str, Any]]:
+        """Find what the next context would contain that no provider accepts.
+
+        That is: a message or a tool's result that is too large, and images, audio and files whose data is
+        not base64.
+
+        Args:
+            largest: the most tokens of one message or result; by default the whole context window of many
+                models.
+
+        Returns:
+            A dict for each message or result, the oldest first: its `event_id`, `what` it is, and the
+            `reason`. None of them contains any of the content.
+
+        Raises:
+            InvalidInput: `largest` is below 1.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
+        """
+        check_count(largest, 1, "largest", "find what cannot be sent")
+        return [asdict(fault) for fault in await self._second_thoughts.faults(largest)]
+
+    async def set_aside(self, event_id: str) -> None:
+        """Leave a message or a tool's result out of all contexts from now on.
+
+        Nothing is deleted: the log and the bill keep everything. In the place of a result, contexts have a
+        short text that says how long the result was, so that no model makes the call again.
+
+        Args:
+            event_id: the event's id, from `find_unsendable` or `get_conversation(with_ids=True)`.
+
+        Raises:
+            InvalidInput: the conversation has no such event, or it is not on the path; nothing was written.
+            SessionNotFound, StorageError: as for `user_says`.
+        """
+        check_name(event_id, "event_id", "set aside")
+        await self._second_thoughts.set_aside(event_id)
 
     async def clear(self) -> None:
         """Begin with an empty path. All messages so far stay in the log and on the bill.
