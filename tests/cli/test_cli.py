@@ -12,22 +12,6 @@ from command import CANARY, HOSTILE, Ended, seed
 from places import Place, on_each, run
 
 from chuk_ai_session_manager import SessionManager
-from chuk_ai_session_manager.cli.commands import run_command
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
-    """The command line, in this process."""
-    for name in ("FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-
-    def call(*arguments: object, at: Place | None = None) -> Ended:
-        where = ["--store", at.url, "--sandbox", at.sandbox] if at else []
-        code = run_command([*map(str, arguments), *where])
-        return Ended(code, *capfd.readouterr())
-
-    return call
-
 
 # -- looking --------------------------------------------------------------------------------------
 

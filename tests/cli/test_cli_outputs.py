@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from places import Place
+from program import ENVIRONMENT, PROGRAM, at, program, say
 from running import PATIENCE
-from test_cli_process import ENVIRONMENT, PROGRAM, at, program, say
 
 import chuk_ai_session_manager
 from chuk_ai_session_manager import SessionManager

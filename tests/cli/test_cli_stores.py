@@ -15,25 +15,9 @@ from hypothesis import strategies as st
 from places import Place, everywhere, run
 
 from chuk_ai_session_manager import SessionManager
-from chuk_ai_session_manager.cli.commands import run_command
 from chuk_ai_session_manager.cli.safe_text import shown, shown_in_line
 from chuk_ai_session_manager.cli.screen import bar
 from chuk_ai_session_manager.stores import open_store
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
-    """The command line, in this process."""
-    for name in ("FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-
-    def call(*arguments: object, at: Place | None = None) -> Ended:
-        where = ["--store", at.url, "--sandbox", at.sandbox] if at else []
-        code = run_command([*map(str, arguments), *where])
-        return Ended(code, *capfd.readouterr())
-
-    return call
-
 
 # -- checking -------------------------------------------------------------------------------------
 

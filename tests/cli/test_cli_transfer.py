@@ -17,22 +17,7 @@ from running import PATIENCE
 
 from chuk_ai_session_manager import Session, SessionEvent
 from chuk_ai_session_manager.api.transfer import export_conversation
-from chuk_ai_session_manager.cli.commands import run_command
 from chuk_ai_session_manager.models import EventSource, EventType
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
-    """The command line, in this process."""
-    for name in ("FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-
-    def call(*arguments: object, at: Place | None = None) -> Ended:
-        where = ["--store", at.url, "--sandbox", at.sandbox] if at else []
-        code = run_command([*map(str, arguments), *where])
-        return Ended(code, *capfd.readouterr())
-
-    return call
 
 
 async def lines_of(place: Place, session_id: str) -> list[str]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from anthropic import AsyncAnthropic
-from google import genai
 from google.genai import types as google_types
 from openai import AsyncOpenAI
 from request_rules import check_request
@@ -40,31 +38,6 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0
 
 # google-genai makes a class of aiohttp's in a way that aiohttp warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_llm.running() as address:
-        yield address
-
-
-@pytest.fixture
-async def gpt(address: str) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def claude(address: str) -> AsyncIterator[AsyncAnthropic]:
-    async with AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def gemini(address: str) -> AsyncIterator[Any]:
-    client = genai.Client(api_key="none", http_options=google_types.HttpOptions(base_url=address))
-    async with client.aio as aio:
-        yield aio
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -17,20 +15,11 @@ from chuk_ai_session_manager import SessionManager, stream_llm_call, track_clien
 from chuk_ai_session_manager.exceptions import TokenLimitExceeded
 from chuk_ai_session_manager.models import EventType
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-import local_llm
-
 GPT = "gpt-4o-2024-08-06"
 CLAUDE = "claude-sonnet-4-6"
 LIMITS: list[dict[str, Any]] = [{"token_limit": 5}, {"cost_limit": 1e-7}]
 
 Ask = Callable[[SessionManager, str], Awaitable[object]]
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_llm.running() as address:
-        yield address
 
 
 class Ways:

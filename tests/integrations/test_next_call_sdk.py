@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,33 +13,12 @@ from chuk_ai_session_manager import track_client
 from chuk_ai_session_manager.providers.responses_state import is_forgotten
 from chuk_ai_session_manager.session_manager import SessionManager
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-import local_llm
-
 CLAUDE: dict[str, Any] = {
     "model": "claude-sonnet-4-6",
     "max_tokens": 2000,
     "thinking": {"type": "enabled", "budget_tokens": 1024},
 }
 TOOLS: Any = [{"name": "tide", "description": "When is high water?", "input_schema": {"type": "object"}}]
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_llm.running() as address:
-        yield address
-
-
-@pytest.fixture
-async def claude(address: str) -> AsyncIterator[AsyncAnthropic]:
-    async with AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def gpt(address: str) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
-        yield client
 
 
 def kinds(request: Any) -> list[str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,17 +27,8 @@ from chuk_ai_session_manager.models import EventSource, EventType, SessionEvent,
 from chuk_ai_session_manager.providers.requests import request_text
 from chuk_ai_session_manager.stores import MemoryStore
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-import local_llm
-
 GPT = "gpt-4o-2024-08-06"
 CLAUDE = "claude-sonnet-4-6"
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_llm.running() as address:
-        yield address
 
 
 @pytest.fixture

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from anthropic import Anthropic
 from openai import AsyncOpenAI, OpenAI, Stream
+from tracked import CLAUDE, GPT, said
 
 from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.sync import SessionManager, track_client
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-import local_llm
-from tracked import CLAUDE, GPT, said
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_llm.running() as address:
-        yield address
 
 
 @pytest.fixture

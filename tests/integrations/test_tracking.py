@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import genai_prices
@@ -16,6 +14,7 @@ import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI, OpenAI
 from places import Place, in_memory_too
+from tracked import CLAUDE, GPT, events_of, rows_of, said
 
 from chuk_ai_session_manager import (
     SessionManager,
@@ -27,28 +26,6 @@ from chuk_ai_session_manager import (
 from chuk_ai_session_manager.exceptions import InvalidInput, TokenLimitExceeded
 from chuk_ai_session_manager.models import EventType
 from chuk_ai_session_manager.stores import MemoryStore
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-import local_llm
-from tracked import CLAUDE, GPT, events_of, rows_of, said
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_llm.running() as address:
-        yield address
-
-
-@pytest.fixture
-async def gpt(address: str) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def claude(address: str) -> AsyncIterator[AsyncAnthropic]:
-    async with AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as client:
-        yield client
 
 
 def price(model: str, provider: str, **tokens: int) -> float:

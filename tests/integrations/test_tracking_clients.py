@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI, OpenAI
+from tracked import CLAUDE, GPT, events_of, rows_of, said
 
 from chuk_ai_session_manager import SessionManager, track_client
 from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic
 from chuk_ai_session_manager.providers.messages import INTERRUPTED
 from chuk_ai_session_manager.providers.requests import asked_rows
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-import local_llm
-from tracked import CLAUDE, GPT, events_of, rows_of, said
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_llm.running() as address:
-        yield address
-
-
-@pytest.fixture
-async def gpt(address: str) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def claude(address: str) -> AsyncIterator[AsyncAnthropic]:
-    async with AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as client:
-        yield client
-
 
 # -- clients ----------------------------------------------------------------------------------------
 

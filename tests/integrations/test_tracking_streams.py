@@ -23,25 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import local_llm
 from tracked import CLAUDE, GPT, events_of, rows_of, said
 
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_llm.running() as address:
-        yield address
-
-
-@pytest.fixture
-async def gpt(address: str) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def claude(address: str) -> AsyncIterator[AsyncAnthropic]:
-    async with AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as client:
-        yield client
-
-
 # -- streams ----------------------------------------------------------------------------------------
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -18,18 +16,9 @@ from running import PATIENCE
 
 from chuk_ai_session_manager import SessionManager, track_client
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-import local_llm
-
 CLAUDE = "claude-sonnet-4-6"
 THREADS = 4
 EACH = 4
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_llm.running() as address:
-        yield address
 
 
 def in_threads(work: Callable[[int], Awaitable[None]]) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -19,9 +16,6 @@ from pydantic import BaseModel
 
 from chuk_ai_session_manager import SessionAwareToolProcessor, SessionManager, track_client
 from chuk_ai_session_manager.stores import MemoryStore
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-import local_llm
 
 RUNS: list[str] = []
 STORE = MemoryStore()
@@ -49,24 +43,6 @@ def completion(tool: str, arguments: str) -> dict[str, Any]:
         "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
         "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
     }
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_llm.running() as address:
-        yield address
-
-
-@pytest.fixture
-async def gpt(address: str) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def claude(address: str) -> AsyncIterator[AsyncAnthropic]:
-    async with AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as client:
-        yield client
 
 
 @pytest.fixture

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from discretion import CANARY, PASSWORD, each_refused, logs_without_secrets, refused, shows_no_secret
-from running import PATIENCE
+from discretion import CANARY, each_refused, logs_without_secrets, refused
 from servers import RedisServer
 
 from chuk_ai_session_manager import Session, SessionManager
@@ -22,28 +21,6 @@ from chuk_ai_session_manager.stores.redis.store import RedisStore
 __all__ = ["logs_without_secrets"]  # for each test here
 
 from outages import begin, content, contents, messages, replace_content, said, stored
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """A server with an odd password that keeps on disk what it acknowledged."""
-    with RedisServer(aof=True, password=PASSWORD) as server:
-        yield server
-
-
-@pytest.fixture
-async def store(server: RedisServer) -> AsyncIterator[RedisStore]:
-    """A store with all the time that it may need."""
-    async with RedisStore(server.url, timeout=PATIENCE) as store:
-        yield store
-        assert shows_no_secret(repr(store) + str(store.get_stats()))
-
-
-@pytest.fixture
-async def fresh(server: RedisServer) -> AsyncIterator[RedisStore]:
-    """A store of the same sessions that has seen none of them."""
-    async with RedisStore(server.url, timeout=PATIENCE) as store:
-        yield store
 
 
 async def is_told_damaged(store: EventStore) -> None:
@@ -188,17 +165,6 @@ class TestDamageInRedis:
 
 
 # -- SQLite -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "sessions.db"
-
-
-@pytest.fixture
-async def file(path: Path) -> AsyncIterator[SqliteStore]:
-    async with SqliteStore(path, busy_timeout=0.2) as store:
-        yield store
 
 
 def execute(path: Path, *statements: str) -> None:

@@ -60,17 +60,9 @@ class Observer:
         return (await self.see(session_id))[session_id] is not None
 
 
-@pytest.fixture(scope="module")
-def watched_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
-def server(watched_server: RedisServer) -> RedisServer:
-    """An empty server: chuk-sessions keeps the records of all sandboxes in one place."""
-    watched_server.command("FLUSHALL")
-    return watched_server
+def server(empty_server: RedisServer) -> RedisServer:
+    return empty_server
 
 
 @pytest.fixture(scope="module")

@@ -30,17 +30,9 @@ PLAIN, LINKED = "orig-plain-0001", "orig-linked-0002"
 (EMPTY,) = (key.removeprefix("session:") for key in ORIGINAL if "orig-" not in key)
 
 
-@pytest.fixture(scope="module")
-def watched_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
-def server(watched_server: RedisServer) -> RedisServer:
-    """An empty server: chuk-sessions keeps the records of all sandboxes in one place."""
-    watched_server.command("FLUSHALL")
-    return watched_server
+def server(empty_server: RedisServer) -> RedisServer:
+    return empty_server
 
 
 def said(message: str = "hello") -> SessionEvent[Any]:

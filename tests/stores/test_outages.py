@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -25,28 +25,6 @@ from outages import at_last, begin, contents, messages, said, stored
 
 # What a store says when it cannot know whether what it sent arrived.
 UNKNOWN = "may have been stored or not"
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """A server with an odd password that keeps on disk what it acknowledged."""
-    with RedisServer(aof=True, password=PASSWORD) as server:
-        yield server
-
-
-@pytest.fixture
-async def store(server: RedisServer) -> AsyncIterator[RedisStore]:
-    """A store with all the time that it may need."""
-    async with RedisStore(server.url, timeout=PATIENCE) as store:
-        yield store
-        assert shows_no_secret(repr(store) + str(store.get_stats()))
-
-
-@pytest.fixture
-async def fresh(server: RedisServer) -> AsyncIterator[RedisStore]:
-    """A store of the same sessions that has seen none of them."""
-    async with RedisStore(server.url, timeout=PATIENCE) as store:
-        yield store
 
 
 @pytest.fixture

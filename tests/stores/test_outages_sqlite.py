@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,17 +28,6 @@ __all__ = ["logs_without_secrets"]  # for each test here
 from outages import begin, content, messages, replace_content, said, stored
 
 # -- SQLite -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "sessions.db"
-
-
-@pytest.fixture
-async def file(path: Path) -> AsyncIterator[SqliteStore]:
-    async with SqliteStore(path, busy_timeout=0.2) as store:
-        yield store
 
 
 HOLD = """
