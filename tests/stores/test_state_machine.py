@@ -44,6 +44,7 @@ class Talk:
         self.place: int | None = None
         self.ends: list[int | None] = []
         self.out: set[int] = set()
+        self.by_own_id: dict[str, str] = {}
         self.has_choices = False
 
     def say(self, text: str) -> None:
@@ -159,6 +160,23 @@ class StoreMachine(RuleBasedStateMachine):
         session_id = data.draw(st.sampled_from(self.do(self.stores[which].segment_ids(talk))))
         self.do(SessionManager(session_id, store=self.stores[which]).user_says(text))
         self.talks[talk].say(text)
+
+    @precondition(lambda self: bool(self.talks))
+    @rule(which=st.integers(0, 1), own_id=st.sampled_from(["k", "ü#1"]), text=TEXTS, data=st.data())
+    def say_with_an_id_of_ones_own(self, which: int, own_id: str, text: str, data: st.DataObject) -> None:
+        """The same again is there already, however long ago and on the path or off it; else is refused."""
+        talk = data.draw(st.sampled_from(sorted(self.talks)))
+        session_id = data.draw(st.sampled_from(self.do(self.stores[which].segment_ids(talk))))
+        work = SessionManager(session_id, store=self.stores[which]).user_says(text, event_id=own_id)
+        known = self.talks[talk].by_own_id
+        if known.get(own_id, text) != text:
+            with pytest.raises(EventConflict):
+                self.do(work)
+            return
+        self.do(work)
+        if own_id not in known:
+            known[own_id] = text
+            self.talks[talk].say(text)
 
     @precondition(lambda self: bool(self.talks))
     @rule(which=st.integers(0, 1), text=TEXTS, data=st.data())

@@ -144,6 +144,7 @@ LEVELS = (
         "conversation.calls",
         "conversation.segments",
         "conversation.looking_back",
+        "conversation.own_ids",
         "conversation.replays",
         "conversation.tool_calls",
         "conversation.tool_declarations",

@@ -121,7 +121,14 @@ def estimated_usage(sent: int, answered: int) -> ReportedUsage:
 def _bill(draft: Draft, usage: ReportedUsage) -> None:
     if draft.service_tier is not None:
         usage = {**usage, "service_tier": draft.service_tier}
-    whole = _put_bill(draft.event, draft.model, draft.provider, usage, estimated=draft.reported is None)
+    whole = _put_bill(
+        draft.event,
+        draft.model,
+        draft.provider,
+        usage,
+        estimated=draft.reported is None,
+        when=draft.event.timestamp if draft.is_dated else None,
+    )
     draft.whole_usage = whole
     part = draft.replaces
     if part is not None and part.is_stored and part.whole_usage is not None:
@@ -153,18 +160,30 @@ def _rest_of(whole: CallUsage, part: CallUsage) -> CallUsage:
 
 
 async def bill(
-    event: SessionEvent[Any], model: str, provider: str, usage: ReportedUsage, *, estimated: bool = False
+    event: SessionEvent[Any],
+    model: str,
+    provider: str,
+    usage: ReportedUsage,
+    *,
+    estimated: bool = False,
+    when: datetime | None = None,
 ) -> None:
     """Put the bill of a model call on the event that came of it."""
     await load_prices()
-    _put_bill(event, model, provider, usage, estimated=estimated)
+    _put_bill(event, model, provider, usage, estimated=estimated, when=when)
 
 
 def _put_bill(
-    event: SessionEvent[Any], model: str, provider: str, usage: ReportedUsage, *, estimated: bool
+    event: SessionEvent[Any],
+    model: str,
+    provider: str,
+    usage: ReportedUsage,
+    *,
+    estimated: bool,
+    when: datetime | None,
 ) -> CallUsage:
     # By `vars`: pydantic's own way to set a field takes five times as long.
-    vars(event)["usage"] = billed = call_usage(model, provider, usage, estimated=estimated)
+    vars(event)["usage"] = billed = call_usage(model, provider, usage, estimated=estimated, when=when)
     # The call's cost, so that a session's costs are the sum of its events'; a question costs nothing yet.
     if event.token_usage is None:
         event.token_usage = TokenUsage(model=model, total_tokens=0)

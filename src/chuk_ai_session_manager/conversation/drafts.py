@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..accounts.tokens import DEFAULT_MODEL
 from ..models import CallUsage, EventSource, EventType, SessionEvent
+from ..models.record import utc_now
 from ..models.session_event import check_event_length, new_event
 from ..providers.answers import Answer
 from ..providers.common import readable_json, readable_text
@@ -52,6 +53,10 @@ class Draft:
     """A part of the same answer, which was stored before."""
     question_in: str = ""
     """Of an answer: the segment that its question is in."""
+    has_own_id: bool = False
+    """Whether the application gave the event its id: an event that is there under the id is this one."""
+    is_dated: bool = False
+    """Whether the application said when it was said: then the time stays as it is."""
     is_stored: bool = False
     whole_tokens: int = 0
     """Content tokens of the whole message, of which a part may be counted already."""
@@ -189,8 +194,24 @@ def draft_rows(rows: Sequence[ChatMessage], model: str, provider: str = "unknown
 
 
 def described(model: str, provider: str) -> dict[str, Any]:
-    """What an answer's metadata says of it, in local time as applications know it."""
-    return {"model": model, "provider": provider, "timestamp": datetime.now().isoformat()}
+    """The model, the provider and the time of an answer, for its metadata."""
+    return {"model": model, "provider": provider, "timestamp": utc_now().isoformat()}
+
+
+def tell(drafts: Sequence[Draft], event_id: str | None, timestamp: datetime | None) -> None:
+    """Give the drafts of one call the event id and the time that the application gave.
+
+    Of several drafts, the last one gets the id itself, so that it says that all before it are stored. The
+    one before gets the id with "#1" at the end, and so on.
+    """
+    for number, draft in enumerate(reversed(drafts)):
+        if event_id is not None:
+            draft.event.id = event_id if number == 0 else f"{event_id}#{number}"
+            draft.has_own_id, draft.response_key = True, None
+        if timestamp is not None:
+            draft.event.timestamp, draft.is_dated = timestamp, True
+            if draft.is_call:
+                draft.event.metadata["timestamp"] = timestamp.isoformat()
 
 
 class Unfinished(Protocol):

@@ -14,7 +14,7 @@ from ..models.home import HomeStore
 from ..stores.turns import Turns
 from .budgets import Spending
 from .context.beginning import Beginning
-from .drafts import Draft, tokens_of
+from .drafts import Draft, tokens_of, without_prompt
 from .sums import Sums
 
 
@@ -105,11 +105,15 @@ class Allowance:
         self.limits.check(sums.tokens, sums.cost, tokens_of(drafts))
 
     async def admit(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Refuse questions whose user has spent the budget; set aside what their answer may cost.
+        """Refuse questions that a limit stands in the way of, or whose user has spent the budget.
+
+        What their answer may cost is set aside.
 
         Raises:
             TokenLimitExceeded: nothing was written.
         """
+        if self.limits:
+            await self.check_limits(home, session, without_prompt(drafts)[0])
         if self.spending is not None:
             before = (await self._beginning.background_of(home, session)).sums.tokens
             await self.spending.admit(home, before + session.added_tokens + tokens_of(drafts))

@@ -63,18 +63,24 @@ def late_answers(events: Sequence[AnyEvent]) -> list[tuple[int | None, int]]:
 async def late_questions(events: Sequence[AnyEvent], home: HomeStore) -> list[AnyEvent]:
     """What answers among these events belong to that stands in an earlier segment, oldest first."""
     known = {event.id for event in events}
-    found: dict[str, AnyEvent] = {}
+    found: list[tuple[str, int, AnyEvent]] = []
     for event in events:
         segment_id, question_id = event.metadata.get(QUESTION_IN), event.parent_event_id
         if not isinstance(segment_id, str) or question_id is None or question_id in known:
             continue
         segment = await home.head(segment_id)
-        log = None if segment is None else LogEnd(segment, home)
-        question = None if log is None else await log.read_back_to(partial(_is_called, question_id))
+        if segment is None:
+            continue
+        log = LogEnd(segment, home)
+        question = await log.read_back_to(partial(_is_called, question_id))
         if question is not None:
             known.add(question_id)
-            found[question_id] = question
-    return sorted(found.values(), key=lambda question: question.timestamp)
+            ids = [each.id for each in log.events]
+            found.append((segment_id, log.first + ids.index(question_id), question))
+    if len(found) > 1:
+        chain = await home.segment_ids(found[0][0])
+        found.sort(key=lambda each: (chain.index(each[0]) if each[0] in chain else -1, each[1]))
+    return [question for _, _, question in found]
 
 
 def _is_called(event_id: str, event: AnyEvent) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..exceptions.validation import copied
 from ..models import EventSource, EventType, SessionEvent
+from ..models.record import utc_text
 from ..models.session_event import content_of
 from ..models.token_usage import usd
 from ..providers.common import texts_in
@@ -43,7 +44,7 @@ def row_of(event: SessionEvent[Any], *, with_tools: bool, with_ids: bool) -> dic
         row = None
     if row is None:
         return None
-    row["timestamp"] = event.timestamp.isoformat()
+    row["timestamp"] = utc_text(event.timestamp)
     return row | {"event_id": event.id, "metadata": copied(event.metadata)} if with_ids else row
 
 
@@ -87,7 +88,7 @@ def figures_of(sums: Sums) -> dict[str, Any]:
         "total_tokens": sums.tokens,
         "estimated_cost": usd(sums.cost),
         "usage_source": sums.totals.usage_source,
-        "created_at": sums.created_at.isoformat() if sums.created_at else None,
-        "last_update": sums.last_update.isoformat() if sums.last_update else None,
+        "created_at": utc_text(sums.created_at) if sums.created_at else None,
+        "last_update": utc_text(sums.last_update) if sums.last_update else None,
         **{name: counted[name] for name in _STATS_TOTALS},
     }

@@ -13,6 +13,7 @@ from ..models import Session, SessionEvent
 from ..models.home import HomeStore
 from ..providers.usage import ReportedUsage
 from .drafts import Draft
+from .own_ids import not_stored
 from .segments import is_of_segments, latest, live_segment
 
 # Where responses say when they were made.
@@ -98,7 +99,7 @@ async def event_id_of(
 
 
 class Replays:
-    """Tells which answers a conversation has already, by the id that the provider gave the response.
+    """Tells which events a conversation has already, by the id of a response, or an id of the application.
 
     The id of such an answer's event is made of the conversation's and the response's, so that every process
     makes the same one, and a store, which has an event's id once in a segment, stores the answer once. Where
@@ -121,20 +122,21 @@ class Replays:
         """
         if not have_keys(drafts):
             return drafts
-        conversation_id = await self._conversation_id(home, session)
-        for draft in drafts:
-            if draft.response_key is not None:
-                draft.event.id = answer_event_id(conversation_id, draft.response_key)
+        if responses := [draft for draft in drafts if draft.response_key is not None]:
+            conversation_id = await self._conversation_id(home, session)
+            for draft in responses:
+                draft.event.id = answer_event_id(conversation_id, str(draft.response_key))
         return await self._without_known(home, session, drafts)
 
     async def unstored(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
     ) -> tuple[Session[Any], Sequence[Draft]]:
-        """The live segment with its log, and the drafts that it lacks: a store refused one of them."""
-        session = await latest(await live_segment(session, home), home)
-        return session, await self._without_known(home, session, drafts)
+        """The live segment, and the drafts that the conversation lacks: a store refused one of them."""
+        session = await latest(session, home, with_events=False)
+        session = await latest(await live_segment(session, home), home, with_events=False)
+        return session, await self._without_known(home, session, drafts, refused=True)
 
-    async def check_before(self, home: HomeStore, live: Session[Any], drafts: Sequence[Draft]) -> None:
+    async def check_before(self, home: HomeStore, drafts: Sequence[Draft], live: Session[Any]) -> None:
         """Refuse drafts that are in the segments before the one that they are about to be stored in.
 
         Raises:
@@ -146,36 +148,43 @@ class Replays:
             raise EventConflict("An answer is in an earlier segment already")
 
     async def _without_known(
-        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft], *, refused: bool = False
     ) -> list[Draft]:
         """The drafts that are not there.
 
         An answer that differs from the one that has its id is no replay: some servers give every response
         the same id, and a model may say the same again. Its id is made of what it differs in, too.
         """
-        known = await self._known_of(home, session, drafts)
+        known = await self._known_of(home, session, drafts, refused=refused)
+        drafts = not_stored(drafts, known)
         if others := [draft for draft in drafts if _is_another_than(known, draft)]:
             conversation_id = await self._conversation_id(home, session)
             for draft in others:
                 draft.event.id = answer_event_id(conversation_id, _other_key(draft, known[draft.event.id]))
-            known |= await self._known_of(home, session, others)
+            known |= await self._known_of(home, session, others, refused=refused)
         return [draft for draft in drafts if draft.response_key is None or draft.event.id not in known]
 
     async def _known_of(
-        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft], *, refused: bool = False
     ) -> dict[str, SessionEvent[Any]]:
         """The events of some drafts' ids that are stored, as far as that is known here."""
-        keyed = [draft.event.id for draft in drafts if draft.response_key is not None]
+        keyed = [draft.event.id for draft in drafts if has_key(draft)]
         here = {event.id: event for event in map(session.event, keyed) if event is not None}
-        return await self._earlier(home, session, drafts) | here
+        return await self._earlier(home, session, drafts, refused=refused) | here
 
     async def _earlier(
-        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
+        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft], *, refused: bool = False
     ) -> dict[str, SessionEvent[Any]]:
-        """The events of these ids that the conversation has, where it has more than this segment."""
+        """The events of these ids that the conversation has, as far as the store is to be asked.
+
+        A response's id is looked up where there are more segments than this one, or the store refused an
+        event; else the store says itself what it has. An application's id is always looked up, so that
+        limits and full segments do not concern a message that is there.
+        """
         self._looked_in = session.id
-        ids = [draft.event.id for draft in drafts if draft.response_key is not None]
-        if not ids or not _has_more_segments(session):
+        is_asked = refused or _has_more_segments(session)
+        ids = [draft.event.id for draft in drafts if draft.has_own_id or (is_asked and has_key(draft))]
+        if not ids:
             return {}
         return {event.id: event for event in await home.events_by_id(session.id, ids)}
 
@@ -188,11 +197,16 @@ class Replays:
 
 
 def have_keys(drafts: Sequence[Draft]) -> bool:
-    """Whether any of some drafts came of a response with an id, which may be seen again."""
+    """Whether any of some drafts has an id by which it is known when it comes again."""
     for draft in drafts:  # noqa: SIM110  (`any` makes a generator, for every event)
-        if draft.response_key is not None:
+        if draft.response_key is not None or draft.has_own_id:
             return True
     return False
+
+
+def has_key(draft: Draft) -> bool:
+    """Whether a draft came of a response with an id, or has an id of the application."""
+    return draft.response_key is not None or draft.has_own_id
 
 
 def _is_another_than(known: Mapping[str, SessionEvent[Any]], draft: Draft) -> bool:

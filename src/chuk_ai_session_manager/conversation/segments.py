@@ -80,6 +80,7 @@ async def append_to_live(
     is_full: Callable[[AnySession], Awaitable[bool]],
     on_closed: Callable[[AnySession], object],
     prepare: Callable[[AnySession], Awaitable[None]] | None = None,
+    check: Callable[[AnySession], Awaitable[None]] | None = None,
 ) -> AnySession:
     """Store events at the end of a conversation; the segment that they are in.
 
@@ -91,6 +92,7 @@ async def append_to_live(
         is_full: whether these events go into a new segment after this one.
         on_closed: told of a segment after which a new one was opened here.
         prepare: what is to be done for the segment that is live before a new one is opened.
+        check: refuses the events for a segment that was opened for them.
 
     Raises:
         SessionNotFound: the conversation expired or was deleted.
@@ -111,6 +113,8 @@ async def append_to_live(
                 session = following
                 continue
             session = following
+            if check is not None:
+                await check(session)
         was_stored, session = await append(session, events, home, only_if_current=True)
         if was_stored:
             return session

@@ -202,11 +202,14 @@ class Writer:
         if is_limited:  # what not even an empty conversation could hold makes none
             self.allowance.limits.check(0, 0.0, tokens_of(without_prompt(drafts)[0]))
         home, session = await self._conversation.open_to_write()
+        is_plain = len(drafts) == 1 and not _may_be_known(drafts[0])
+        if not is_plain and have_keys(drafts):  # what is there already is neither written nor refused
+            drafts = await self._replays.unseen(home, session, drafts)
+            if not drafts:
+                return until, session.id
         if asks and self.allowance:  # all at once, before any is written
-            if is_limited:
-                await self.allowance.check_limits(home, session, without_prompt(drafts)[0])
             await self.allowance.admit(home, session, drafts)
-        if len(drafts) != 1 or _may_be_known(drafts[0]):
+        if not is_plain:
             drafts = await self._with_what_is_known(home, session, drafts)
         # All at once, or each on its own where any of them may open a new segment.
         for batch in [[draft] for draft in drafts] if self._conversation.is_infinite else [drafts]:
@@ -272,8 +275,6 @@ class Writer:
                 await self._record(drafts, closings, asks=True)
             elif self.allowance and self._conversation.is_begun:
                 home, session = await self._conversation.open_to_write()
-                if self.allowance.limits:
-                    await self.allowance.check_limits(home, session, [])
                 await self.allowance.admit(home, session, [])
             last = [*waiting, *(draft.event for draft in drafts)][-1:]
             asked = last[0].id if last else None
@@ -286,13 +287,11 @@ class Writer:
     async def _with_what_is_known(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
     ) -> Sequence[Draft]:
-        """Drafts by what the conversation has already: prompt, answers that came before, results' calls."""
+        """Drafts by what the conversation has already: its prompt, and the calls of results."""
         if drafts and drafts[0].event.source == EventSource.SYSTEM:
             drafts = await self._keep_prompt(home, session, drafts)
         if not has_begun(session):
             mark_told(drafts, self._conversation.system_prompt)
-        if have_keys(drafts):
-            drafts = await self._replays.unseen(home, session, drafts)
         await self._find_calls(home, session, drafts)
         return drafts
 
@@ -356,6 +355,7 @@ class Writer:
                 is_full=partial(self._is_over, drafts),
                 on_closed=lambda closed: closings.append(self.closing.start(closed, home)),
                 prepare=partial(self._prepare, home, drafts, is_limited),
+                check=partial(self._replays.check_before, home, drafts) if have_keys(drafts) else None,
             )
         if self.allowance.spending is not None:
             for draft in drafts:
@@ -378,13 +378,13 @@ class Writer:
         if is_limited:
             await self.allowance.check_limits(home, live, drafts)
         if have_keys(drafts):
-            await self._replays.check_before(home, live, drafts)
+            await self._replays.check_before(home, drafts, live)
         self._conversation.check_owner(live)
         newest = live.newest_event_time
         is_estimated = False
         for draft in drafts:
             # The clock may have been set back, or another machine's be ahead.
-            if newest is not None and is_before(draft.event.timestamp, newest):
+            if newest is not None and not draft.is_dated and is_before(draft.event.timestamp, newest):
                 draft.event.timestamp = newest
             is_estimated = is_estimated or (draft.is_call and draft.reported is None)
             if draft.question_in and (draft.question_in != live.id or await self._is_over(drafts, live)):
@@ -419,8 +419,8 @@ class Writer:
 
 
 def _may_be_known(draft: Draft) -> bool:
-    """Whether it is more than a message: a prompt, a result, or an answer whose response has an id."""
-    return draft.response_key is not None or draft.event.source == EventSource.SYSTEM
+    """Whether it is more than a message: a prompt, a result, or what has an id by which it is known."""
+    return draft.response_key is not None or draft.has_own_id or draft.event.source == EventSource.SYSTEM
 
 
 def _lacks_call(draft: Draft) -> bool:

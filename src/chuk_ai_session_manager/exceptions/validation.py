@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from . import InvalidInput
@@ -31,15 +32,44 @@ def check_session_id(session_id: object, operation: str = "use a session") -> st
     Raises:
         InvalidInput: the id is not such a text.
     """
-    if not isinstance(session_id, str) or not session_id:
-        raise InvalidInput(operation, "a session id must be a text that is not empty")
-    if len(session_id) > MAX_ID_LENGTH:
+    return _checked_id(session_id, "a session id", operation)
+
+
+def check_event_id(event_id: object, operation: str) -> str:
+    """Return an event id of the application, or raise if it cannot be one. It has the form of a session id.
+
+    Raises:
+        InvalidInput: the id is not such a text.
+    """
+    return _checked_id(event_id, "an event id", operation)
+
+
+def _checked_id(value: object, name: str, operation: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidInput(operation, f"{name} must be a text that is not empty")
+    if len(value) > MAX_ID_LENGTH:
+        raise InvalidInput(operation, f"{name} has at most {MAX_ID_LENGTH} characters, not {len(value)}")
+    if not value.isprintable():
+        raise InvalidInput(operation, f"{name} must not contain control or other unprintable characters")
+    return value
+
+
+def check_moment(value: object, name: str, operation: str) -> datetime:
+    """Return a time in UTC, or raise if the value is not a time with a zone.
+
+    Raises:
+        InvalidInput: the value is not a `datetime`, or has no time zone.
+    """
+    if not isinstance(value, datetime):
+        raise InvalidInput(operation, f"{name} must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
         raise InvalidInput(
-            operation, f"a session id has at most {MAX_ID_LENGTH} characters, not {len(session_id)}"
+            operation, f"{name} must have a time zone, such as datetime(2026, 1, 31, tzinfo=UTC)"
         )
-    if not session_id.isprintable():
-        raise InvalidInput(operation, "a session id must not contain control or other unprintable characters")
-    return session_id
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(operation, f"{name} is outside of the years that UTC can have") from None
 
 
 def check_text(value: object, name: str, operation: str) -> None:

@@ -47,6 +47,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def utc_text(moment: datetime) -> str:
+    """A time as text in UTC, with its zone. A time without a zone is in this machine's zone."""
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
+
+
 def is_before(moment: datetime, other: datetime) -> bool:
     """Whether one time is earlier than another. A time without a zone is in this machine's zone."""
     try:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from ..accounts.tokens import DEFAULT_MODEL
-from ..conversation.drafts import draft_answers, draft_question, draft_rows, draft_tool_use
+from ..conversation.drafts import (
+    Draft,
+    draft_answers,
+    draft_question,
+    draft_rows,
+    draft_tool_use,
+    tell,
+)
 from ..conversation.opening import Conversation
 from ..conversation.writing import Writer
 from ..exceptions.validation import (
     check_answer,
+    check_event_id,
     check_json_object,
+    check_moment,
     check_name,
     check_text,
 )
@@ -37,29 +47,48 @@ class Writing:
         """The model for token counts when a call does not name one."""
         return self._model or DEFAULT_MODEL
 
-    async def user_says(self, message: Content, **metadata: Any) -> str:
+    async def user_says(
+        self,
+        message: Content,
+        *,
+        event_id: str | None = None,
+        timestamp: datetime | str | None = None,
+        **metadata: Any,
+    ) -> str:
         """Record a message of the user.
 
         Args:
             message: a text, or a list of parts in the form of OpenAI's chat API: `text`, `image_url`,
                 `input_audio` and `file`. `get_messages_for_llm` writes them in each format's own form. The
                 tokens of images, audio and files are estimated as their provider documents.
+            event_id: your own id of the message, so that a retry is not a second message: 1 to 255
+                printable characters. If the conversation has the message already, in whatever segment and
+                from whatever process, nothing is written. It becomes the id of the event.
+            timestamp: when the message was said, for imports: a `datetime` with a time zone. It is stored in
+                UTC, and stays as it is even if it is older than the messages before; the order of the
+                messages is that of the calls. By default the time is now, or that of the newest message if
+                the clock is behind. A text is stored as metadata, as release 0.7.1 did.
             **metadata: JSON values that are stored with the message. If a conversation has several users,
                 `name=` names the speaker: contexts and summaries show it.
 
         Returns:
-            The id of the session that the message was written to.
+            The id of the session that the message was written to, or, if it was there already, of the
+            session that the next message will be written to.
 
         Raises:
             InvalidInput: the message is neither a text nor a list of such parts (the error says which part
-                is wrong), or the metadata is not JSON; nothing was written.
+                is wrong), the metadata is not JSON, or the timestamp has no time zone; nothing was written.
+            EventConflict: the conversation has another message with this `event_id`; nothing was written.
             TokenLimitExceeded: a limit of this manager is reached, or the message would exceed it.
             SessionNotFound: the session expired or was deleted, or its id is unknown and `create=False`.
             StorageError: the store failed.
         """
         content = check_content(message, "message", "user_says")
         metadata = check_json_object(metadata, "metadata", "user_says")
-        return await self.writer.record([draft_question(content, self.model, metadata, reader=self._model)])
+        drafts = [draft_question(content, self.model, metadata, reader=self._model)]
+        if event_id is not None or timestamp is not None:
+            _tell(drafts, event_id, timestamp, "user_says")
+        return await self.writer.record(drafts)
 
     async def ai_responds(
         self,
@@ -69,6 +98,8 @@ class Writing:
         usage: object | None = None,
         *,
         service_tier: str | None = None,
+        event_id: str | None = None,
+        timestamp: datetime | str | None = None,
         **metadata: Any,
     ) -> str:
         """Record a model's answer, and the bill of the call.
@@ -85,6 +116,9 @@ class Writing:
                 is estimated from the context that this manager would have sent.
             service_tier: the tier that served the call, if the response does not name it: "batch" for the
                 answers of a batch file. A call with a tier of unknown price is unpriced.
+            event_id: your own id of the answer, as for `user_says`.
+            timestamp: when the model answered, as for `user_says`. The call is billed at the prices of
+                that time. It also stands in the metadata, as text.
             **metadata: JSON values that are stored with the answer.
 
         Returns:
@@ -92,8 +126,8 @@ class Writing:
 
         Raises:
             InvalidInput: the answer is not a text or a known response, the model's name is empty, the usage
-                is unreadable or negative, or the metadata is not JSON.
-            SessionNotFound, StorageError: as for `user_says`. Limits never refuse an answer.
+                is unreadable or negative, the metadata is not JSON, or the timestamp has no time zone.
+            EventConflict, SessionNotFound, StorageError: as for `user_says`. Limits never refuse an answer.
         """
         answer = read_answer(response)
         check_answer(answer.text, model, provider, "ai_responds")
@@ -104,6 +138,8 @@ class Writing:
             answer.usage = read_usage(usage, beside=answer.usage)
         names = self.names_of(answer, model, provider)
         drafts = draft_answers(answer, *names, metadata, service_tier=service_tier)
+        if event_id is not None or timestamp is not None:
+            _tell(drafts, event_id, timestamp, "ai_responds")
         return await self.writer.record(drafts) if drafts else self._conversation.session_id
 
     async def correct_usage(self, event_id: str, usage: object, *, service_tier: str | None = None) -> str:
@@ -140,6 +176,8 @@ class Writing:
         error: str | None = None,
         *,
         tool_call_id: str | None = None,
+        event_id: str | None = None,
+        timestamp: datetime | str | None = None,
         **metadata: Any,
     ) -> str:
         """Record a tool call and its result.
@@ -153,24 +191,35 @@ class Writing:
             error: the error, if the call failed. If the result itself reports a failure, as MCP's results
                 do with `isError`, the error is taken from the result.
             tool_call_id: the provider's id of the call, which links the result to the call.
+            event_id: your own id of the call, as for `user_says`.
+            timestamp: when the tool ran, as for `user_says`.
             **metadata: JSON values that are stored with the event.
 
         Returns:
             The id of the session that the event was written to.
 
         Raises:
-            InvalidInput: the tool has no name, or the metadata is not JSON.
-            SessionNotFound, StorageError: as for `user_says`.
+            InvalidInput: the tool has no name, the metadata is not JSON, or the timestamp has no time zone.
+            EventConflict, SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(tool_name, "tool_name", "tool_used")
         metadata = check_json_object(metadata, "metadata", "tool_used")
         if tool_call_id is not None:
             check_name(tool_call_id, "tool_call_id", "tool_used")
             metadata["tool_call_id"] = tool_call_id
-        return await self.writer.record([draft_tool_use(tool_name, arguments, result, error, metadata)])
+        drafts = [draft_tool_use(tool_name, arguments, result, error, metadata)]
+        if event_id is not None or timestamp is not None:
+            _tell(drafts, event_id, timestamp, "tool_used")
+        return await self.writer.record(drafts)
 
     async def add_messages(
-        self, messages: Sequence[ChatMessage], *, model: str = "unknown", provider: str = "unknown"
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        model: str = "unknown",
+        provider: str = "unknown",
+        event_id: str | None = None,
+        timestamp: datetime | None = None,
     ) -> str:
         """Record a list of OpenAI chat messages: system, user, assistant (with `tool_calls`), tool.
 
@@ -182,18 +231,31 @@ class Writing:
         Limits apply only to the question at the end of the list: the user and system messages after the last
         answer or result. Everything before has happened already, and is always recorded.
 
+        Args:
+            messages: the messages.
+            model: the model that gave the answers.
+            provider: the provider that ran the model.
+            event_id: your own id of the whole list, as for `user_says`. If some of the messages are stored
+                already, only the others are written. The last one gets the id itself, the one before it
+                the id with "#1" at the end, and so on.
+            timestamp: when all of them were said, as for `user_says`.
+
         Returns:
             The id of the session that the last message was written to.
 
         Raises:
             InvalidInput: a message is invalid; the error says which. Nothing was written.
+            EventConflict: the conversation has other messages with this `event_id`.
             TokenLimitExceeded: a limit of this manager is reached, or the question would exceed it. The
                 question was not written; the messages before it were.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_answer("", model, provider, "add_messages")
         rows = rows_of_turns(check_chat_messages(messages, "add_messages"))
-        return await self.writer.record(draft_rows(rows, self._model_of(model), provider))
+        drafts = draft_rows(rows, self._model_of(model), provider)
+        if event_id is not None or timestamp is not None:
+            _tell(drafts, event_id, timestamp, "add_messages")
+        return await self.writer.record(drafts)
 
     def names_of(self, answer: Answer, model: str, provider: str) -> tuple[str, str]:
         """The model that gave an answer, as the answer names it, and the provider that ran it, as named."""
@@ -232,3 +294,16 @@ class Writing:
             Exception: any exception that the function raises; nothing was written.
         """
         return await self.writer.update_state(change)
+
+
+def _tell(
+    drafts: list[Draft], event_id: str | None, timestamp: datetime | str | None, operation: str
+) -> None:
+    """Check what an application says of an event, its id and its time, and give it to the drafts."""
+    if event_id is not None:
+        check_event_id(event_id, operation)
+    if isinstance(timestamp, str) and operation != "add_messages":  # as release 0.7.1 took it
+        for draft in drafts[-1:]:
+            draft.event.metadata["timestamp"] = timestamp
+        timestamp = None
+    tell(drafts, event_id, None if timestamp is None else check_moment(timestamp, "timestamp", operation))

@@ -7,6 +7,8 @@ from chuk_ai_session_manager import EventSource as EventSource
 from chuk_ai_session_manager import EventType as EventType
 from chuk_ai_session_manager import InvalidSessionOperation as InvalidSessionOperation
 from chuk_ai_session_manager import PromptStrategy as PromptStrategy
+from chuk_ai_session_manager import Recalled as Recalled
+from chuk_ai_session_manager import RecalledTurn as RecalledTurn
 from chuk_ai_session_manager import RunStatus as RunStatus
 from chuk_ai_session_manager import Session as Session
 from chuk_ai_session_manager import SessionAlreadyExists as SessionAlreadyExists
@@ -23,6 +25,9 @@ from chuk_ai_session_manager import TokenUsage as TokenUsage
 from chuk_ai_session_manager import ToolProcessingError as ToolProcessingError
 from chuk_ai_session_manager import __version__ as __version__
 from chuk_ai_session_manager.api.tracking import Exchange
+from chuk_ai_session_manager.conversation.recall.hooks import Embedder
+from chuk_ai_session_manager.conversation.recall.hooks import Reranker
+from chuk_ai_session_manager.conversation.recall.languages import Stem
 from chuk_ai_session_manager.conversation.segments import Placed
 from chuk_ai_session_manager.conversation.summaries import SummaryCallback
 from chuk_ai_session_manager.conversation.tool_results import ToolProcessor
@@ -30,6 +35,7 @@ from chuk_ai_session_manager.conversation.tool_results import ToolResult
 from chuk_ai_session_manager.conversation.usage_report import UsageRow
 from chuk_ai_session_manager.infinite_conversation import SummaryModel
 from chuk_ai_session_manager.models.event_page import EventPage
+from chuk_ai_session_manager.models.event_page import LogState
 from chuk_ai_session_manager.models.home import HomeStore
 from chuk_ai_session_manager.providers.answers import Answer
 from chuk_ai_session_manager.providers.anthropic_messages import AnthropicRequest
@@ -46,6 +52,7 @@ from chuk_ai_session_manager.stores.base import AnyEvent
 from chuk_ai_session_manager.stores.base import AnySession
 from chuk_ai_session_manager.stores.base import SessionPage
 from chuk_ai_session_manager.stores.durability import DurabilityReport
+from chuk_ai_session_manager.stores.receipts import ErasureReceipt
 from chuk_ai_session_manager.sync.blocking import BlockingIterator
 from chuk_sessions import SessionManager as ChukSessionManager
 from collections.abc import Callable
@@ -55,6 +62,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextvars import Context
 from datetime import datetime
+from datetime import timedelta
 from redis.credentials import CredentialProvider
 from typing import Any
 from typing import Literal
@@ -75,6 +83,8 @@ __all__ = [
     "LLMStream",
     "MemoryStore",
     "PromptStrategy",
+    "Recalled",
+    "RecalledTurn",
     "RedisStore",
     "RunStatus",
     "Session",
@@ -133,28 +143,24 @@ class ChukSessionsStore:
     def list_sessions(self, prefix: str = "") -> list[str]: ...
 
 class EventStore:
-    def get(self, session_id: str) -> AnySession | None: ...
-    def save(self, session: AnySession) -> None: ...
-    def create(self, session: AnySession) -> None: ...
-    def create_next(self, session: AnySession, before: AnySession) -> bool: ...
-    def append(
-        self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
-    ) -> bool: ...
-    def head(self, session_id: str) -> AnySession | None: ...
-    def latest(self, session: AnySession, *, with_events: bool = True) -> AnySession | None: ...
-    def newest_events(
+    def erase_conversation(self, session_id: str) -> ErasureReceipt: ...
+    def erase_user(self, user_id: str) -> ErasureReceipt: ...
+    def prune(
+        self, older_than: timedelta | str, *, user_id: str | None = None, dry_run: bool = False
+    ) -> ErasureReceipt: ...
+    def rewrite_events(
         self,
-        session: AnySession,
+        session_id: str,
+        change: Callable[[SessionEvent[Any]], SessionEvent[Any] | None],
         *,
-        before: int | None = None,
-        limit: int | None = None,
-        tokens: int | None = None,
-    ) -> EventPage | None: ...
-    def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]: ...
+        with_state: bool = False,
+    ) -> int: ...
+    def get(self, session_id: str) -> AnySession | None: ...
+    def head(self, session_id: str) -> AnySession | None: ...
+    def save(self, session: AnySession) -> None: ...
+    def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None: ...
     def segment_ids(self, session_id: str) -> list[str]: ...
     def last_segment_id(self, session_id: str) -> str | None: ...
-    def save_header(self, session: AnySession) -> None: ...
-    def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None: ...
     def delete(self, session_id: str) -> None: ...
     def delete_conversation(self, session_id: str) -> int: ...
     def list_sessions(
@@ -166,6 +172,23 @@ class EventStore:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SessionPage: ...
+    def create(self, session: AnySession) -> None: ...
+    def create_next(self, session: AnySession, before: AnySession) -> bool: ...
+    def append(
+        self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
+    ) -> bool: ...
+    def latest(self, session: AnySession, *, with_events: bool = True) -> AnySession | None: ...
+    def newest_events(
+        self,
+        session: AnySession,
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        tokens: int | None = None,
+    ) -> EventPage | None: ...
+    def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]: ...
+    def log_states(self, session_id: str) -> list[LogState]: ...
+    def save_header(self, session: AnySession) -> None: ...
     def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool: ...
     def time_to_live(self, session_id: str) -> float | None: ...
     def change_account(
@@ -271,6 +294,7 @@ class SessionAwareToolProcessor:
     ) -> list[ToolResult]: ...
 
 class SessionManager:
+    def recall(self, query: str, *, max_tokens: int = 2000, limit: int | None = None) -> Recalled: ...
     @overload
     def get_messages_for_llm(
         self, include_system: bool = ..., *, format: None = ..., **options: Unpack[ContextOptions]
@@ -326,7 +350,14 @@ class SessionManager:
     def clear(self) -> None: ...
     @property
     def model(self) -> str: ...
-    def user_says(self, message: Content, **metadata: Any) -> str: ...
+    def user_says(
+        self,
+        message: Content,
+        *,
+        event_id: str | None = None,
+        timestamp: datetime | str | None = None,
+        **metadata: Any,
+    ) -> str: ...
     def ai_responds(
         self,
         response: object,
@@ -335,6 +366,8 @@ class SessionManager:
         usage: object | None = None,
         *,
         service_tier: str | None = None,
+        event_id: str | None = None,
+        timestamp: datetime | str | None = None,
         **metadata: Any,
     ) -> str: ...
     def correct_usage(self, event_id: str, usage: object, *, service_tier: str | None = None) -> str: ...
@@ -346,10 +379,18 @@ class SessionManager:
         error: str | None = None,
         *,
         tool_call_id: str | None = None,
+        event_id: str | None = None,
+        timestamp: datetime | str | None = None,
         **metadata: Any,
     ) -> str: ...
     def add_messages(
-        self, messages: Sequence[ChatMessage], *, model: str = "unknown", provider: str = "unknown"
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        model: str = "unknown",
+        provider: str = "unknown",
+        event_id: str | None = None,
+        timestamp: datetime | None = None,
     ) -> str: ...
     def update_system_prompt(self, prompt: str) -> None: ...
     def update_state(self, change: Callable[[dict[str, Any]], object]) -> dict[str, Any]: ...
@@ -373,6 +414,9 @@ class SessionManager:
         summary_callback: SummaryCallback | None = None,
         summary_timeout: float = 30.0,
         summary_max_tokens: int = 500,
+        embedder: Embedder | None = None,
+        reranker: Reranker | None = None,
+        stemmer: Stem | str | None = None,
     ) -> None: ...
     @property
     def session_id(self) -> str: ...

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from ..exceptions import SessionNotFound
+from ..exceptions import EventConflict, SessionNotFound
 from ..models import EventType
 from ..session_manager import SessionManager
 from .base import Contract, Stores, in_a_loop
@@ -58,6 +59,38 @@ class Managers(Contract):
         for session_id in await first.get_session_chain():
             state = await SessionManager(session_id, store=again).get_state()
             assert state == {"n": 9} | {f"key {number}": 1 for number in range(5)}
+
+    @in_a_loop
+    async def test_a_retry_with_the_application_s_id_is_one_event(self, stores: Stores) -> None:
+        settings: dict[str, Any] = {"infinite_context": True, "max_turns_per_segment": 2}
+        managers = [SessionManager("s", store=stores.open(), **settings) for _ in range(3)]
+        for number in range(5):
+            await asyncio.gather(
+                *(sm.user_says(f"{number}?", event_id=f"question {number}") for sm in managers)
+            )
+            await managers[0].ai_responds(f"{number}.", event_id=f"answer {number}")
+        again = SessionManager("s", store=stores.open())
+        await again.user_says("0?", event_id="question 0")
+        await again.ai_responds("4.", event_id="answer 4")
+        for event_id in ("question 0", "question 4"):
+            with pytest.raises(EventConflict):
+                await again.user_says("another", event_id=event_id)
+        rows = await again.get_conversation(with_ids=True)
+        told = [("question", "?"), ("answer", ".")]
+        assert [(row["event_id"], row["content"]) for row in rows] == [
+            (f"{kind} {number}", f"{number}{mark}") for number in range(5) for kind, mark in told
+        ]
+
+    @in_a_loop
+    async def test_a_time_of_the_application_stays_and_the_order_is_the_log_s(self, stores: Stores) -> None:
+        sm = SessionManager("s", store=stores.open())
+        times = [datetime(2024, 5, day, tzinfo=UTC) for day in (3, 1, 2)]
+        for time in times:
+            await sm.user_says(time.isoformat(), timestamp=time)
+        await sm.user_says("now")
+        rows = await SessionManager("s", store=stores.open()).get_conversation()
+        assert [row["timestamp"] for row in rows[:3]] == [row["content"] for row in rows[:3]]
+        assert datetime.fromisoformat(rows[3]["timestamp"]) > max(times)
 
     @in_a_loop
     async def test_another_user_s_session_is_not_found(self, stores: Stores) -> None:
