@@ -156,6 +156,21 @@ async def test_a_log_that_another_process_reads_is_named_and_emptied_the_next_ti
     await store.close()
 
 
+async def test_no_byte_is_left_of_what_was_redacted(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    store = SqliteStore(path)
+    manager = SessionManager("talk", store=store, infinite_context=True, max_turns_per_segment=4)
+    for number in range(6):
+        await manager.user_says(f"My name is {MARKER}." if number == 1 else f"Question {number}")
+        await manager.ai_responds(f"Answer {number}")
+    await manager.fork(session_id="fork")
+    assert holders(path, MARKER)
+    rows = await manager.get_conversation(include_all_segments=True, with_ids=True)
+    await manager.redact(rows[2]["event_id"])
+    assert holders(path, MARKER) == []
+    await store.close()
+
+
 # -- keys -------------------------------------------------------------------------------------------
 
 

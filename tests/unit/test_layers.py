@@ -87,6 +87,7 @@ LEVELS = (
         "stores.durability",
         "stores.recency",
         "stores.receipts",
+        "stores.redaction",
         "stores.erasing",
         "stores.base",
         "stores.whole",
@@ -101,6 +102,7 @@ LEVELS = (
         "stores.merging",
         "stores.changes",
         "stores.objects",
+        "stores.record_store",
         "stores.durable",
         "stores.sqlite.worker",
         "stores.sqlite.file",
@@ -189,6 +191,7 @@ LEVELS = (
         "conversation.reading",
         "conversation.repairs",
         "conversation.second_thoughts",
+        "conversation.redacting",
     ),
     (
         "session_prompt_builder",
@@ -228,6 +231,7 @@ LEVELS = (
         "testing.windows",
         "testing.erasing",
         "testing.recall",
+        "testing.redacting",
         "testing",
     ),
     # The command line: nothing else imports it either.

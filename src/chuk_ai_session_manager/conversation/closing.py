@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ..models.home import HomeStore
 from ..stores.base import AnyEvent, AnySession
+from ..stores.redaction import redact_events
 from ..stores.turns import pulse_of
 from .background import background_of, carry_over
 from .notes import Notes
@@ -159,5 +160,7 @@ async def close_segment(
     shown = shown_after(segment.id)
     if shown is not None and str(shown) != str(notes_of(summary)):
         show(summary, shown)
+    if summarizer.redact is not None:
+        await redact_events([summary], summarizer.redact)
     await home.append(stored, [summary])
     return summary

@@ -17,6 +17,7 @@ from ..providers.failures import failure_in
 from ..providers.messages import ChatMessage, calls_of, event_of, text_of, tool_message
 from ..providers.parts import Part, media_of
 from ..providers.usage import ReportedUsage
+from ..stores.redaction import RedactHook, redact_events, redact_text
 
 
 @dataclass(slots=True)
@@ -262,3 +263,15 @@ def without_prompt(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], str | None
         return drafts, None
     is_prompt = isinstance(first.message, str) and first.message.strip()
     return (drafts[1:], first.message) if is_prompt else (drafts, None)
+
+
+async def redact_drafts(drafts: Sequence[Draft], hook: RedactHook) -> None:
+    """Let a hook see the texts of drafts, before they are counted.
+
+    Raises:
+        InvalidInput: the hook raised an error, or gave no text.
+    """
+    await redact_events([draft.event for draft in drafts], hook)
+    for draft in drafts:
+        if draft.text is not None:
+            draft.text = await redact_text(draft.text, hook)

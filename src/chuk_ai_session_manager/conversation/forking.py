@@ -70,7 +70,7 @@ async def fork(conversation: Conversation, at: str | None, session_id: str, summ
     )
     make = partial(_copies, said, conversation.id)
     copies = make() if len(said) < _MANY else await asyncio.to_thread(make)
-    first.record(*([_summary(await summarizer.within(notes))] if notes else copies))
+    first.record(*([summary_of_fork(await summarizer.within(notes))] if notes else copies))
     await home.create(first)
     try:
         if notes:
@@ -102,7 +102,12 @@ async def _go_on(first: AnySession, copies: Sequence[AnyEvent], home: HomeStore)
         first = await home.head(first.id) or first
 
 
-def _summary(notes: Notes) -> AnyEvent:
+def is_of_fork(event: AnyEvent) -> bool:
+    """Whether a summary tells of the conversation that a fork began with."""
+    return event.type == EventType.SUMMARY and event.metadata.get("made_by") == "fork"
+
+
+def summary_of_fork(notes: Notes) -> AnyEvent:
     """What was said before all that is copied, as a segment ends in it."""
     return SessionEvent(
         message=str(notes),

@@ -117,6 +117,7 @@ class SecondThoughts:
                 raise InvalidInput("edit", "only what the user or a model said can be edited")
             if draft is None:
                 draft = _edited(original, content, model)
+                await self._writer.redact([draft])
                 await count([draft])
             adds = 0 if choice is None else choice.adds.get("tokens", 0)
             await self._writer.allowance.check_question(home, session, draft, adds)

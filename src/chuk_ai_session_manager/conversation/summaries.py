@@ -20,6 +20,7 @@ from ..providers.endings import why_unfinished
 from ..providers.messages import ChatMessage, text_of
 from ..providers.registry import read_answer
 from ..providers.usage import ReportedUsage
+from ..stores.redaction import RedactHook
 from .billing import bill
 from .callbacks import call
 from .log_end import LogEnd
@@ -83,6 +84,8 @@ class Summarizer:
     max_tokens: int = 500
     through: Callable[[Session[Any], Any], Awaitable[Any]] | None = None
     """What calls the callback, with a segment that is then summarised alone."""
+    redact: RedactHook | None = None
+    """What sees the texts of summaries before they are stored."""
 
     @property
     def is_calling(self) -> bool:

@@ -20,6 +20,7 @@ from ..models.record import is_before
 from ..providers.anthropic_messages import rows_of_turns
 from ..providers.messages import ChatMessage, asked_of, check_chat_messages
 from ..providers.usage import ReportedUsage
+from ..stores.redaction import RedactHook
 from ..stores.turns import Turns
 from .bill_now import bill_now
 from .billing import TOKENS_A_MESSAGE, bill_estimated, call_usage, count
@@ -27,7 +28,15 @@ from .calls import OpenCalls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .context.chain import Contexts, is_compaction, mark_told
-from .drafts import Draft, Unfinished, cut_at_question, draft_rows, tokens_of, without_prompt
+from .drafts import (
+    Draft,
+    Unfinished,
+    cut_at_question,
+    draft_rows,
+    redact_drafts,
+    tokens_of,
+    without_prompt,
+)
 from .limits import Allowance
 from .log_end import LogEnd, no_log_ends
 from .opening import Conversation
@@ -59,6 +68,7 @@ class Writer:
         model: the model where a call names none.
         allowance: the most that the conversation, and its user, may use.
         summarizer: makes the summaries of full segments.
+        redact: sees all texts before they are written.
     """
 
     def __init__(
@@ -70,6 +80,7 @@ class Writer:
         model: str,
         allowance: Allowance,
         summarizer: Summarizer,
+        redact: RedactHook | None = None,
     ) -> None:
         self._conversation = conversation
         self._beginning = beginning
@@ -77,6 +88,7 @@ class Writer:
         self.allowance: Allowance = allowance
         self.closing: Closing = Closing(summarizer, allowance.charge, beginning.shown_after)
         self._contexts = contexts
+        self._redact = redact
         self._writing = Turns()
         self._replays = Replays()
         self._open_calls = OpenCalls()
@@ -145,6 +157,7 @@ class Writer:
         closings: list[asyncio.Task[None]] = []
         until, session_id = math.inf, ""
         async with self._writing.turn():
+            await self.redact(drafts)
             parts = cut_at_question(drafts)
             if self.unfinished and any(asks for _, asks in parts):
                 await self._settle(closings, before_question=True)
@@ -154,6 +167,15 @@ class Writer:
         if closings:  # after its turn: this holds up nobody else
             await self.closing.wait(closings, min(until, _in(PATIENCE)))
         return session_id
+
+    async def redact(self, drafts: Sequence[Draft]) -> None:
+        """Let the application's hook, if there is one, see the texts of drafts.
+
+        Raises:
+            InvalidInput: the hook raised an error, or gave no text.
+        """
+        if self._redact is not None:
+            await redact_drafts(drafts, self._redact)
 
     async def settle(self) -> None:
         """Store what came of answers that nobody is reading just now: who left a stream may not close it."""
@@ -175,6 +197,7 @@ class Writer:
             if draft is None:
                 continue
             try:
+                await self.redact([draft])
                 await self._record([draft], closings, asks=False)
             except SessionManagerError as problem:
                 each.part_is_lost()
@@ -272,6 +295,7 @@ class Writer:
             waiting = [event for event in said if event.id not in self.is_asked]
             drafts = draft_rows(not_said(rows, waiting, has_begun=is_begun), self._model)
             if drafts:
+                await self.redact(drafts)
                 await self._record(drafts, closings, asks=True)
             elif self.allowance and self._conversation.is_begun:
                 home, session = await self._conversation.open_to_write()

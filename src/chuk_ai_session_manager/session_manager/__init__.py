@@ -18,6 +18,7 @@ from ..conversation.order import as_told
 from ..conversation.recall.finding import Finder
 from ..conversation.recall.hooks import Embedder, Hooks, Reranker
 from ..conversation.recall.languages import Stem
+from ..conversation.redacting import Redacting
 from ..conversation.second_thoughts import SecondThoughts
 from ..conversation.segments import Thresholds
 from ..conversation.summaries import Summarizer, SummaryCallback, noted
@@ -35,6 +36,7 @@ from ..models.record import new_id
 from ..providers.messages import plain_messages
 from ..session_storage import ChukSessionsStore, get_backend
 from ..stores import SessionStore
+from ..stores.redaction import RedactHook, checked_hook
 from .reading import Reading
 from .recalling import Recalling
 from .rethinking import Rethinking
@@ -92,6 +94,10 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             stays as it is.
         stemmer: gives the stem of a word in lower case, for recall; or the language of the conversation
             ("german", "de"). By default, the commonest words of a text tell its language.
+        redact: a function that gets each text before it is written (what is said, parts, native forms,
+            arguments and results of tools, metadata, summaries), and returns the text to store; sync or
+            async. If it raises, the call raises `InvalidInput`, and nothing is written. What other ways than
+            this manager write does not pass here: for that, give it to the store (`open_store`).
 
     Raises:
         InvalidInput: an argument is invalid; nothing was done.
@@ -120,6 +126,7 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
         embedder: Embedder | None = None,
         reranker: Reranker | None = None,
         stemmer: Stem | str | None = None,
+        redact: RedactHook | None = None,
     ) -> None:
         operation = "make a SessionManager"
         for name, given_id in (("session_id", session_id), ("parent_id", parent_id)):
@@ -158,11 +165,14 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             "embedder": embedder,
             "reranker": reranker,
             "stemmer": stemmer,
+            "redact": redact,
         }
         hooks = Hooks(embedder, reranker, stemmer)
         hooks.check(operation)
         self._finder = Finder(hooks)
-        self._summarizer = Summarizer(summary_callback, summary_timeout, summary_max_tokens)
+        self._summarizer = Summarizer(
+            summary_callback, summary_timeout, summary_max_tokens, redact=checked_hook(redact, operation)
+        )
         self._conversation = Conversation(
             # Looked up by name when it is used, so that an application can replace it.
             lambda: ChukSessionsStore(get_backend()) if store is None else store,
@@ -188,8 +198,10 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
                 self._beginning,
             ),
             summarizer=self._summarizer,
+            redact=redact,
         )
         self._second_thoughts = SecondThoughts(self._conversation, self.writer)
+        self._redacting = Redacting(self._conversation, self.writer, self._summarizer)
 
     @property
     def session_id(self) -> str:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from ..conversation.redacting import Redacting
 from ..conversation.repairs import LARGEST
 from ..conversation.second_thoughts import SecondThoughts
 from ..exceptions.validation import check_count, check_name
 from ..providers.parts import Content, check_content
+from ..stores.receipts import ErasureReceipt
 
 
 class Rethinking:
     """The methods of `SessionManager` that choose which messages are on the conversation's path.
 
-    They remove nothing: the log and the bill keep everything.
+    They remove nothing: the log and the bill keep everything. Only `redact` removes words for good.
     """
 
     _second_thoughts: SecondThoughts
+    _redacting: Redacting
     _model: str | None
 
     async def undo(self) -> str:
@@ -163,3 +166,27 @@ class Rethinking:
             SessionNotFound, StorageError: as for `user_says`.
         """
         await self._second_thoughts.clear()
+
+    async def redact(self, event_id: str) -> ErasureReceipt:
+        """Replace the words of one event by "[redacted]", for good and in every place.
+
+        That is its text and parts, its native form, arguments and results of tools, and all copies: what was
+        stored of an answer while it was still coming, the arguments of the same call on the other event, and
+        copies in forks, or in the conversation that this one was forked from. Summaries that were made of it
+        are made anew, without a model. Ids, times, metadata, tokens and the bill stay.
+
+        Call it again where it was interrupted. To erase a whole conversation, see
+        `EventStore.erase_conversation`.
+
+        Args:
+            event_id: a message, or a tool call, such as `get_conversation(with_ids=True)` names it.
+
+        Returns:
+            What was replaced, and where copies may be left, as for `EventStore.erase_conversation`.
+
+        Raises:
+            InvalidInput: the conversation has no such event, or nobody said it; nothing was written.
+            SessionNotFound, StorageError: as for `user_says`.
+        """
+        check_name(event_id, "event_id", "redact")
+        return await self._redacting.redact(event_id)

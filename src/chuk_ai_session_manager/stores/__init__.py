@@ -17,6 +17,7 @@ from .base import (
     SessionStore,
 )
 from .memory import MemoryStore
+from .redaction import RedactHook, checked_hook
 from .whole import WholeSessionStore, store_of_sessions
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def open_store(
     sandbox_id: str | None = None,
     ttl_hours: float | None = DEFAULT_TTL_HOURS,
     credential_provider: CredentialProvider | None = None,
+    redact: RedactHook | None = None,
 ) -> EventStore:
     """Open the store that a URL names. The store connects when it is first used.
 
@@ -108,6 +110,9 @@ def open_store(
             default 24 in memory and Redis, and never in a file.
         credential_provider: for Redis, a credential provider of redis-py. It is asked for user and password
             whenever a connection is made, so that these may change.
+        redact: a function that gets each text of an event before it is written (messages, parts, native
+            forms, arguments and results of tools, metadata, summaries), and returns the text to store; sync
+            or async. If it raises, the call raises `InvalidInput`, and nothing is written.
 
     Raises:
         StorageError: the scheme is unknown (the error lists the known ones), the URL is invalid, or
@@ -120,11 +125,15 @@ def open_store(
         raise StorageError(f"Unknown session provider {scheme!r}: known are {', '.join(sorted(PROVIDERS))}")
     if sandbox_id is None:
         sandbox_id = os.environ.get("CHUK_SANDBOX_ID") or DEFAULT_SANDBOX_ID
+    hook = checked_hook(redact, "open a store")
     if credential_provider is None:
-        return provider(url, sandbox_id, ttl_hours)
-    if provider is not _redis:
+        store = provider(url, sandbox_id, ttl_hours)
+    elif provider is _redis:
+        store = _redis(url, sandbox_id, ttl_hours, credential_provider)
+    else:
         raise StorageError("A credential provider is for Redis: other stores have no users")
-    return _redis(url, sandbox_id, ttl_hours, credential_provider)
+    store.redact = hook
+    return store
 
 
 def without_password(url: str) -> str:

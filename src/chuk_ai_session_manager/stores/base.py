@@ -25,6 +25,7 @@ from ..models.home import HomeStore
 from ..models.session import next_segment_id
 from .durability import DurabilityReport
 from .erasing import Erasing
+from .redaction import RedactHook
 
 AnySession: TypeAlias = "Session[Any]"
 AnyEvent: TypeAlias = "SessionEvent[Any]"
@@ -91,6 +92,9 @@ class EventStore(Erasing):
 
     record_provider: RecordProvider | None = None
     """The place of chuk-sessions' records, if other processes read them; else they are made on request."""
+
+    redact: RedactHook | None = None
+    """Gets each text of an event before it is written, and gives the text to store; see `open_store`."""
 
     @abstractmethod
     async def get(self, session_id: str) -> AnySession | None:

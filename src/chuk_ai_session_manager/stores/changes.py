@@ -8,7 +8,7 @@ from random import random
 from typing import Any, TypeVar
 
 from ..exceptions import SessionManagerError, StorageError
-from ..exceptions.validation import MAX_ID_LENGTH
+from ..exceptions.validation import MAX_ID_LENGTH, json_misfit
 from .written import EncodedEvent
 
 T = TypeVar("T")
@@ -85,6 +85,11 @@ class Outcome(asyncio.Future[T]):
 def is_session_id(value: object) -> bool:
     """Whether a session can be stored under this id at all."""
     return isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()
+
+
+def is_stored_text(text: str | None) -> bool:
+    """Whether a text can be stored at all: half of a surrogate pair cannot."""
+    return text is None or json_misfit(text) is None
 
 
 async def after_a_collision(attempt: int) -> None:

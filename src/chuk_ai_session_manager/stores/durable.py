@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
@@ -21,21 +21,27 @@ from ..exceptions.validation import (
     check_hours,
     check_session_id,
     check_ttl_hours,
-    json_misfit,
 )
 from ..models.event_page import EventPage
 from ..models.session_totals import SessionTotals
 from .base import (
     AnyEvent,
     AnySession,
-    EventStore,
     SessionPage,
     check_page,
     check_page_size,
-    cursor_at,
     page_of,
 )
-from .changes import Appended, Change, Mark, MovedError, after_a_collision, is_session_id, kept_changing
+from .changes import (
+    Appended,
+    Change,
+    Mark,
+    MovedError,
+    after_a_collision,
+    is_session_id,
+    is_stored_text,
+    kept_changing,
+)
 from .codec import decode_events, decode_session, encode_header, encoded, header_value
 from .counting import counters_after, counters_of, totals_of
 from .merging import SHARED, is_closed, merged_shared
@@ -49,20 +55,19 @@ from .objects import (
     merged_log,
     place_of_new,
     put_in_place,
-    rewritten_log,
     take_header,
     usage_only,
 )
 from .recency import NOW, microseconds_of, place_of
-from .written import EncodedEvent, StoredSession
+from .record_store import TRIES, RecordStore
+from .redaction import RedactHook, checked_hook, redact_events
+from .written import StoredSession
 
 # A revision that no stored session has.
 _NO_REVISION = -1
-# How often a change is tried again because another writer was faster.
-_TRIES = 50
 
 
-class DurableStore(EventStore):
+class DurableStore(RecordStore):
     """A store whose sessions outlive the process.
 
     All code in one event loop that reads a session gets the same object. The object knows
@@ -70,54 +75,17 @@ class DurableStore(EventStore):
     changes, and keeps the changes of others.
     """
 
-    def __init__(self, sandbox_id: str, ttl_hours: float | None) -> None:
+    def __init__(self, sandbox_id: str, ttl_hours: float | None, redact: RedactHook | None = None) -> None:
         operation = "open a store"
         if not is_session_id(sandbox_id):
             raise InvalidInput(operation, f"sandbox_id must be 1 to {MAX_ID_LENGTH} printable characters")
         check_ttl_hours(ttl_hours, operation)
         self.sandbox_id = sandbox_id
         self.ttl_hours = ttl_hours
+        self.redact = checked_hook(redact, operation)
         self._objects: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, AnySession]] = (
             WeakKeyDictionary()
         )
-
-    # -- the methods of a store -----------------------------------------------------------------
-
-    @abstractmethod
-    async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
-        """Read a session with some of its events; `None` if the session does not exist.
-
-        Args:
-            session_id: the session's id.
-            start: the number of the first event to read; below 0, how many to read up to `end`. `None`
-                means no events.
-            end: the number after that of the last event to read; `None` means the log's end.
-        """
-
-    @abstractmethod
-    async def _add(
-        self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
-    ) -> Appended | None:
-        """Append events that are not stored yet, in one step; `None` if the session is at another revision.
-
-        `born` names the session, if it must be a certain one and not any with this id.
-        """
-
-    @abstractmethod
-    async def _create(self, session: AnySession, change: Change) -> bool:
-        """Write a new session and enter it as a child of its parent; `False` if its id is taken.
-
-        Raises:
-            MovedError: the segment before it is no longer at `change.follows_at`.
-        """
-
-    @abstractmethod
-    async def _change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
-        """Change a stored session in one atomic step; `False` if it is at another revision, or gone."""
-
-    @abstractmethod
-    async def _find(self, session_id: str, event_ids: Sequence[str]) -> list[str]:
-        """Return the JSON of events of a session's conversation, in any segment; skip unknown ids."""
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -237,6 +205,8 @@ class DurableStore(EventStore):
         mark = self._mark(session)
         if mark is not None:
             events = [*session.events[mark.count - mark.first :], *events]
+        if self.redact is not None:
+            await redact_events(events, self.redact)
         written = await encoded(events)
         if not written:
             return True
@@ -303,6 +273,8 @@ class DurableStore(EventStore):
                 await self.latest(parent, with_events=False)
 
     async def _store_new(self, session: AnySession, follows_at: int | None = None) -> bool:
+        if self.redact is not None:
+            await redact_events(session.events or [], self.redact)
         log = list(session.events or [])  # a copy: the object may get more events meanwhile
         totals, newest = totals_of(log)
         counters = counters_of(totals, session.token_summary, newest)
@@ -322,7 +294,9 @@ class DurableStore(EventStore):
     async def save(self, session: AnySession) -> None:
         """Store the application's changes: header fields, and events that were edited, added or removed."""
         check_session_id(session.id, "save a session")
-        for _ in range(_TRIES):
+        if self.redact is not None:
+            await redact_events(session.events or [], self.redact)
+        for _ in range(TRIES):
             stored = await self._read(session.id, 0)
             mark = self._mark(session)
             if mark is not None and (stored is None or stored.born != mark.born):
@@ -394,7 +368,7 @@ class DurableStore(EventStore):
         self, session: AnySession, changed: Callable[[StoredSession, AnySession], dict[str, str]]
     ) -> None:
         """Write header fields, made anew from the stored ones until no other writer is faster."""
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             stored = await self._read(session.id, None)
             if stored is None:
                 raise session_not_found(session.id)  # expired or deleted: it must not come back
@@ -415,7 +389,7 @@ class DurableStore(EventStore):
         names = [name for name in SHARED if name in fields]
         if not names or not is_closed(session_id, before):
             return
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             live_id = await self.last_segment_id(session_id)
             live = await self._read(live_id, None) if live_id not in {None, session_id} else None
             if live is None or live_id is None:
@@ -426,36 +400,6 @@ class DurableStore(EventStore):
                 return
             await after_a_collision(attempt)
         raise kept_changing(session_id)
-
-    async def rewrite_events(
-        self,
-        session_id: str,
-        change: Callable[[AnyEvent], AnyEvent | None],
-        *,
-        with_state: bool = False,
-    ) -> int:
-        """Change stored events for good, or take them out, in one step that no object here takes part in."""
-        for attempt in range(_TRIES):
-            stored = await self._read(session_id, 0)
-            if stored is None:
-                raise session_not_found(session_id)
-            there = await decode_events(stored)
-            log = [change(event) for event in there]
-            changed = sum(new is not old for new, old in zip(log, there, strict=True))
-            # As they were read: of a closed segment, those of the last one.
-            is_closed_one = with_state and is_closed(session_id, stored.fields)
-            fields = {name: stored.fields[name] for name in SHARED} if is_closed_one else {}
-            if not changed and not fields:
-                return 0
-            rewritten = replace(await rewritten_log(stored, there, log), fields=fields)
-            if await self._change(session_id, rewritten, stored.born, stored.revision):
-                return changed
-            await after_a_collision(attempt)
-        raise kept_changing(session_id)
-
-    async def _sessions_before(self, since: int, user_id: str | None) -> AsyncIterator[str]:
-        async for each in self._all_ids(user_id, cursor_at(since, "")):
-            yield each
 
     async def extend_session_ttl(self, session_id: str, additional_hours: float) -> bool:
         """Let a session's conversation live so many hours longer; `False` if it does not exist."""
@@ -473,7 +417,7 @@ class DurableStore(EventStore):
     ) -> SessionPage:
         """Return the ids of the sessions, the one with the newest message first."""
         before = check_page(limit, cursor)
-        if not all(_is_stored_text(text) for text in (prefix, parent_id, user_id, cursor)):
+        if not all(is_stored_text(text) for text in (prefix, parent_id, user_id, cursor)):
             return SessionPage()
         return page_of(await self._list(prefix, parent_id, user_id, limit, before), limit)
 
@@ -491,8 +435,3 @@ class DurableStore(EventStore):
     @abstractmethod
     async def _extend(self, session_id: str, additional_hours: float) -> bool:
         """The same as `extend_session_ttl`, for a valid id."""
-
-
-def _is_stored_text(text: str | None) -> bool:
-    """Whether a text can be stored at all: half of a surrogate pair cannot."""
-    return text is None or json_misfit(text) is None

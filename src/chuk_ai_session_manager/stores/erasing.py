@@ -14,11 +14,13 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import InvalidInput, SessionNotFound, UnreadableData
+from ..exceptions import InvalidInput, SessionNotFound, UnreadableData, session_not_found
 from ..exceptions.validation import check_name, check_session_id, copied
 from ..models import EventType, Session, SessionEvent
+from ..models.home import HomeStore
 from ..models.session_event import origin_of
 from ..models.session_metadata import origins_of
+from ..models.session_totals import SessionTotals
 from .receipts import BACKUPS, Erased, ErasureReceipt, Forgotten, Shared, Tally
 from .recency import microseconds_of
 
@@ -60,7 +62,7 @@ class Erasing(ABC):
         tally = Tally()
         await self._take_up_erasures()
         await self._erase(session_id, tally)
-        return tally.receipt(await self._scrub())
+        return tally.receipt(await self.scrub())
 
     async def erase_user(self, user_id: str) -> ErasureReceipt:
         """Erase all conversations of a user, as `erase_conversation` does, and what they spent.
@@ -89,7 +91,7 @@ class Erasing(ABC):
         for each in forgotten.sessions:
             await self._erase(each, tally)
         tally.accounts = forgotten.accounts
-        return tally.receipt([*forgotten.unreached, *await self._scrub()])
+        return tally.receipt([*forgotten.unreached, *await self.scrub()])
 
     async def prune(
         self, older_than: timedelta | str, *, user_id: str | None = None, dry_run: bool = False
@@ -125,7 +127,7 @@ class Erasing(ABC):
             erased = await (self._counted(each) if dry_run else self._erase_stored(each, since))
             if erased is not None:
                 tally.add(erased)
-        return tally.receipt([] if dry_run else await self._scrub(), is_dry_run=dry_run)
+        return tally.receipt([] if dry_run else await self.scrub(), is_dry_run=dry_run)
 
     async def rewrite_events(
         self,
@@ -150,22 +152,21 @@ class Erasing(ABC):
             SessionNotFound: the session expired or was deleted.
             StorageError: the store could not do it.
         """
-        session = await self.get(session_id)
-        if session is None:
-            raise SessionNotFound(session_id)
-        log = [change(event) for event in session.events]
-        changed = sum(new is not old for new, old in zip(log, session.events, strict=True))
-        last = await self.last_segment_id(session_id) if with_state else None
-        live = None if last in {None, session_id} else await self.head(last or "")
-        if live is not None:
-            session.state, session.metadata.properties = live.state, live.metadata.properties
-        if changed or live is not None:
-            for event, new in zip(session.events, log, strict=True):
-                if new is None and event.token_usage:
-                    session.token_summary.subtract(event.token_usage)
-            session.events = [event for event in log if event is not None]
-            await self.save(session)
-        return changed
+        return await rewrite_whole(self, session_id, change, with_state=with_state)
+
+    async def forks_of(self, conversation_id: str) -> AsyncIterator[str]:
+        """The ids of conversations that began with what was said in this one."""
+        async for each in self._all_ids():
+            with suppress(UnreadableData):
+                session = await self.head(each)
+                if session is None or conversation_id not in origins_of(session.metadata.properties):
+                    continue
+                if (await self.segment_ids(each))[:1] == [each]:  # others are no conversations of their own
+                    yield each
+
+    async def scrub(self) -> list[str]:
+        """Let nothing of what was deleted be left in files; where something may be that is out of reach."""
+        return [BACKUPS]
 
     # -- the steps ------------------------------------------------------------------------------
 
@@ -206,7 +207,7 @@ class Erasing(ABC):
     async def _erase_copies(self, conversation_id: str, shared: Shared | None = None) -> int:
         """Take a conversation's events out of those that were forked from it; how many there were."""
         copies = 0
-        for fork in [each async for each in self._forks_of(conversation_id)]:
+        for fork in [each async for each in self.forks_of(conversation_id)]:
             with suppress(SessionNotFound):  # it was deleted meanwhile
                 copies += await self._erase_copies_in(fork, conversation_id, shared)
         return copies
@@ -275,10 +276,6 @@ class Erasing(ABC):
     async def _take_up_erasures(self) -> None:  # noqa: B027  (most erase in one step)
         """Finish what an interrupted call began."""
 
-    async def _scrub(self) -> list[str]:
-        """Let nothing of what was deleted be left in files; where something may be that is out of reach."""
-        return [BACKUPS]
-
     async def _forget_user(self, user_id: str) -> Forgotten:  # noqa: ARG002  (of those that keep accounts)
         """Delete what lies beside the sessions of a user."""
         return Forgotten()
@@ -293,14 +290,6 @@ class Erasing(ABC):
         async for each in self._all_ids(user_id=user_id):
             if not await self._is_written_since(each, since):
                 yield each
-
-    async def _forks_of(self, conversation_id: str) -> AsyncIterator[str]:
-        """The ids of conversations that began with what was said in this one."""
-        async for each in self._all_ids():
-            with suppress(UnreadableData):
-                session = await self.head(each)
-                if session is not None and conversation_id in origins_of(session.metadata.properties):
-                    yield each
 
     async def _all_ids(self, user_id: str | None = None, cursor: str | None = None) -> AsyncIterator[str]:
         """The ids of sessions, newest first, from a place in the list on."""
@@ -356,6 +345,33 @@ class Erasing(ABC):
         cursor: str | None = None,
     ) -> SessionPage:
         """The ids of stored sessions."""
+
+
+async def rewrite_whole(
+    store: Erasing | HomeStore,
+    session_id: str,
+    change: Callable[[SessionEvent[Any]], SessionEvent[Any] | None],
+    *,
+    with_state: bool = False,
+) -> int:
+    """What `Erasing.rewrite_events` does, where a store can only save the whole session."""
+    session = await store.get(session_id)
+    if session is None:
+        raise session_not_found(session_id)
+    log = [change(event) for event in session.events]
+    changed = sum(new is not old for new, old in zip(log, session.events, strict=True))
+    last = await store.last_segment_id(session_id) if with_state else None
+    live = None if last in {None, session_id} else await store.head(last or "")
+    if live is not None:
+        session.state, session.metadata.properties = live.state, live.metadata.properties
+    if changed or live is not None:
+        for event, new in zip(session.events, log, strict=True):
+            if new is None and event.token_usage:
+                session.token_summary.subtract(event.token_usage)
+        session.events = [event for event in log if event is not None]
+        session.go_on_from(SessionTotals(), None)  # to count what is there now
+        await store.save(session)
+    return changed
 
 
 def account_name(period: str, user_id: str) -> str:

@@ -30,6 +30,7 @@ from .erasing import account_names
 from .kept import KeptConversation
 from .placement import Placement
 from .receipts import BACKUPS, Erased, Forgotten
+from .redaction import RedactHook, checked_hook, redact_events
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ class MemoryStore(EventStore):
             the one being written to, or its parents, so a single endless conversation has no limit). `None`
             means no limit.
         clock: returns the time in seconds; for tests.
+        redact: gets each text of an event before it is written, and returns the text to store: as for
+            `open_store`.
 
     Raises:
         InvalidInput: `ttl_hours` or `max_sessions` is not above 0.
@@ -60,6 +63,7 @@ class MemoryStore(EventStore):
         ttl_hours: float | None = DEFAULT_TTL_HOURS,
         max_sessions: int | None = DEFAULT_MAX_SESSIONS,
         clock: Callable[[], float] = time.monotonic,
+        redact: RedactHook | None = None,
     ) -> None:
         check_ttl_hours(ttl_hours, "open a store")
         if max_sessions is not None:
@@ -67,6 +71,7 @@ class MemoryStore(EventStore):
         self._ttl = math.inf if ttl_hours is None else ttl_hours * 3600
         self._max_sessions = math.inf if max_sessions is None else max_sessions
         self._clock = clock
+        self.redact = checked_hook(redact, "open a store")
         self._sessions: dict[str, AnySession] = {}
         # Distinguishes a session from an earlier one with the same id.
         self._born: dict[str, int] = {}
@@ -106,6 +111,8 @@ class MemoryStore(EventStore):
         Raises:
             SessionNotFound: the session was stored here, and expired or was deleted since.
         """
+        if self.redact is not None:
+            await redact_events(session.events, self.redact)
         with guard:
             self._free_expired()
             mark = session.mark_of(self)
@@ -119,14 +126,19 @@ class MemoryStore(EventStore):
         Raises:
             SessionAlreadyExists: its id is taken.
         """
+        if self.redact is not None:
+            await redact_events(session.events, self.redact)
         with guard:
-            self._free_expired()
-            if session.id in self._sessions:
-                raise SessionAlreadyExists(session.id)
-            self._keep(session)
-            parent = self._sessions.get(session.parent_id or "")
-            if parent is not None:
-                parent.enter_child(session.id)
+            self._keep_new(session)
+
+    def _keep_new(self, session: AnySession) -> None:
+        self._free_expired()
+        if session.id in self._sessions:
+            raise SessionAlreadyExists(session.id)
+        self._keep(session)
+        parent = self._sessions.get(session.parent_id or "")
+        if parent is not None:
+            parent.enter_child(session.id)
 
     async def create_next(self, session: AnySession, before: AnySession) -> bool:
         """Keep the segment after another. State and properties are the same objects in all segments.
@@ -134,10 +146,12 @@ class MemoryStore(EventStore):
         Raises:
             SessionNotFound: the other one expired or was deleted.
         """
+        if self.redact is not None:
+            await redact_events(session.events, self.redact)
         with guard:
             live = self._live(before)
             session.state, session.metadata.properties = live.state, live.metadata.properties
-            await self.create(session)
+            self._keep_new(session)
             return True
 
     async def newest_events(
@@ -174,6 +188,8 @@ class MemoryStore(EventStore):
             SessionNotFound: the session expired or was deleted.
             EventConflict: the session has another event with one of these ids; no event was added.
         """
+        if self.redact is not None:
+            await redact_events(events, self.redact)
         with guard:
             live = self._live(session)
             if live is not session:
@@ -241,12 +257,24 @@ class MemoryStore(EventStore):
                     session.events, session.state = [], {}
             return erased
 
+    async def rewrite_events(
+        self,
+        session_id: str,
+        change: Callable[[AnyEvent], AnyEvent | None],
+        *,
+        with_state: bool = False,
+    ) -> int:
+        """Change events of the live session for good, or take them out."""
+        with guard:  # as above
+            return await super().rewrite_events(session_id, change, with_state=with_state)
+
     async def _forget_user(self, user_id: str) -> Forgotten:
         with guard:
             names = account_names(user_id)
             return Forgotten(sum(self._accounts.pop(name, None) is not None for name in names))
 
-    async def _scrub(self) -> list[str]:
+    async def scrub(self) -> list[str]:
+        """Name what is out of reach."""
         return ["what this process still holds outside the store", BACKUPS]
 
     async def list_sessions(

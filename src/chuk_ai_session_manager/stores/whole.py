@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -29,6 +29,8 @@ from .base import (
     walked_events,
     walked_segment_ids,
 )
+from .erasing import rewrite_whole
+from .receipts import BACKUPS
 from .turns import Turns
 
 
@@ -130,6 +132,27 @@ class WholeSessionStore:
         """Change the stored session, and this object."""
         async with self._writing.turn():
             await change_stored(self, session, change)
+
+    async def rewrite_events(
+        self,
+        session_id: str,
+        change: Callable[[AnyEvent], AnyEvent | None],
+        *,
+        with_state: bool = False,
+    ) -> int:
+        """Change stored events for good, or take them out."""
+        async with self._writing.turn():
+            return await rewrite_whole(self, session_id, change, with_state=with_state)
+
+    async def forks_of(self, conversation_id: str) -> AsyncIterator[str]:  # noqa: ARG002  (nobody can list them)
+        """No conversations: a store with only `get` and `save` cannot say which began with this one."""
+        none: tuple[str, ...] = ()
+        for each in none:
+            yield each
+
+    async def scrub(self) -> list[str]:
+        """What the application's own store keeps besides, nobody here knows."""
+        return ["forks, and whatever else the application's store keeps of what was replaced", BACKUPS]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """The store itself: copying a session must not copy its store."""

@@ -34,6 +34,7 @@ from .listing import Listing
 from .managers import Managers
 from .reading import Reading
 from .recall import Recall
+from .redacting import Redacting
 from .reopening import Reopening
 from .rethinking import Rethinking
 from .sandboxes import Sandboxes
@@ -61,6 +62,7 @@ class StoreContract(
     Windows,
     Erasing,
     Recall,
+    Redacting,
 ):
     """The tests. Subclass it in a test module, with a fixture `opener` that gives an `Opener`.
 

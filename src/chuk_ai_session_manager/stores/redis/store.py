@@ -28,6 +28,7 @@ from ..durable import DurableStore
 from ..erasing import account_names
 from ..lifecycle import Lifecycle
 from ..receipts import BACKUPS, Erased, Forgotten
+from ..redaction import RedactHook
 from ..written import EncodedEvent, StoredSession, damaged_header
 from .accounts import Accounts
 from .appending import Appender
@@ -67,6 +68,8 @@ class RedisStore(DurableStore):
         credential_provider: a credential provider of redis-py, which is asked for user and password whenever
             a connection is made, so that these may change. Use it instead of user and password in the URL;
             a client has its own.
+        redact: gets each text of an event before it is written, and returns the text to store: as for
+            `open_store`.
 
     Raises:
         InvalidInput: the sandbox is empty, or a number is invalid.
@@ -81,8 +84,9 @@ class RedisStore(DurableStore):
         ttl_hours: float | None = DEFAULT_TTL_HOURS,
         timeout: float = 5.0,
         credential_provider: CredentialProvider | None = None,
+        redact: RedactHook | None = None,
     ) -> None:
-        super().__init__(sandbox_id, ttl_hours)
+        super().__init__(sandbox_id, ttl_hours, redact)
         check_at_least(timeout, 0, "timeout", "open a store")
         lives = None if ttl_hours is None else max(1, int(ttl_hours * _MS_AN_HOUR))
         self._link = link = Link(address, timeout, credential_provider)
@@ -166,7 +170,8 @@ class RedisStore(DurableStore):
         # The keys beside it come first: a crash in between leaves a record without a session, which expires.
         await self.lifecycle.enter(session.id, session.user_id)
         await self._listing.enter(session.id, session.user_id, session.parent_id, change.place)
-        if origins := origins_of(session.metadata.properties if session.metadata else {}):
+        origins = origins_of(session.metadata.properties if session.metadata else {})
+        if origins and not is_segment_after(session, session.parent_id):
             await self._listing.enter_fork(session.id, origins)
         parent = await self._places.find(session.parent_id) if session.parent_id else None
         try:
@@ -223,7 +228,8 @@ class RedisStore(DurableStore):
     async def _take_up_erasures(self) -> None:
         await self._eraser.take_up()
 
-    async def _forks_of(self, conversation_id: str) -> AsyncIterator[str]:
+    async def forks_of(self, conversation_id: str) -> AsyncIterator[str]:
+        """The ids of conversations that began with what was said in this one."""
         for each in await self._eraser.forks_of(conversation_id):
             yield each
 
@@ -246,7 +252,8 @@ class RedisStore(DurableStore):
                 await self.lifecycle.delete(each)
         return Forgotten(accounts, there)
 
-    async def _scrub(self) -> list[str]:
+    async def scrub(self) -> list[str]:
+        """Name what is out of reach: what the server wrote to its disk before, as its settings say."""
         told = (await self.durability_report()).settings
         unknown = "the server's append-only file and snapshots, if it writes any: it does not say"
         places = [unknown] if told["appendonly"] is None or told["save"] is None else []

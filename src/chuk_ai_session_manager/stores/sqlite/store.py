@@ -27,6 +27,7 @@ from ..durable import DurableStore
 from ..erasing import account_names
 from ..receipts import BACKUPS, Erased, Forgotten
 from ..recency import now
+from ..redaction import RedactHook
 from ..written import EncodedEvent, StoredSession
 from .accounts import change_account
 from .erasing import clear_log, drop_accounts, erase_whole, forks_in, sessions_of_user
@@ -61,6 +62,8 @@ class SqliteStore(DurableStore):
         sandbox_id: the tenant. The sessions of other sandboxes are invisible.
         ttl_hours: hours after the last write at which a conversation expires; by default never.
         busy_timeout: seconds to wait while another process writes, before a `StorageError` is raised.
+        redact: gets each text of an event before it is written, and returns the text to store: as for
+            `open_store`.
 
     Raises:
         InvalidInput: the sandbox is empty, or a number is invalid.
@@ -73,8 +76,9 @@ class SqliteStore(DurableStore):
         sandbox_id: str = DEFAULT_SANDBOX_ID,
         ttl_hours: float | None = DEFAULT_TTL_HOURS,
         busy_timeout: float = 10.0,
+        redact: RedactHook | None = None,
     ) -> None:
-        super().__init__(sandbox_id, None if isinstance(ttl_hours, StoreDefault) else ttl_hours)
+        super().__init__(sandbox_id, None if isinstance(ttl_hours, StoreDefault) else ttl_hours, redact)
         check_at_least(busy_timeout, 0, "busy_timeout", "open a store")
         self._path = checked_path(path)
         self._busy_timeout = busy_timeout
@@ -223,7 +227,8 @@ class SqliteStore(DurableStore):
         for each in await self._worker.read(partial(sessions_of_user, self.sandbox_id, user_id)):
             yield each
 
-    async def _forks_of(self, conversation_id: str) -> AsyncIterator[str]:
+    async def forks_of(self, conversation_id: str) -> AsyncIterator[str]:
+        """The ids of conversations that began with what was said in this one."""
         for each in await self._worker.read(partial(forks_in, self.sandbox_id)):
             with suppress(UnreadableData):
                 session = await self.head(each)
@@ -234,7 +239,8 @@ class SqliteStore(DurableStore):
         names = account_names(user_id)
         return Forgotten(await self._worker.write(partial(drop_accounts, self.sandbox_id, names)))
 
-    async def _scrub(self) -> list[str]:
+    async def scrub(self) -> list[str]:
+        """Empty the write-ahead log, and name what is out of reach."""
         if self._path == ":memory:":
             return [BACKUPS]
         is_clear = await asyncio.to_thread(clear_log, self._path, self._busy_timeout)

@@ -1,0 +1,90 @@
+"""What a durable store moves, and how stored events are changed for good."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+from ..exceptions import session_not_found
+from .base import AnyEvent, AnySession, EventStore, cursor_at
+from .changes import Appended, Change, after_a_collision, kept_changing
+from .codec import decode_events
+from .merging import SHARED, is_closed
+from .objects import rewritten_log
+from .written import EncodedEvent, StoredSession
+
+TRIES = 50
+"""How often a change is tried again because another writer was faster."""
+
+
+class RecordStore(EventStore):
+    """A store that moves records: sessions and events as JSON texts, and numbers beside them."""
+
+    # -- the methods of a store -----------------------------------------------------------------
+
+    @abstractmethod
+    async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
+        """Read a session with some of its events; `None` if the session does not exist.
+
+        Args:
+            session_id: the session's id.
+            start: the number of the first event to read; below 0, how many to read up to `end`. `None`
+                means no events.
+            end: the number after that of the last event to read; `None` means the log's end.
+        """
+
+    @abstractmethod
+    async def _add(
+        self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
+    ) -> Appended | None:
+        """Append events that are not stored yet, in one step; `None` if the session is at another revision.
+
+        `born` names the session, if it must be a certain one and not any with this id.
+        """
+
+    @abstractmethod
+    async def _create(self, session: AnySession, change: Change) -> bool:
+        """Write a new session and enter it as a child of its parent; `False` if its id is taken.
+
+        Raises:
+            MovedError: the segment before it is no longer at `change.follows_at`.
+        """
+
+    @abstractmethod
+    async def _change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
+        """Change a stored session in one atomic step; `False` if it is at another revision, or gone."""
+
+    @abstractmethod
+    async def _find(self, session_id: str, event_ids: Sequence[str]) -> list[str]:
+        """Return the JSON of events of a session's conversation, in any segment; skip unknown ids."""
+
+    async def rewrite_events(
+        self,
+        session_id: str,
+        change: Callable[[AnyEvent], AnyEvent | None],
+        *,
+        with_state: bool = False,
+    ) -> int:
+        """Change stored events for good, or take them out, in one step that no object here takes part in."""
+        for attempt in range(TRIES):
+            stored = await self._read(session_id, 0)
+            if stored is None:
+                raise session_not_found(session_id)
+            there = await decode_events(stored)
+            log = [change(event) for event in there]
+            changed = sum(new is not old for new, old in zip(log, there, strict=True))
+            # As they were read: of a closed segment, those of the last one.
+            is_closed_one = with_state and is_closed(session_id, stored.fields)
+            fields = {name: stored.fields[name] for name in SHARED} if is_closed_one else {}
+            if not changed and not fields:
+                return 0
+            rewritten = replace(await rewritten_log(stored, there, log), fields=fields)
+            if await self._change(session_id, rewritten, stored.born, stored.revision):
+                return changed
+            await after_a_collision(attempt)
+        raise kept_changing(session_id)
+
+    async def _sessions_before(self, since: int, user_id: str | None) -> AsyncIterator[str]:
+        async for each in self._all_ids(user_id, cursor_at(since, "")):
+            yield each
