@@ -132,7 +132,10 @@ def blocks_of(message: Row) -> list[Row]:
 
 def check_anthropic(request: Row) -> None:
     assert request.keys() <= {"system", "messages"}
-    assert request.get("system", "x").strip()
+    system = request.get("system", "x")
+    texts = [system] if isinstance(system, str) else [block["text"] for block in system]
+    assert texts
+    assert all(map(str.strip, texts))
     messages = request["messages"]
     anthropic_type().validate_python(messages)
     # "messages: first message must use the "user" role"; roles alternate

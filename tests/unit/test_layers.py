@@ -75,6 +75,7 @@ LEVELS = (
         "providers.responses_state",
         "providers.anthropic_messages",
         "providers.google_messages",
+        "providers.cache_marks",
         "providers.formats",
         "providers.requests",
         "providers.registry",

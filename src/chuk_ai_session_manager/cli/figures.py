@@ -13,6 +13,8 @@ from ..models.session_totals import SessionTotals
 from ..models.token_usage import usd
 from ..stores.base import AnyEvent, AnySession
 
+_INNER = {"tokens_off_path", "cache_saved_nano_usd"}
+
 
 def sums_as_json(sums: Sums) -> dict[str, Any]:
     """Sums by name."""
@@ -20,7 +22,9 @@ def sums_as_json(sums: Sums) -> dict[str, Any]:
         "content_tokens": sums.tokens,
         "cost_usd": usd(sums.cost),
         "usage_source": sums.totals.usage_source,
-        **{name: n for name, n in sums.totals.as_dict().items() if name != "tokens_off_path"},
+        **{name: n for name, n in sums.totals.as_dict().items() if name not in _INNER},
+        "cached_share": sums.totals.cached_share,
+        "cache_saved_usd": sums.totals.cache_saved_usd,
     }
 
 

@@ -13,6 +13,7 @@ from ..accounts.price_list import STANDARD_TERMS, CallTerms
 from ..accounts.pricing import cost_of_counts, has_prices, load_prices, own_price
 from ..models import CallUsage, SessionEvent, TokenUsage
 from ..models.session_event import REPLACES
+from ..models.token_usage import usd
 from ..providers.parts import media_length
 from ..providers.usage import ReportedUsage
 from .drafts import Draft
@@ -138,6 +139,10 @@ def _bill(draft: Draft, usage: ReportedUsage) -> None:
             draft.event.token_usage.estimated_cost_usd = rest.cost_usd
 
 
+def _difference(whole: float | None, part: float | None) -> float | None:
+    return whole if whole is None or part is None else usd(whole - part)
+
+
 def _rest_of(whole: CallUsage, part: CallUsage) -> CallUsage:
     """The bill of a call without what was billed of it before, so that both are the call's.
 
@@ -154,6 +159,8 @@ def _rest_of(whole: CallUsage, part: CallUsage) -> CallUsage:
         | {
             "cost_usd": cost,
             "details": {name: count for name, count in details.items() if count > 0},
+            "cache_saved_usd": _difference(whole.cache_saved_usd, part.cache_saved_usd),
+            "cache_miss_reason": None if part.cache_miss_reason else whole.cache_miss_reason,
             "continues": True,
         }
     )
@@ -224,7 +231,10 @@ def call_usage(
             cost = cost_of_counts(model, provider, usage)
         is_own = cost is not None and own_price(model, provider) is not None
         source = "unpriced" if cost is None else "application" if is_own else "priced"
-    return _call(model, provider, usage, terms, calls, cost, source, estimated=estimated)
+    saved: float | None = None
+    if usage["cache_read_tokens"] or usage["cache_write_tokens"]:
+        saved, calls = _saved_by_cache(model, provider, usage, terms, calls, when)
+    return _call(model, provider, usage, terms, calls, cost, source, saved, estimated=estimated)
 
 
 def _call(
@@ -235,6 +245,7 @@ def _call(
     calls: list[CallUsage],
     cost: float | None = None,
     source: str | None = None,
+    saved: float | None = None,
     *,
     estimated: bool = False,
 ) -> CallUsage:
@@ -256,9 +267,43 @@ def _call(
             "inference_geo": terms.get("inference_geo"),
             "cost_source": source,
             "iterations": calls,
+            "cache_saved_usd": saved,
+            "cache_miss_reason": usage.get("cache_miss_reason"),
             "continues": False,
         }
     )
+
+
+def _saved_by_cache(
+    model: str,
+    provider: str,
+    usage: ReportedUsage,
+    terms: dict[str, Any],
+    calls: Sequence[CallUsage],
+    when: datetime | None,
+) -> tuple[float | None, list[CallUsage]]:
+    """What more a call would have cost without a prompt cache; and the calls in it, each with the same."""
+
+    def saved(model: str, counts: Mapping[str, Any], terms: Mapping[str, Any]) -> float | None:
+        if not (counts["cache_read_tokens"] or counts["cache_write_tokens"]):
+            return None
+        details = counts.get("details") or {}
+        plain = {
+            **{name: counts[name] for name in _COUNTS},
+            "cache_read_tokens": 0,
+            "cache_write_tokens": 0,
+            "details": {name: count for name, count in details.items() if not name.startswith("cache_")},
+        }
+        paid = _cost(model, provider, counts, terms, when)
+        without = _cost(model, provider, plain, terms, when)
+        return None if paid is None or without is None else usd(without - paid)
+
+    if not calls:
+        return saved(model, usage, terms), []
+    each = [saved(call.model, vars(call), vars(call)) for call in calls]
+    known = [amount for amount in (*each, saved(model, _without(usage, calls), terms)) if amount is not None]
+    told = [call.model_copy(update={"cache_saved_usd": n}) for call, n in zip(calls, each, strict=True)]
+    return (usd(sum(known)) if known else None), told
 
 
 def _cost_with_calls(

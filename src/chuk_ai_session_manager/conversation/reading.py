@@ -91,4 +91,7 @@ def figures_of(sums: Sums) -> dict[str, Any]:
         "created_at": utc_text(sums.created_at) if sums.created_at else None,
         "last_update": utc_text(sums.last_update) if sums.last_update else None,
         **{name: counted[name] for name in _STATS_TOTALS},
+        "cached_share": sums.totals.cached_share,
+        "cache_saved_usd": sums.totals.cache_saved_usd,
+        "cache_misses": dict(sums.totals.cache_misses),
     }

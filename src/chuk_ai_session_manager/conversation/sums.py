@@ -11,7 +11,7 @@ from ..accounts.money import NOTHING, Usd
 from ..models.session_totals import SessionTotals
 from ..stores.base import AnyEvent, AnySession
 
-_OF_PATH = ("choices", "tokens_off_path")
+_LATER = ("choices", "tokens_off_path", "cache_saved_nano_usd", "cache_misses")
 _DATES = ("created_at", "last_update")
 
 
@@ -66,8 +66,8 @@ class Sums:
         """The sums as JSON, as a summary stores them."""
         dates = {"created_at": self.created_at, "last_update": self.last_update}
         totals = self.totals.as_dict()
-        # Release 1.0.0.dev0 reads "totals", and knows no choices.
-        of_path = {name: count for name in _OF_PATH if (count := totals.pop(name))}
+        # Release 1.0.0.dev0 reads "totals", and knows none of these.
+        of_path = {name: count for name in _LATER if (count := totals.pop(name))}
         return {
             "tokens": self.tokens,
             "cost": self.cost,

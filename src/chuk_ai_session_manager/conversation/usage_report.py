@@ -42,6 +42,8 @@ class UsageRow:
     reasoning_tokens: int = 0
     details: dict[str, int] = field(default_factory=dict)
     """Parts that are priced apart, as `CallUsage.details` names them."""
+    cache_saved_usd: float = NOTHING
+    """What the calls would have cost more without prompt caches, in USD."""
     cost_usd: float = NOTHING
     """USD; exact to less than a millionth of a dollar, however many calls there are."""
 
@@ -50,7 +52,13 @@ class UsageRow:
         figures = {
             name: getattr(self, name) for name in ("calls", "estimated_calls", "unpriced_calls", *_COUNTS)
         }
-        return {**self.key, **figures, **self.details, "cost_usd": float(self.cost_usd)}
+        cache = {"cached_share": self.cached_share, "cache_saved_usd": float(self.cache_saved_usd)}
+        return {**self.key, **figures, **self.details, **cache, "cost_usd": float(self.cost_usd)}
+
+    @property
+    def cached_share(self) -> float:
+        """The share of the input tokens that came from providers' caches."""
+        return round(self.cache_read_tokens / self.input_tokens, 4) if self.input_tokens else 0.0
 
     def add(self, usage: CallUsage, times: int = 1, *, is_part: bool = False) -> None:
         """Add a call, or take it out again.
@@ -68,6 +76,8 @@ class UsageRow:
             setattr(self, name, getattr(self, name) + times * getattr(usage, name))
         for name, count in usage.details.items():
             self.details[name] = self.details.get(name, 0) + times * count
+        if usage.cache_saved_usd:
+            self.cache_saved_usd = Usd(self.cache_saved_usd) + times * usage.cache_saved_usd
         if usage.cost_usd:
             self.cost_usd = Usd(self.cost_usd) + times * usage.cost_usd
 
@@ -227,6 +237,9 @@ def _parts_of(usage: CallUsage) -> list[tuple[CallUsage, bool]]:
         name: count - sum(part.details.get(name, 0) for part in parts)
         for name, count in usage.details.items()
     }
+    if usage.cache_saved_usd is not None:
+        saved = sum((part.cache_saved_usd or 0.0 for part in parts), NOTHING)
+        rest["cache_saved_usd"] = float(Usd(usage.cache_saved_usd) - saved)
     if usage.cost_usd is not None:
         rest["cost_usd"] = float(Usd(usage.cost_usd) - sum((part.cost_usd or 0.0 for part in parts), NOTHING))
     return [(usage.model_copy(update=rest), False), *((part, True) for part in parts)]

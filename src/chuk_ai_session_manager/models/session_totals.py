@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,11 @@ from .event_source import EventSource
 from .event_type import EventType
 from .guard import guard
 from .session_event import REPLACES, SessionEvent
-from .token_usage import CallUsage
+from .token_usage import CallUsage, usd
 
 COUNTED_ON_PATH = ("messages", "user_messages", "ai_messages", "tool_calls")
 """The totals that count only the path; all others count the whole log."""
+_NANO = 10**9
 
 
 @dataclass(slots=True)
@@ -40,6 +41,10 @@ class SessionTotals:
     """How many choices there are: none in most conversations."""
     tokens_off_path: int = 0
     """Content tokens of messages off the path, in this segment or in earlier ones."""
+    cache_saved_nano_usd: int = 0
+    """What the calls would have cost more without prompt caches, in nano-dollars."""
+    cache_misses: dict[str, int] = field(default_factory=dict)
+    """How often providers said why their cache did not have a prompt, by reason."""
 
     def count(self, event: SessionEvent[Any]) -> None:
         """Add one event. This is the only rule by which events change totals."""
@@ -83,6 +88,20 @@ class SessionTotals:
         self.cache_read_tokens += times * usage.cache_read_tokens
         self.cache_write_tokens += times * usage.cache_write_tokens
         self.reasoning_tokens += times * usage.reasoning_tokens
+        if usage.cache_saved_usd:
+            self.cache_saved_nano_usd += times * round(usage.cache_saved_usd * _NANO)
+        if usage.cache_miss_reason:
+            self.cache_misses = _added(self.cache_misses, {usage.cache_miss_reason: 1}, times)
+
+    @property
+    def cached_share(self) -> float:
+        """The share of the input tokens that came from providers' caches."""
+        return round(self.cache_read_tokens / self.input_tokens, 4) if self.input_tokens else 0.0
+
+    @property
+    def cache_saved_usd(self) -> float:
+        """What the calls would have cost more without prompt caches, in USD."""
+        return usd(self.cache_saved_nano_usd / _NANO)
 
     @property
     def billed_tokens(self) -> int:
@@ -99,18 +118,29 @@ class SessionTotals:
         return "mixed" if self.reported_calls else "estimated"
 
     def __add__(self, other: SessionTotals) -> SessionTotals:
-        return SessionTotals(
-            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
-        )
+        return self._with(other, 1)
 
     def __sub__(self, other: SessionTotals) -> SessionTotals:
-        return SessionTotals(
-            *(getattr(self, field.name) - getattr(other, field.name) for field in fields(self))
-        )
+        return self._with(other, -1)
 
-    def as_dict(self) -> dict[str, int]:
+    def _with(self, other: SessionTotals, times: int) -> SessionTotals:
+        added = {name: getattr(self, name) + times * getattr(other, name) for name in COUNTS}
+        return SessionTotals(**added, cache_misses=_added(self.cache_misses, other.cache_misses, times))
+
+    def as_dict(self) -> dict[str, Any]:
         """Return the totals by name."""
         return asdict(self)
+
+
+COUNTS: Sequence[str] = [each.name for each in fields(SessionTotals) if each.name != "cache_misses"]
+"""The totals that are one number."""
+
+
+def _added(counts: dict[str, int], others: dict[str, int], times: int) -> dict[str, int]:
+    if not others:
+        return counts
+    added = {name: counts.get(name, 0) + times * others.get(name, 0) for name in {**counts, **others}}
+    return {name: count for name, count in added.items() if count}
 
 
 class EventIndex:

@@ -245,6 +245,12 @@ class CallUsage(Record):
     """Calls that the provider made by itself for this answer, each billed at its own model's price:
     compactions, advisors, fallbacks, images. Counts and cost of this call include them."""
 
+    cache_saved_usd: float | None = None
+    """What more the call would have cost without a prompt cache, in USD; below 0 where only writing to the
+    cache cost something. `None` of calls that used no cache, or whose price is not known."""
+    cache_miss_reason: str | None = None
+    """Why the provider's cache did not have the beginning of the prompt, as the provider says:
+    "tools_changed", "messages_changed" and so on."""
     continues: bool = False
     """Whether this continues the bill of a call of which a part was stored before: it is not another call."""
 
@@ -265,6 +271,8 @@ _OPTIONAL = (
     "inference_geo",
     "cost_source",
     "iterations",
+    "cache_saved_usd",
+    "cache_miss_reason",
     "continues",
 )
 

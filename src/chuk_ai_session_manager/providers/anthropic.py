@@ -17,7 +17,7 @@ from .answers import (
     usage_in,
 )
 from .common import field_of, is_list, known_fields, list_of, mended, merged, name_in, text_in, without
-from .usage import ReportedUsage
+from .usage import ReportedUsage, cache_miss_in
 
 FORMAT = "anthropic"
 THINKING = {"thinking", "redacted_thinking"}
@@ -49,6 +49,8 @@ def _read(response: Any, content: Sequence[Any]) -> Answer:
     answer.response_id = name_in(field_of(response, "id"))
     usage = field_of(response, "usage")
     answer.usage, answer.billed = usage_in(usage), bill_of(usage, usage)
+    if usage and (reason := cache_miss_in(response)) is not None:
+        answer.billed["cache_miss_reason"] = reason
     if isinstance(response, dict):
         message = {"role": "assistant", "content": list(content)}
         answer.native = native_of(FORMAT, message, without(response, "role", "content"))

@@ -32,9 +32,9 @@ from .parts import Part, part_of, replaced_by_text
 from .sendable import arguments_object, says_nothing, with_newest_marks
 
 if TYPE_CHECKING:
-    from anthropic.types import MessageParam
+    from anthropic.types import MessageParam, TextBlockParam
 else:
-    MessageParam = dict[str, Any]
+    MessageParam = TextBlockParam = dict[str, Any]
 
 Block = dict[str, Any]
 MaySign = Callable[[ChatMessage], bool]
@@ -64,7 +64,7 @@ class AnthropicRequest(TypedDict):
     """The arguments of Anthropic's `messages.create` that say what was said."""
 
     messages: list[MessageParam]
-    system: NotRequired[str]
+    system: NotRequired[str | list[TextBlockParam]]
     """The system prompt; left out where there is none."""
 
 

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from ..exceptions import InvalidInput
 from .anthropic_messages import anthropic_request
+from .cache_marks import CacheTtl
 from .fingerprints import Chain
 from .google_messages import google_request
 from .messages import ChatMessage
@@ -60,6 +61,7 @@ class ContextOptions(TypedDict, total=False):
     model: str | None
     tools: Sequence[Any] | None
     response_format: Any
+    cache: bool | CacheTtl
 
 
 OpenAIMessages: TypeAlias = "list[ChatCompletionMessageParam]"

@@ -11,6 +11,7 @@ test compares the two where both can read.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -21,6 +22,7 @@ from .usage_shapes import Counts, ReportedUsage, anthropic, put_together, read_s
 __all__ = ["ReportedUsage", "image_model_of", "read_usage", "usage_of"]
 
 
+_REASON = re.compile(r"[a-z_]{1,40}")
 _TICKS_PER_USD = 10**10  # xAI's cost_in_usd_ticks
 _MODEL_OF_IMAGES = "gpt-image-2.6-sunburst"
 """What OpenAI's image tool runs where a request names no model (openai 3.57, `types/responses/tool.py`)."""
@@ -83,7 +85,32 @@ def usage_of(response: object) -> ReportedUsage | None:
     tier = name_in(field_of(tier, "type")) or name_in(tier)  # Bedrock: {"type": "flex"}
     if tier:
         read.setdefault("service_tier", tier)
+    if (reason := cache_miss_in(response)) is not None:
+        read["cache_miss_reason"] = reason
     return read
+
+
+# Reasons are counted by their names; what is no such name is counted as this.
+_OTHER_REASON = "other"
+
+
+def cache_miss_in(response: object) -> str | None:
+    """Why the cache missed, as a response says it; `None` where it says nothing, or that there was a hit.
+
+    Anthropic's `diagnostics.cache_miss_reason` (anthropic 2.14), OpenAI's `prompt_cache_diagnostics`
+    (openai 3.57): both where the request asks for a comparison with the response before.
+    """
+    reason = field_of(response, "cache_miss_reason")
+    if reason is None:
+        reason = field_of(field_of(response, "diagnostics"), "cache_miss_reason")
+    if reason is None:
+        reason = field_of(response, "prompt_cache_diagnostics")
+    if reason is None or field_of(reason, "type") == "cache_hit":
+        return None
+    name = name_in(reason) or name_in(field_of(reason, "reason")) or name_in(field_of(reason, "type"))
+    if name is None:
+        return None
+    return name if _REASON.fullmatch(name) else _OTHER_REASON
 
 
 def _usages_in(response: object) -> Iterator[object]:

@@ -31,6 +31,8 @@ class ReportedUsage(TypedDict):
     service_tier: NotRequired[str]
     speed: NotRequired[str]
     inference_geo: NotRequired[str]
+    cache_miss_reason: NotRequired[str]
+    """Why the provider's cache did not have the beginning of the prompt, as it says."""
     cost_usd: NotRequired[float]
     """What the provider or a gateway says that it charged."""
     model: NotRequired[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
+from hashlib import blake2b
 from typing import Any, Self
 
 from ..conversation.budgets import Budget, Spending
@@ -216,6 +217,15 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
         the conversation.
         """
         return self._conversation.id
+
+    @property
+    def prompt_cache_key(self) -> str:
+        """What to send to OpenAI as `prompt_cache_key`: requests with the same key go to the same cache.
+
+        The same for life, in every process; the conversation's id cannot be read from it. Of a manager that
+        was made with a later segment's id, it is known after the first call.
+        """
+        return blake2b(self._conversation.id.encode(), digest_size=16).hexdigest()
 
     @property
     def system_prompt(self) -> str | None:

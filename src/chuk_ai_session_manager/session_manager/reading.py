@@ -25,6 +25,7 @@ from ..exceptions.validation import (
 from ..models import Session
 from ..models.home import HomeStore
 from ..providers.anthropic_messages import AnthropicRequest
+from ..providers.cache_marks import CacheTtl
 from ..providers.formats import (
     ContextOptions,
     Format,
@@ -97,6 +98,7 @@ class Reading:
         model: str | None = None,
         tools: Sequence[Any] | None = None,
         response_format: Any = None,
+        cache: bool | CacheTtl = False,
         server_state: bool = False,
     ) -> Any:
         """Return the messages to send to a model next: the system prompt, then the conversation.
@@ -130,6 +132,8 @@ class Reading:
                 against `max_tokens`, in the form in which you send them.
             response_format: the schema of a structured answer, as you send it. It counts against
                 `max_tokens`.
+            cache: whether to mark up to where the provider's cache is to hold the context, and for how
+                long: "5m" (the same as `True`) or "1h". A model that takes no marks gets none.
             server_state: for "openai-responses", return only what OpenAI's server does not hold: a dict
                 with `input` and, if the server holds anything, `previous_response_id` or `conversation`.
 
@@ -152,6 +156,7 @@ class Reading:
             model=model or self._model,
             tools=tools,
             response_format=response_format,
+            cache=cache,
             server_state=server_state,
         )
         return await asked(self._conversation, self._beginning, self._contexts, wanted)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from ..accounts.money import Usd, units_of
 from ..exceptions import InvalidInput
 from ..models import TokenUsage
-from ..models.session_totals import EventIndex, SessionTotals
+from ..models.session_totals import COUNTS, EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
 from .base import AnyEvent
 from .recency import microseconds_of
@@ -29,7 +29,9 @@ _MOST = 10**12
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Without the number of events, which the store counts itself.
-_COUNTED = tuple(each.name for each in fields(SessionTotals) if each.name != "events")
+_COUNTED = tuple(name for name in COUNTS if name != "events")
+# What the names of `SessionTotals.cache_misses` begin with.
+_MISS = "cache_miss:"
 
 # "more" is the difference between an application's own total and the sum of the two.
 _USAGE_COUNTED = (
@@ -93,6 +95,8 @@ def counters_of_event(event: AnyEvent) -> dict[str, float]:
 
 def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]:
     found: dict[str, float] = {name: value for name in _COUNTED if (value := getattr(totals, name))}
+    for reason, count in totals.cache_misses.items():
+        found[_MISS + reason] = count
     if newest is not None:
         found["newest"] = microseconds_of(newest)
     return found
@@ -155,7 +159,13 @@ def _json_name(name: str) -> str:
 
 def totals_in(counters: Mapping[str, float], events: int) -> SessionTotals:
     """The totals in these counters, for so many events."""
-    return SessionTotals(events, *(int(counters.get(name, 0)) for name in _COUNTED))
+    misses = {
+        name.removeprefix(_MISS): int(count)
+        for name, count in counters.items()
+        if name.startswith(_MISS) and count
+    }
+    numbers: dict[str, Any] = {name: int(counters.get(name, 0)) for name in _COUNTED}
+    return SessionTotals(events, **numbers, cache_misses=misses)
 
 
 def summary_in(counters: Mapping[str, float]) -> TokenSummary:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ..conversation.usage_report import usage_report
 from ..session_manager import SessionManager
 from ..stores.base import EventStore
 from .base import Contract, Stores, in_a_loop
@@ -89,3 +90,38 @@ class Windows(Contract):
             for each in (manager, fork):
                 await _exchange(each, number)
             assert await _window(fork) == await _window(manager)
+
+    @pytest.mark.parametrize("infinite", [False, True])
+    @in_a_loop
+    async def test_what_the_providers_cache_saved_is_summed(self, stores: Stores, *, infinite: bool) -> None:
+        manager = SessionManager(
+            "talk", store=stores.open(), infinite_context=infinite, max_turns_per_segment=4
+        )
+        for number in range(6):
+            await manager.user_says(f"question-{number}?")
+            await manager.ai_responds(_cached_answer(number))
+        await manager.wait_for_summaries()
+        for reader in (manager, SessionManager("talk", store=stores.open())):
+            stats = await reader.get_stats(include_all_segments=True)
+            assert stats["cached_share"] == pytest.approx(0.8)
+            # 800 of 1,000 tokens at $0.30 instead of $3 a million, six times.
+            assert stats["cache_saved_usd"] == pytest.approx(6 * 800 * 2.7e-6)
+            assert stats["cache_misses"] == {"tools_changed": 2, "messages_changed": 2}
+        rows = await usage_report(stores.open(), ["model"])
+        assert [row.cached_share for row in rows] == [pytest.approx(0.8)]
+        assert float(rows[0].cache_saved_usd) == pytest.approx(6 * 800 * 2.7e-6)
+
+
+def _cached_answer(number: int) -> dict[str, Any]:
+    """An answer of Anthropic's; of three, two say why the cache missed."""
+    reasons = [None, {"type": "tools_changed"}, {"type": "messages_changed"}]
+    return {
+        "id": f"msg_{number}",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-4-5",
+        "content": [{"type": "text", "text": f"answer-{number}."}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 200, "cache_read_input_tokens": 800, "output_tokens": 10},
+        "diagnostics": {"cache_miss_reason": reasons[number % 3]},
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...providers.cache_marks import with_cache_marks
 from ...providers.fingerprints import fingerprint_of_tools
 from ...providers.formats import written
 from ...providers.responses_state import responses_request
@@ -27,7 +28,7 @@ async def asked(conversation: Conversation, beginning: Beginning, contexts: Cont
     held = background.held
     log = PathEnd(session, home) if held is None else KnownEnd(session, home, held, background.passed)
     if not wanted.has_tools:
-        return written(await seen.rows(log), wanted.format_name, model=wanted.model)
+        return _marked(written(await seen.rows(log), wanted.format_name, model=wanted.model), wanted)
     loop = await unfinished_loop(log, background, home)
     rows = await (seen.rows(log) if loop is None or not loop.is_bound else seen.rows_of_loop(loop))
     chain = contexts.chain(wanted.kind)
@@ -40,7 +41,15 @@ async def asked(conversation: Conversation, beginning: Beginning, contexts: Cont
         request = written(rows, wanted.format_name, model=wanted.model, may_sign=may_sign, chain=chain)
     if chain.rows:
         contexts.hand_out(wanted.kind, chain, tools)
-    return request
+    return _marked(request, wanted)
+
+
+def _marked(request: Any, wanted: Wanted) -> Any:
+    """A context with the marks of where the provider's cache is to end, if these are wanted."""
+    ttl = wanted.cache_ttl
+    if ttl is None:
+        return request
+    return with_cache_marks(request, wanted.format_name, wanted.model, ttl, wanted.tools or ())
 
 
 def _before_loss(events: Sequence[AnyEvent]) -> set[str]:

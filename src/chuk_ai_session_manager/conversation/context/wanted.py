@@ -9,11 +9,13 @@ from typing import Any, Literal
 from ...accounts.tokens import DEFAULT_MODEL
 from ...exceptions import InvalidInput
 from ...exceptions.validation import check_count
+from ...providers.cache_marks import DEFAULT_TTL, CacheTtl
 from ...providers.formats import Format, check_format
 from ..billing import TOKENS_OF_A_BEGINNING
 from .lengths import Length, content_length, definitions_length, sent_length
 from .room import AUTO, Room, window_of
 
+_CACHES = (True, False, "5m", "1h")
 _OPERATION = "get_messages_for_llm"
 
 
@@ -30,6 +32,7 @@ class Wanted:
     model: str | None
     tools: Sequence[Any] | None
     response_format: Any
+    cache: bool | CacheTtl
     server_state: bool
 
     def check(self) -> None:
@@ -47,8 +50,15 @@ class Wanted:
         check_count(self.reserve, 0, "reserve", _OPERATION)
         if self.reserve and self.max_tokens is None:
             raise InvalidInput(_OPERATION, "reserve is kept free of max_tokens: give both")
+        if self.cache not in _CACHES:
+            raise InvalidInput(_OPERATION, 'cache must be True, False, "5m" or "1h"')
         if self.server_state and self.format_name != "openai-responses":
             raise InvalidInput(_OPERATION, 'server_state goes with format="openai-responses" only')
+
+    @property
+    def cache_ttl(self) -> CacheTtl | None:
+        """How long the provider's cache is to hold the context; `None` where that is not marked."""
+        return DEFAULT_TTL if self.cache is True else self.cache or None
 
     @property
     def has_tools(self) -> bool:
