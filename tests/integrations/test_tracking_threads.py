@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 from places import Place, in_memory_too
-from running import PATIENCE
+from threads import THREADS, at_once
 
 from chuk_ai_session_manager import SessionManager, track_client
 
 CLAUDE = "claude-sonnet-4-6"
-THREADS = 4
 EACH = 4
-
-
-def in_threads(work: Callable[[int], Awaitable[None]]) -> None:
-    """Do it in threads that begin together; it ends well in all of them."""
-    failures: list[BaseException] = []
-    start = threading.Barrier(THREADS)
-
-    def run(number: int) -> None:
-        start.wait(PATIENCE)
-        try:
-            asyncio.run(asyncio.wait_for(work(number), PATIENCE))
-        except BaseException as problem:  # noqa: BLE001  (told below)
-            failures.append(problem)
-
-    running = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(THREADS)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join(2 * PATIENCE)
-    assert failures == []
-    assert not any(thread.is_alive() for thread in running), "a thread hangs"
 
 
 async def ask(openai: Any, anthropic: Any, thread: int, text: str, *, stops: bool = False) -> None:
@@ -78,7 +54,7 @@ def test_each_call_is_recorded_once_with_its_own_answer(
                 await ask(*clients, thread, f"{thread}/{number}")
         await manager.wait_for_summaries()
 
-    in_threads(use)
+    at_once(use)
 
     async def check() -> None:
         async with place.store() as fresh:
@@ -108,7 +84,7 @@ def test_stopped_streams_are_calls_in_every_thread(place: Place, address: str) -
             for number in range(EACH):
                 await ask(*clients, thread, f"{thread}/{number} and so on", stops=True)
 
-    in_threads(use)
+    at_once(use)
 
     async def check() -> None:
         async with place.store() as fresh:

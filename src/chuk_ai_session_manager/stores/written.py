@@ -95,3 +95,18 @@ def newer_schema(where: str, version: int) -> UnreadableData:
     return UnreadableData(
         f"{where} was written by a newer release (schema {version}, this one reads up to {SCHEMA}): upgrade"
     )
+
+
+def account_in(body: str) -> dict[str, Any]:
+    """The account of what a user spent, from its JSON.
+
+    Raises:
+        UnreadableData: the text is not a JSON object.
+    """
+    try:
+        account = load(body)
+    except ValueError:
+        account = None
+    if not isinstance(account, dict):
+        raise UnreadableData("An account of what a user spent is damaged: it is not a JSON object")
+    return account

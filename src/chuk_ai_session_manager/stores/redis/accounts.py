@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from ...exceptions import UnreadableData
+from ..written import account_in
 from .keys import Keys
 from .link import Link
 from .scripts import Script
@@ -38,19 +38,9 @@ class Accounts:
         while True:
             stored = await self._link.call(("GET", key))
             before = stored.decode() if isinstance(stored, bytes) else stored or ""
-            changed = change(_read(before) if before else None)
+            changed = change(account_in(before) if before else None)
             if changed is None:
                 return
             if await self._link.call(_STORE([key], before, json.dumps(changed), lives)):
                 return
             await asyncio.sleep(0)
-
-
-def _read(body: str) -> dict[str, Any]:
-    try:
-        account = json.loads(body)
-    except ValueError:
-        account = None
-    if not isinstance(account, dict):
-        raise UnreadableData("An account of what a user spent is damaged: it is not a JSON object")
-    return account

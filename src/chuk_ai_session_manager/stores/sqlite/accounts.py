@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...exceptions import UnreadableData
+from ..written import account_in
 
 # Created when it is first needed: a file without budgets is unchanged, and an older release opens either.
 _TABLE = """
@@ -34,19 +34,9 @@ def change_account(
     now = time.time_ns() // 1_000
     db.execute("DELETE FROM accounts WHERE expires <= ?", (now,))
     row = db.execute("SELECT body FROM accounts WHERE sandbox = ? AND name = ?", (sandbox, name)).fetchone()
-    changed = change(None if row is None else _read(row[0]))
+    changed = change(None if row is None else account_in(row[0]))
     if changed is not None:
         db.execute(
             "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?)",
             (sandbox, name, json.dumps(changed), None if lives is None else now + lives),
         )
-
-
-def _read(body: str) -> dict[str, Any]:
-    try:
-        account = json.loads(body)
-    except ValueError:
-        account = None
-    if not isinstance(account, dict):
-        raise UnreadableData("An account of what a user spent is damaged: it is not a JSON object")
-    return account
