@@ -40,7 +40,7 @@ test-servers: $(VENV)/.dev $(VENV)/redis-4.5.1 $(VENV)/servers/redis-6.2 $(VENV)
 	done
 
 # Without the tests that check requests against the SDKs' own types: no SDK is installed.
-WITHOUT_SDKS := $(foreach name,formats next_call parts providers,--ignore-glob=tests/unit/test_$(name)*)
+WITHOUT_SDKS := $(foreach name,formats next_call parts providers,--ignore-glob=tests/unit/*/test_$(name)*)
 
 test-lowest: VENV := .venv-lowest
 test-lowest:

@@ -1,7 +1,7 @@
 """What this library assumes of the packages that it stands on: each test fails when the package changes.
 
 docs/reality.md says what follows from each for users. Assumptions about prices are in
-tests/unit/test_price_updates.py and test_usage_beside_genai_prices.py too.
+tests/unit/accounts/test_price_updates.py and test_usage_beside_genai_prices.py too.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from bills import about, bill_of
 
 from chuk_ai_session_manager.providers.usage import read_usage, usage_of
 
-CASES = Path(__file__).parents[3] / "shared" / "data" / "provider_cases.json"
+CASES = Path(__file__).parents[4] / "shared" / "data" / "provider_cases.json"
 
 
 class TestShapes:

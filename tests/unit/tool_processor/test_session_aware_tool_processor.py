@@ -15,27 +15,6 @@ from chuk_ai_session_manager.providers.messages import full_messages
 from chuk_ai_session_manager.session_aware_tool_processor import SessionAwareToolProcessor
 from chuk_ai_session_manager.stores import MemoryStore
 
-
-@pytest.fixture(autouse=True)
-def _stage() -> None:
-    Stage.clear()
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-async def session(store: MemoryStore) -> Session[Any]:
-    return await Session.create("s", store=store)
-
-
-@pytest.fixture
-def processor(store: MemoryStore, session: Session[Any]) -> SessionAwareToolProcessor:
-    return SessionAwareToolProcessor("s", store=store, retry_delay=0)
-
-
 # -- real tools ----------------------------------------------------------------------------------
 
 
