@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD
+from ..exceptions import InvalidInput
 from ..exceptions.validation import check_answer
 from ..providers.parts import Content
+from ..providers.usage import read_usage
 from ..session_manager import SessionManager
+from ..stores import SessionStore
 from .clients import track_client
 from .tracking import Exchange, LLMStream, complete
 
@@ -38,6 +41,9 @@ async def track_conversation(
     token_threshold: int = DEFAULT_TOKEN_THRESHOLD,
     *,
     user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    usage: object | None = None,
+    store: SessionStore | None = None,
 ) -> str:
     """Record a question and its answer.
 
@@ -50,6 +56,9 @@ async def track_conversation(
         infinite_context: continue in a new segment when a segment is full.
         token_threshold: content tokens at which a segment is full.
         user_id: the session's user; another user's session raises `SessionNotFound`.
+        metadata: JSON values that a new session gets as its properties.
+        usage: the provider's own token counts for the answer, as for `SessionManager.ai_responds`.
+        store: the store of the session; by default the default store.
 
     Returns:
         The session's id, for the next call.
@@ -58,8 +67,15 @@ async def track_conversation(
         InvalidInput: an argument is invalid; nothing was written.
         StorageError: the store failed.
     """
-    sm = _manager(session_id, infinite_context, token_threshold, user_id)
-    return await _exchange(sm, user_message, ai_response, model, provider)
+    sm = SessionManager(
+        session_id,
+        metadata=metadata,
+        store=store,
+        infinite_context=infinite_context,
+        token_threshold=token_threshold,
+        user_id=user_id,
+    )
+    return await _exchange(sm, user_message, ai_response, model, provider, usage)
 
 
 async def track_infinite_conversation(
@@ -72,6 +88,9 @@ async def track_infinite_conversation(
     max_turns: int = DEFAULT_MAX_TURNS,
     *,
     user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    usage: object | None = None,
+    store: SessionStore | None = None,
 ) -> str:
     """Record a question and its answer in a conversation that continues in new segments.
 
@@ -84,6 +103,9 @@ async def track_infinite_conversation(
         token_threshold: content tokens at which a segment is full.
         max_turns: messages at which a segment is full.
         user_id: the conversation's user; another user's conversation raises `SessionNotFound`.
+        metadata: JSON values that a new conversation gets as its properties.
+        usage: the provider's own token counts for the answer, as for `SessionManager.ai_responds`.
+        store: the store of the conversation; by default the default store.
 
     Returns:
         The id of the live segment, for the next call.
@@ -94,12 +116,14 @@ async def track_infinite_conversation(
     """
     sm = SessionManager(
         session_id,
+        metadata=metadata,
+        store=store,
         infinite_context=True,
         token_threshold=token_threshold,
         max_turns_per_segment=max_turns,
         user_id=user_id,
     )
-    return await _exchange(sm, user_message, ai_response, model, provider)
+    return await _exchange(sm, user_message, ai_response, model, provider, usage)
 
 
 async def track_llm_call(
@@ -113,6 +137,9 @@ async def track_llm_call(
     token_threshold: int = DEFAULT_TOKEN_THRESHOLD,
     *,
     user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    usage: object | None = None,
+    store: SessionStore | None = None,
 ) -> tuple[str, str]:
     """Call a model with the user's input; record the question, the answer and the usage.
 
@@ -133,18 +160,31 @@ async def track_llm_call(
         infinite_context: continue in a new segment when a segment is full.
         token_threshold: content tokens at which a segment is full.
         user_id: the session's user; another user's session raises `SessionNotFound`.
+        metadata: JSON values that a new session gets as its properties.
+        usage: the provider's own token counts, if the response does not report them. They are read after the
+            call, so that `llm_function` can fill a dict that you pass here.
+        store: the store of the session; by default the default store.
 
     Returns:
         The answer's text, and the session's id.
 
     Raises:
         InvalidInput: an argument is invalid, and nothing was written; or the response is of an unknown kind,
-            and only the question was written.
+            and only the question was written; or the usage is unreadable, and the answer was recorded with
+            estimated tokens.
         StorageError: the store failed.
         Exception: any exception that `llm_function` raises, unchanged.
     """
-    sm = session_manager or _manager(session_id, infinite_context, token_threshold, user_id)
-    return await complete(Exchange(sm, model, provider), user_input, llm_function)
+    sm = _manager(
+        session_manager,
+        session_id=session_id,
+        infinite_context=infinite_context,
+        token_threshold=token_threshold,
+        user_id=user_id,
+        metadata=metadata,
+        store=store,
+    )
+    return await complete(Exchange(sm, model, provider, usage), user_input, llm_function)
 
 
 def stream_llm_call(
@@ -158,6 +198,9 @@ def stream_llm_call(
     token_threshold: int = DEFAULT_TOKEN_THRESHOLD,
     *,
     user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    usage: object | None = None,
+    store: SessionStore | None = None,
 ) -> LLMStream:
     """Call a model that streams its answer. Read the result with `async for`.
 
@@ -177,6 +220,9 @@ def stream_llm_call(
         infinite_context: see there.
         token_threshold: see there.
         user_id: see there.
+        metadata: see there.
+        usage: see there.
+        store: see there.
 
     Returns:
         The stream to iterate over. It also has the `session_id`, and the `text` so far.
@@ -185,23 +231,42 @@ def stream_llm_call(
         InvalidInput, StorageError, Exception: as for `track_llm_call`. All except the first are raised while
             the stream is read.
     """
-    sm = session_manager or _manager(session_id, infinite_context, token_threshold, user_id)
-    return LLMStream(Exchange(sm, model, provider), user_input, llm_function)
-
-
-def _manager(
-    session_id: str | None, infinite_context: bool, token_threshold: int, user_id: str | None
-) -> SessionManager:
-    return SessionManager(
-        session_id, infinite_context=infinite_context, token_threshold=token_threshold, user_id=user_id
+    sm = _manager(
+        session_manager,
+        session_id=session_id,
+        infinite_context=infinite_context,
+        token_threshold=token_threshold,
+        user_id=user_id,
+        metadata=metadata,
+        store=store,
     )
+    return LLMStream(Exchange(sm, model, provider, usage), user_input, llm_function)
 
 
-async def _exchange(sm: SessionManager, question: Content, answer: str, model: str, provider: str) -> str:
+def _manager(session_manager: SessionManager | None, **settings: Any) -> SessionManager:
+    """The manager that was given, or else one with these settings.
+
+    Raises:
+        InvalidInput: there is a manager, and settings that would have no effect.
+    """
+    if session_manager is None:
+        return SessionManager(**settings)
+    for name in ("metadata", "store"):
+        if settings[name] is not None:
+            reason = f"{name} is for a new manager: give it to the SessionManager that you pass instead"
+            raise InvalidInput("track a model call", reason)
+    return session_manager
+
+
+async def _exchange(
+    sm: SessionManager, question: Content, answer: str, model: str, provider: str, usage: object | None
+) -> str:
     """Record question and answer, or neither of them if one is invalid."""
     check_answer(answer, model, provider, "track a conversation")
+    if usage is not None:
+        read_usage(usage)
     await sm.user_says(question)
-    return await sm.ai_responds(answer, model=model, provider=provider)
+    return await sm.ai_responds(answer, model=model, provider=provider, usage=usage)
 
 
 async def quick_conversation(
@@ -212,15 +277,20 @@ async def quick_conversation(
     infinite_context: bool = False,
     *,
     user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    usage: object | None = None,
+    store: SessionStore | None = None,
 ) -> dict[str, Any]:
     """Record a question and its answer in a new session, and return its statistics.
+
+    The arguments are those of `track_conversation`.
 
     Raises:
         InvalidInput: an argument is invalid; nothing was written.
         StorageError: the store failed.
     """
-    sm = SessionManager(infinite_context=infinite_context, user_id=user_id)
-    await _exchange(sm, user_message, ai_response, model, provider)
+    sm = SessionManager(metadata=metadata, store=store, infinite_context=infinite_context, user_id=user_id)
+    await _exchange(sm, user_message, ai_response, model, provider, usage)
     return await sm.get_stats()
 
 
@@ -232,9 +302,13 @@ async def track_tool_use(
     error: str | None = None,
     *,
     user_id: str | None = None,
+    store: SessionStore | None = None,
     **metadata: Any,
 ) -> str:
     """Record a tool call and its result in the session with this id, or in a new one.
+
+    `event_id`, `timestamp` and `tool_call_id` are as for `SessionManager.tool_used`. All other keyword
+    arguments are stored with the event.
 
     Returns:
         The session's id.
@@ -243,41 +317,50 @@ async def track_tool_use(
         InvalidInput: the tool has no name, or the metadata is not JSON; nothing was written.
         StorageError: the store failed.
     """
-    return await SessionManager(session_id, user_id=user_id).tool_used(
-        tool_name, arguments, result, error, **metadata
-    )
+    sm = SessionManager(session_id, store=store, user_id=user_id)
+    return await sm.tool_used(tool_name, arguments, result, error, **metadata)
 
 
 async def get_session_stats(
-    session_id: str, include_all_segments: bool = False, *, user_id: str | None = None
+    session_id: str,
+    include_all_segments: bool = False,
+    *,
+    user_id: str | None = None,
+    store: SessionStore | None = None,
 ) -> dict[str, Any]:
     """Return the statistics of a conversation's live segment, or of all segments.
 
     The id may be any segment's. With `user_id`, another user's session raises `SessionNotFound`.
+    Without `store`, the session is in the default store.
 
     Raises:
         SessionNotFound: the session does not exist.
         StorageError: the store failed.
     """
-    return await _reader(session_id, user_id).get_stats(include_all_segments)
+    return await _reader(session_id, user_id, store).get_stats(include_all_segments)
 
 
 async def get_conversation_history(
-    session_id: str, include_all_segments: bool = False, *, user_id: str | None = None
+    session_id: str,
+    include_all_segments: bool = False,
+    *,
+    user_id: str | None = None,
+    store: SessionStore | None = None,
 ) -> list[dict[str, Any]]:
     """Return the messages of a conversation's live segment, or of all segments.
 
     The id may be any segment's. With `user_id`, another user's session raises `SessionNotFound`.
+    Without `store`, the session is in the default store.
 
     Raises:
         SessionNotFound: the session does not exist.
         StorageError: the store failed.
     """
-    return await _reader(session_id, user_id).get_conversation(include_all_segments)
+    return await _reader(session_id, user_id, store).get_conversation(include_all_segments)
 
 
-def _reader(session_id: str, user_id: str | None) -> SessionManager:
-    return SessionManager(session_id, create=False, user_id=user_id)
+def _reader(session_id: str, user_id: str | None, store: SessionStore | None) -> SessionManager:
+    return SessionManager(session_id, store=store, create=False, user_id=user_id)
 
 
 track_llm_interaction = track_llm_call

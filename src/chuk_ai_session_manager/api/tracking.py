@@ -36,7 +36,7 @@ from ..providers.registry import answer_in, not_understood
 from ..providers.requests import asked_rows, messages_in, request_text, sent_by
 from ..providers.responses_state import is_forgotten
 from ..providers.streamed_answers import AnswerInPieces
-from ..providers.usage import usage_of
+from ..providers.usage import read_usage, usage_of
 from ..session_manager import SessionManager
 
 __all__ = ["Exchange", "LLMStream"]
@@ -57,14 +57,22 @@ class Exchange:
         sm: the conversation.
         model: the model that answers, if the response does not name it.
         provider: the provider that runs the model.
+        usage: token counts that win over those of the response; read when the answer is complete.
 
     Raises:
         InvalidInput: the model or the provider has no name.
     """
 
-    def __init__(self, sm: SessionManager, model: str = "unknown", provider: str = "unknown") -> None:
+    def __init__(
+        self,
+        sm: SessionManager,
+        model: str = "unknown",
+        provider: str = "unknown",
+        usage: object | None = None,
+    ) -> None:
         check_answer("", model, provider, "track a model call")
         self.sm = sm
+        self._usage = usage
         self._model = model
         self._provider = provider
         self.question_id: str | None = None
@@ -125,14 +133,22 @@ class Exchange:
             raise
 
     async def answer(self, answer: Answer, **metadata: Any) -> str:
-        """Record the answer, even if the caller is cancelled; return the session's id."""
+        """Record the answer, even if the caller is cancelled; return the session's id.
+
+        Raises:
+            InvalidInput: the usage that the application gave is unreadable; the answer was recorded.
+        """
         with self._lock:
             self._is_ended = True
-        drafts = self._drafted(answer, metadata, is_stopped=False)
-        self._is_over()
-        if not drafts:  # the response is not complete yet
-            return self.sm.session_id
-        return await _to_the_end(self.sm.writer.record(drafts))
+        try:
+            if self._usage is not None:
+                answer.usage = read_usage(self._usage, beside=answer.usage)
+        finally:  # a paid answer is recorded in any case
+            drafts = self._drafted(answer, metadata, is_stopped=False)
+            self._is_over()
+            # Without drafts, the response is not complete yet.
+            recorded_in = await _to_the_end(self.sm.writer.record(drafts)) if drafts else None
+        return recorded_in or self.sm.session_id
 
     def _drafted(self, answer: Answer, metadata: dict[str, Any], *, is_stopped: bool) -> list[Draft]:
         answer.text = readable_text(answer.text)  # a model may write characters that no store accepts

@@ -495,10 +495,18 @@ def follow(
 ) -> BlockingIterator[Placed]: ...
 def get_backend() -> SessionStorage: ...
 def get_conversation_history(
-    session_id: str, include_all_segments: bool = False, *, user_id: str | None = None
+    session_id: str,
+    include_all_segments: bool = False,
+    *,
+    user_id: str | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | None = None,
 ) -> list[dict[str, Any]]: ...
 def get_session_stats(
-    session_id: str, include_all_segments: bool = False, *, user_id: str | None = None
+    session_id: str,
+    include_all_segments: bool = False,
+    *,
+    user_id: str | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | None = None,
 ) -> dict[str, Any]: ...
 def get_storage_info() -> dict[str, Any]: ...
 def get_version() -> str: ...
@@ -521,6 +529,9 @@ def quick_conversation(
     infinite_context: bool = False,
     *,
     user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    usage: object | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | None = None,
 ) -> dict[str, Any]: ...
 def setup_chuk_sessions_storage(
     sandbox_id: str = "ai-session-manager", default_ttl_hours: float | None = ...
@@ -536,6 +547,9 @@ def stream_llm_call(
     token_threshold: int = ...,
     *,
     user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    usage: object | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | None = None,
 ) -> LLMStream: ...
 def track_client(client: Client, session_manager: SessionManager, *, provider: str = "unknown") -> Client: ...
 def track_conversation(
@@ -548,6 +562,9 @@ def track_conversation(
     token_threshold: int = ...,
     *,
     user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    usage: object | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | None = None,
 ) -> str: ...
 def track_infinite_conversation(
     user_message: Content,
@@ -559,6 +576,9 @@ def track_infinite_conversation(
     max_turns: int = ...,
     *,
     user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    usage: object | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | None = None,
 ) -> str: ...
 def track_llm_call(
     user_input: Content,
@@ -571,6 +591,9 @@ def track_llm_call(
     token_threshold: int = ...,
     *,
     user_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    usage: object | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | None = None,
 ) -> tuple[str, str]: ...
 def track_tool_use(
     tool_name: str,
@@ -580,6 +603,7 @@ def track_tool_use(
     error: str | None = None,
     *,
     user_id: str | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | None = None,
     **metadata: Any,
 ) -> str: ...
 def truncate_prompt_to_token_limit(

@@ -13,6 +13,7 @@ from chuk_ai_session_manager import (
     get_session_stats,
     quick_conversation,
     simple_api,
+    stream_llm_call,
     track_conversation,
     track_infinite_conversation,
     track_llm_call,
@@ -21,6 +22,7 @@ from chuk_ai_session_manager import (
 from chuk_ai_session_manager.api import simple_api as real_simple_api
 from chuk_ai_session_manager.exceptions import InvalidInput, SessionNotFound
 from chuk_ai_session_manager.session_storage import get_backend
+from chuk_ai_session_manager.stores import MemoryStore
 
 
 async def test_track_conversation_continues_by_its_id() -> None:
@@ -191,3 +193,84 @@ def test_the_names_that_were_printed_as_guidance_exist() -> None:
     assert simple_api.track_conversation is track_conversation
     assert real_simple_api.track_llm_interaction is track_llm_call
     assert real_simple_api.quick_stats is quick_conversation
+
+
+class TestEverySetting:
+    """What a manager takes, the one-liners take too."""
+
+    async def test_all_that_write_take_a_store_metadata_and_usage(self) -> None:
+        store = MemoryStore()
+        usage = {"input_tokens": 100, "output_tokens": 7}
+        about: dict[str, Any] = {
+            "store": store,
+            "user_id": "ada",
+            "metadata": {"ticket": "PR-42"},
+            "usage": usage,
+            "model": "gpt-4o",
+        }
+        ids = [
+            await track_conversation("q", "a", **about),
+            await track_infinite_conversation("q", "a", **about),
+            (await track_llm_call("q", str.upper, **about))[1],
+        ]
+        stream = stream_llm_call("q", lambda question: iter("ab"), **about)
+        assert [piece async for piece in stream] == ["a", "b"]
+        ids.append(stream.session_id)
+        stats = [await get_session_stats(each, store=store, user_id="ada") for each in ids]
+        stats.append(await quick_conversation("q", "a", **about))
+        ids.append(stats[-1]["session_id"])
+        for session_id, each in zip(ids, stats, strict=True):
+            session = await store.get(session_id)
+            assert session is not None
+            assert session.metadata.properties == {"ticket": "PR-42", "user_id": "ada"}
+            billed = (each["input_tokens"], each["output_tokens"], each["usage_source"])
+            assert billed == (100, 7, "reported")
+            assert len(await get_conversation_history(session_id, store=store)) == 2
+            with pytest.raises(SessionNotFound):
+                await get_session_stats(session_id)  # nothing went to the default store
+        await track_tool_use("clock", {}, "12:30", ids[0], store=store, user_id="ada", event_id="t")
+        await track_tool_use("clock", {}, "12:30", ids[0], store=store, user_id="ada", event_id="t")
+        assert (await get_session_stats(ids[0], store=store))["tool_calls"] == 1
+
+    async def test_usage_that_the_function_fills(self) -> None:
+        usage: dict[str, Any] = {}
+
+        def model(question: str) -> str:
+            usage.update(prompt_tokens=11, completion_tokens=2)
+            return "a"
+
+        _, session_id = await track_llm_call("q", model, usage=usage)
+        assert (await get_session_stats(session_id))["input_tokens"] == 11
+
+    async def test_usage_that_is_none(self) -> None:
+        with pytest.raises(InvalidInput):
+            await track_conversation("q", "a", session_id="s", usage="many")
+        with pytest.raises(SessionNotFound):
+            await get_session_stats("s")
+        with pytest.raises(InvalidInput):
+            await track_llm_call("q", str.upper, session_id="t", usage="many")
+        stats = await get_session_stats("t")  # a paid answer is kept
+        assert (stats["ai_messages"], stats["usage_source"]) == (1, "estimated")
+
+    async def test_settings_beside_a_manager_are_refused(self) -> None:
+        for setting in ({"store": MemoryStore()}, {"metadata": {"a": 1}}):
+            settings: dict[str, Any] = setting
+            with pytest.raises(InvalidInput, match="SessionManager that you pass"):
+                await track_llm_call("q", str.upper, session_manager=SessionManager(), **settings)
+            with pytest.raises(InvalidInput, match="SessionManager that you pass"):
+                stream_llm_call("q", str.upper, session_manager=SessionManager(), **settings)
+
+    async def test_a_model_may_be_asked_in_parts(self) -> None:
+        parts: Any = [
+            {"type": "text", "text": "What is this?"},
+            {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
+        ]
+        asked = []
+
+        def model(question: Any) -> str:
+            asked.append(question)
+            return "A cat."
+
+        _, session_id = await track_llm_call(parts, model)
+        assert asked == [parts]
+        assert (await get_conversation_history(session_id))[0]["content"] == parts
