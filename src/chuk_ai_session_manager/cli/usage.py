@@ -141,12 +141,13 @@ def _add(total: UsageRow, row: UsageRow) -> None:
     for name in _FIGURES:
         setattr(total, name, getattr(total, name) + getattr(row, name))
     total.cost_usd += row.cost_usd
+    total.cache_saved_usd += row.cache_saved_usd
 
 
 def usage_as_csv(names: Sequence[str], rows: Sequence[UsageRow]) -> Iterator[str]:
     """The groups as lines of a CSV file, with headings."""
     details = sorted({name for row in rows for name in row.details})
-    columns = [*names, *_FIGURES, *details, "cost_usd"]
+    columns = [*names, *_FIGURES, *details, "cached_share", "cache_saved_usd", "cost_usd"]
     line = io.StringIO()
     writer = csv.DictWriter(line, columns, restval=0, lineterminator="")
     for values in ({name: name for name in columns}, *(row.as_json() for row in rows)):
