@@ -34,7 +34,7 @@ def _answers(report: Report) -> None:
     event = draft_answer(answer, "claude-sonnet-4-6", "anthropic").event
     forms = {
         "with its native form": encode_event(event),
-        "as if texts were stored twice": encode_event(event, folds=False),
+        "complete, as it is exported": encode_event(event, complete=True),
         "without": encode_event(event.model_copy(update={"native": None})),
     }
     report.side_by_side["an answer of 1,200 characters and a tool call, as it is stored"] = [

@@ -99,6 +99,7 @@ LEVELS = (
         "stores.folding",
         "stores.written",
         "stores.counting",
+        "stores.brief",
         "stores.codec",
         "stores.merging",
         "stores.changes",

@@ -61,7 +61,7 @@ def line_of(session: AnySession) -> str:
     Raises:
         InvalidInput: a value in the session is not JSON, which only a store in memory accepts.
     """
-    events = ",".join(event.body for event in encode_events(session.events, folds=False))
+    events = ",".join(event.body for event in encode_events(session.events, complete=True))
     # As stored: without the rounding errors of added floats, which differ from reader to reader.
     summary = summary_in(counters_of(session.totals, session.token_summary, None))
     fields = encode_header(session) | {

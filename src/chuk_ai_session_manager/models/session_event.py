@@ -72,12 +72,12 @@ def new_event(
     """An event of just now, of a message and metadata that were checked and are its own."""
     return SessionEvent.of_valid(
         {
+            "metadata": metadata,
             "id": new_id(),
             "message": message,
             "timestamp": utc_now(),
             "source": source,
             "type": type,
-            "metadata": metadata,
             "parent_event_id": None,
             "task_id": None,
             "token_usage": None,

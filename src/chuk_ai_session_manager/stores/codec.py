@@ -19,6 +19,7 @@ from ..models.session_event import check_event_length
 from ..models.session_metadata import origins_of
 from ..models.session_totals import SessionTotals
 from .base import AnyEvent, AnySession
+from .brief import brief_json
 from .counting import counters_of_event, newest_in, summary_in, totals_in
 from .folding import folded, unfolded
 from .written import HEADER_FIELDS, EncodedEvent, StoredSession, damaged_event, damaged_header, dump, load
@@ -142,19 +143,20 @@ def _is_long(event: AnyEvent) -> bool:
     return any(isinstance(text, str) and len(text) > _LONG_MESSAGE for text in texts)
 
 
-def encode_events(events: Iterable[AnyEvent], *, folds: bool = True) -> list[EncodedEvent]:
+def encode_events(events: Iterable[AnyEvent], *, complete: bool = False) -> list[EncodedEvent]:
     """Encode events, each once.
 
     Args:
         events: the events.
-        folds: whether to leave out texts of the native form that the message has too.
+        complete: whether to write all of them: fields with their default values, and the texts of the native
+            form that the message has too.
 
     Raises:
         InvalidInput: an event contains a value that is not JSON, or they are too long; nothing was written.
     """
     by_id = {event.id: event for event in events}
     encoded = [
-        EncodedEvent(each.id, encode_event(each, folds=folds), counters_of_event(each))
+        EncodedEvent(each.id, encode_event(each, complete=complete), counters_of_event(each))
         for each in by_id.values()
     ]
     length = sum(len(each.body) for each in encoded)
@@ -164,8 +166,8 @@ def encode_events(events: Iterable[AnyEvent], *, folds: bool = True) -> list[Enc
     return encoded
 
 
-def encode_event(event: AnyEvent, *, folds: bool = True) -> str:
-    """One event as JSON.
+def encode_event(event: AnyEvent, *, complete: bool = False) -> str:
+    """One event as JSON: see `encode_events`.
 
     Raises:
         InvalidInput: the event contains a value that is not JSON, or is too long.
@@ -177,10 +179,13 @@ def encode_event(event: AnyEvent, *, folds: bool = True) -> str:
         raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
     if event.native is not None and (misfit := json_misfit(event.native)):
         raise InvalidInput("store an event", f"its native form must be JSON: {misfit}")
-    if event.native is not None and folds:
-        event = event.model_copy(update={"native": folded(event.message, event.native)})
     try:
-        body = event.model_dump_json(warnings=False)
+        if complete:
+            body = event.model_dump_json(warnings=False)
+        elif event.native is None:
+            body = brief_json(event)
+        else:
+            body = brief_json(event.model_copy(update={"native": folded(event.message, event.native)}))
     except PydanticSerializationError:
         # The error's text could quote the event.
         raise InvalidInput("store an event", "one of its fields cannot be written as JSON") from None
@@ -233,11 +238,17 @@ def check_same(session_id: str, event: EncodedEvent, stored: str | bytes) -> Non
     """
     try:
         text = stored if isinstance(stored, str) else stored.decode()
-        is_same = text == event.body or load(text) == load(event.body)
+        is_same = text == event.body or load(text) == load(event.body) or _means_same(text, event.body)
     except ValueError:  # without the cause, which contains the stored event
         raise damaged_event(session_id, event.id) from None
     if not is_same:
         raise EventConflict(f"Event {event.id} is in session {session_id} already, with other content")
+
+
+def _means_same(stored: str, body: str) -> bool:
+    """Whether two texts are the same event: an earlier release may have stored it with its defaults."""
+    one, other = _list_of_events().validate_json(f"[{stored},{body}]")
+    return one == other
 
 
 # -- whole sessions -----------------------------------------------------------------------------

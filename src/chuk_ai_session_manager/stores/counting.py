@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from ..accounts.money import Usd, units_of
@@ -30,6 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Without the number of events, which the store counts itself.
 _COUNTED = tuple(name for name in COUNTS if name != "events")
+_counts_of = attrgetter(*_COUNTED)
 # What the names of `SessionTotals.cache_misses` begin with.
 _MISS = "cache_miss:"
 
@@ -88,13 +90,16 @@ def counters_of_event(event: AnyEvent) -> dict[str, float]:
     found = _counted(totals, None)
     if event.token_usage:
         found |= _counters_of_usage(event.token_usage.model, event.token_usage)
-    if any(abs(value) > _MOST for value in found.values()):
+    if found and (max(found.values()) > _MOST or min(found.values()) < -_MOST):
         raise InvalidInput("store an event", f"tokens and USD are at most {_MOST:,} each")
-    return found | {"newest": microseconds_of(event.timestamp)}
+    found["newest"] = microseconds_of(event.timestamp)
+    return found
 
 
 def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]:
-    found: dict[str, float] = {name: value for name in _COUNTED if (value := getattr(totals, name))}
+    found: dict[str, float] = {
+        name: value for name, value in zip(_COUNTED, _counts_of(totals), strict=True) if value
+    }
     for reason, count in totals.cache_misses.items():
         found[_MISS + reason] = count
     if newest is not None:

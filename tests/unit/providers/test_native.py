@@ -81,7 +81,7 @@ async def test_a_mark_of_another_message_is_damage() -> None:
 
 
 async def test_events_without_it_are_read() -> None:
-    body = json.loads(encode_event(SessionEvent(message="x")))
+    body = json.loads(encode_event(SessionEvent(message="x"), complete=True))
     del body["native"]
     (read,) = await decode_events(StoredSession("s", "", {}, {}, count=1, bodies=[json.dumps(body)]))
     assert read.native is None

@@ -1,0 +1,79 @@
+"""Events as durable stores write them down: without the fields that have their default values.
+
+Readers fill in the defaults, so every release reads both this form and the complete one. The fields are
+chosen here, because pydantic can only leave out all defaults: a token usage without a cost would then be
+given one when it is read.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import to_json
+
+from ..models import CallUsage, EventSource, EventType, SessionEvent, TokenUsage
+from .base import AnyEvent
+
+
+def brief_json(event: AnyEvent) -> str:
+    """An event as JSON, without defaults; complete if a field is not of the type that the class declares.
+
+    Raises:
+        PydanticSerializationError: a field cannot be written as JSON.
+    """
+    fields = vars(event)
+    length, call = fields["token_usage"], fields["usage"]
+    source, kind = fields["source"], fields["type"]
+    if not (
+        type(event) is SessionEvent
+        and type(fields["timestamp"]) is datetime
+        and type(source) is EventSource
+        and type(kind) is EventType
+        and (length is None or type(length) is TokenUsage)
+        and (call is None or type(call) is CallUsage)
+    ):
+        return event.model_dump_json(warnings=False)
+    brief = {"id": fields["id"], "message": fields["message"], "timestamp": fields["timestamp"]}
+    if source is not EventSource.SYSTEM:
+        brief["source"] = source
+    if kind is not EventType.MESSAGE:
+        brief["type"] = kind
+    if length is not None:
+        brief["token_usage"] = _length(length)
+    if call is not None:
+        brief["usage"] = _call(call)
+    if fields["metadata"]:
+        brief["metadata"] = fields["metadata"]
+    for name in _RARE:
+        if fields[name] is not None:
+            brief[name] = fields[name]
+    return to_json(brief).decode()
+
+
+_RARE = ("parent_event_id", "task_id", "native", "context")
+
+
+def _length(usage: TokenUsage) -> dict[str, Any]:
+    """A token usage. A total that is the sum is left out, but never a cost: without one, it is calculated."""
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    brief: dict[str, Any] = {"model": usage.model, "estimated_cost_usd": usage.estimated_cost_usd}
+    if prompt:
+        brief["prompt_tokens"] = prompt
+    if completion:
+        brief["completion_tokens"] = completion
+    if usage.total_tokens != prompt + completion:
+        brief["total_tokens"] = usage.total_tokens
+    if usage.estimated:
+        brief["estimated"] = True
+    return brief
+
+
+def _call(usage: CallUsage) -> dict[str, Any]:
+    brief: dict[str, Any] = {name: value for name, value in vars(usage).items() if value}
+    brief["model"], brief["provider"] = usage.model, usage.provider
+    if usage.cost_usd is not None:
+        brief["cost_usd"] = usage.cost_usd
+    if usage.iterations:
+        brief["iterations"] = [_call(each) for each in usage.iterations]
+    return brief
