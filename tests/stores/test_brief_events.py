@@ -64,6 +64,8 @@ calls = st.builds(
     details=st.dictionaries(st.sampled_from(["web_searches"]), counts),
     service_tier=st.none() | texts,
     cost_source=st.none() | st.just("priced"),
+    cache_saved_usd=costs,
+    cache_miss_reason=st.none() | texts,
     iterations=st.just([]) | st.just([CallUsage(model="m", cost_usd=0.0)]),
     continues=st.booleans(),
 )

@@ -70,10 +70,9 @@ def _length(usage: TokenUsage) -> dict[str, Any]:
 
 
 def _call(usage: CallUsage) -> dict[str, Any]:
-    brief: dict[str, Any] = {name: value for name, value in vars(usage).items() if value}
+    # No default is a number with a fraction: an amount of 0.0 differs from none.
+    brief = {name: value for name, value in vars(usage).items() if value or type(value) is float}
     brief["model"], brief["provider"] = usage.model, usage.provider
-    if usage.cost_usd is not None:
-        brief["cost_usd"] = usage.cost_usd
     if usage.iterations:
         brief["iterations"] = [_call(each) for each in usage.iterations]
     return brief
