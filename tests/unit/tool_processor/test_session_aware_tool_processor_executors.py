@@ -103,7 +103,7 @@ async def test_an_error_without_words_is_named(store: MemoryStore, session: Sess
 async def test_an_executor_that_gives_no_result(store: MemoryStore, session: Session[Any]) -> None:
     processor = ready_made(store, Executor(lambda call: []))
     (result,) = await processor.process_llm_message(asking(call("call_1", "any")))
-    assert "gave no result" in str(result.error)
+    assert "returned no result" in str(result.error)
 
 
 async def test_an_executor_need_not_be_async(store: MemoryStore, session: Session[Any]) -> None:
