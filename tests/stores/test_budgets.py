@@ -122,7 +122,7 @@ async def test_a_call_under_way_stands_in_the_way_of_others(monkeypatch: pytest.
     budget = Budget(1)
     first, second = manager(store, budget), manager(store, budget)
     await first.user_says("How much will this cost?")
-    with pytest.raises(TokenLimitExceeded, match="under way"):
+    with pytest.raises(TokenLimitExceeded, match="running calls"):
         await second.user_says("And this?")
     await first.ai_responds("Little.", model="m", usage=USAGE)
     await first.user_says("Again?")

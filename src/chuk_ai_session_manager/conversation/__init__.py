@@ -1,1 +1,1 @@
-"""What a conversation is: writing, segments, summaries."""
+"""What a conversation does: writing in order, segments, summaries, bills, second thoughts."""

@@ -1,4 +1,4 @@
-"""What a segment goes on from: what is told of the conversation before it, and the exchange it is in."""
+"""What a segment continues: what is known of the conversation before it, and the exchange that it is in."""
 
 from __future__ import annotations
 
@@ -27,43 +27,43 @@ _Place: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What a segment goes on from: for a model, it stands before the segment's own messages."""
+    """What a segment continues: for a model, it stands before the segment's own messages."""
 
     notes: Notes = NO_NOTES
     """What is known of the conversation before it."""
     start: Sequence[AnyEvent] = ()
-    """The start of its first exchange, where it begins with an answer or a tool's result: the user's
-    message, and the calls whose results they are. Not what lies between: in an agent's long run that may
-    be any number of segments, which are summarised."""
+    """The start of the segment's first exchange, if the segment begins with an answer or a tool's result: the
+    user's message, and the calls of the results. Messages in between are not included: in an agent's long
+    run, they may fill any number of segments, which are summarised."""
     sums: Sums = field(default_factory=Sums)
-    """What all segments before it come to."""
+    """The sums of all earlier segments."""
     question: _Place | None = None
-    """Where the user's last message before it is."""
+    """The place of the user's last message before the segment."""
     summary: AnyEvent | None = None
-    """What the segment before it ends in, once it does: from then on, this is final."""
+    """The summary at the end of the segment before, once it is stored: from then on, this is final."""
     shown: Notes | None = None
-    """What models were told of the conversation before it until that was there, if they were told so."""
+    """What models were told of the earlier conversation until that summary was stored, if they were told."""
     held: Sequence[AnyEvent] | None = None
-    """What stands behind it, where second thoughts changed that: the events that hold, of the segment itself
-    and of an earlier one that it goes on from in the middle. `None`: the segment's own."""
+    """The messages after the notes, if second thoughts changed them: the events on the path, of the segment
+    itself and of an earlier one whose middle it continues. `None` means the segment's own events."""
     segment_id: str | None = None
-    """Of such a one, the segment that `notes` go before, as they did when that was the live one; `None` where
-    they were made anew."""
+    """Of that earlier segment, the segment that `notes` come before, as they did when that was the live one;
+    `None` if the notes were made anew."""
     passed: Sequence[AnyEvent] | None = None
-    """`held`, with what was retracted from among that."""
+    """`held`, including messages that were retracted."""
 
     @property
     def told(self) -> Notes:
-        """What a model is told of the conversation before it: what was told once stays."""
+        """What a model is told of the earlier conversation. What was told once does not change."""
         return self.notes if self.shown is None else self.shown
 
 
 NO_BACKGROUND = Background()
-"""Of a segment that nothing is before."""
+"""Of a segment without earlier segments."""
 
 
 async def background_of(session: AnySession, home: HomeStore) -> Background:
-    """What a segment goes on from; reads the end of the one before it, and seldom more."""
+    """What a segment continues; reads the end of the segment before it, and seldom more."""
     if session.totals.choices and session.parent_id:
         return await _after_second_thoughts(session, home)
     return await _before(session, home)
@@ -72,11 +72,11 @@ async def background_of(session: AnySession, home: HomeStore) -> Background:
 async def background_at(
     segment: AnySession, home: HomeStore, choice: AnyEvent
 ) -> tuple[Notes, list[AnyEvent]]:
-    """What is known before a place in a segment, and all that was said from there to the place.
+    """What is known before a place in a segment, and all messages from there to the place.
 
     Args:
-        segment: the one that the place is in.
-        home: where.
+        segment: the segment of the place.
+        home: the store.
         choice: the event that would choose the place, as the last one of the segment.
     """
     background = await _after_second_thoughts(segment, home, choice)
@@ -86,7 +86,7 @@ async def background_at(
 
 
 async def _before(session: AnySession, home: HomeStore) -> Background:
-    """What all of a segment goes on from, whatever was chosen in it."""
+    """What the whole segment continues, whatever was chosen in it."""
     earlier: list[LogEnd] = []  # the nearest first
     async for log in segments_before(session, home, on_path=True):
         earlier.append(log)
@@ -108,7 +108,7 @@ async def _before(session: AnySession, home: HomeStore) -> Background:
 
 
 async def _notes_after(segment: AnySession, home: HomeStore) -> Notes:
-    """What is known after a segment in which places were chosen, and which has no summary."""
+    """What is known after a segment that contains choices, and that has no summary."""
     background = await background_of(segment, home)
     held = background.held
     if held is None:
@@ -122,11 +122,11 @@ async def _notes_after(segment: AnySession, home: HomeStore) -> Notes:
 async def _after_second_thoughts(
     session: AnySession, home: HomeStore, choice: AnyEvent | None = None
 ) -> Background:
-    """The same of a segment in which places were chosen, which may be in earlier segments.
+    """The same for a segment that contains choices, which may choose places in earlier segments.
 
-    Segments from which something does not hold any more are not told of by their summaries. What holds of
-    them is noted anew; but the last one, if the path leaves it in the middle, stands word for word, as it did
-    when it was the live one.
+    If messages of a segment are no longer on the path, the segment's summary is not used: the messages on the
+    path are summarised anew. But if the path leaves the last such segment in the middle, its messages stand
+    word for word, as they did when it was the live one.
     """
     back = LookingBack(session, home)
     while True:
@@ -171,16 +171,16 @@ async def _after_second_thoughts(
 
 @dataclass(slots=True)
 class _Piece:
-    """What holds of one segment."""
+    """The part of one segment that is on the path."""
 
     session_id: str
     events: list[AnyEvent] = field(default_factory=list)
     end: str | None = None
-    """Where the path ended when the segment did."""
+    """The end of the path when the segment ended."""
 
 
 def _pieces(placed: Sequence[Placed], held: Container[str]) -> list[_Piece]:
-    """What holds of each segment; the last one is there in any case."""
+    """The part of each segment that is on the path; the last segment is included in any case."""
     pieces: list[_Piece] = []
     paths = Paths()
     for segment, event in placed:
@@ -196,7 +196,7 @@ def _pieces(placed: Sequence[Placed], held: Container[str]) -> list[_Piece]:
 
 
 def _start_in(told: Sequence[AnyEvent], stands: Sequence[AnyEvent]) -> list[AnyEvent]:
-    """The start of the exchange that events go on with, from those before them."""
+    """The start of the exchange that these events continue, found in the events before them."""
     first = next((event for event in stands if not _is_said_by_nobody(event)), None)
     asked = _last_question(told)
     if first is None or _is_question(first) or asked is None:
@@ -221,7 +221,7 @@ async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:
 
 
 def carry_over(background: Background, segment: AnySession, summary: SessionEvent[Any]) -> None:
-    """Write into the summary that a segment ends in what the next ones need to know of all before it."""
+    """Write into a segment's summary what the next segments need to know of all earlier ones."""
     summary.metadata["covered"] = background.sums.as_json()
     is_elsewhere = background.held is not None or _last_question(as_told(segment.events)) is None
     if background.question is not None and is_elsewhere:
@@ -229,17 +229,17 @@ def carry_over(background: Background, segment: AnySession, summary: SessionEven
 
 
 def _covered(summary: AnyEvent | None) -> Sums:
-    """What the segments come to that are before the one that a summary ends."""
+    """The sums of the segments before the one that a summary ends."""
     covered = summary.metadata.get("covered") if summary is not None and covers_all(summary) else None
     return Sums.from_json(covered) if isinstance(covered, dict) else Sums()
 
 
 async def _question_in(earlier: Sequence[LogEnd]) -> _Place | None:
-    """Where the user's last message is, in these segments or before them, as a summary says."""
+    """The place of the user's last message, in these segments or, as a summary says, before them."""
     for log in earlier:
         summary = await closing_summary(log)
         elsewhere = summary.metadata.get("question") if summary else None
-        # Of those that were read so far: the summary is the last one. After choices, it knows better.
+        # Among the events read so far, the summary last. After choices, the summary knows better.
         is_told = elsewhere is not None and log.session.totals.choices
         question = None if is_told else _last_question(log.events)
         if question is None and elsewhere is None:
@@ -269,7 +269,7 @@ async def _start_of_exchange(
 
 
 async def _around_calls(earlier: Sequence[LogEnd]) -> tuple[AnyEvent | None, list[AnyEvent]]:
-    """Of the nearest segment that calls tools: the question of its last calls; these, and what follows."""
+    """Of the nearest segment with tool calls: the question of its last calls; the calls, and what follows."""
     for log in earlier:
         calling = await log.read_back_to(lambda event: bool(calls_of(event.message)))
         if calling is not None:
@@ -296,6 +296,6 @@ def _is_question(event: AnyEvent) -> bool:
 
 
 def _is_said_by_nobody(event: AnyEvent) -> bool:
-    """Whether an event is no part of an exchange: a summary, an instruction, a note on another event."""
+    """Whether an event is not part of an exchange: a summary, an instruction, a note on another event."""
     is_instruction = event.type == EventType.MESSAGE and event.source == EventSource.SYSTEM
     return is_instruction or event.type in {EventType.SUMMARY, EventType.REFERENCE}

@@ -1,10 +1,9 @@
-"""What a user may spend, over all sessions and in all processes: the rules, and the account of it.
+"""Budgets: what a user may spend, over all sessions and in all processes.
 
 An account is a small JSON object that the store keeps beside its sessions, one for each user and kind of
-budget. It says what was spent in the period, what the dearest call cost, and which calls are under way. A
-question that would begin a call sets aside what that may cost; the answer takes it back and adds what was
-billed. So as many calls as there are writers may be under way at once, and one of them at most crosses the
-budget.
+budget. It says what was spent in the period, what the most expensive call cost, and which calls are running.
+A question that would begin a call reserves what the call may cost; the answer releases this and adds what was
+billed. So as many calls as there are writers may run at once, and at most one of them exceeds the budget.
 """
 
 from __future__ import annotations
@@ -31,36 +30,36 @@ logger: logging.Logger = logging.getLogger(__name__)
 Account: TypeAlias = "dict[str, Any]"
 
 _WAITING = 5.0
-"""Seconds that a question waits for calls under way, where these may use up the rest of the budget."""
+"""Seconds that a question waits for running calls, if these may use up the rest of the budget."""
 _ABANDONED = 600.0
-"""Seconds after which a question without an answer sets nothing aside any more."""
+"""Seconds after which a question without an answer no longer reserves anything."""
 _HOURS = {"day": 48.0, "month": 24.0 * 32, "total": None}
-"""How long an account is kept: until its period is surely over."""
+"""How long an account is kept: until its period is certainly over."""
 _ANSWER = 1_000
-"""Tokens of an answer, as long as no call of the user's is known that cost more."""
+"""The assumed tokens of an answer, as long as no call of the user is known that cost more."""
 _REMEMBERED = 64
-"""Charges that an account remembers, so that one that is sent again, its reply being lost, counts once."""
+"""How many charges an account remembers: one that is sent again after a lost reply counts once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What a user may spend, in USD, over all their sessions in a store and in all processes.
 
-    A question is refused once the budget is spent. What a call costs is known when it is over, so that the
-    last one may cross the budget: one at most, however many writers there are. Calls without a known price
-    count for nothing. Days and months are those of UTC.
+    When the budget is spent, questions are refused. The cost of a call is known only after the call, so the
+    last one may exceed the budget: at most one, however many writers there are. Calls without a known price
+    do not count. Days and months are in UTC.
 
-    Every manager of the user needs the budget: what a manager without one spends is counted only from the
-    sessions, when a period begins.
+    Give the budget to every manager of the user: what a manager without it spends is counted only when a new
+    period begins, from the sessions.
 
     Raises:
-        InvalidInput: an amount below 0, or another period than "day", "month" and "total".
+        InvalidInput: the amount is below 0, or the period is not "day", "month" or "total".
     """
 
     usd: float
-    """USD that may be spent."""
+    """The USD that may be spent."""
     per: Literal["day", "month", "total"] = "total"
-    """In a day, in a month, or altogether."""
+    """The period: "day", "month", or "total" for all time."""
 
     def __post_init__(self) -> None:
         check_at_least(self.usd, 0, "usd", "make a Budget")
@@ -68,12 +67,12 @@ class Budget:
             raise InvalidInput("make a Budget", 'per must be "day", "month" or "total"')
 
     def period_of(self, moment: datetime) -> str:
-        """The period that a moment is in."""
+        """Return the name of the period of a time."""
         day = moment.astimezone(UTC).date().isoformat()
         return {"day": day, "month": day[:7], "total": "total"}[self.per]
 
     def start_of(self, moment: datetime) -> datetime | None:
-        """When the period began that a moment is in; `None` for ever."""
+        """Return when the period of a time began; `None` for "total"."""
         start = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return {"day": start, "month": start.replace(day=1), "total": None}[self.per]
 
@@ -82,7 +81,7 @@ class Budget:
 
 
 def begun(account: Account | None, period: str, spent: int) -> Account:
-    """An account of a new period, of which so much is known to be spent already."""
+    """The account of a new period, in which so much is known to be spent already."""
     before = account or {}
     return {
         "period": period,
@@ -94,20 +93,20 @@ def begun(account: Account | None, period: str, spent: int) -> Account:
 
 
 def set_aside_by_others(account: Account, ticket: str, now: float) -> int:
-    """What other calls that are under way may cost."""
+    """What the other running calls may cost."""
     tickets = account["tickets"].items()
     return sum(units for other, (units, until) in tickets if other != ticket and until > now)
 
 
 def admitted(account: Account, ticket: str, expected: int, limit: int, now: float) -> Account:
-    """The account with a call under way that may cost so much; all that is left, where nobody can say."""
+    """The account with a running call that may cost so much; all that is left, if the cost is unknown."""
     most = max(expected, account["most"]) or max(1, limit - account["spent"])
     tickets = {other: held for other, held in account["tickets"].items() if held[1] > now}
     return account | {"tickets": tickets | {ticket: [most, now + _ABANDONED]}}
 
 
 def charged(account: Account, ticket: str | None, units: int, charge: str) -> Account | None:
-    """The account after a call; `None` where that was charged already."""
+    """The account after a call; `None` if the call was charged already."""
     if charge in account["charged"]:
         return None
     tickets = {other: held for other, held in account["tickets"].items() if other != ticket}
@@ -119,16 +118,16 @@ def charged(account: Account, ticket: str | None, units: int, charge: str) -> Ac
     }
 
 
-# -- a manager's part in it -----------------------------------------------------------------------------
+# -- a manager's part ---------------------------------------------------------------------------------------
 
 
 class Spending:
-    """What one manager does with its user's account.
+    """Charges one manager's calls to its user's account.
 
     Args:
-        budget: what may be spent.
-        user_id: by whom.
-        model: the model that is asked, as far as that is known before.
+        budget: the budget.
+        user_id: the user.
+        model: the model that is called, if that is known before the call.
     """
 
     def __init__(self, budget: Budget, user_id: str, model: str | None) -> None:
@@ -141,12 +140,12 @@ class Spending:
         self._not_charged: list[tuple[int, str]] = []
 
     async def admit(self, home: HomeStore, tokens: int) -> None:
-        """Let a call begin that is sent so many tokens, or refuse it.
+        """Let a call with so many tokens begin, or refuse it.
 
         Raises:
-            TokenLimitExceeded: the budget is spent, or calls under way may use up the rest of it.
+            TokenLimitExceeded: the budget is spent, or running calls may use up the rest of it.
             InvalidInput: the store keeps no accounts.
-            StorageError: the store could not do it.
+            StorageError: the store failed.
         """
         await self._make_up(home)
         expected = await self._expected(tokens)
@@ -160,18 +159,18 @@ class Spending:
             waited = asyncio.get_running_loop().time() - started
             if spent >= self._limit or waited > _WAITING:
                 raise self._exceeded(spent, held)
-            await asyncio.sleep(pause)  # for the calls under way
+            await asyncio.sleep(pause)  # until running calls end
             pause = min(pause * 1.5, 0.25)
 
     async def _expected(self, tokens: int) -> int:
-        """What a call may cost, roughly; 0 where nobody can say."""
+        """The approximate cost of a call; 0 if it is unknown."""
         if self._model is None:
             return 0
         await load_prices()
         return units_of(call_cost(self._model, input_tokens=tokens, output_tokens=_ANSWER) or 0.0)
 
     async def _try(self, home: HomeStore, expected: int) -> tuple[int, int] | None:
-        """Let the call begin, if it may; else what was spent, and what other calls set aside."""
+        """Let the call begin, if it may; otherwise, return what was spent, and what other calls reserve."""
         now = utc_now()
         period, is_new = self._budget.period_of(now), False
         initial: int | None = None
@@ -193,7 +192,7 @@ class Spending:
             return admitted(account, self._ticket, expected, self._limit, now.timestamp())
 
         await self._change(home, change)
-        if is_new:  # a period begins: what was spent in it is known from the sessions
+        if is_new:  # a period begins: what was spent in it so far is known from the sessions
             since = self._budget.start_of(now)
             rows = await usage_report(_with_accounts(home), ("user",), since=since, user_id=self._user_id)
             initial = sum(units_of(row.cost_usd) for row in rows)
@@ -201,14 +200,14 @@ class Spending:
         return found
 
     async def charge(self, home: HomeStore, cost: float, charge: str) -> None:
-        """Add what a call cost, and take back what was set aside for it.
+        """Add the cost of a call, and release what was reserved for it.
 
-        What cannot be added now is added with the next question: the answer is recorded in any case.
+        If this fails, the cost is added with the next question: the answer is recorded in any case.
 
         Args:
-            home: where the account is.
-            cost: USD; below 0 where a bill became less.
-            charge: an id of its own, such as the event's, so that it counts once.
+            home: the store of the account.
+            cost: USD; below 0 if a bill was reduced.
+            charge: a unique id, such as the event's, so that the cost counts once.
         """
         self._not_charged.append((units_of(cost), charge))
         task = asyncio.create_task(self._make_up(home))
@@ -217,14 +216,14 @@ class Spending:
         try:
             await asyncio.shield(task)
         except StorageError as problem:
-            logger.warning("What a call cost is not on the user's account yet: %s", problem)
+            logger.warning("The cost of a call is not on the user's account yet: %s", problem)
 
     async def _make_up(self, home: HomeStore) -> None:
         while self._not_charged:
             units, charge = owed = self._not_charged[0]
 
             def change(account: Account | None, units: int = units, charge: str = charge) -> Account | None:
-                # Without an account, what was spent is counted from the sessions when one is begun.
+                # Without an account, the next one counts from the sessions what was spent.
                 return None if account is None else charged(account, self._ticket, units, charge)
 
             await self._change(home, change)
@@ -240,11 +239,11 @@ class Spending:
         so_far = float(Usd.of_units(spent))
         text = f"Budget exceeded: {so_far:.6f} USD spent of {self._budget.usd} USD{period}"
         if spent < self._limit:
-            text += f", and calls under way may cost {float(Usd.of_units(held)):.6f} USD"
+            text += f", and running calls may cost {float(Usd.of_units(held)):.6f} USD"
         return TokenLimitExceeded(self._budget.usd, float(Usd.of_units(max(spent, spent + held))), text)
 
 
 def _with_accounts(home: HomeStore) -> EventStore:
     if not isinstance(home, EventStore):
-        raise InvalidInput("keep a budget", "this store cannot: one in memory, SQLite or Redis can")
+        raise InvalidInput("keep a budget", "this store cannot: use one in memory, SQLite or Redis")
     return home

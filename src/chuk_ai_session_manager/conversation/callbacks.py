@@ -1,4 +1,4 @@
-"""Calling what an application hands over."""
+"""Calling an application's functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 async def call(function: Callable[[Any], Any], argument: Any) -> Any:
-    """Call a function that is async, hands back something to await, or blocks (then off the event loop)."""
+    """Call a function that is async, returns an awaitable, or blocks (then in a thread)."""
     if inspect.iscoroutinefunction(function):
         return await function(argument)
     result = await _in_thread(function, argument)
@@ -20,21 +20,21 @@ async def call(function: Callable[[Any], Any], argument: Any) -> Any:
 
 
 async def _in_thread(function: Callable[[Any], Any], argument: Any) -> Any:
-    """Call a function in a thread of its own, which nobody waits for once its caller gave up.
+    """Call a function in a thread of its own, for which nobody waits after its caller gave up.
 
-    asyncio's own threads are few, and the program's end waits for them: some calls that hang would
-    hold up all others.
+    asyncio's own threads are few, and the end of the program waits for them: some calls that hang would
+    block all others.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
     context = copy_context()
 
     def settle(result: Any, problem: BaseException | None) -> None:
-        if outcome.done():  # cancelled
+        if outcome.done():  # it was cancelled
             return
         if problem is None:
             outcome.set_result(result)
-        elif isinstance(problem, StopIteration):  # which no future can hold
+        elif isinstance(problem, StopIteration):  # a future cannot hold this exception
             outcome.set_exception(RuntimeError("the function raised StopIteration"))
         else:
             outcome.set_exception(problem)
@@ -45,7 +45,7 @@ async def _in_thread(function: Callable[[Any], Any], argument: Any) -> Any:
             result = context.run(function, argument)
         except BaseException as raised:  # noqa: BLE001  (it is raised where the function was called)
             problem = raised
-        with suppress(RuntimeError):  # the loop is closed: nobody is there any more
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, problem)
 
     Thread(target=run, name="application's function", daemon=True).start()
@@ -53,7 +53,7 @@ async def _in_thread(function: Callable[[Any], Any], argument: Any) -> Any:
 
 
 class Done:
-    """What a method hands back that did all its work at once, but may be awaited."""
+    """The result of a method that is done already, but may be awaited."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield from ()

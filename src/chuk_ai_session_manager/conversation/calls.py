@@ -1,4 +1,4 @@
-"""Which tool call a result answers, however long ago the call was asked for."""
+"""Finding the tool call that a result answers, however long ago the call was recorded."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from .log_end import LogEnd
 class OpenCalls:
     """The tool calls of a conversation that have no result yet.
 
-    Many servers count ids anew in every turn, so that an id alone is no identity: a result answers the newest
-    call with its id that has none yet. Logs are read backwards, page by page, as far as it takes to find the
-    calls; what was read to its beginning is not read again.
+    Many servers number call ids anew in every turn, so an id alone does not identify a call: a result answers
+    the newest call with its id that has no result yet. Logs are read backwards, page by page, until the
+    calls are found; a log that was read to its beginning is not read again.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, list[ChatMessage]] = {}
-        """Those up to the newest event that was read, by id, the newest one last."""
+        """The open calls up to the newest event that was read, by id, the newest one last."""
         self._newest_read: str | None = None
 
     async def find(
         self, call_ids: Sequence[str], log: LogEnd, earlier: AsyncIterator[LogEnd]
     ) -> dict[str, list[ChatMessage]]:
-        """For results that come now, the calls that they answer, by id, the newest one first.
+        """Return the calls that new results answer, by id, the newest one first.
 
         Args:
-            call_ids: the results' ids, each as often as there are results of it.
+            call_ids: the results' ids, each as often as there are results with it.
             log: the live segment's log.
-            earlier: those of the segments before it, the nearest first.
+            earlier: the logs of earlier segments, the nearest first.
 
         Raises:
             SessionNotFound: a segment expired or was deleted.
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         wanted = Counter(call_ids)
-        answered: Counter[str] = Counter()  # by results that were met, whose calls are further back
+        answered: Counter[str] = Counter()  # results that were found, whose calls are further back
         found: dict[str, list[ChatMessage]] = {}
         newest: str | None = None
         reading: LogEnd | None = log
@@ -63,7 +63,7 @@ class OpenCalls:
     def _go_on(
         self, newest: str | None, answered: Counter[str], found: dict[str, list[ChatMessage]]
     ) -> dict[str, list[ChatMessage]]:
-        """Know what was read now, too; all that is open, the newest first."""
+        """Remember what was read now; return all open calls, the newest first."""
         for call_id, count in answered.items():
             if calls := self._known.get(call_id):
                 del calls[max(0, len(calls) - count) :]
@@ -75,7 +75,7 @@ class OpenCalls:
 
 
 def _meet(call: ChatMessage, answered: Counter[str], found: dict[str, list[ChatMessage]]) -> None:
-    """Take in a call that was met on the way back."""
+    """Handle a call that was found while reading backwards."""
     call_id = str(call.get("id"))
     if answered[call_id] > 0:
         answered[call_id] -= 1

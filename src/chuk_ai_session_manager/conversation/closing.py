@@ -1,4 +1,4 @@
-"""Closed segments get their summaries beside the conversation: a slow one holds nobody up."""
+"""Summarising closed segments in the background: a slow summary delays nobody."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ logger: logging.Logger = logging.getLogger(__name__)
 PATIENCE = 2.0
 """Seconds that a message which opens a new segment waits for the summary of the one before.
 
-A model has mostly answered by then; one that takes longer goes on beside the conversation.
+Most models have answered by then; a slower summary is finished in the background.
 """
 
-# Seconds between two looks at what another thread's event loop does: it cannot be awaited.
+# Seconds between two looks at another thread's event loop, which cannot be awaited.
 _LOOK_EVERY = 0.02
 
 # What is under way in this process, by store and segment: the next segment's summary is made from this
@@ -34,12 +34,12 @@ _under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
 
 
 class Closing:
-    """Has the segments that were closed through one manager summarised.
+    """Summarises the segments that one manager closes.
 
     Args:
         summarizer: makes the summaries.
-        on_summary: told of each, once it is stored.
-        shown_after: tells what models were told of a segment, by its id, while its summary was being made.
+        on_summary: called with each summary, once it is stored.
+        shown_after: returns what models were told of a segment, by its id, while its summary was being made.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Closing:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, segment: AnySession, home: HomeStore) -> asyncio.Task[None]:
-        """Begin to summarise a segment, which goes on also where who closed it is cancelled."""
+        """Begin to summarise a segment; this goes on even if the task that closed it is cancelled."""
         place = id(home), segment.id
         previous = _under_way.get((id(home), segment.parent_id or ""))
-        # What a callback closes itself is not summarised by it: it might close another one, without end.
+        # A callback does not summarise its own segments: it might close another one, without end.
         may_ask = not self.summarizer.is_calling
         task = asyncio.create_task(self._close(segment, home, previous, may_ask=may_ask))
         _under_way[place] = task
@@ -87,18 +87,18 @@ class Closing:
             )
             if self._on_summary is not None:
                 await self._on_summary(home, summary)
-        except Exception as problem:  # noqa: BLE001  (the message is stored: to raise now would say it is not)
+        except Exception as problem:  # noqa: BLE001  (the message is stored, so no error may be raised now)
             logger.warning("The summary of session %s was not stored: %s", segment.id, type(problem).__name__)
 
     async def wait(self, tasks: list[asyncio.Task[None]], until: float) -> None:
-        """Wait for summaries until a time of the loop's clock; not in the callback that makes them."""
+        """Wait for summaries until a time of the loop's clock, except in the callback that makes them."""
         pending = [task for task in tasks if not task.done()]
         left = until - asyncio.get_running_loop().time()
         if pending and left > 0 and not self.summarizer.is_calling:
             await asyncio.wait(pending, timeout=left)
 
     async def finish(self) -> None:
-        """Wait for all summaries that are under way, in whatever event loop that goes on."""
+        """Wait for all summaries that are being made, in whatever event loop."""
         ended: set[asyncio.Task[None]] = set()
         while not self.summarizer.is_calling:
             pending = [task for task in tuple(self._tasks) if task not in ended]
@@ -109,13 +109,13 @@ class Closing:
 
 
 async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for tasks, but not for those of an event loop that does not go on."""
+    """Wait for tasks, but not for those of an event loop that does not run."""
     loop = asyncio.get_running_loop()
     own = [task for task in tasks if task.get_loop() is loop]
     if own:
         await asyncio.wait(own)
     others = [(task, pulse_of(task.get_loop())) for task in tasks if task not in own]
-    # Nothing can be awaited here: what another loop should have set may never come.
+    # Nothing can be awaited here: an event that another loop should set may never be set.
     while any(not task.done() and pulse.is_felt() for task, pulse in others):  # noqa: ASYNC110
         await asyncio.sleep(_LOOK_EVERY)
 
@@ -129,24 +129,24 @@ async def close_segment(
     may_ask: bool = True,
     shown_after: Callable[[str], Notes | None] = lambda _: None,
 ) -> AnyEvent:
-    """Let a segment that another one follows end in a summary of it, and of all before it.
+    """Close a segment that another one follows with a summary of it and of everything before it.
 
     Args:
-        segment: the one that is closed.
-        home: where.
-        summarizer: who makes the summary.
-        after_waiting: whether the segment before it was still being summarised: if that took too long,
-            the callback is not tried again at once. One wait is enough.
+        segment: the segment to close.
+        home: the store.
+        summarizer: makes the summary.
+        after_waiting: whether the segment before was still being summarised. If that took too long, the
+            callback is not called again at once: one wait is enough.
         may_ask: whether the callback may be called at all.
-        shown_after: tells what models were told of the segment until now. It stays in their contexts, so that
-            these keep their beginning; later segments are told of by the summary.
+        shown_after: returns what models were told of the segment until now. Their contexts keep that, so that
+            their beginning does not change; later segments get the summary.
 
     Returns:
         The summary, as it is stored.
 
     Raises:
-        SessionNotFound: it expired or was deleted.
-        StorageError: the store could not do it; until the next summary, readers do without this one.
+        SessionNotFound: the session expired or was deleted.
+        StorageError: the store failed; until the next summary, readers do without this one.
     """
     stored = await latest(segment, home)
     background = await background_of(stored, home)

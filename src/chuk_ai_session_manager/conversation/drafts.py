@@ -1,4 +1,4 @@
-"""Drafts: events on their way into a conversation, made ready and sorted."""
+"""Drafts: events that are about to be stored in a conversation."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from ..stores.redaction import RedactHook, redact_events, redact_text
 
 @dataclass(slots=True)
 class Draft:
-    """An event on its way in: what is counted of it, and the model call that made it, if one did."""
+    """An event that is about to be stored, with what is counted of it, and the model call that made it."""
 
     event: SessionEvent[Any]
     text: str | None
-    """What its tokens are counted of; `None` where none are."""
+    """The text whose tokens are counted; `None` if none are counted."""
     model: str
     provider: str = "unknown"
     is_call: bool = False
     reported: ReportedUsage | None = None
-    """The provider's own counts of the call."""
+    """The provider's own counts for the call."""
     service_tier: str | None = None
-    """The tier that the application says served the call; else the response's."""
+    """The tier that the application names; otherwise, the response's tier is used."""
     response_key: str | None = None
-    """What tells the response that it came of from all others, where its provider gave it an id."""
+    """Distinguishes the response from all others, if its provider gave it an id."""
     media: Sequence[Part] = ()
     """Images, audio and files, whose tokens are estimated."""
     reader: str = ""
-    """The model that reads those, where one was named."""
+    """The model that reads them, if one was named."""
     partly: ReportedUsage | None = None
-    """Of an answer that was stopped: what the provider had counted by then."""
+    """For an interrupted answer: what the provider had counted by then."""
     written: str | None = None
-    """Of an answer that was stopped: all that came of it, by which the output is estimated."""
+    """For an interrupted answer: all text that arrived, from which the output is estimated."""
     request: Callable[[], str] | None = None
-    """The texts of the request that was sent, where they are at hand."""
+    """The texts of the request that was sent, if they are known."""
     messages: int = 0
     """How many messages that request had."""
     length: int | None = None
-    """Content tokens of the session when the model was asked; else as many as it has now."""
+    """The session's content tokens when the model was called; otherwise, the present ones are used."""
     replaces: Draft | None = None
     """A part of the same answer, which was stored before."""
     question_in: str = ""
-    """Of an answer: the segment that its question is in."""
+    """For an answer: the segment that its question is in."""
     has_own_id: bool = False
     """Whether the application gave the event its id: an event that is there under the id is this one."""
     is_dated: bool = False
@@ -66,7 +66,7 @@ class Draft:
 
     @property
     def asks(self) -> bool:
-        """Whether it is for a model to answer: limits stop it, as they stop no answer and no result."""
+        """Whether a model must answer it. Limits stop such an event, but no answer and no result."""
         event = self.event
         return event.type == EventType.MESSAGE and event.source != EventSource.LLM
 
@@ -83,13 +83,13 @@ def draft_question(
     *,
     reader: str | None = None,
 ) -> Draft:
-    """What the user said, made ready.
+    """The draft of a user's message.
 
     Args:
-        content: a text, or parts in OpenAI's form for chats.
-        model: whose tokens are counted.
-        metadata: what goes with it.
-        reader: the model that is to look at images and listen to audio, where one was named.
+        content: a text, or parts in the form of OpenAI's chat API.
+        model: the model whose tokens are counted.
+        metadata: additional values.
+        reader: the model that will read images and audio, if one was named.
     """
     is_text = isinstance(content, str)
     row: ChatMessage = {"role": "user", "content": content}
@@ -108,7 +108,7 @@ def draft_answer(
     parent_event_id: str | None = None,
     service_tier: str | None = None,
 ) -> Draft:
-    """What a model answered, made ready; the bill is the answer's usage, else it is estimated."""
+    """The draft of an answer; the bill is the answer's usage, or else it is estimated."""
     said = described(model, provider)
     if metadata:
         said |= metadata
@@ -135,7 +135,7 @@ def draft_answers(
     parent_event_id: str | None = None,
     service_tier: str | None = None,
 ) -> list[Draft]:
-    """The same with all that an SDK did by itself before; nothing of what its provider is still making."""
+    """The drafts of an answer and of the steps that an SDK took before; empty if it is incomplete."""
     if answer.is_pending:
         return []
     drafts: list[Draft] = []
@@ -165,7 +165,7 @@ def draft_answers(
 def draft_tool_use(
     tool_name: str, arguments: Any, result: Any, error: str | None, metadata: dict[str, Any]
 ) -> Draft:
-    """A tool call and what came of it, made ready; what is not JSON is kept readably, as text."""
+    """The draft of a tool call with its result; values that are not JSON are kept as readable text."""
     failure = failure_in(result) if error is None else readable_text(error)
     message = tool_message(tool_name, readable_json(arguments), readable_json(result), failure)
     event = new_event(message, EventSource.SYSTEM, EventType.TOOL_CALL, metadata)
@@ -174,7 +174,7 @@ def draft_tool_use(
 
 
 def draft_rows(rows: Sequence[ChatMessage], model: str, provider: str = "unknown") -> list[Draft]:
-    """Chat messages made ready; each assistant's is the answer of one call of `model`."""
+    """The drafts of chat messages; each assistant message is the answer of one call of `model`."""
     calls: dict[str, ChatMessage] = {}
     drafts = []
     for row in rows:
@@ -216,24 +216,24 @@ def tell(drafts: Sequence[Draft], event_id: str | None, timestamp: datetime | No
 
 
 class Unfinished(Protocol):
-    """An answer whose stream is not over."""
+    """An answer whose stream has not ended."""
 
     is_awaited: bool
-    """Whether somebody waits for its next piece just now."""
+    """Whether somebody is waiting for its next piece at this moment."""
 
     def part(self, *, before_question: bool) -> Draft | None:
-        """What came of it so far, made ready to be stored; `None` where there is nothing new.
+        """Return a draft of the part that arrived; `None` if nothing new arrived.
 
         Args:
-            before_question: whether the next question follows, so that a call of which nothing came counts.
+            before_question: whether the next question follows, so that a call without any answer counts too.
         """
 
     def part_is_lost(self) -> None:
-        """Take back the last part: it could not be stored."""
+        """Forget the last part: it could not be stored."""
 
 
 def what_is_said(row: ChatMessage) -> tuple[str, ...]:
-    """What tells whether a row was said before: a result by its call, all else by its text and its media."""
+    """What identifies a message: a result by its call, any other message by its text and its media."""
     if row["role"] == "tool":
         return row["role"], row["tool_call_id"]
     media = (part.data or part.url or part.file_id for part in media_of(row.get("content")))
@@ -241,12 +241,12 @@ def what_is_said(row: ChatMessage) -> tuple[str, ...]:
 
 
 def tokens_of(drafts: Sequence[Draft]) -> int:
-    """The content tokens of drafts together."""
+    """The content tokens of several drafts."""
     return sum(draft.tokens for draft in drafts)
 
 
 def cut_at_question(drafts: Sequence[Draft]) -> Sequence[tuple[Sequence[Draft], bool]]:
-    """What has happened, then the question behind it; and which of the two is the question."""
+    """The drafts up to the last answer, then those of the question; each with whether it is the question."""
     if len(drafts) == 1:
         return ((drafts, drafts[0].asks),)
     happened = len(drafts)
@@ -257,7 +257,7 @@ def cut_at_question(drafts: Sequence[Draft]) -> Sequence[tuple[Sequence[Draft], 
 
 
 def without_prompt(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], str | None]:
-    """Take the plain system message that begins a conversation out of its messages: it is the prompt."""
+    """Take the plain system message that begins a conversation out of its drafts: it is the system prompt."""
     first = drafts[0].event if drafts else None
     if first is None or first.type != EventType.MESSAGE or first.source != EventSource.SYSTEM:
         return drafts, None

@@ -1,4 +1,4 @@
-"""The end of a conversation, and what is added to it while one looks on."""
+"""The end of a conversation, and the events that are added while one watches."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .summaries import ends_in_summary
 
 __all__ = ["Placed", "follow", "last_events", "live_segment_of"]
 
-# Segments that were closed while they were watched: their summaries may land late, or never.
+# How many closed segments are watched: their summaries may be stored late, or never.
 _MOST_WATCHED = 5
 
 
 async def last_events(session_id: str, home: HomeStore, count: int) -> list[Placed]:
-    """The last events of a conversation, oldest first, from as many segments as it takes.
+    """The last events of a conversation, oldest first, from as many segments as needed.
 
     Raises:
-        SessionNotFound: there is no such session.
-        UnreadableData: one of those segments is damaged.
+        SessionNotFound: the session does not exist.
+        UnreadableData: a segment is damaged.
     """
     return await newest_in(await live_segment_of(session_id, home), home, count)
 
@@ -39,22 +39,22 @@ async def follow(
     interval: float = 0.5,
     on_outage: Callable[[StorageError], object] | None = None,
 ) -> AsyncGenerator[Placed, None]:
-    """The last events of a conversation, then, without end, what any process adds to it.
+    """Yield the last events of a conversation, and then, without end, the events that any process adds.
 
-    It goes on into new segments. A summary comes when it is stored, which may be after the first events
+    New segments are followed too. A summary is yielded when it is stored, which may be after the first events
     of the next segment.
 
     Args:
         session_id: any segment of the conversation.
-        home: where it is.
-        last: how many of the events that are there come first.
-        interval: seconds between one look and the next.
-        on_outage: told where a look fails; the next ones go on. Without it, the error is raised.
+        home: the store.
+        last: how many existing events come first.
+        interval: seconds between two looks.
+        on_outage: called when a look fails; then the next looks follow. Without it, the error is raised.
 
     Raises:
-        SessionNotFound: there is no such session, or it expired or was deleted meanwhile.
-        UnreadableData: it is damaged.
-        StorageError: as said of `on_outage`; and always where the first look fails.
+        SessionNotFound: the session does not exist, or expired or was deleted meanwhile.
+        UnreadableData: the session is damaged.
+        StorageError: see `on_outage`; if the first look fails, always.
     """
     live = await live_segment_of(session_id, home)
     watched = [_Watched(live, live.totals.events)]
@@ -82,16 +82,16 @@ async def follow(
 
 @dataclass(slots=True)
 class _Watched:
-    """A segment, and how many of its events were looked at."""
+    """A segment, and how many of its events were seen."""
 
     session: AnySession
     told: int
     ended: bool = False
-    """Whether the summary that ends it was among the events."""
+    """Whether the summary at its end was seen."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is added to it any more: another one follows, and it has its summary."""
+        """Whether no more events are added: another segment follows, and this one has its summary."""
         return self.ended and self.following in self.session.child_ids
 
     @property
@@ -100,7 +100,7 @@ class _Watched:
         return next_segment_id(self.session.id)
 
     async def added(self, home: HomeStore) -> list[AnyEvent]:
-        """The events that were added since the last look."""
+        """Return the events that were added since the last look."""
         log = LogEnd(await latest(self.session, home, with_events=False), home)
         self.session, count = log.session, log.first + len(log.events)
         missing = count - self.told
@@ -112,10 +112,10 @@ class _Watched:
 
 
 async def live_segment_of(session_id: str, home: HomeStore) -> AnySession:
-    """The segment that ends a session's conversation; its events may be left out.
+    """The last segment of a session's conversation; its events may be left out.
 
     Raises:
-        SessionNotFound: there is no such session.
+        SessionNotFound: the session does not exist.
     """
     session = await home.head(session_id)
     if session is None:
@@ -126,8 +126,8 @@ async def live_segment_of(session_id: str, home: HomeStore) -> AnySession:
 
 
 async def _added_since(watched: list[_Watched], home: HomeStore) -> AsyncGenerator[Placed]:
-    """What was added to the segments, and to those that follow, which are watched from now on."""
-    for each in watched:  # which grows meanwhile
+    """The events that were added to the segments, and to those that follow, which are watched from now on."""
+    for each in watched:  # the list grows during the loop
         for event in await each.added(home):
             yield each.session, event
         if each is watched[-1] and each.following in each.session.child_ids:

@@ -1,4 +1,4 @@
-"""New conversations that begin with what was said in another one, and do without that from then on."""
+"""New conversations that begin with the messages of another one, and then do not depend on it."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from .opening import Conversation
 from .order import QUESTION_IN
 from .summaries import Summarizer
 
-# To copy so many events takes longer than an event loop should stand still.
+# Copying so many events takes longer than an event loop should be blocked.
 _MANY = 500
 
 
 async def fork(conversation: Conversation, at: str | None, session_id: str, summarizer: Summarizer) -> None:
-    """Store a new conversation that begins with what holds of another one, up to an event.
+    """Store a new conversation that begins with the path of another one, up to an event.
 
-    What the event's segment says is copied. All before that comes as a summary, in a first segment that has
-    nothing else: so a fork costs a segment, however long the conversation is. A conversation that has only
-    one segment is copied whole. Copies are not billed again.
+    The messages of the event's segment are copied. Everything before is represented by a summary, in a first
+    segment that contains nothing else: so a fork costs a segment, however long the conversation is. A
+    conversation with only one segment is copied whole. Copies are not billed again.
 
     Args:
-        conversation: the one to begin with.
-        at: the event; by default the last one that holds.
+        conversation: the original.
+        at: the event; by default the last one on the path.
         session_id: the id of the new conversation's first segment.
-        summarizer: says how long a summary may be.
+        summarizer: knows how long a summary may be.
 
     Raises:
-        InvalidInput: the conversation has no such event, or it does not hold.
+        InvalidInput: the conversation has no such event, or the event is not on the path.
         SessionAlreadyExists: the id is taken.
         SessionNotFound, StorageError: as for `SessionManager.user_says`.
     """
@@ -108,7 +108,7 @@ def is_of_fork(event: AnyEvent) -> bool:
 
 
 def summary_of_fork(notes: Notes) -> AnyEvent:
-    """What was said before all that is copied, as a segment ends in it."""
+    """The summary of everything before the copies, as the end of a segment."""
     return SessionEvent(
         message=str(notes),
         source=EventSource.SYSTEM,
@@ -118,7 +118,7 @@ def summary_of_fork(notes: Notes) -> AnyEvent:
 
 
 def _copies(events: Sequence[AnyEvent], conversation_id: str) -> list[AnyEvent]:
-    """Events as they go into another conversation: with ids of their own, and no bill."""
+    """Copies of events for another conversation: with new ids, and without bills."""
     ids = {event.id: new_id() for event in events}
     return [_copy(event, ids, conversation_id) for event in events]
 

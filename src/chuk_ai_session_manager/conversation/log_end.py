@@ -1,4 +1,4 @@
-"""The end of a session's log, read as far back as it is needed."""
+"""The end of a session's log, read only as far back as needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..models.home import HomeStore
 from ..stores.base import AnyEvent
 from .path import EarlierNeededError, Paths
 
-# The fewest and the most events that one page has: reading five costs as much as reading thirty.
+# The smallest and the largest page, in events: reading five costs as much as reading thirty.
 _SMALLEST_PAGE = 30
 _LARGEST_PAGE = 4_000
 
@@ -23,10 +23,10 @@ _LARGEST_PAGE = 4_000
 class LogEnd:
     """The newest events of a session: those that its object holds, and those read from the store so far.
 
-    The session's object stays as it is: events that are read here are not added to it.
+    The session's object does not change: events that are read here are not added to it.
 
     Args:
-        session: as the store handed it out, with or without its events.
+        session: the session, as it came from the store, with or without its events.
         home: the store.
     """
 
@@ -38,45 +38,45 @@ class LogEnd:
 
     def _take(self, session: Session[Any]) -> None:
         self.session = session
-        # As of now: others may add events to the object meanwhile.
+        # As they are now: others may add events to the object meanwhile.
         self._tokens = session.token_summary.total_tokens
         self._hold(list(session.events), session.totals.events - len(session.events))
 
     def _hold(self, read: list[AnyEvent], first: int) -> None:
         self._read = read
         self.first: int = first
-        """The number of the first event that was read: so many events lie before those read so far."""
+        """The number of the first event that was read: the number of events before those read so far."""
         self.events: list[AnyEvent] = self._cut(self._of(read))
         """The events, the oldest first."""
         self._passed = self._passed_of(read)
 
     def _cut(self, events: list[AnyEvent]) -> list[AnyEvent]:
-        """Events up to the one that `until` named, if it named one."""
+        """The events up to the one that `until` named, if there is one."""
         last = self._last
         return events if last is None else [*takewhile(lambda each: each is not last, events), last]
 
     def _of(self, read: list[AnyEvent]) -> list[AnyEvent]:
-        """Those of the events that were read that count here: all of them."""
+        """The events that count here: all of them."""
         return read
 
     def _passed_of(self, read: list[AnyEvent]) -> list[AnyEvent]:
-        """Those that count here, and those that were retracted from among them."""
+        """The events that count here, including retracted ones."""
         return read
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is the whole log."""
+        """Whether the whole log was read."""
         return self.first <= 0
 
     @property
     def tokens_before(self) -> int:
-        """How many content tokens the events have that lie before those read so far."""
+        """The content tokens of the events before those read so far."""
         return 0 if self.is_whole else self._tokens - tokens_of(self._read)
 
     def positions(self) -> dict[str, int]:
-        """By the events' ids: how many content tokens were said in the log before each.
+        """The position of each event by its id: the content tokens of the log before it.
 
-        What does not hold any more counts too, so that an event's position never changes.
+        Messages off the path count too, so that an event's position never changes.
         """
         found: dict[str, int] = {}
         at = self.tokens_before
@@ -86,16 +86,16 @@ class LogEnd:
         return found
 
     def _counted(self) -> list[AnyEvent]:
-        """What positions are counted over."""
+        """The events over which positions are counted."""
         return self._read
 
     @property
     def passed(self) -> list[AnyEvent]:
-        """The events, with those that were retracted from among them."""
+        """The events, including retracted ones."""
         return self._cut(self._passed)
 
     def retracted_since(self) -> dict[str, int]:
-        """By the events' ids: how many content tokens were retracted from among those after each."""
+        """By each event's id: how many content tokens were retracted from the events after it."""
         held = {event.id for event in self.events}
         since: dict[str, int] = {}
         retracted = 0
@@ -107,7 +107,7 @@ class LogEnd:
         return since
 
     async def last(self) -> AnyEvent | None:
-        """The newest event; `None` where there are none."""
+        """Return the newest event; `None` if there is none."""
         if not self.events:
             await self.read_back()
         return self.events[-1] if self.events else None
@@ -117,11 +117,11 @@ class LogEnd:
 
         Args:
             limit: at most so many events; by default, as many as were read so far.
-            tokens: no more events than it takes to have so many content tokens.
+            tokens: only as many events as are needed for so many content tokens.
 
         Raises:
             SessionNotFound: the session expired or was deleted.
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         if self.is_whole:
             return
@@ -136,7 +136,7 @@ class LogEnd:
     async def read_back_to(
         self, is_wanted: Callable[[AnyEvent], bool], *, before: AnyEvent | None = None
     ) -> AnyEvent | None:
-        """The newest event of a kind; reads back until there is one, or to the log's beginning.
+        """Return the newest event of a kind, reading back until there is one, or to the log's beginning.
 
         Args:
             is_wanted: whether an event is of that kind.
@@ -154,7 +154,7 @@ class LogEnd:
         return None
 
     async def newest_first(self) -> AsyncGenerator[AnyEvent]:
-        """All events, from the newest to the oldest; those that were not read yet are read page by page.
+        """Yield all events, from the newest to the oldest, reading further pages as needed.
 
         Raises:
             SessionNotFound, StorageError: as for `read_back`.
@@ -181,9 +181,9 @@ class LogEnd:
         return log
 
     async def first_events(self, are_enough: Callable[[Sequence[AnyEvent]], bool]) -> Sequence[AnyEvent]:
-        """The log's oldest events, as many as it takes; fewer only where there are no more.
+        """Return the log's oldest events, as many as needed; fewer only if there are no more.
 
-        Where they reach those that were read from the end, all that were read.
+        If they reach the events that were read from the end, all events are returned.
 
         Raises:
             SessionNotFound, StorageError: as for `read_back`.
@@ -201,7 +201,7 @@ class LogEnd:
         return self.events
 
     async def _read_anew(self) -> None:
-        """Take the whole log: it was rewritten meanwhile, so that numbers may stand for other events."""
+        """Read the whole log: it was rewritten meanwhile, so numbers may mean other events."""
         session = await self.home.latest(self.session)
         if session is None:
             raise session_not_found(self.session.id)
@@ -209,13 +209,13 @@ class LogEnd:
 
 
 class PathEnd(LogEnd):
-    """The newest of a session's events that hold, as `path` says; its notes and summaries are among them.
+    """The newest events of a session's path (see `path`), including notes and summaries.
 
-    A choice of an earlier segment's event leaves out all that was said in this one before.
+    A choice of an earlier segment's event takes all earlier messages of this segment off the path.
     """
 
     async def read_back(self, *, limit: int | None = None, tokens: int | None = None) -> None:
-        """Read the next page towards the log's beginning, and more where what holds depends on that.
+        """Read the next page towards the log's beginning, and more if the path depends on earlier events.
 
         Raises:
             SessionNotFound, StorageError: as for `LogEnd.read_back`.
@@ -225,7 +225,7 @@ class PathEnd(LogEnd):
             await super().read_back()
 
     def _of(self, read: list[AnyEvent]) -> list[AnyEvent]:
-        """Those that hold; none where that is not known yet."""
+        """The events on the path; none if that is not known yet."""
         self._is_known = True
         self._paths = Paths(read, is_whole=self.is_whole) if self.session.totals.choices else None
         if self._paths is None:
@@ -241,13 +241,13 @@ class PathEnd(LogEnd):
 
 
 class KnownEnd(LogEnd):
-    """Events that were read already, as the end of a session's log that nothing lies before.
+    """Events that were read already, as the end of a session's log without earlier events.
 
     Args:
         session: the session.
         home: the store.
-        events: the events; they need not be all that the session has, nor of this session alone.
-        passed: the same with those that were retracted from among them.
+        events: the events; they need not be all of the session's, nor of this session alone.
+        passed: the same events, including retracted ones.
     """
 
     def __init__(

@@ -18,9 +18,9 @@ class LookingBack:
     """The newest events of a conversation, from as many of its segments as were needed so far.
 
     Args:
-        live: the segment that ends the conversation.
-        home: where it is.
-        earlier_segments: whether segments before it count.
+        live: the last segment of the conversation.
+        home: the store.
+        earlier_segments: whether earlier segments count.
     """
 
     def __init__(self, live: AnySession, home: HomeStore, *, earlier_segments: bool = True) -> None:
@@ -31,12 +31,12 @@ class LookingBack:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing lies before what was read."""
+        """Whether there is nothing before the events that were read."""
         return self._log.is_whole and self._is_last_segment
 
     @property
     def first_segment(self) -> AnySession:
-        """The earliest segment of which anything was read."""
+        """The earliest segment of which any event was read."""
         return self._log.session
 
     @property
@@ -50,11 +50,11 @@ class LookingBack:
         return [*self._log.events, *(event for _, event in self._later)]
 
     async def read_back(self) -> None:
-        """Read the next page, or go on to the segment before.
+        """Read the next page, or continue with the segment before.
 
         Raises:
             SessionNotFound: the conversation expired or was deleted.
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         if self._log.is_whole:
             earlier = await anext(self._earlier, None)
@@ -66,7 +66,7 @@ class LookingBack:
         await self._log.read_back()
 
     async def read_segment(self) -> None:
-        """Read the rest of the segment that was reached.
+        """Read the rest of the earliest segment.
 
         Raises:
             SessionNotFound, StorageError: as for `read_back`.
@@ -75,7 +75,7 @@ class LookingBack:
             await self._log.read_back(limit=self._log.first)
 
     async def asked(self, question: Callable[[Paths], T]) -> T:
-        """What is known of the conversation's paths, once as much of it was read as that needs.
+        """Answer a question about the conversation's paths, reading as much as the question needs.
 
         Raises:
             SessionNotFound, StorageError: as for `read_back`.
@@ -95,11 +95,11 @@ async def newest_held(
     is_wanted: Callable[[AnyEvent], bool] = lambda event: True,  # noqa: ARG005  (any event)
     earlier_segments: bool = True,
 ) -> list[Placed]:
-    """The newest events of a conversation that hold, as `newest_in` gives the newest of all.
+    """The newest events on a conversation's path (`newest_in` returns the newest of all events).
 
     Raises:
         SessionNotFound: the conversation expired or was deleted.
-        UnreadableData: one of its segments is damaged.
+        UnreadableData: a segment is damaged.
     """
     newest = await newest_in(live, home, count, is_wanted=is_wanted, earlier_segments=earlier_segments)
     if not (live.totals.choices or any(segment.totals.choices for segment, _ in newest)):
@@ -117,11 +117,11 @@ async def newest_held(
 
 
 async def off_path(chain: Sequence[str], home: HomeStore) -> set[str]:
-    """The ids of the messages and results in a conversation's segments that do not hold any more.
+    """The ids of the messages and results in a conversation's segments that are not on the path.
 
     Raises:
         SessionNotFound: the conversation expired or was deleted meanwhile.
-        UnreadableData: one of its segments is damaged.
+        UnreadableData: a segment is damaged.
     """
     heads = [segment async for segment in read_all(chain, home.head)]
     paths = Paths()

@@ -1,4 +1,4 @@
-"""What a conversation was about, noted without a model: the built-in summary."""
+"""Notes on a conversation, made without a model: the built-in summary."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, Self
 
 from ..providers.messages import INTERRUPTED, ChatMessage, calls_of, text_of
 
-# The original's wording and measures, which applications match on.
+# The original's wording and limits, which applications match on.
 _SHORTEST_TOPIC = 10
 _LONGEST_TOPIC = 80
 _TOPICS = 3
 
-# Of each segment, so that a talkative one does not push out all that was noted before it.
+# For each segment, so that a talkative one does not displace everything that was noted before it.
 _DETAILS = 24
 _DECISIONS = 6
 _FACTS = 8
@@ -31,10 +31,10 @@ _SHORT_ANSWER = 3
 _ENDS = ",;:，；："
 _AROUND = ".,;:!?…'’-–—。，！？、；：/\\"
 
-# Of a message: a bound to what reading it costs. What matters in a longer one is seldom in its middle.
+# How much of a message is read: a limit to the cost. The middle of a longer message seldom matters.
 _BEGINNING, _END = 6_000, 2_000
 
-# Texts, which `re` compiles at their first use and keeps: compiling them here would cost every import 18 ms.
+# Texts, which `re` compiles when they are first used: compiling them here would cost every import 18 ms.
 _SENTENCE = r"[^.!?。！？\n]+(?:[.!?。！？]+(?!\s|$)[^.!?。！？\n]+)*[.!?。！？]*"
 _WORD = r"[^\s\"“”«»()\[\]{}<>|`*，、；：]+"
 _LIST_MARK = r"^\s*(?:[-*•#]+|\d{1,2}[.)])\s+"
@@ -60,7 +60,7 @@ _DECISION = (
     r"|决定|同意|确认|就这样|決め"
 )
 # Words that begin sentences, and others that are capitalised without naming anything; none of them says
-# what a number beside it is of.
+# what a number beside it means.
 _COMMON_WORDS = """
     a about above after all also am an and any are as at be because been before but by can could dear
     did do does done either else every for from further good got great had has have he hello her here
@@ -75,8 +75,8 @@ _COMMON_WORDS = """
 _COMMON = frozenset(_COMMON_WORDS.split())
 _IS_DOING = frozenset({"is", "was", "has", "will", "and", "said", "says", "wants", "needs", "works", "lives"})
 
-# What is taken from where a summary is too long, and how much each weighs: what users say of themselves,
-# and instructions, stay longest.
+# The parts from which something is dropped when a summary is too long, and the weight of each: what users say
+# about themselves, and instructions, stay longest.
 _WEIGHTS = {
     "earlier": 1.0,
     "topics": 1.0,
@@ -96,28 +96,28 @@ _WEIGHTS = {
 class Notes:
     """What is known of a conversation up to some point; `str` of it is the summary.
 
-    Notes go on from notes: `after` adds what was said next, so that they cover a conversation of any
-    length. What they hold is JSON.
+    Notes are cumulative: `after` adds the next messages, so that notes cover a conversation of any
+    length. All contents are JSON.
     """
 
     earlier: str = ""
-    """A summary by somebody else, of all before what is noted here."""
+    """Another summary, of everything before these notes."""
     instructions: tuple[str, ...] = ()
     """What the application told the model in the middle of the conversation."""
     goal: str = ""
-    """What the user asked for first."""
+    """The user's first request."""
     topics: tuple[str, ...] = ()
     other_topics: int = 0
     asked: int = 0
     answered: int = 0
     facts: tuple[str, ...] = ()
-    """What the user said of themselves."""
+    """What the user said about themselves."""
     people: tuple[str, ...] = ()
-    """What users who have names said of themselves, each with whose it is."""
+    """What users with names said about themselves, each with the user's name."""
     names: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     found: tuple[str, ...] = ()
-    """What results of tools said: numbers, ids and names, each with what it is."""
+    """Details from tools' results: numbers, ids and names, each with its meaning."""
     decisions: tuple[str, ...] = ()
     request: str = ""
     is_open: bool = False
@@ -125,7 +125,7 @@ class Notes:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Notes as `as_json` gave them; what is none of it is left out."""
+        """The notes that `as_json` returned; anything else is left out."""
         known: dict[str, Any] = {}
         for field in fields(cls):
             part = value.get(field.name)
@@ -136,16 +136,16 @@ class Notes:
         return cls(**known)
 
     def as_json(self) -> dict[str, Any]:
-        """The notes as JSON, without what is empty."""
+        """Return the notes as JSON, without empty parts."""
         values = {name: value for name, value in asdict(self).items() if value}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def followed_by(self, summary: str) -> Self:
-        """These notes, and a summary by somebody else of what was next."""
+        """These notes, followed by another summary of what came next."""
         return type(self)(earlier=f"{self} {summary}" if self else summary)
 
     def after(self, messages: Sequence[ChatMessage]) -> Self:
-        """Note what was said next, by user and assistant, and what tools found."""
+        """The notes after the next messages of user and assistant, and the next results of tools."""
         said = [
             _Said(row["role"], _readable(row), _name_in(row))
             for row in messages
@@ -158,7 +158,7 @@ class Notes:
         questions = [topic for text in by_user if (topic := _topic(text))]
         request, is_open = _request(said)
         goal = self.goal or ("" if self.asked else _goal(said))
-        texts = [*by_model, *by_user]  # the user's own words are noted last, as the newest: they stay longer
+        texts = [*by_model, *by_user]  # the user's own words come last, as the newest, so they stay longer
         told = [
             each.by_name(fact) for each in said if each.role != "system" for fact in _decisions(each.text)
         ]
@@ -183,7 +183,7 @@ class Notes:
         )
 
     def shorter(self) -> Self:
-        """With less in it: the longest part loses its oldest, down to nothing at all."""
+        """Shorter notes: the longest part loses its oldest entry; at last, nothing is left."""
         longest = max(_WEIGHTS, key=lambda name: _WEIGHTS[name] * len("".join(getattr(self, name))))
         part = getattr(self, longest)
         if isinstance(part, str):
@@ -200,7 +200,7 @@ class Notes:
         return self is not NO_NOTES and self != NO_NOTES
 
     def __str__(self) -> str:
-        """The summary, a few lines of text: what one of them says, those below need not."""
+        """The summary, a few lines of text; no line repeats what a line above says."""
         lines = [self.earlier, self._discussed()]
         goal = "" if self.goal == self.request else self.goal
         requests = {"First request": goal, f"{'Open' if self.is_open else 'Last'} request": self.request}
@@ -232,19 +232,19 @@ class Notes:
 
 
 NO_NOTES = Notes()
-"""What is known of nothing."""
+"""Notes without any content."""
 
 
 class _Said(NamedTuple):
-    """What somebody said."""
+    """A message, and the name of its speaker."""
 
     role: str
     text: str
     name: str
-    """Which of several users it was; empty where they have no names."""
+    """The speaker's name; empty if the users have no names."""
 
     def by_name(self, text: str) -> str:
-        """A text with the name of the one who said it."""
+        """A text with the speaker's name."""
         return f"{self.name}: {text}" if self.name else text
 
 
@@ -258,7 +258,7 @@ def _all(find: Callable[[str], list[str]], texts: Iterable[str]) -> list[str]:
 
 
 def _readable(row: ChatMessage) -> str:
-    text = text_of({"content": row.get("content")})  # not what it asks tools for
+    text = text_of({"content": row.get("content")})  # without its tool calls
     return text if len(text) <= _BEGINNING + _END else f"{text[:_BEGINNING]}\n{text[-_END:]}"
 
 
@@ -274,7 +274,7 @@ def _goal(said: Sequence[_Said]) -> str:
 
 
 def _request(said: Sequence[_Said]) -> tuple[str, bool]:
-    """What the user asked for last, and whether nobody answered it; not a mere "yes" or a number."""
+    """The user's last request, and whether nobody answered it; a mere "yes" or a number is not a request."""
     for at in range(len(said) - 1, -1, -1):
         if said[at].role == "user" and _asks_for_something(said[at].text):
             is_open = not any(each.role == "assistant" for each in said[at:])
@@ -293,7 +293,7 @@ def _facts(text: str) -> list[str]:
 
 
 def _fact_of(name: str, fact: str) -> str:
-    """What a user said of themselves, as a fact about them: "I am a vegan" is "ada is a vegan"."""
+    """What a user said about themselves, with the user's name: "I am a vegan" becomes "ada is a vegan"."""
     for pattern, words in _OF_ONESELF:
         told, count = re.subn(pattern, lambda _: f"{name}{words}", fact)  # noqa: B023  (called at once)
         if count and not re.search(_ONESELF, told):
@@ -306,14 +306,14 @@ def _decisions(text: str) -> list[str]:
 
 
 def _statements(text: str) -> list[str]:
-    """The sentences that ask for nothing."""
+    """The sentences that are not requests."""
     sentences = (re.sub(_LIST_MARK, "", sentence) for sentence in re.findall(_SENTENCE, text))
     stated = [sentence for sentence in sentences if not re.search(_ASKING, sentence)]
     return [_cut(sentence, _LONGEST_SENTENCE).rstrip(" .。") for sentence in stated]
 
 
 def _figures(text: str) -> list[str]:
-    """Numbers, dates, prices and codes, each with the words beside it that say what it is of."""
+    """Numbers, dates, prices and codes, each with the words beside it that say what it means."""
     found = []
     for line in text.splitlines():
         words = [word.strip(_AROUND) for word in re.findall(_WORD, re.sub(_LIST_MARK, "", line))]
@@ -326,7 +326,7 @@ def _figures(text: str) -> list[str]:
 
 
 def _found(result: str) -> list[str]:
-    """The numbers, ids and names in a tool's result, each with its key where the result is JSON."""
+    """The numbers, ids and names in a tool's result, each with its key if the result is JSON."""
     if result == INTERRUPTED:
         return []
     try:
@@ -339,7 +339,7 @@ def _found(result: str) -> list[str]:
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """The values of a JSON object worth keeping, those nearest to its top first."""
+    """The values of a JSON object that are worth keeping, those nearest to its top first."""
     waiting = deque([("", value)])
     while waiting:
         key, value = waiting.popleft()
@@ -360,12 +360,12 @@ def _is_detail(value: Any) -> bool:
 
 
 def _tells(word: str) -> bool:
-    """Whether a word says what the number beside it is of."""
+    """Whether a word says what the number beside it means."""
     return word.isalpha() and word.lower() not in _COMMON and len(word) < _LONGEST_DETAIL // 3
 
 
 def _names(text: str) -> list[str]:
-    """Runs of capitalised words, where a capital is not only how a sentence, or a label, begins."""
+    """Runs of capitalised words, unless the capital only begins a sentence or a label."""
     found = [" ".join(match.split()) for match in re.findall(_NAMED, text)]
     for sentence in re.findall(_SENTENCE, text):
         raw = re.findall(_WORD, sentence)
@@ -396,7 +396,7 @@ def _is_capitalised(word: str) -> bool:
 def _newest_of(
     known: tuple[str, ...], new: Iterable[str], key: Callable[[str], str] = str.casefold
 ) -> tuple[str, ...]:
-    """Each once, where it was said last, and as it was said at most length."""
+    """Each entry once, at its last place, and in its longest form."""
     by_key = {key(text): text for text in known}
     for text in new:
         before = by_key.pop(key(text), "")
@@ -409,7 +409,7 @@ def _number_in(figure: str) -> str:
 
 
 def _is_told(text: str, told: str) -> bool:
-    """Whether a text stands in another one, not merely within a longer word or number."""
+    """Whether a text is part of another one, but not merely part of a longer word or number."""
     at = told.find(text)
     while at >= 0:
         before, after = told[max(at - 1, 0) : at], told[at + len(text) : at + len(text) + 1]

@@ -1,4 +1,4 @@
-"""A conversation in its store: found or made, and the segment of it that is written to now."""
+"""A conversation in its store: finding or creating it, and its live segment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .segments import (
 
 
 class Unsaid(int):
-    """A threshold that nobody chose: what the conversation was made with holds, else this number."""
+    """The default of a threshold: a stored conversation keeps its own; a new one uses this number."""
 
 
 DEFAULT_TOKEN_THRESHOLD = Unsaid(4000)
@@ -33,19 +33,19 @@ DEFAULT_MAX_TURNS = Unsaid(20)
 
 
 class Conversation:
-    """Which session a manager is about, and what is known of it here.
+    """The session of a manager, and what is known of it.
 
     Args:
-        store: gives the store that the session lives in; called when the session is opened.
-        session_id: the session to continue; a new one without it.
-        system_prompt: goes before the messages for the model.
-        parent_id: a session that a new one is entered with as a child.
-        properties: of a new session.
-        user_id: whose session it must be; without it, anybody's.
-        create: whether writing to an unknown `session_id` makes that session.
-        infinite_context: whether the conversation goes on in a new segment when one is full. One that
-            was made so does in any case.
-        thresholds: when one is full; of those that are `Unsaid`, the stored one holds.
+        store: returns the session's store; called when the session is opened.
+        session_id: the session to continue; by default a new one.
+        system_prompt: the first message of every context.
+        parent_id: an existing session, whose child a new session becomes.
+        properties: the properties of a new session.
+        user_id: the session's user; without it, any user.
+        create: whether writing to an unknown `session_id` creates that session.
+        infinite_context: whether the conversation continues in a new segment when a segment is full. A
+            conversation that was created so always does.
+        thresholds: when a segment is full; a threshold that is `Unsaid` yields to the stored one.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Conversation:
         self.is_infinite: bool = infinite_context
         self.thresholds: Thresholds = thresholds
         self.session: Session[Any] | None = None
-        """The live segment, once it was opened, as the thread has it that used it last."""
+        """The live segment, once it was opened, as the object of the thread that used it last."""
         self.is_open: bool = False
-        self.is_new: bool = session_id is None  # an id made here is no unknown one
+        self.is_new: bool = session_id is None  # an id that was chosen here is not an unknown one
         self._store = store
         self._parent_id = parent_id
         self._user_id = user_id
@@ -79,32 +79,32 @@ class Conversation:
         self._create = create
         self._home: HomeStore
         self._was_made = False
-        # A prompt that was given here holds until it is stored; after that the stored one does.
+        # A prompt that was passed here applies until it is stored; after that, the stored one applies.
         self._prompt_is_own = system_prompt is not None
         self._opening = Turns()
-        # A durable store's objects are for one thread at a time: each thread has its own `session`.
+        # A durable store's objects are for one thread at a time, so each thread has its own `session`.
         self._here = local()
 
     @property
     def is_begun(self) -> bool:
-        """Whether there may be something to read: not before the first use of an id that was made here."""
+        """Whether there may be something to read: not before the first use of an id that was chosen here."""
         return self.is_open or not self.is_new
 
     async def open_to_read(self) -> tuple[HomeStore, Session[Any]]:
-        """The store and the live segment; only a session whose id was made here is made.
+        """Return the store and the live segment. A session is created only if its id was chosen here.
 
         Raises:
-            SessionNotFound: there is no such session.
-            StorageError: the store could not say.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         return await self._open(creating=self.is_new)
 
     async def open_to_write(self) -> tuple[HomeStore, Session[Any]]:
-        """The store and the live segment, which is made where it is not there, unless `create=False`.
+        """Return the store and the live segment. A missing session is created, unless `create=False`.
 
         Raises:
-            SessionNotFound: there is no such session, and it is not to be made.
-            StorageError: the store could not do it.
+            SessionNotFound: the session does not exist, and may not be created.
+            StorageError: the store failed.
         """
         session: Session[Any] | None = getattr(self._here, "session", None)
         if session is not None and self.is_open:
@@ -112,7 +112,7 @@ class Conversation:
         return await self._open(creating=self._create or self.is_new)
 
     async def current(self, *, with_events: bool = True) -> tuple[HomeStore, Session[Any]]:
-        """The store, and the live segment as it is stored now.
+        """Return the store, and the live segment as it is stored now.
 
         Raises:
             SessionNotFound, StorageError: as for `open_to_read`.
@@ -127,7 +127,7 @@ class Conversation:
         return home, session
 
     def adopt(self, session: Session[Any]) -> None:
-        """Go on with this segment."""
+        """Continue with this segment."""
         self.session = self._here.session = session
         self.session_id = session.id
         if not self.is_infinite:
@@ -136,27 +136,27 @@ class Conversation:
             self.system_prompt = session.metadata.properties.get("system_prompt")
 
     async def follow(self, session: Session[Any]) -> Session[Any]:
-        """Go on in segments, as the conversation does by now that another manager opened; the live one."""
+        """Continue in segments, because another manager opened them; return the live segment."""
         live = await live_segment(session, self._home)
         self.adopt(live)
         await self._take_settings(live)
         return live
 
     def check_owner(self, session: Session[Any]) -> None:
-        """Refuse a session that is not the user's for whom it was asked, as if there were none.
+        """Raise if a session does not belong to this manager's user, as if the session did not exist.
 
         Raises:
-            SessionNotFound: it is another user's, or nobody's.
+            SessionNotFound: the session belongs to another user, or to nobody.
         """
         if self._user_id is not None and session.user_id != self._user_id:
             raise session_not_found(self.session_id)
 
     async def claim(self, user_id: str) -> None:
-        """Let a session that nobody owns be a user's.
+        """Make a user the owner of a session without one.
 
         Raises:
-            InvalidSessionOperation: it is another user's.
-            SessionNotFound: there is no such session, or not for the user that this is opened for.
+            InvalidSessionOperation: the session belongs to another user.
+            SessionNotFound: the session does not exist, or does not belong to this manager's user.
         """
         if self._user_id not in {None, user_id}:
             raise session_not_found(self.session_id)
@@ -171,7 +171,7 @@ class Conversation:
             if live.user_id not in {None, user_id}:
                 if self._user_id is not None:
                     raise session_not_found(self.session_id)
-                raise InvalidSessionOperation("claim a session", f"session {live.id} has an owner already")
+                raise InvalidSessionOperation("claim a session", f"session {live.id} belongs to another user")
             live.metadata.properties["user_id"] = user_id
 
         await update_live(stored, change, home)
@@ -189,12 +189,12 @@ class Conversation:
         return self._home, session
 
     async def _find_again(self) -> Session[Any]:
-        """What another thread opened, for this one."""
+        """This thread's object of the session that another thread opened."""
         session = await self._find()
         if session is None and not isinstance(self._home, EventStore):
-            session = self.session  # a stand-in for a store may not find what it was given
+            session = self.session  # a stand-in for a store may not find what it was given to save
         if session is None:
-            raise session_not_found(self.session_id)  # expired or deleted: it does not come back
+            raise session_not_found(self.session_id)  # expired or deleted: it must not come back
         return session
 
     async def _find_or_create(self, *, creating: bool) -> Session[Any]:
@@ -203,7 +203,7 @@ class Conversation:
         if session is None and creating:
             try:
                 session = await self._make()
-            except SessionAlreadyExists:  # by another writer, meanwhile
+            except SessionAlreadyExists:  # another writer created it meanwhile
                 session = await self._find()
         if session is None:
             raise session_not_found(self.session_id)
@@ -216,7 +216,7 @@ class Conversation:
         return None if stored is None else await live_segment(stored, self._home)
 
     async def _take_settings(self, session: Session[Any]) -> None:
-        """Go on as the conversation was made."""
+        """Use the settings that the conversation was created with."""
         settings = session.metadata.conversation
         if settings is not None:
             self.id = settings.id
@@ -225,7 +225,7 @@ class Conversation:
                 settings.token_threshold if isinstance(said.tokens, Unsaid) else said.tokens,
                 settings.max_turns_per_segment if isinstance(said.messages, Unsaid) else said.messages,
             )
-        elif is_of_segments(session):  # older than its settings
+        elif is_of_segments(session):  # it was created before there were settings
             self.id = (await whole_chain_of(session, self._home))[0]
 
     async def _make(self) -> Session[Any]:
@@ -240,7 +240,7 @@ class Conversation:
             ),
         )
         self._was_made = True
-        # Not if an application's own `Session.create` left the properties out.
+        # Unless an application's own `Session.create` left out the properties.
         if prompt.items() <= session.metadata.properties.items():
             self._prompt_is_own = False
         return session
@@ -248,7 +248,7 @@ class Conversation:
     # -- the system prompt ----------------------------------------------------------------------
 
     async def save_prompt(self, home: HomeStore, session: Session[Any], prompt: str) -> None:
-        """Keep a system prompt with the session."""
+        """Store a system prompt with the session."""
 
         def change(stored: Session[Any]) -> None:
             stored.metadata.properties["system_prompt"] = prompt
@@ -263,7 +263,7 @@ class Conversation:
 
 
 class HeldBy:
-    """An attribute of an object that one of its parts holds: a private name that applications know."""
+    """An attribute of an object that is held by one of its parts: a private name that applications use."""
 
     def __init__(self, part: str, name: str) -> None:
         self._part = part

@@ -1,4 +1,4 @@
-"""The order in which a conversation is told, which is not always the order in which it was stored."""
+"""The order in which a conversation is shown, which may differ from the order in which it was stored."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .log_end import LogEnd
 from .path import on_path
 
 QUESTION_IN = "question_in"
-"""Metadata of an answer that came late: the segment that its question is in, where that is another one."""
+"""Metadata of a late answer: the segment of its question, if that is another one."""
 
 
 def as_told(events: Sequence[AnyEvent]) -> list[AnyEvent]:
-    """Events in the order in which they are told: each answer stands with the question that it answers.
+    """Events in the order in which they are shown: each answer stands with the question that it answers.
 
-    A log only grows, and an answer may come when the user has gone on already: its stream was read late,
+    A log only grows, and an answer may arrive when the user has gone on already: its stream was read late,
     or several questions were asked at once. Such an answer goes to the end of its own question's exchange
-    (`parent_event_id` says which question that is). An answer that was stored in part, and then whole, is
-    told once: whole, in the place of the part. All else stays as it was stored. What does not hold any more
-    (`path`) is left out.
+    (`parent_event_id` names the question). An answer that was stored in part, and then whole, is shown once:
+    whole, at the place of the part. All other events stay where they were stored. Messages off the path
+    (see `path`) are left out.
 
     Args:
         events: in the order in which they were stored.
@@ -42,9 +42,9 @@ def as_told(events: Sequence[AnyEvent]) -> list[AnyEvent]:
 
 
 def late_answers(events: Sequence[AnyEvent]) -> list[tuple[int | None, int]]:
-    """Of each answer that came late: its question's position, and its own.
+    """The position of each late answer's question, and of the answer.
 
-    `None` stands for a question that is not among these events, nor in an earlier segment.
+    `None` stands for a question that is neither among these events nor in an earlier segment.
     """
     at = {event.id: position for position, event in enumerate(events)}
     found: list[tuple[int | None, int]] = []
@@ -61,7 +61,7 @@ def late_answers(events: Sequence[AnyEvent]) -> list[tuple[int | None, int]]:
 
 
 async def late_questions(events: Sequence[AnyEvent], home: HomeStore) -> list[AnyEvent]:
-    """What answers among these events belong to that stands in an earlier segment, oldest first."""
+    """The questions in earlier segments that answers among these events belong to, oldest first."""
     known = {event.id for event in events}
     found: list[tuple[str, int, AnyEvent]] = []
     for event in events:
@@ -88,7 +88,7 @@ def _is_called(event_id: str, event: AnyEvent) -> bool:
 
 
 def _exchanges(events: Sequence[AnyEvent]) -> Iterator[tuple[AnyEvent, int]]:
-    """Each event with the number of the exchange that it is part of."""
+    """Each event with the number of its exchange."""
     exchange_of: dict[str, int] = {}
     asked: dict[str, list[int]] = {}
     last = 0
@@ -101,7 +101,7 @@ def _exchanges(events: Sequence[AnyEvent]) -> Iterator[tuple[AnyEvent, int]]:
             exchange = exchange_of.get(event.parent_event_id or "", last)
         exchange_of[event.id] = exchange
         if event.type == EventType.TOOL_CALL:
-            # A result stays where it is, but what answers the result belongs to the call's exchange.
+            # A result stays where it is, but the answer to the result belongs to the call's exchange.
             waiting = asked.get(call_id_of(event) or "")
             if waiting:
                 exchange_of[event.id] = waiting.pop()
@@ -112,7 +112,7 @@ def _exchanges(events: Sequence[AnyEvent]) -> Iterator[tuple[AnyEvent, int]]:
 
 
 def _newest(event: AnyEvent, newest: dict[str, AnyEvent]) -> AnyEvent:
-    """What an event was replaced by at last."""
+    """The last event that replaced an event."""
     seen = {event.id}
     while (later := newest.get(event.id)) is not None and later.id not in seen:
         event = later
@@ -121,7 +121,7 @@ def _newest(event: AnyEvent, newest: dict[str, AnyEvent]) -> AnyEvent:
 
 
 def _replaced_by(event: AnyEvent) -> str | None:
-    """The event that this one stands for."""
+    """The event that this one replaces."""
     replaced = event.metadata.get(REPLACES) if event.source == EventSource.LLM else None
     return replaced if isinstance(replaced, str) else None
 
@@ -131,6 +131,6 @@ def _is_question(event: AnyEvent) -> bool:
 
 
 def is_linked_answer(event: AnyEvent) -> bool:
-    """Whether an event is an answer that says which question it answers."""
+    """Whether an event is an answer that names the question that it answers."""
     is_answer = event.type == EventType.MESSAGE and event.source == EventSource.LLM
     return is_answer and event.parent_event_id is not None

@@ -1,9 +1,9 @@
-"""The path through a log: which of what was said holds, after all second thoughts.
+"""The path through a log: the messages of the current version, after all second thoughts.
 
-A log only grows. What is said follows what holds when it is said; a choice (`models.choice`) lets the
-conversation go on from another place. So everything that was said is a tree, and what holds is a path through
-it, from the beginning to the place where the next message will stand. The later choice in the log holds:
-every reader of the log sees the same.
+A log only grows. A new message continues the current path; a choice (`models.choice`) lets the conversation
+continue from another place. So all messages form a tree, and the path leads through it from the beginning to
+the place where the next message will stand. The last choice in the log decides, so every reader of the log
+sees the same path.
 
 Everything here is a function of the events alone.
 """
@@ -21,18 +21,18 @@ from ..models.session_totals import COUNTED_ON_PATH, SessionTotals
 from ..providers.messages import call_id_of, calls_of, turns_of
 from ..stores.base import AnyEvent
 
-# What the first event follows that was given, where more lie before it. No event has such an id.
+# What the first of the given events follows, if there are earlier ones. No event has this id.
 _EARLIER = "\0earlier"
 
 
 class EarlierNeededError(Exception):
-    """What was asked depends on events that lie before those that were given."""
+    """The answer depends on events before those that were given."""
 
 
 def on_path(events: Sequence[AnyEvent]) -> Sequence[AnyEvent]:
-    """Those of a session's events that hold; its notes and summaries stay, its choices are left out.
+    """The events of a session that are on the path; notes and summaries stay, choices are left out.
 
-    A choice of a place that is not among the events, but in an earlier segment, leaves out what is before it.
+    A choice of a place in an earlier segment leaves out all events before it.
     """
     if not any(choice_in(event) for event in events):
         return events
@@ -40,35 +40,35 @@ def on_path(events: Sequence[AnyEvent]) -> Sequence[AnyEvent]:
 
 
 def is_said(event: AnyEvent) -> bool:
-    """Whether an event is part of what was said: a message, or a tool's result."""
+    """Whether an event is a message or a tool's result."""
     return event.type in {EventType.MESSAGE, EventType.TOOL_CALL}
 
 
 class Paths:
-    """All that was said, as a tree, and the path through it that holds.
+    """All messages as a tree, and the current path through it.
 
     Args:
         events: a conversation's events, or the newest of them, in the order in which they were stored.
-        is_whole: whether no events lie before these. Where some do, questions that depend on them raise
+        is_whole: whether there are no earlier events. If there are, questions that depend on them raise
             `EarlierNeededError`.
     """
 
     def __init__(self, events: Sequence[AnyEvent] = (), *, is_whole: bool = True) -> None:
         self.is_whole = is_whole
         self.root: str | None = None if is_whole else _EARLIER
-        """What the path begins after: `None` for the beginning, else something that was not given."""
+        """What the path begins after: `None` for the beginning, or an event that was not given."""
         self._events: list[AnyEvent] = []
         self._said: dict[str, AnyEvent] = {}
         self._follows: dict[str, str | None] = {}
         self._path: list[str] = []
         self._is_on_path: set[str] = set()
-        # Where paths ended before choices, and where late answers stand that are not on the path.
+        # The ends of paths before choices, and the places of late answers that are not on the path.
         self._ends: list[str | None] = []
         self._changed: dict[str, bool] = {}  # whether a message was retracted, or restored
         self._calls: dict[str, list[str]] = {}
         self._linked: dict[str, str] = {}
         self._replacing: dict[str, str] = {}
-        # Of what was retracted: what else was with it, and where the path ended before, if that moved it.
+        # For retracted messages: the others that were retracted too, and the path's earlier end if it moved.
         self._retracted_by: dict[str, tuple[Sequence[str], str | None]] = {}
         for event in events:
             self.take(event)
@@ -76,7 +76,7 @@ class Paths:
     # -- growing --------------------------------------------------------------------------------
 
     def take(self, event: AnyEvent) -> None:
-        """Take in the next event of the log."""
+        """Add the next event of the log."""
         choice = choice_in(event)
         if choice is not None:
             self._take_choice(choice)
@@ -112,7 +112,7 @@ class Paths:
         link = self._link_of(event)
         if link is not None:
             self._linked[event.id] = link
-        if link in self._said and link not in self._is_on_path:  # it comes late, and belongs to another path
+        if link in self._said and link not in self._is_on_path:  # a late answer, of another path
             self._follows[event.id] = self._last_end_after(link)
             self._ends.append(event.id)
         else:
@@ -139,11 +139,11 @@ class Paths:
 
     @property
     def end(self) -> str | None:
-        """What the next message will follow."""
+        """The event that the next message will follow."""
         return self._path[-1] if self._path else self.root
 
     def _way_to(self, place: str | None) -> tuple[str | None, list[str]]:
-        """What the path to a place begins after, and the events on it."""
+        """What the path to a place begins after, and the events on the path."""
         way: list[str] = []
         while place in self._said:
             way.append(place)
@@ -153,18 +153,18 @@ class Paths:
         return place, way[::-1]
 
     def _last_end_after(self, event_id: str) -> str:
-        """Where the path ended at last of those that an event was on."""
+        """The last end of a path that an event was on."""
         for end in [self.end, *reversed(self._ends)]:
             if end is not None and event_id in self._way_to(end)[1]:
                 return end
         return event_id
 
     def held(self) -> list[AnyEvent]:
-        """The events that hold, as far as these events tell; notes and summaries among them."""
+        """The events on the path, as far as these events tell, including notes and summaries."""
         return [event for event in self._events if not is_said(event) or self.holds(event.id)]
 
     def passed(self) -> list[AnyEvent]:
-        """The same, with what was retracted from among them."""
+        """The same, including retracted messages."""
         return [event for event in self._events if not is_said(event) or event.id in self._is_on_path]
 
     def holds(self, event_id: str) -> bool:
@@ -172,36 +172,36 @@ class Paths:
         return event_id in self._is_on_path and not self._changed.get(event_id, False)
 
     def off(self) -> set[str]:
-        """The ids of the messages and results that do not hold."""
+        """The ids of the messages and results that are not on the path."""
         return {event_id for event_id in self._said if not self.holds(event_id)}
 
     def passes(self, place: str | None) -> bool:
-        """Whether the path leads through a place; what was retracted there does not matter."""
+        """Whether the path leads through a place, even if the message there was retracted."""
         return place == self.root or place in self._is_on_path
 
     def chosen(self) -> list[AnyEvent]:
-        """The events that hold.
+        """The events on the path.
 
         Raises:
-            EarlierNeededError: earlier events decide on it.
+            EarlierNeededError: it depends on earlier events.
         """
         if not self.is_whole:
             if self.root not in {None, _EARLIER} or not self._changed.keys() <= self._said.keys():
                 raise EarlierNeededError
             if not {self._linked[each] for each in self._path if each in self._linked} <= self._said.keys():
-                raise EarlierNeededError  # whether that question holds, and so its answer
+                raise EarlierNeededError  # whether that question is on the path, and so its answer
         return self.held()
 
     # -- second thoughts ------------------------------------------------------------------------
 
     def before_last_question(self) -> tuple[str, Choice]:
-        """The last message of a user that holds, and the choice of the place before it.
+        """The user's last message on the path, and the choice of the place before it.
 
-        What answers an earlier question stays, also where it came after that message.
+        Answers to earlier questions stay, even if they came after that message.
 
         Raises:
-            InvalidInput: there is none.
-            EarlierNeededError: earlier events decide on it.
+            InvalidInput: there is no such message.
+            EarlierNeededError: it depends on earlier events.
         """
         held = [event for event in self.chosen() if is_said(event)]
         asked = next((at for at in reversed(range(len(held))) if _is_users(held[at])), None)
@@ -217,28 +217,28 @@ class Paths:
         return held[asked].id, self._choice_of(kept[-1] if kept else self.root, gone)
 
     def beginning(self) -> Choice | None:
-        """The choice of the conversation's beginning: nothing that was said holds any more.
+        """The choice of the conversation's beginning, after which no message is on the path.
 
-        `None` where that is so already.
+        `None` if the path is empty already.
 
         Raises:
-            EarlierNeededError: earlier events decide on what that takes away.
+            EarlierNeededError: it depends on earlier events what this takes away.
         """
         if self.root is not None:
             raise EarlierNeededError
         return self._choice_of(None, set()) if self._path else None
 
     def without(self, event_id: str) -> Choice:
-        """The choice that takes one message out; with a call go its results.
+        """The choice that takes one message off the path; the results of a call go with it.
 
         Raises:
-            InvalidInput: it does not hold, or is none.
-            EarlierNeededError: earlier events decide on it.
+            InvalidInput: the event is not a message on the path.
+            EarlierNeededError: it depends on earlier events.
         """
         self._known(event_id, "retract")
         held = self.chosen()
         if not self.holds(event_id):
-            raise InvalidInput("retract", "the message does not hold: it was taken back before")
+            raise InvalidInput("retract", "the message is not on the path: it was taken back before")
         gone = dict.fromkeys(self.parts_of(event_id))
         for turn in turns_of(held):
             if turn.event.id in gone:
@@ -246,11 +246,11 @@ class Paths:
         return self._counted(Choice(retracted=list(gone)), held)
 
     def before(self, event_id: str, operation: str) -> Choice | None:
-        """The choice of the place where a message was said; `None` where the path ends there already.
+        """The choice of a message's place; `None` if the path ends there already.
 
         Raises:
             InvalidInput: the conversation has no such message.
-            EarlierNeededError: earlier events decide on it.
+            EarlierNeededError: it depends on earlier events.
         """
         self._known(event_id, operation)
         self.chosen()
@@ -258,11 +258,11 @@ class Paths:
         return None if place == self.end else self._choice_of(place, set())
 
     def fork(self, event_id: str | None) -> tuple[AnyEvent, Choice]:
-        """A message that holds, and the choice of the place after it; by default of the last one.
+        """A message on the path, by default the last one, and the choice of the place after it.
 
         Raises:
-            InvalidInput: it does not hold, or is none.
-            EarlierNeededError: earlier events decide on it.
+            InvalidInput: the event is not a message on the path.
+            EarlierNeededError: it depends on earlier events.
         """
         held = [event for event in self.chosen() if is_said(event)]
         if event_id is None:
@@ -271,7 +271,7 @@ class Paths:
             elif self.root is not None:
                 raise EarlierNeededError
             else:
-                raise InvalidInput("fork", "nothing holds that another conversation could begin with")
+                raise InvalidInput("fork", "there is no message with which a new conversation could begin")
         self._known(event_id, "fork")
         if not self.holds(event_id):
             raise InvalidInput("fork", "the message is not on the path: choose it first")
@@ -280,11 +280,11 @@ class Paths:
         return self._said[last], Choice(moves=True, after=last, retracted=out)
 
     def variants(self, event_id: str, operation: str = "variants") -> list[AnyEvent]:
-        """What was said at the same place by the same side, in the order in which it was said.
+        """The messages of the same role at the same place, in the order in which they were recorded.
 
         Raises:
             InvalidInput: the conversation has no such message.
-            EarlierNeededError: earlier events decide on it.
+            EarlierNeededError: it depends on earlier events.
         """
         said = self._known(event_id, operation)
         place = self._place_of(self.parts_of(event_id)[0])
@@ -298,11 +298,11 @@ class Paths:
         ]
 
     def back_to(self, event_id: str) -> Choice | None:
-        """The choice of the path on which a variant was last; `None` where it holds.
+        """The choice of the path that a variant was last on; `None` if it is on the path.
 
         Raises:
-            InvalidInput: it is no variant of what is on the path.
-            EarlierNeededError: earlier events decide on it.
+            InvalidInput: the message is not a variant of one on the path.
+            EarlierNeededError: it depends on earlier events.
         """
         has_variants = len(self.variants(event_id, "choose")) > 1
         first, held = self.parts_of(event_id)[0], self.chosen()
@@ -318,7 +318,7 @@ class Paths:
                 return None
             raise InvalidInput("choose", "the message has no variants: it is the only one at its place")
         if not self.passes(place):
-            reason = "the message is no variant of one on the path: choose the one that it comes after first"
+            reason = "the message is not a variant of one on the path: first choose the one that it follows"
             raise InvalidInput("choose", reason)
         return self._counted(Choice(moves=True, after=self._last_end_after(first)), held)
 
@@ -331,7 +331,7 @@ class Paths:
         raise InvalidInput(operation, "the conversation has no message with this event id")
 
     def parts_of(self, event_id: str) -> list[str]:
-        """An answer that was stored in part, and then whole: its parts, the first one first."""
+        """The parts of an answer that was stored in part, and then whole, the first one first."""
         first, seen = event_id, {event_id}
         while (part := self._replaced_by(first)) is not None and part not in seen:
             if part not in self._said:
@@ -346,13 +346,13 @@ class Paths:
         return parts
 
     def _replaced_by(self, event_id: str) -> str | None:
-        """The part that an answer stands for."""
+        """The part that an answer replaces."""
         event = self._said[event_id]
         replaced = event.metadata.get(REPLACES) if event.source == EventSource.LLM else None
         return replaced if isinstance(replaced, str) else None
 
     def _place_of(self, event_id: str) -> str | None:
-        """What a message follows: of an answer that came late, its question."""
+        """What a message follows; for a late answer, its question."""
         place, link = self._follows[event_id], self._linked.get(event_id)
         if link not in self._said or not _is_users(self._said[link]):
             return place
@@ -362,14 +362,14 @@ class Paths:
         return place if asked == link else link
 
     def _choice_of(self, place: str | None, gone: set[str]) -> Choice:
-        """The choice of a place, from the path to which some events are to be left out."""
+        """The choice of a place, from the path to which some events are left out."""
         if place == _EARLIER:
             raise EarlierNeededError
         out = [each for each in self._way_to(place)[1] if each in gone]
         return self._counted(Choice(moves=True, after=place, retracted=out), self.held())
 
     def _counted(self, choice: Choice, held: Sequence[AnyEvent]) -> Choice:
-        """A choice with what it adds to what holds."""
+        """A choice with the changes of the path's totals."""
         then = self._after(choice)
         adds = _sums(then)
         for name, count in _sums(held).items():
@@ -383,11 +383,11 @@ class Paths:
         )
 
     def _after(self, choice: Choice) -> list[AnyEvent]:
-        """What holds after a choice."""
+        """The events on the path after a choice."""
         place = choice.after if choice.moves else self.end
         root, way = self._way_to(place)
         if root != self.root and not self.is_whole:
-            raise EarlierNeededError  # what is on one of the two paths, and lies before these events
+            raise EarlierNeededError  # one of the two paths has events before these
         kept = {each for each in way if not self._changed.get(each, False)}
         kept = (kept - set(choice.retracted)) | (set(choice.restored) & set(way))
         return [event for event in self._events if event.id in kept]

@@ -1,4 +1,4 @@
-"""A conversation as applications read it: what was said as rows, and what all of it comes to as figures."""
+"""A conversation for applications: its messages as rows, and its statistics."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _STATS_TOTALS = (
 
 
 def row_of(event: SessionEvent[Any], *, with_tools: bool, with_ids: bool) -> dict[str, Any] | None:
-    """An event as a row of the conversation: who said it, what, and when; `None` where it is no row.
+    """An event as a row of the conversation: role, content and time; `None` for an event that is not shown.
 
     Args:
         event: any event.
-        with_tools: whether tool calls and results are rows too; otherwise a step that only calls tools is
-            none.
-        with_ids: whether the row has the event's id and metadata.
+        with_tools: whether to show tool calls and results; otherwise, a step with only tool calls is not
+            shown.
+        with_ids: whether to include the event's id and metadata.
     """
     if event.type == EventType.TOOL_CALL:
         row = _result_row(event) if with_tools else None
@@ -59,7 +59,7 @@ def _message_row(event: SessionEvent[Any], *, with_tools: bool) -> dict[str, Any
 
 
 def _has_words(message: Any) -> bool:
-    """Whether a message says anything beside its tool calls."""
+    """Whether a message has any text besides its tool calls."""
     said = content_of(message)
     return any(map(str.strip, texts_in(said) if isinstance(said, list) else [str(said or "")]))
 
@@ -73,7 +73,7 @@ def _result_row(event: SessionEvent[Any]) -> dict[str, Any]:
 
 
 def answerer_of(event: SessionEvent[Any]) -> dict[str, Any]:
-    """Which model gave an answer, and who ran the model; nothing for what no model said."""
+    """The model and the provider of an answer; empty for events that are not answers."""
     if event.source != EventSource.LLM:
         return {}
     return {name: event.metadata.get(name, "unknown") for name in ("model", "provider")}

@@ -51,7 +51,7 @@ class Redacting:
     async def redact(self, event_id: str) -> ErasureReceipt:
         """Replace the words of an event and of its copies; the receipt says in which conversations."""
         if not self._conversation.is_begun:
-            raise InvalidInput(_OPERATION, "nothing was said yet")
+            raise InvalidInput(_OPERATION, "the conversation has no message yet")
         started_at = utc_now()
         await self._writer.settle()
         await self._writer.closing.finish()  # else a summary may still be made of the words

@@ -1,4 +1,4 @@
-"""Second thoughts about what was said: it is taken back, left out, begun anew; the log only grows."""
+"""Second thoughts: undo, edit, regenerate, choose, retract and clear. The log only grows."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ from .repairs import Fault, faults_in, set_aside_text
 from .segments import append
 from .writing import Writer
 
-NOTHING_SAID = "nothing was said yet"
+NOTHING_SAID = "the conversation has no message yet"
 
-# Makes the events to be stored of the conversation as it is; none where all is as it should be.
+# Makes the events to be stored from the conversation as it is; none if nothing is to be changed.
 _Plan: TypeAlias = Callable[[LookingBack, HomeStore, AnySession], Awaitable[Sequence[AnyEvent]]]
 
 
 class SecondThoughts:
-    """Lets a conversation go on from another place, by events that say so.
+    """Lets a conversation continue from another place, with events that say so.
 
-    Each is planned on what is stored and stored only on top of that, else planned anew: of several writers
-    that take something back at once, each takes back what the others left.
+    Each second thought is planned on the stored conversation, and is stored only if the conversation has not
+    changed; otherwise, it is planned again. So if several writers undo at once, each takes back what the
+    others left.
 
     Args:
-        conversation: which one.
-        writer: what stores its other events; these wait for their turn among those.
+        conversation: the conversation.
+        writer: stores its other events; second thoughts wait for their turn among these.
     """
 
     def __init__(self, conversation: Conversation, writer: Writer) -> None:
@@ -48,7 +49,7 @@ class SecondThoughts:
         self._writer = writer
 
     async def undo(self) -> str:
-        """Take back the last message of the user, and what came after it; that message's id."""
+        """Take back the user's last message, and everything after it; return that message's id."""
         undone = ""
 
         async def plan(back: LookingBack, *_: Any) -> Sequence[AnyEvent]:
@@ -60,7 +61,7 @@ class SecondThoughts:
         return undone
 
     async def retract(self, event_id: str) -> None:
-        """Take one message out, wherever it stands."""
+        """Take one message off the path, wherever it stands."""
         await self._choose("retract", lambda paths: paths.without(event_id))
 
     async def faults(self, largest: int) -> list[Fault]:
@@ -82,28 +83,28 @@ class SecondThoughts:
         await self._store("set aside", plan)
 
     async def clear(self) -> None:
-        """Go on from the beginning, as if nothing had been said."""
+        """Continue from the beginning, with an empty path."""
         if self._conversation.is_begun:
             await self._choose("clear", Paths.beginning)
 
     async def regenerate(self, event_id: str) -> None:
-        """Go on before an answer: the next one stands at its place."""
+        """Continue before an answer: the next answer stands at its place."""
 
         def place(paths: Paths) -> Choice | None:
             choice = paths.before(event_id, "regenerate")
             event = paths.variants(event_id, "regenerate")[0]
             if event.type != EventType.MESSAGE or event.source != EventSource.LLM:
-                raise InvalidInput("regenerate", "only an answer of a model can be asked for again")
+                raise InvalidInput("regenerate", "only a model's answer can be regenerated")
             return choice
 
         await self._choose("regenerate", place)
 
     async def choose(self, event_id: str) -> None:
-        """Go back to a variant, and to what came of it."""
+        """Return to a variant, and to everything that followed it."""
         await self._choose("choose", lambda paths: paths.back_to(event_id))
 
     async def edit(self, event_id: str, content: str | list[dict[str, Any]], model: str | None) -> str:
-        """Say something else at a message's place, and go on from there; the new message's id."""
+        """Put another message at a message's place, and continue from there; return the new message's id."""
         draft: Draft | None = None
 
         def place(paths: Paths) -> tuple[AnyEvent, Choice | None]:
@@ -114,7 +115,7 @@ class SecondThoughts:
             nonlocal draft
             original, choice = await back.asked(place)
             if original.type != EventType.MESSAGE or original.source == EventSource.SYSTEM:
-                raise InvalidInput("edit", "only what the user or a model said can be edited")
+                raise InvalidInput("edit", "only a message of the user or of a model can be edited")
             if draft is None:
                 draft = _edited(original, content, model)
                 await self._writer.redact([draft])
@@ -128,7 +129,7 @@ class SecondThoughts:
         return draft.event.id
 
     async def variants(self, event_id: str) -> list[dict[str, Any]]:
-        """The messages at one place, as rows that say which of them holds."""
+        """Return the messages at one place as rows, which say which of them is on the path."""
         if not self._conversation.is_begun:
             raise InvalidInput("variants", NOTHING_SAID)
         await self._writer.settle()
@@ -154,7 +155,7 @@ class SecondThoughts:
         async with self._writer.turn():
             while True:
                 home, session = await self._conversation.current(with_events=False)
-                # As it is now: a store in memory adds to this very object what others write meanwhile.
+                # A copy: a memory store adds the events of other writers to this very object.
                 read = session.as_read()
                 back = LookingBack(read, home, earlier_segments=self._conversation.is_infinite)
                 events = await plan(back, home, read)
@@ -175,7 +176,7 @@ def _emptied(result: AnyEvent) -> AnyEvent:
 
 
 def _edited(original: AnyEvent, content: str | list[dict[str, Any]], model: str | None) -> Draft:
-    """The message that stands at another one's place: the same side says it, with the same metadata."""
+    """The message at another one's place: it has the same role and metadata."""
     counting = model or DEFAULT_MODEL
     about = {key: value for key, value in original.metadata.items() if key not in {REPLACES, COPY_OF}}
     if original.source == EventSource.USER:
@@ -188,7 +189,7 @@ def _edited(original: AnyEvent, content: str | list[dict[str, Any]], model: str 
             metadata=copied(about),
             parent_event_id=original.parent_event_id,
         )
-        # A call's answer as its tokens are counted, but no call: nothing is billed for it.
+        # It is counted like a call's answer, but it is not a call: nothing is billed for it.
         draft = Draft(event, text_of(row), counting, is_call=True, media=media_of(content))
     named = original.message if isinstance(original.message, dict) else {}
     if isinstance(named.get("name"), str) and "role" in named:

@@ -1,4 +1,4 @@
-"""Conversations longer than any context window: a chain of segments, each the parent of the next."""
+"""Segments: a conversation beyond the context window is a chain of sessions, each the parent of the next."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .log_end import LogEnd, PathEnd
 Placed: TypeAlias = "tuple[AnySession, AnyEvent]"
 """An event, and the segment that it is in."""
 
-# Segments that are read together: one after the other, most of the time would be waiting.
+# How many segments are read at once: one after the other, most of the time would be spent waiting.
 _READ_TOGETHER = 50
 
 
@@ -40,18 +40,18 @@ class Thresholds:
         return tokens >= self.tokens or totals.messages >= self.messages
 
     def are_reached_by(self, tokens: int, messages: int) -> bool:
-        """The same of so many content tokens and messages."""
+        """The same for so many content tokens and messages."""
         return tokens >= self.tokens or messages >= self.messages
 
     def settings(self, conversation_id: str) -> ConversationSettings:
-        """What a conversation is made with that goes by these."""
+        """The settings of a new conversation with these thresholds."""
         return ConversationSettings(
             id=conversation_id, token_threshold=self.tokens, max_turns_per_segment=self.messages
         )
 
 
 def is_of_segments(session: AnySession) -> bool:
-    """Whether a session belongs to a conversation that goes on in new segments."""
+    """Whether a session belongs to a conversation that continues in new segments."""
     metadata, parent_id = session.metadata, session.parent_id
     if metadata is not None and metadata.conversation is not None:
         return True
@@ -64,7 +64,7 @@ def is_of_segments(session: AnySession) -> bool:
 
 
 async def create_session(home: HomeStore, by: _Next | None = None, **fields: Any) -> AnySession:
-    """Make a session through `Session.create`, looked up now: an application may have replaced it."""
+    """Create a session with `Session.create`, which is looked up now: an application may have replaced it."""
     session: AnySession = await Session.create(store=home if by is None else cast("HomeStore", by), **fields)
     if not session.is_bound:  # a replacement may not have stored it
         await home.save(session)
@@ -82,17 +82,17 @@ async def append_to_live(
     prepare: Callable[[AnySession], Awaitable[None]] | None = None,
     check: Callable[[AnySession], Awaitable[None]] | None = None,
 ) -> AnySession:
-    """Store events at the end of a conversation; the segment that they are in.
+    """Store events at the end of a conversation; return the segment that they are in.
 
     Args:
         session: any segment of the conversation.
-        events: what to store, all in one segment.
-        home: where.
+        events: the events, which are stored in one segment.
+        home: the store.
         thresholds: those of a conversation that stored none.
-        is_full: whether these events go into a new segment after this one.
-        on_closed: told of a segment after which a new one was opened here.
-        prepare: what is to be done for the segment that is live before a new one is opened.
-        check: refuses the events for a segment that was opened for them.
+        is_full: whether these events must go to a new segment after this one.
+        on_closed: called with a segment after which a new one was opened here.
+        prepare: called with the live segment before a new one is opened.
+        check: called with a segment that was opened for the events; may refuse them.
 
     Raises:
         SessionNotFound: the conversation expired or was deleted.
@@ -101,13 +101,13 @@ async def append_to_live(
         session = await live_segment(session, home)
         if prepare is not None:
             await prepare(session)
-            session = await live_segment(session, home)  # others may have gone on meanwhile
+            session = await live_segment(session, home)  # others may have opened a new one meanwhile
         if await is_full(session):
             following, was_made_here = await open_next_segment(session, home, thresholds)
             if was_made_here:
                 on_closed(session)
-            # Others may have filled it by now, also one that was made here. A stand-in for a store may
-            # answer anything.
+            # Other writers may have filled it by now, even if it was created here. A stand-in for a store may
+            # return anything.
             may_be_full = not was_made_here or await is_full(following)
             if may_be_full and following.id != session.id:
                 session = following
@@ -127,12 +127,12 @@ class _WentOnError(Exception):
 async def update_live(
     session: AnySession, change: Callable[[AnySession], None], home: HomeStore
 ) -> AnySession:
-    """Change what a conversation's live segment is besides its events; that segment.
+    """Change a conversation's live segment except its events; return that segment.
 
     Args:
         session: any segment of the conversation.
-        change: runs again where another writer came first.
-        home: where.
+        change: called again if another writer was faster.
+        home: the store.
 
     Raises:
         SessionNotFound: the conversation expired or was deleted.
@@ -156,7 +156,7 @@ async def update_live(
 
 
 async def append_unfilled(session: AnySession, events: Sequence[AnyEvent], home: HomeStore) -> AnySession:
-    """Store events at the end of a conversation, however full its live segment is; that segment.
+    """Store events at the end of a conversation, even if its live segment is full; return that segment.
 
     Raises:
         SessionNotFound: the conversation expired or was deleted.
@@ -171,17 +171,17 @@ async def append_unfilled(session: AnySession, events: Sequence[AnyEvent], home:
 async def append(
     session: AnySession, events: Sequence[AnyEvent], home: HomeStore, *, only_if_current: bool
 ) -> tuple[bool, AnySession]:
-    """Store events in a session, unless others wrote to it and that matters; whether, and what it is now.
+    """Store events in a session; return whether they are stored, and the session as it is now.
 
     Raises:
-        SessionNotFound: it expired or was deleted, and nobody made it anew.
+        SessionNotFound: the session expired or was deleted, and nobody created it again.
     """
     try:
         if await home.append(session, events, only_if_current=only_if_current):
             return True, session
         return False, await latest(session, home, with_events=False)
     except SessionNotFound:
-        another = await home.latest(session, with_events=False)  # made anew under its id, by somebody
+        another = await home.latest(session, with_events=False)  # another writer created it again
         if another is None or another is session:
             raise
         return False, another
@@ -191,7 +191,7 @@ async def latest(session: AnySession, home: HomeStore, *, with_events: bool = Tr
     """A session as it is stored now.
 
     Raises:
-        SessionNotFound: it expired or was deleted.
+        SessionNotFound: the session expired or was deleted.
     """
     stored = await home.latest(session, with_events=with_events)
     if stored is None:
@@ -202,12 +202,12 @@ async def latest(session: AnySession, home: HomeStore, *, with_events: bool = Tr
 async def open_next_segment(
     session: AnySession, home: HomeStore, thresholds: Thresholds
 ) -> tuple[AnySession, bool]:
-    """The segment after a full one, and whether it was made here, not by another writer meanwhile.
+    """Open the segment after a full one; return it, and whether it was created here, not by another writer.
 
     Its properties (system prompt, user, the application's own) are those of the segment before.
 
     Raises:
-        SessionNotFound: the full one expired or was deleted: nothing goes on from it.
+        SessionNotFound: the full segment expired or was deleted, so no segment may follow it.
     """
     child_id = next_segment_id(session.id)
     while True:
@@ -223,7 +223,7 @@ class _WrittenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Next:
-    """What `Session.create` stores a new segment by: only if nothing came between."""
+    """The store for a new segment in `Session.create`: it stores only if nothing was written meanwhile."""
 
     home: HomeStore
     before: AnySession
@@ -236,10 +236,10 @@ class _Next:
 async def _opened_after(
     stored: AnySession, child_id: str, home: HomeStore, thresholds: Thresholds
 ) -> tuple[AnySession, bool] | None:
-    """The segment after one, as `open_next_segment` gives it; `None` where that was written to."""
+    """The segment after another one (see `open_next_segment`); `None` if the other one was written to."""
     session = stored
     settings = stored.metadata.conversation
-    if settings is None:  # older than the settings, or made without infinite context
+    if settings is None:  # created before there were settings, or without infinite context
         settings = thresholds.settings((await whole_chain_of(stored, home))[0])
     metadata = SessionMetadata(properties=copied(stored.metadata.properties), conversation=settings)
     try:
@@ -252,7 +252,7 @@ async def _opened_after(
         made_by_another = await home.head(child_id)
         if made_by_another is None:
             raise session_not_found(child_id) from None
-        await enter_with_parent(made_by_another, home)  # whoever made it may have been cut off before that
+        await enter_with_parent(made_by_another, home)  # its creator may have been interrupted before that
         return made_by_another, False
     # A store with only `get` and `save` cannot tell.
     if isinstance(home, EventStore) and await home.latest(session, with_events=False) is None:
@@ -262,7 +262,7 @@ async def _opened_after(
 
 
 async def _drop_stray(child: AnySession, home: EventStore) -> None:
-    """Delete a segment that was made while its conversation was deleted: with it, that would come back."""
+    """Delete a segment that was created while its conversation was deleted, which would come back with it."""
     if (await home.segment_ids(child.id))[:1] == [child.id]:
         await home.delete_conversation(child.id)
 
@@ -271,12 +271,12 @@ async def _drop_stray(child: AnySession, home: EventStore) -> None:
 
 
 async def live_segment(session: AnySession, home: HomeStore) -> AnySession:
-    """The last segment of a session's conversation, the one written to, as far as the session knows."""
+    """The last segment of a session's conversation, which events go to, as far as the session knows."""
     if not session.is_closed:
         return session
     last_id = await home.last_segment_id(session.id)
     last = None if last_id in {None, session.id} else await home.head(last_id or "")
-    # Deleted meanwhile; or a stand-in for a store answers anything.
+    # It was deleted meanwhile; or a stand-in for a store returned something else.
     return last if last is not None and last.id == last_id else session
 
 
@@ -298,11 +298,11 @@ async def whole_chain_of(session: AnySession, home: HomeStore) -> list[str]:
 
 
 async def segment_ids_of(session_id: str, home: HomeStore) -> list[str]:
-    """The same, of a session that was not read yet.
+    """The same, for a session that was not read yet.
 
     Raises:
-        SessionNotFound: there is no such session.
-        UnreadableData: it is damaged.
+        SessionNotFound: the session does not exist.
+        UnreadableData: the session is damaged.
     """
     session = await home.head(session_id)
     if session is None:
@@ -314,19 +314,19 @@ async def segments_of(session_id: str, home: HomeStore) -> AsyncIterator[AnySess
     """All segments of a session's conversation, with their events, the first one first.
 
     Raises:
-        SessionNotFound: there is no such session, or it expired or was deleted meanwhile.
-        UnreadableData: one of them is damaged.
+        SessionNotFound: the session does not exist, or expired or was deleted meanwhile.
+        UnreadableData: a segment is damaged.
     """
     async for segment in segments_in(await segment_ids_of(session_id, home), home):
         yield segment
 
 
 async def segments_in(chain: Sequence[str], home: HomeStore) -> AsyncIterator[AnySession]:
-    """The segments of a chain, with their events; one that was deleted since is left out.
+    """The segments of a chain, with their events; segments that were deleted meanwhile are left out.
 
     Raises:
-        SessionNotFound: the conversation expired or was deleted meanwhile: half of it is not all of it.
-        UnreadableData: one of them is damaged.
+        SessionNotFound: the conversation expired or was deleted meanwhile, so the rest is not all of it.
+        UnreadableData: a segment is damaged.
     """
     found: list[str] = []
     async for segment in read_all(chain, home.get):
@@ -339,12 +339,12 @@ async def segments_in(chain: Sequence[str], home: HomeStore) -> AsyncIterator[An
 async def segments_before(
     session: AnySession, home: HomeStore, *, on_path: bool = False
 ) -> AsyncIterator[LogEnd]:
-    """The segments before one, the nearest first; of their logs, only what is asked for is read.
+    """The logs of the segments before one, the nearest first; only what is asked for is read of them.
 
     Args:
-        session: the one.
-        home: where they are.
-        on_path: whether only what holds is wanted of them, as each segment's own choices say.
+        session: the segment.
+        home: the store.
+        on_path: whether only events on the path are wanted, by each segment's own choices.
     """
     seen = {session.id}
     while session.parent_id and session.parent_id not in seen:
@@ -367,18 +367,18 @@ async def newest_in(
     is_wanted: Callable[[AnyEvent], bool] = lambda event: True,  # noqa: ARG005  (any event)
     earlier_segments: bool = True,
 ) -> list[Placed]:
-    """The newest events of a conversation, oldest first; little more than these is read of the logs.
+    """The newest events of a conversation, oldest first; little more than these is read.
 
     Args:
-        live: the segment that ends the conversation.
-        home: where it is.
+        live: the last segment of the conversation.
+        home: the store.
         count: how many events.
         is_wanted: which events count.
-        earlier_segments: whether to go on with the segments before, where the last one has too few.
+        earlier_segments: whether to continue with earlier segments if the last one has too few.
 
     Raises:
         SessionNotFound: the conversation expired or was deleted.
-        UnreadableData: one of those segments is damaged.
+        UnreadableData: a segment is damaged.
     """
     found: list[Placed] = []
     log: LogEnd | None = LogEnd(live, home)
@@ -397,10 +397,10 @@ async def newest_in(
 
 
 async def _continues(session: AnySession, parent: LogEnd) -> bool:
-    """Whether a session goes on with its parent's conversation, being not merely its child.
+    """Whether a session continues its parent's conversation, and is not merely a child of it.
 
-    Of sessions that have ids of their own (the original's, and some applications' segments), the parent's
-    last event says it: a segment ends in its summary.
+    For sessions with ids of their own (of the original, and of some applications), the parent's last event
+    decides: a segment ends in its summary.
     """
     if is_segment_after(session, parent.session.id):
         return True
@@ -412,7 +412,7 @@ async def _continues(session: AnySession, parent: LogEnd) -> bool:
 async def read_all(
     ids: Sequence[str], read: Callable[[str], Awaitable[AnySession | None]]
 ) -> AsyncIterator[AnySession]:
-    """Sessions, in order, those that are there; some at a time, however many there are."""
+    """The sessions that exist, in order; read some at a time, however many there are."""
     for start in range(0, len(ids), _READ_TOGETHER):
         for session in await asyncio.gather(*map(read, ids[start : start + _READ_TOGETHER])):
             if session is not None:
@@ -420,5 +420,5 @@ async def read_all(
 
 
 def has_begun(session: Session[Any]) -> bool:
-    """Whether anything was said in a session's conversation."""
+    """Whether a session's conversation has any message."""
     return bool(session.totals.events) or is_segment_after(session, session.parent_id)

@@ -1,4 +1,4 @@
-"""Summaries of closed segments: made by the application's callback, or without a model."""
+"""Summaries of closed segments, made by the application's callback or without a model."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from .order import as_told
 logger: logging.Logger = logging.getLogger(__name__)
 
 SummaryCallback = Callable[[list[ChatMessage]], Any | Awaitable[Any]]
-"""Gets the summary so far, if there is one, as a system message, and what user and model said since.
+"""Gets the previous summary, if there is one, as a system message, and the messages since.
 
-Gives the summary of both: a text, or a model's response, whose usage is billed then.
+Returns a summary of both: a text, or a model's response, whose usage is then billed.
 """
 
 TIMED_OUT = "TimeoutError"
 """The recorded failure of a callback that took too long."""
 
-# No text has so many characters a token: what is longer is cut before it is counted.
+# No text has so many characters in each token: a longer one is cut before its tokens are counted.
 _MOST_CHARACTERS_A_TOKEN = 64
-# From here on (characters), notes are taken off the event loop: they cost about half a second a million.
+# Longer messages (in characters) are noted outside the event loop: a million take about half a second.
 _LONG = 4_000
 
-# What gave up after its time may go on nevertheless; asyncio itself holds no task.
+# Callbacks that took too long may still be running. asyncio keeps only weak references to tasks.
 _abandoned: set[asyncio.Task[Any]] = set()
 
 
 def context_row(summary: str) -> ChatMessage:
-    """The message that tells a model what went before."""
+    """The message that tells a model what was said before."""
     return {"role": "system", "content": f"Previous conversation context: {summary}"}
 
 
 @dataclass(slots=True)
 class Reply:
-    """What came of asking the callback: a text, or what was wrong; neither where there is none."""
+    """The callback's reply: a text, or the reason for a failure; neither if the callback was not called."""
 
     text: str | None = None
     failure: str | None = None
@@ -65,25 +65,25 @@ class Reply:
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """A callback that is being called; who inherits this context afterwards is not called by it any more."""
+    """A running callback. A task that inherits this context after its end is not within the callback."""
 
     callback: object
     goes_on: bool = True
 
 
-# The calls that this is made from: their callbacks are not called again from there.
+# The callbacks that this code runs in: they are not called again from here.
 _calls: ContextVar[tuple[_Call, ...]] = ContextVar("chuk_ai_session_manager_calls", default=())
 
 
 @dataclass(slots=True)
 class Summarizer:
-    """Makes summaries that never fail: by a callback that has `timeout` seconds, else without a model."""
+    """Makes summaries, and never fails: with a callback that has `timeout` seconds, or without a model."""
 
     callback: Callable[[Any], Any] | None = None
     timeout: float = 30.0
     max_tokens: int = 500
     through: Callable[[Session[Any], Any], Awaitable[Any]] | None = None
-    """What calls the callback, with a segment that is then summarised alone."""
+    """The callback, called with a segment that is then summarised alone."""
     redact: RedactHook | None = None
     """What sees the texts of summaries before they are stored."""
 
@@ -100,14 +100,14 @@ class Summarizer:
         late: Sequence[SessionEvent[Any]] = (),
         held: Sequence[SessionEvent[Any]] | None = None,
     ) -> SessionEvent[Any]:
-        """The event that a closed segment ends in: the summary of it, and of all before it.
+        """Return the event that ends a closed segment: the summary of it and of everything before it.
 
         Args:
-            before: what is known of what went before.
-            segment: with all its events.
-            reply: what stands for the callback's, where that is not to be asked.
+            before: what is known of the earlier conversation.
+            segment: the segment, with all its events.
+            reply: used instead of the callback's reply, if the callback must not be called.
             late: questions of earlier segments that answers in this one belong to.
-            held: what holds since `before`, where that is not what the segment's own events say.
+            held: the events on the path since `before`, if they are not the segment's own events.
         """
         messages = told_messages(as_told([*late, *(segment.events if held is None else held)]))
         reply = reply or await self._ask(before, segment, messages)
@@ -132,11 +132,11 @@ class Summarizer:
     async def _ask(self, before: Notes, segment: Session[Any], messages: list[ChatMessage]) -> Reply:
         if self.callback is None:
             return Reply()
-        # Copies: what the callback does to them changes no summary of ours.
+        # Copies: changes that the callback makes do not affect our summary.
         rows = [*([context_row(str(before))] if before else []), *copied(messages)]
         this = _Call(self.callback)
         token = _calls.set((*_calls.get(), this))
-        # A task of its own, because a callback may not let itself be cancelled.
+        # A task of its own, because a callback may refuse to be cancelled.
         called = asyncio.create_task(self._called(segment, rows))
         _calls.reset(token)
         try:
@@ -160,8 +160,8 @@ class Summarizer:
             return self._read(await asked)
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise
-        except BaseException as problem:  # noqa: BLE001  (an application's code: whatever it raises, the talk goes on)
-            # Its own `TimeoutError` does not say that the next call would hang too.
+        except BaseException as problem:  # noqa: BLE001  (whatever it raises, the conversation goes on)
+            # The callback's own `TimeoutError` does not mean that the next call would hang too.
             name = type(problem).__name__
             return Reply(failure=f"its own {name}" if name == TIMED_OUT else name)
 
@@ -169,19 +169,19 @@ class Summarizer:
         try:
             answer = read_answer(response)
         except InvalidInput:
-            return Reply(failure=f"it gave no text but {type(response).__name__}")
+            return Reply(failure=f"it returned a {type(response).__name__}, not a text")
         text = readable_text(answer.text[-self.max_tokens * _MOST_CHARACTERS_A_TOKEN :])
-        failure = None if text.strip() else "it gave a blank text"
-        if reason := why_unfinished(response, answer.finish_reason):  # half a summary, or an apology
-            failure = f"its response ended by {reason}"
+        failure = None if text.strip() else "it returned a blank text"
+        if reason := why_unfinished(response, answer.finish_reason):  # half a summary, or a refusal
+            failure = f"its response ended with {reason}"
         model, provider = readable_text(answer.model or "unknown"), answer.provider or "unknown"
         return Reply(None if failure else text, failure, model, provider, answer.usage)
 
     async def within(self, notes: Notes) -> Notes:
-        """As much of notes as has no more than `max_tokens`: the oldest goes first."""
+        """As much of notes as fits `max_tokens`: the oldest are dropped first."""
         while notes and await TokenUsage.count_tokens(text := str(notes), DEFAULT_MODEL) > self.max_tokens:
             shorter = notes.shorter()
-            if shorter == notes:  # only for the smallest of bounds
+            if shorter == notes:  # only with the smallest limits
                 return Notes(text[: self.max_tokens])
             notes = shorter
         return notes
@@ -190,7 +190,7 @@ class Summarizer:
 def _forget(task: asyncio.Task[Any]) -> None:
     _abandoned.discard(task)
     if not task.cancelled():
-        task.exception()  # looked at, so that asyncio does not print what may be private
+        task.exception()  # retrieved, so that asyncio does not print it: it may contain messages
 
 
 async def noted(before: Notes, messages: Sequence[ChatMessage]) -> Notes:
@@ -201,7 +201,7 @@ async def noted(before: Notes, messages: Sequence[ChatMessage]) -> Notes:
 
 
 async def closing_summary(log: LogEnd) -> SessionEvent[Any] | None:
-    """The summary that a closed segment ends in, if it does; not one that somebody put in its middle."""
+    """The summary at the end of a closed segment, if there is one; one in the middle does not count."""
     last = await log.last()
     return await log.read_back_to(lambda event: _closes(event, last))
 
@@ -216,35 +216,35 @@ def _closes(event: SessionEvent[Any], last: SessionEvent[Any] | None) -> bool:
 
 
 def covers_all(summary: SessionEvent[Any] | None) -> bool:
-    """Whether a summary covers all segments before its own, too."""
+    """Whether a summary also covers all segments before its own."""
     return summary is not None and bool(summary.metadata.get("rolling"))
 
 
 async def notes_with(before: Notes, log: LogEnd) -> Notes:
-    """What is known of a conversation after a segment, by the summary that the segment ends in."""
+    """What is known of a conversation after a segment, from the summary at the segment's end."""
     summary = await closing_summary(log)
-    if summary is None:  # its writer was cut off, or is still at it; the whole log was read to know that
+    if summary is None:  # its writer was interrupted, or has not finished; the whole log was read
         return await noted(before, told_messages(as_told(log.events)))
     return notes_of(summary) if covers_all(summary) else before.followed_by(summary_text(summary.message))
 
 
 def notes_of(summary: SessionEvent[Any]) -> Notes:
-    """What a summary carries over: the built-in one its notes, any other one its text."""
+    """The notes in a summary: those of the built-in one, or the text of any other."""
     notes = summary.metadata.get("notes")
     return Notes.from_json(notes) if isinstance(notes, dict) else Notes(summary_text(summary.message))
 
 
 def show(summary: SessionEvent[Any], shown: Notes) -> None:
-    """Write into a summary what models were told in its place, until it was there."""
+    """Write into a summary what models were told until the summary was there."""
     summary.metadata["shown"] = shown.as_json()
 
 
 def shown_in(summary: SessionEvent[Any]) -> Notes | None:
-    """What models were told in a summary's place, until it was there; `None` where it came in time."""
+    """What models were told until a summary was there; `None` if it was there in time."""
     shown = summary.metadata.get("shown")
     return Notes.from_json(shown) if isinstance(shown, dict) else None
 
 
 def summary_text(message: Any) -> str:
-    """What a summary says: its `note`, its `content`, or itself."""
+    """The text of a summary: its `note`, its `content`, or the message itself."""
     return str(message["note"] if isinstance(message, dict) and "note" in message else content_of(message))

@@ -1,4 +1,4 @@
-"""The tool calls of a model's message: what they ask, what tells the message apart, and their events."""
+"""The tool calls of a model's message: parsing them, recognising the message, and making their events."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from ..providers.usage import ReportedUsage
 from .billing import bill
 
 RESULT_MODEL = "tool-execution"
-"""Stands where a model's name would: no model made a tool's result, and it costs nothing."""
+"""Stands in the place of a model's name: no model made a tool's result, and it costs nothing."""
 
 UNDECIDED = (
     "This call was begun before, and its result was not recorded. "
     "It may have been made, so it was not made again"
 )
-"""The error of a call that another process began, or this one before it was cut off."""
+"""The error of a call that was begun in another process, or here before an interruption."""
 
 _CLAIM = "tool_calls_claim"
 _IS_JSON = "result_is_json"
@@ -43,7 +43,7 @@ _IS_JSON = "result_is_json"
 
 @dataclass(slots=True)
 class Call:
-    """One call as the model asked for it; with a `problem` it cannot be made."""
+    """A call as the model asked for it; if it has a `problem`, it cannot run."""
 
     id: str
     tool: str
@@ -53,24 +53,24 @@ class Call:
 
     @property
     def key(self) -> str:
-        """The same for equal calls."""
+        """Equal for equal calls."""
         return json.dumps([self.tool, self.arguments], sort_keys=True, default=str)
 
 
 @dataclass(slots=True, frozen=True)
 class Recorded:
-    """What is recorded of a call that was made."""
+    """The recorded result of a call."""
 
     result: Any = field(repr=False)
     error: str | None = field(repr=False)
     attempts: int
 
 
-# -- what is asked -------------------------------------------------------------------------------
+# -- requests ------------------------------------------------------------------------------------
 
 
 def answer_of(given: Mapping[str, Any]) -> Answer | None:
-    """What an assistant's message or a whole response says; `None` where that cannot be read."""
+    """An assistant's message or a whole response as an answer; `None` if it cannot be read."""
     try:
         return answer_in(dict(given))
     except Exception:  # noqa: BLE001  (a message that no reader knows is recorded as it is)
@@ -78,9 +78,9 @@ def answer_of(given: Mapping[str, Any]) -> Answer | None:
 
 
 def message_in(given: dict[str, Any], answer: Answer | None) -> dict[str, Any]:
-    """The assistant's message in what a provider gives: OpenAI's chat row, or Anthropic's message.
+    """The assistant's message in a provider's response: OpenAI's chat message, or Anthropic's message.
 
-    Of other providers' responses, the calls are put into a chat row.
+    The calls of other providers' responses are put into a chat message.
     """
     choices = given.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
@@ -92,7 +92,7 @@ def message_in(given: dict[str, Any], answer: Answer | None) -> dict[str, Any]:
 
 
 def with_call_ids(message: dict[str, Any], event_id: str) -> dict[str, Any]:
-    """A message whose calls each have an id; those that had none get one that comes of the event's id."""
+    """A message whose calls all have an id; missing ids are made from the event's id."""
     content, asked = message.get("content"), message.get("tool_calls")
     blocks = [*(content if isinstance(content, list) else []), *(asked if isinstance(asked, list) else [])]
     for at, each in enumerate(blocks):
@@ -103,7 +103,7 @@ def with_call_ids(message: dict[str, Any], event_id: str) -> dict[str, Any]:
 
 
 def parsed_call(call: Mapping[str, Any]) -> Call:
-    """A call in OpenAI's form; a missing id is made up."""
+    """A call in OpenAI's form; a missing id is created."""
     target = call.get("function")
     target = target if isinstance(target, Mapping) else {}
     call_id, tool = call.get("id"), target.get("name")
@@ -114,7 +114,7 @@ def parsed_call(call: Mapping[str, Any]) -> Call:
 
 
 def _arguments(given: Any) -> tuple[Any, str | None]:
-    """The arguments as a dict, or what was given and what is wrong with it; nothing in any form is `{}`."""
+    """The arguments as a dict, or what was given and its problem; nothing, in any form, becomes `{}`."""
     if isinstance(given, str) and not given.strip():
         return {}, None
     try:
@@ -130,7 +130,7 @@ def _arguments(given: Any) -> tuple[Any, str | None]:
 
 
 def is_same_message(event: SessionEvent[Any], message: Mapping[str, Any]) -> bool:
-    """Whether an event is a model's message that says the same, and asks the same under the same ids."""
+    """Whether an event is a model's message with the same text, and the same calls with the same ids."""
     if event.type != EventType.MESSAGE or event.source != EventSource.LLM:
         return False
     recorded: Any = event.message
@@ -138,7 +138,7 @@ def is_same_message(event: SessionEvent[Any], message: Mapping[str, Any]) -> boo
         recorded = {"content": recorded}
     known, given = list(_asked(recorded)), list(_asked(message))
     words, said = _words_of(recorded), _words_of(message)
-    is_cut = bool(known) and not (words and said)  # whoever hands on calls may leave the words out
+    is_cut = bool(known) and not (words and said)  # an application may pass on the calls without the text
     return (
         (words == said or is_cut)
         and [asked for _, asked in known] == [asked for _, asked in given]
@@ -166,12 +166,12 @@ def _words_of(message: Mapping[str, Any]) -> str:
 
 
 def begun_id(event_id: str) -> str:
-    """The id of the event that says who makes a message's calls, where the message's own does not say it."""
+    """The id of the event that says who runs a message's calls, if the message's own event does not."""
     return str(uuid5(NAMESPACE_URL, f"chuk-ai-session-manager:tool-calls-begun:{event_id}"))
 
 
 def result_id(event_id: str, position: int) -> str:
-    """The id of the event of a call's result, by the message's event and the call's place in the message."""
+    """The id of a result's event, from the message's event and the call's place in the message."""
     return str(uuid5(NAMESPACE_URL, f"chuk-ai-session-manager:tool-result:{event_id}:{position}"))
 
 
@@ -184,15 +184,15 @@ async def message_event(
     claims: bool,
     native: dict[str, Any] | None = None,
 ) -> SessionEvent[Any]:
-    """The event of a model's message, with the bill of the call that it came of, where that is known.
+    """The event of a model's message, with the bill of the call, if it is known.
 
     Args:
-        message: what is recorded.
-        model: who gave it.
-        provider: who ran the model.
+        message: the message to record.
+        model: the model that gave it.
+        provider: the provider that ran the model.
         counts: the call's token counts.
-        native: the provider's own message, as a reader gives it.
-        claims: whether whoever stores the event is who makes the message's tool calls.
+        native: the provider's own message, from a reader.
+        claims: whether the process that stores the event also runs the message's tool calls.
     """
     counted_as = model or DEFAULT_MODEL
     usage = TokenUsage(
@@ -214,12 +214,12 @@ async def message_event(
 
 
 def is_claimed(event: SessionEvent[Any]) -> bool:
-    """Whether a message's event says that its calls were begun by whoever stored it."""
+    """Whether a message's event says that the process that stored it also began its calls."""
     return _CLAIM in event.metadata
 
 
 def begun_event(message_event_id: str) -> SessionEvent[Any]:
-    """The event that says that a recorded message's calls are begun; the store lets one of these in."""
+    """The event that says that a recorded message's calls are begun; the store accepts only one of these."""
     return SessionEvent(
         id=begun_id(message_event_id),
         message={"tool_calls": "begun"},
@@ -239,7 +239,7 @@ async def result_event(
     seconds: float,
     cached: bool,
 ) -> SessionEvent[Any]:
-    """The event of a call and what came of it."""
+    """The event of a call and its result."""
     message = tool_message(call.tool, call.arguments, _as_text(outcome.result), outcome.error)
     metadata: dict[str, Any] = {
         "parent_event_id": message_event_id,
@@ -254,7 +254,7 @@ async def result_event(
         metadata[_IS_JSON] = True
     event = await SessionEvent[Any].create_with_tokens(
         message | {"cached": cached},
-        # What the model will be told of it; the call itself was counted with the model's message.
+        # The text that the model will get; the call itself was counted with the model's message.
         prompt=tool_text(message),
         model=RESULT_MODEL,
         source=EventSource.SYSTEM,
@@ -269,12 +269,12 @@ async def result_event(
 def recorded_results(
     message_event_id: str, calls: Sequence[Call], events: Sequence[SessionEvent[Any]]
 ) -> dict[int, Recorded]:
-    """What is recorded of a message's calls, by their places in the message.
+    """The recorded results of a message's calls, by their places in the message.
 
     Args:
         message_event_id: the message's event.
-        calls: its calls, in order.
-        events: what came after it, the oldest first; results that others recorded belong to the call of
+        calls: the message's calls, in order.
+        events: the events after it, the oldest first; results that others recorded belong to the call with
             their id.
     """
     ids = {result_id(message_event_id, at): at for at in range(len(calls))}
@@ -291,7 +291,7 @@ def recorded_results(
 
 
 def recorded_in(event: SessionEvent[Any]) -> Recorded:
-    """What a tool-call event says came of the call."""
+    """The result in a tool-call event."""
     message: ChatMessage = event.message if isinstance(event.message, dict) else {"result": event.message}
     result, error, attempts = message.get("result"), message.get("error"), event.metadata.get("attempt", 1)
     if event.metadata.get(_IS_JSON) and isinstance(result, str):
@@ -300,5 +300,5 @@ def recorded_in(event: SessionEvent[Any]) -> Recorded:
 
 
 def _as_text(result: Any) -> str:
-    """A text as it is, all else as JSON."""
+    """A text as it is, any other value as JSON."""
     return result if isinstance(result, str) else json.dumps(readable_json(result), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What tools say of themselves by chuk-tool-processor's decorators, and how their failures get words."""
+"""What tools declare with chuk-tool-processor's decorators, and error messages for their failures."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What may be done with a tool's calls; by default what holds for a tool that says nothing."""
+    """How a tool's calls may be handled; by default, as for a tool without declarations."""
 
     is_idempotent: bool = False
-    """Whether a call that may have been made may be made again."""
+    """Whether a call that may have run may be run again."""
     most_retries: int | None = None
-    """How many times a call that failed may be tried again; `None` where the tool does not say."""
+    """How many times a failed call may be tried again; `None` if the tool does not declare it."""
     is_cacheable: bool = True
-    """Whether an equal call may be given an earlier one's result."""
+    """Whether an equal call may get an earlier call's result."""
 
 
 def declaration_of(tool: Any) -> Declaration:
-    """What a tool declares by `@contract`, `@retryable`, `@cacheable` and its capabilities.
+    """What a tool declares with `@contract`, `@retryable`, `@cacheable` and its capabilities.
 
-    A contract says `idempotent=False` and `Determinism.IMPURE` unless its author says otherwise, and so it
-    is taken: `is_safe_to_retry` of chuk-tool-processor is true of nearly every contract, since "no side
-    effects" is a default as well.
+    A contract says `idempotent=False` and `Determinism.IMPURE` unless its author says otherwise, and is
+    taken literally: `is_safe_to_retry` of chuk-tool-processor is true for nearly every contract, because "no
+    side effects" is a default too.
 
     Args:
-        tool: a class, an object, or a function that was registered as a tool; `None` where it is unknown.
+        tool: a class, an object, or a function that was registered as a tool; `None` if it is unknown.
     """
     tool = _function_in(tool)
     contract, retries = getattr(tool, "_tool_contract", None), getattr(tool, "_retry_config", None)
@@ -49,7 +49,7 @@ def _changes_nothing(contract: Any) -> bool:
 
 
 def _function_in(tool: Any) -> Any:
-    """The function that chuk-tool-processor made a tool of: the tool does not have its declarations."""
+    """The function that chuk-tool-processor made a tool from: the tool itself lacks its declarations."""
     kind: Any = tool if inspect.isclass(tool) else type(tool)
     if kind.__name__ != "_Tool" or not inspect.isfunction(getattr(kind, "execute", None)):
         return tool
@@ -57,7 +57,7 @@ def _function_in(tool: Any) -> Any:
 
 
 async def tool_named(registry: Any, name: str) -> Any:
-    """A tool by the name that a model uses, as chuk-tool-processor finds it; `None` where there is none."""
+    """A tool by the name that a model uses, found as in chuk-tool-processor; `None` if there is none."""
     if not hasattr(registry, "get_tool") or not hasattr(registry, "list_namespaces"):
         return None
     namespace, dot, short = name.partition(".")
@@ -70,13 +70,13 @@ async def tool_named(registry: Any, name: str) -> Any:
 
 
 class FailuresNamed:
-    """A registry whose tools say what they failed of: chuk-tool-processor keeps an exception's text alone.
+    """A registry whose tools always give an error message: the processor keeps only an exception's text.
 
-    Of `ValueError()` and a bare `assert` nothing would be left, and a tool's own `TimeoutError` would be
-    told as the processor's.
+    `ValueError()` and a bare `assert` would leave no message, and a tool's own `TimeoutError` would look like
+    the processor's.
 
     Args:
-        registry: one of chuk-tool-processor's.
+        registry: a registry of chuk-tool-processor.
     """
 
     def __init__(self, registry: Any) -> None:
@@ -86,7 +86,7 @@ class FailuresNamed:
         return getattr(self._registry, name)
 
     async def get_tool(self, name: str, namespace: str = "default") -> Any:
-        """The tool, whose exceptions all have words."""
+        """Return the tool, whose exceptions all have a message."""
         tool = await self._registry.get_tool(name, namespace)
         if tool is None:
             return None
@@ -95,13 +95,13 @@ class FailuresNamed:
 
 
 def _entry_of(tool: Any) -> Any:
-    """What chuk-tool-processor calls of a tool."""
+    """The method of a tool that chuk-tool-processor calls."""
     own = getattr(tool, "_aexecute", None)
     return own if inspect.iscoroutinefunction(own) else getattr(tool, "execute", None)
 
 
 class _Named:
-    """A tool whose exceptions have words."""
+    """A tool whose exceptions have a message."""
 
     def __init__(self, tool: Any) -> None:
         self._tool = tool
@@ -119,5 +119,5 @@ class _Named:
             raise ToolFailed(f"{kind}: {problem}" if str(problem) else kind) from problem
 
 
-class ToolFailed(Exception):  # noqa: N818  (it stands for a tool's own)
-    """A tool's exception that said nothing, by its name."""
+class ToolFailed(Exception):  # noqa: N818  (it stands for a tool's own exception)
+    """A tool's exception without a message, reported by its name."""

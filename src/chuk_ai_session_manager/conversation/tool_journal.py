@@ -1,4 +1,4 @@
-"""Which tool calls of a conversation were begun, and what came of them: no call is begun twice."""
+"""Which tool calls of a conversation were begun, and their results: no call is begun twice."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from .tool_calls import (
 )
 
 MakeEvent = Callable[[str | None], Awaitable[SessionEvent[Any]]]
-"""Makes a message's event, under an id where it has to be that one."""
+"""Makes a message's event, with a certain id if one is given."""
 
-# How many events are looked through at the end of a log: messages are processed again soon.
+# How many events at the end of a log are searched: messages are processed again soon, if at all.
 _EVENTS_SEARCHED = 1_000
 
 
 @dataclass(slots=True)
 class Begun:
-    """A model's message in its conversation, and how far its tool calls have come."""
+    """A model's message in its conversation, and the state of its tool calls."""
 
     session: Any
-    """Where the results go."""
+    """The segment that the results go to."""
     event_id: str
     """The message's event."""
     calls: list[Call]
     is_ours: bool
-    """Whether the calls without a result are begun now; else somebody else began them."""
+    """Whether the calls without a result are begun now; otherwise, somebody else began them."""
     results: Mapping[int, Recorded] = field(default_factory=dict)
-    """What was recorded before, by the calls' places in the message."""
+    """The recorded results, by the calls' places in the message."""
 
 
 async def begin(
@@ -59,16 +59,16 @@ async def begin(
 ) -> Begun:
     """Record a message, unless the conversation has it already, and begin its calls, unless they are begun.
 
-    The message is known by its response's id; without one, by its place and what it says: it is the newest
-    message that its conversation has, and only results came after it.
+    The message is recognised by its response's id. Without an id, it is recognised by its place and content:
+    it is the newest message of its conversation, and only results came after it.
 
     Args:
         session: any segment of the conversation.
-        home: its store.
+        home: the store.
         message: the message.
-        answer: the response that it came in, as far as it can be read.
+        answer: the response that contains it, as far as it can be read.
         make_event: makes the message's event.
-        finished: events of messages that were processed to their end here: one that says the same is another.
+        finished: events of messages that were processed completely here: an equal message is a new one.
 
     Raises:
         SessionNotFound, StorageError: as for `append`.
@@ -86,7 +86,7 @@ async def begin(
             return await _joined(session, home, *found)
         event = event or await make_event(event_id)
         try:
-            # Only where it was looked for: two processes may have been given the same message.
+            # Only if it was searched for: two processes may have got the same message.
             was_stored, session = await append(session, [event], home, only_if_current=True)
         except EventConflict:
             if event_id is None or (found := await _found_by_id(session, home, event_id)) is None:
@@ -97,7 +97,7 @@ async def begin(
 
 
 async def record(session: AnySession, home: HomeStore, event: SessionEvent[Any]) -> AnyEvent:
-    """Store a result in the live segment; what is stored of the call, another's result if that came first."""
+    """Store a result in the live segment; return the stored result, which may be another writer's."""
     try:
         await append_unfilled(session, [event], home)
     except EventConflict:
@@ -111,7 +111,7 @@ async def record(session: AnySession, home: HomeStore, event: SessionEvent[Any])
 async def _joined(
     session: AnySession, home: HomeStore, message: AnyEvent, later: Sequence[AnyEvent]
 ) -> Begun:
-    """A message that is there already, with what is recorded of its calls."""
+    """A message that is stored already, with the recorded results of its calls."""
     calls = _calls_in(message)
     results = recorded_results(message.id, calls, later)
     is_ours = False
@@ -136,7 +136,7 @@ async def _found_at_end(
     event_id: str | None,
     finished: Collection[str],
 ) -> tuple[AnyEvent, list[AnyEvent]] | None:
-    """The newest message of a segment, with what came after it, if it is the given one."""
+    """The newest message of a segment, with the events after it, if it is the given message."""
     later: list[AnyEvent] = []
     async with aclosing(PathEnd(session, home).newest_first()) as events:
         async for event in events:
@@ -154,7 +154,7 @@ async def _found_at_end(
 async def _found_by_id(
     session: AnySession, home: HomeStore, event_id: str
 ) -> tuple[AnyEvent, list[AnyEvent]] | None:
-    """An event of the live segment, with what came after it."""
+    """An event of the live segment, with the events after it."""
     live = await latest(await live_segment(session, home), home)
     event = live.event(event_id)
     return None if event is None else (event, LogEnd(live, home).since(event)[1:])
@@ -163,9 +163,9 @@ async def _found_by_id(
 async def _found_in_segment_before(
     session: AnySession, home: HomeStore, event_id: str
 ) -> tuple[AnyEvent, list[AnyEvent]] | None:
-    """An event of the segment before the live one, with what came after it there and here.
+    """An event of the segment before the live one, with the events after it in both segments.
 
-    A store has an id once in a segment, so that only this segment need not be looked through.
+    A store has an id only once in a segment, so that only this segment needs no search.
     """
     if not is_of_segments(session):
         return None
@@ -180,7 +180,7 @@ async def _found_in_segment_before(
 
 
 async def _newest_of(log: LogEnd, event_id: str) -> AnyEvent | None:
-    """The event of an id, if it is among the newest of a log."""
+    """The event with an id, if it is among the newest of a log."""
     async with aclosing(log.newest_first()) as events:
         searched = 0
         async for event in events:

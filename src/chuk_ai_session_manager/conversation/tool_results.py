@@ -1,6 +1,6 @@
-"""The results of tool calls as chuk-tool-processor has them, and its names: the module that imports it.
+"""Results of tool calls in chuk-tool-processor's form. This module imports chuk-tool-processor.
 
-That takes a third of a second: only `session_aware_tool_processor` imports this.
+The import takes a third of a second, so only `session_aware_tool_processor` imports this module.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .tool_calls import UNDECIDED, Call, Recorded
 def leaving_no_trace() -> Iterator[None]:
     """Undo what importing chuk-tool-processor does to the whole process.
 
-    It would hide the application's own "never awaited" warnings, drop records of the root logger,
-    and print every failed tool call to stderr as JSON. How its logger is handled is the
-    application's choice; an application that imported it earlier has made that choice.
+    The import would hide the application's own "never awaited" warnings, drop records of the root logger,
+    and print every failed tool call to stderr as JSON. The application decides how that logger is handled;
+    if it imported chuk-tool-processor earlier, it has decided.
     """
     root, tools = logging.getLogger(), logging.getLogger("chuk_tool_processor")
     filters, handlers, level = list(root.filters), list(tools.handlers), tools.level
@@ -65,8 +65,8 @@ __all__ = [
     "undecided",
 ]
 
-# Python's words for arguments that do not fit the tool, which chuk-tool-processor takes for a passing
-# fault, as it does where an unknown tool has a name like "set_timeout".
+# Python's messages for arguments that do not fit the tool, which chuk-tool-processor takes for a temporary
+# failure; and its own for an unknown tool, which it takes for one if the name is like "set_timeout".
 _PERMANENT = re.compile(
     r"\(\) (got an unexpected keyword argument|missing \d+ required|got multiple values for)"
     r"|not found in any namespace"
@@ -74,13 +74,13 @@ _PERMANENT = re.compile(
 
 
 def is_transient(result: ToolResult) -> bool:
-    """Whether a call failed of what may pass."""
+    """Whether a call failed for a temporary reason."""
     info = result.error_info
     return info is not None and info.retryable and not _PERMANENT.search(info.message)
 
 
 def told(result: ToolResult) -> ToolResult:
-    """A result whose failure, if it is one, stands as its `error`, in words."""
+    """A result whose failure, if it is one, is in its `error`, as a message."""
     error = failure_in(result.result) if result.error is None else result.error or UNNAMED
     return result if error == result.error else _failed(result, error or UNNAMED)
 
@@ -91,21 +91,21 @@ def _failed(result: ToolResult, error: str) -> ToolResult:
 
 
 def copied_result(result: ToolResult) -> ToolResult | None:
-    """A result that nobody else holds; `None` of one that cannot be copied (a generator, a cursor)."""
+    """A copy of a result; `None` if it cannot be copied (a generator, a cursor)."""
     try:
         return result.model_copy(deep=True)
-    except Exception:  # noqa: BLE001  (a tool may give anything)
+    except Exception:  # noqa: BLE001  (a tool may return anything)
         return None
 
 
 def given_again(call: Call, outcome: Recorded) -> ToolResult:
-    """The result of a call that was made before, as it was recorded."""
+    """The result of a call that ran before, as it was recorded."""
     result = ToolResult(tool=call.tool, call_id=call.id, result=outcome.result, cached=True)
     result = result.model_copy(update={"attempts": outcome.attempts})
     return result if outcome.error is None else _failed(result, outcome.error)
 
 
 def undecided(call: Call) -> ToolResult:
-    """The result of a call that somebody began, and that has no result."""
+    """The result of a call that was begun and has no result."""
     error = ToolProcessorError(UNDECIDED, ErrorCode.TOOL_CANCELLED)
     return ToolResult.create_error(call.tool, error, attempts=0).model_copy(update={"call_id": call.id})

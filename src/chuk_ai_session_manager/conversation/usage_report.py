@@ -1,4 +1,4 @@
-"""What model calls were billed, over all sessions of a store: by user, day, model and so on."""
+"""Usage reports: the bills of model calls over all sessions of a store, by user, day, model and so on."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from ..stores.base import AnyEvent, AnySession
 from ..stores.whole import WholeSessionStore
 
 BY = ("user", "day", "month", "model", "provider", "session", "tier")
-"""What usage can be grouped by. Days and months are those of UTC."""
+"""The possible groups. Days and months are in UTC."""
 
-# At a time: ids of sessions, and events of one.
+# How many session ids, and how many events of a session, are read at once.
 _IDS, _EVENTS = 500, 1_000
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
 @dataclass(slots=True)
 class UsageRow:
-    """What the calls of one group come to."""
+    """The sums of one group of calls."""
 
     key: dict[str, str]
-    """The group: its user, day and so on, by the names that were asked for; "" where there is none."""
+    """The group: its user, day and so on, by the requested names; "" if there is none."""
     calls: int = 0
     estimated_calls: int = 0
-    """Calls whose provider did not report what it billed."""
+    """Calls whose provider did not report their usage."""
     unpriced_calls: int = 0
-    """Calls that nobody knows the price of: they are not in the cost."""
+    """Calls without a known price, which are not in the cost."""
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     details: dict[str, int] = field(default_factory=dict)
-    """Parts that are priced apart, as `CallUsage.details` names them."""
+    """Parts with prices of their own, by the names of `CallUsage.details`."""
     cache_saved_usd: float = NOTHING
     """What the calls would have cost more without prompt caches, in USD."""
     cost_usd: float = NOTHING
     """USD; exact to less than a millionth of a dollar, however many calls there are."""
 
     def as_json(self) -> dict[str, Any]:
-        """The row as JSON: the group first, then the figures."""
+        """Return the row as JSON: the group first, then the sums."""
         figures = {
             name: getattr(self, name) for name in ("calls", "estimated_calls", "unpriced_calls", *_COUNTS)
         }
@@ -61,10 +61,10 @@ class UsageRow:
         return round(self.cache_read_tokens / self.input_tokens, 4) if self.input_tokens else 0.0
 
     def add(self, usage: CallUsage, times: int = 1, *, is_part: bool = False) -> None:
-        """Add a call, or take it out again.
+        """Add a call, or subtract it.
 
         Args:
-            usage: its bill.
+            usage: the call's bill.
             times: 1 or -1.
             is_part: whether it is a part of a call that is counted elsewhere.
         """
@@ -91,27 +91,27 @@ async def usage_report(
     user_id: str | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> list[UsageRow]:
-    """Add up what model calls were billed, over all sessions of a store.
+    """Add up the bills of model calls over all sessions of a store.
 
-    The sessions are read one page after the other, so that the memory that this needs depends on the number
-    of groups, not on how much was said. (Of each session, eight bytes that stand for its id are kept too, to
-    count one that is written to meanwhile once.)
+    The sessions are read page by page, so the memory that this needs depends on the number
+    of groups, not on the length of the sessions. (Eight bytes for each session's id are kept too, so that
+    a session that is written to meanwhile counts once.)
 
     Args:
-        store: where the sessions are; it must be able to list them.
-        by: what to group by: "user", "day", "month", "model", "provider", "session", "tier". Days and months
-            are those of UTC. Calls that a provider made by itself for an answer count for their own model.
-        since: only calls made at this time or later; without a zone, in UTC.
-        until: only calls made before this time.
+        store: the store; it must be able to list its sessions.
+        by: the groups: "user", "day", "month", "model", "provider", "session", "tier". Days and months
+            are in UTC. Calls that a provider made by itself for an answer count for their own model.
+        since: only calls at this time or later; a time without a zone is in UTC.
+        until: only calls before this time.
         user_id: only this user's sessions.
-        on_progress: told, now and then, how many sessions were read.
+        on_progress: called from time to time with the number of sessions that were read.
 
     Returns:
         The groups, in order.
 
     Raises:
-        InvalidInput: something to group by that there is not.
-        StorageError: the store could not say; `UnreadableData`, a subclass of it, names a damaged session.
+        InvalidInput: a group is unknown.
+        StorageError: the store failed; `UnreadableData`, a subclass of it, names a damaged session.
     """
     names = tuple(by)
     for name in names:
@@ -144,7 +144,7 @@ def _with_zone(moment: datetime | None) -> datetime | None:
 async def _sessions_of(
     home: EventStore | WholeSessionStore, store: SessionStore, user_id: str | None
 ) -> AsyncIterator[AnySession]:
-    """All sessions, each once, without the events that they have."""
+    """All sessions, each once, without their events."""
     seen: set[int] = set()
     is_first_pass, found_new = True, True
     while found_new:
@@ -157,12 +157,12 @@ async def _sessions_of(
                 if session is not None and user_id in {
                     None,
                     session.user_id,
-                }:  # else it was deleted meanwhile
+                }:  # otherwise, it was deleted meanwhile
                     yield session
             found_new = found_new or bool(fresh)
             if not (fresh or is_first_pass):
                 break
-        # What was written to meanwhile went to the front of the list, past the page that was read.
+        # Sessions that were written to meanwhile moved to the front of the list, before this page.
         is_first_pass = False
 
 
@@ -190,7 +190,7 @@ async def _billed_events(
     before: int | None = None
     while True:
         page = await home.newest_events(session, before=before, limit=_EVENTS)
-        if page is None:  # it is gone, or was edited: as it is now
+        if page is None:  # it is gone, or was edited: read it as it is now
             stored = await home.get(session.id)
             for event in stored.events if stored is not None and before is None else ():
                 yield event
@@ -209,7 +209,7 @@ def _bills_of(
     since: datetime | None,
     until: datetime | None,
 ) -> Iterator[tuple[tuple[str, ...], CallUsage, int, bool]]:
-    """What an event adds: to which group, how often (-1 where it is taken out), and whether as a part."""
+    """What an event adds: to which group, how often (-1 if it is subtracted), and whether as a part."""
     bills: list[tuple[CallUsage, int, datetime]] = []
     if event.usage is not None:
         bills = [(event.usage, 1, event.timestamp)]
@@ -226,7 +226,7 @@ def _bills_of(
 
 
 def _parts_of(usage: CallUsage) -> list[tuple[CallUsage, bool]]:
-    """A call, and the calls that its provider made by itself for it: each with what is its own."""
+    """A call, and the calls that its provider made by itself for it, each with only its own usage."""
     parts = [call for call in usage.iterations if call.cost_usd is not None or usage.cost_usd is None]
     if not parts:
         return [(usage, False)]

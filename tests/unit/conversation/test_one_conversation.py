@@ -322,7 +322,7 @@ class TestOwner:
             owner = "bob" if isinstance(outcomes[0], BaseException) else "ada"
         async with place.store() as store:
             await SessionManager(chain[1], store=store).claim(owner)
-            with pytest.raises(InvalidSessionOperation, match="has an owner already"):
+            with pytest.raises(InvalidSessionOperation, match="belongs to another user"):
                 await SessionManager(chain[1], store=store).claim("eve")
             assert set(await store.list_sessions(user_id=owner)) == set(chain)
             sm = SessionManager("root", store=store, user_id=owner)

@@ -126,7 +126,7 @@ async def test_an_answer_that_ended_early_is_no_summary(response: object, reason
     assert SORRY not in summary.message
     assert "My parcel is lost." in summary.message
     assert summary.metadata["made_by"] == "built-in"
-    assert summary.metadata["callback_failure"] == f"its response ended by {reason}"
+    assert summary.metadata["callback_failure"] == f"its response ended with {reason}"
     assert (stats["llm_calls"], stats["input_tokens"], stats["output_tokens"]) == (1, 1000, 10)
     assert stats["estimated_cost"] > 0
 
