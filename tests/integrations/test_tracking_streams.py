@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from chuk_ai_session_manager import SessionManager, stream_llm_call
 from chuk_ai_session_manager.exceptions import InvalidInput
+from chuk_ai_session_manager.stores import open_store
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import local_llm
@@ -274,3 +276,39 @@ async def test_a_whole_response_where_a_stream_was_meant_keeps_its_bill(gpt: Asy
 
     assert [piece async for piece in stream_llm_call("hello", ask, session_manager=sm)] == ["You said: hello"]
     assert (await sm.get_stats())["input_tokens"] == 1000
+
+
+LEAVES_A_STREAM = """
+import asyncio, sys
+from chuk_ai_session_manager import SessionManager, stream_llm_call
+from chuk_ai_session_manager.stores import open_store
+
+HELD = []
+
+async def model(prompt):
+    for word in ("one ", "two ", "three"):
+        yield word
+
+async def main(how, url):
+    sm = SessionManager("s", store=open_store(url))
+    stream = stream_llm_call("Count.", model, session_manager=sm)
+    if how != "dropped":
+        HELD.append(stream)
+    async for piece in stream:
+        if how == "raises":
+            sys.exit(3)
+        break
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("how", ["dropped", "held", "raises"])
+async def test_a_stream_that_is_left_as_a_program_s_last_act(how: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    words = [sys.executable, "-c", LEAVES_A_STREAM, how, url]
+    ended = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3 if how == "raises" else 0, "", "")
+    async with open_store(url) as store:
+        rows = await SessionManager("s", store=store).get_conversation()
+    assert [row["content"] for row in rows] == ["Count.", "one "]

@@ -142,6 +142,10 @@ class Tracked(InPlaceOf):
             return response
 
 
+async def _given(source: Any) -> Any:
+    return source
+
+
 class RecordedStream(InPlaceOf):
     """A stream of an SDK, which is recorded while it is read."""
 
@@ -151,7 +155,7 @@ class RecordedStream(InPlaceOf):
         pieces = AnswerInPieces()
         exchange.begin(pieces)
         exchange.is_called()
-        self._reading = recorded_stream(exchange, source, pieces)
+        self._reading = recorded_stream(exchange, partial(_given, source), pieces)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._target, name)

@@ -9,13 +9,14 @@ import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
+    Awaitable,
     Callable,
     Coroutine,
     Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -353,7 +354,8 @@ class LLMStream:
         self._exchange = exchange
         self._pieces = AnswerInPieces()
         # The generator does not refer to this object, so that it ends when nobody reads it any more.
-        self._reading = _streamed(exchange, question, llm_function, self._pieces)
+        asking = partial(_asked, exchange, question, llm_function)
+        self._reading = recorded_stream(exchange, asking, self._pieces)
 
     @property
     def session_id(self) -> str:
@@ -373,21 +375,27 @@ class LLMStream:
         await self._reading.aclose()
 
 
-async def _streamed(
-    exchange: Exchange, question: Content, llm_function: Callable[[Any], Any], pieces: AnswerInPieces
-) -> AsyncGenerator[Any, None]:
+async def _asked(exchange: Exchange, question: Content, llm_function: Callable[[Any], Any]) -> Any:
+    """Record the question, and call the model: what the function returns."""
     await exchange.ask(question)
     async with exchange.calling():
-        source = await call(llm_function, question)
-    async with aclosing(recorded_stream(exchange, source, pieces)) as recorded:
-        async for piece in recorded:
-            yield piece
+        return await call(llm_function, question)
 
 
 async def recorded_stream(
-    exchange: Exchange, source: Any, pieces: AnswerInPieces
+    exchange: Exchange, begin: Callable[[], Awaitable[Any]], pieces: AnswerInPieces
 ) -> AsyncGenerator[Any, None]:
-    """Yield the pieces of a stream when they arrive, and record the answer at the end, however it ends."""
+    """Yield the pieces of a stream when they arrive, and record the answer at the end, however it ends.
+
+    This is the only generator between the reader and the stream: an event loop that ends closes all of them
+    at once, and each that closes another one would find it running.
+
+    Args:
+        exchange: whose answer it is.
+        begin: gives the stream, in whichever form an SDK returns it.
+        pieces: puts the answer together.
+    """
+    source = await begin()
     if isinstance(source, Mapping) and hasattr(source.get("stream"), "__iter__"):
         source = source["stream"]  # as boto3 returns it: an object that only has `__iter__`
     elif not isinstance(source, list | tuple) and not any(hasattr(source, name) for name in _STREAMS):
@@ -396,7 +404,7 @@ async def recorded_stream(
         return
     exchange.begin(pieces)
     try:
-        async with _opened(source) as stream:
+        async with _Opened(source) as stream:
             if not _is_generator(source):
                 exchange.is_called()  # a generator calls the model when its first piece is wanted
             exchange.is_awaited = True
@@ -446,22 +454,32 @@ def _add(pieces: AnswerInPieces, piece: Any) -> None:
 _STREAMS = ("__aiter__", "__aenter__", "__next__", "__enter__")
 
 
-@asynccontextmanager
-async def _opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
-    """Open a stream, in whichever form an SDK returns it, for one reading."""
-    if hasattr(source, "__aenter__") and not hasattr(source, "__aiter__"):  # like Anthropic's `stream(...)`
-        async with source as opened:
-            yield opened
-        return
-    if hasattr(source, "__enter__") and not hasattr(source, "__aiter__") and not hasattr(source, "__next__"):
-        source = await call(lambda each: each.__enter__(), source)  # the same of a blocking SDK
-    try:
+class _Opened:
+    """A stream, opened for one reading, in whichever form an SDK returns it.
+
+    A class, since a context manager that is made of a generator is closed with the event loop, too.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        # Like Anthropic's `stream(...)`.
+        self._is_entered = hasattr(source, "__aenter__") and not hasattr(source, "__aiter__")
+
+    async def __aenter__(self) -> AsyncIterator[Any]:
+        source = self._source
+        if self._is_entered:
+            return aiter(await source.__aenter__())
+        if hasattr(source, "__enter__") and not (hasattr(source, "__aiter__") or hasattr(source, "__next__")):
+            self._source = source = await call(lambda each: each.__enter__(), source)  # of a blocking SDK
         if isinstance(source, list | tuple):
-            yield _at_hand(source)
-        else:
-            yield aiter(source) if hasattr(source, "__aiter__") else _in_threads(iter(source))
-    finally:
-        await closed(source)
+            return _at_hand(source)
+        return aiter(source) if hasattr(source, "__aiter__") else _in_threads(iter(source))
+
+    async def __aexit__(self, *exception: Any) -> bool:
+        if self._is_entered:
+            return bool(await self._source.__aexit__(*exception))
+        await closed(self._source)
+        return False
 
 
 def _is_generator(source: Any) -> bool:
@@ -472,8 +490,14 @@ async def closed(stream: Any) -> None:
     """Close the connection of a stream."""
     close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
     closing = close() if callable(close) else None
-    if inspect.isawaitable(closing):
+    if not inspect.isawaitable(closing):
+        return
+    try:
         await closing
+    except RuntimeError:
+        # An event loop that ends closes all generators at once, those that others read from too.
+        if not (inspect.isasyncgen(stream) and stream.ag_running):
+            raise
 
 
 async def _in_threads(pieces: Iterator[Any]) -> AsyncIterator[Any]:
