@@ -31,7 +31,8 @@ from chuk_ai_session_manager import (
 )
 from chuk_ai_session_manager.accounts.pricing import set_price
 from chuk_ai_session_manager.api.clients import track_client
-from chuk_ai_session_manager.api.tracking import Exchange, LLMStream
+from chuk_ai_session_manager.api.streams import LLMStream
+from chuk_ai_session_manager.api.tracking import Exchange
 from chuk_ai_session_manager.models import CallUsage, EventSource, EventType
 from chuk_ai_session_manager.providers.answers import Answer
 from chuk_ai_session_manager.session_aware_tool_processor import SessionAwareToolProcessor

@@ -9,7 +9,8 @@ from typing import Any, Self, TypeVar, cast
 from ..exceptions import InvalidInput
 from ..providers.streamed_answers import AnswerInPieces
 from ..session_manager import SessionManager
-from .tracking import Exchange, closed, recorded_stream
+from .streams import closed, recorded_stream
+from .tracking import Exchange
 
 Client = TypeVar("Client")
 

@@ -13,7 +13,8 @@ from ..providers.usage import read_usage
 from ..session_manager import SessionManager
 from ..stores import SessionStore
 from .clients import track_client
-from .tracking import Exchange, LLMStream, complete
+from .streams import LLMStream
+from .tracking import Exchange, complete
 
 __all__ = [
     "SessionManager",
