@@ -206,7 +206,17 @@ LEVELS = (
         "session_aware_tool_processor",
         "sample_tools",
     ),
-    ("api.installed", "api.tracking", "api.streams", "api.clients", "api.transfer", "api.simple_api", "api"),
+    (
+        "api.installed",
+        "api.tracking",
+        "api.streams",
+        "api.clients",
+        "api.transfer",
+        "api.chat_exports",
+        "api.importing",
+        "api.simple_api",
+        "api",
+    ),
     ("api.earlier_paths.simple_api",),
     ("sync.background", "sync.blocking", "sync.clients", "sync"),
     ("",),  # the package itself

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from ..exceptions import InvalidInput, SessionAlreadyExists, StorageError
 from ..exceptions.validation import check_name, check_session_id
 from ..models import Session
 from ..models.record import new_id
-from ..providers.messages import ChatMessage, check_chat_messages, full_messages
+from ..providers.messages import ChatMessage, check_chat_messages, full_messages, text_of
 from ..session_manager import SessionManager
 from ..stores import EventStore
 from ..stores.base import AnySession
@@ -31,7 +32,7 @@ from ..stores.written import dump
 SCHEMA = 1
 """The version of the lossless form; a newer version is refused."""
 
-_OPERATION = "import"
+OPERATION = "import"
 
 T = TypeVar("T")
 
@@ -85,37 +86,42 @@ async def import_sessions(lines: Iterable[str | bytes], store: EventStore) -> li
             the store cannot even delete, the first ones may stay, and the error says how many.
     """
     sessions = await asyncio.to_thread(_sessions_in, lines)
-    return await _all_or_none(sessions, store.create, store)
+    return await all_or_none(sessions, store.create, store)
 
 
 def _sessions_in(lines: Iterable[str | bytes]) -> dict[str, AnySession]:
     sessions: dict[str, AnySession] = {}
     for place, record in _records_in(lines):
-        session = _session_in(place, record)
+        session = session_in(place, record)
         if session.id in sessions:
-            raise InvalidInput(_OPERATION, f"{place}: session {session.id} is there twice")
+            raise InvalidInput(OPERATION, f"{place}: session {session.id} is there twice")
         sessions[session.id] = session
-    return _parents_first(sessions)
+    return parents_first(sessions)
 
 
-def _session_in(place: str, record: dict[str, Any]) -> AnySession:
+def session_in(place: str, record: dict[str, Any]) -> AnySession:
+    """The session of a line that `line_of` wrote.
+
+    Raises:
+        InvalidInput: it is none; the error says which, by its place, and why.
+    """
     if "session" not in record and "messages" in record:
-        raise InvalidInput(_OPERATION, f"{place} is a chat in OpenAI's format, not an exported session")
+        raise InvalidInput(OPERATION, f"{place} is a chat in OpenAI's format, not an exported session")
     schema, fields = record.get("schema"), record.get("session")
     if isinstance(schema, int) and schema > SCHEMA:
-        raise InvalidInput(_OPERATION, f"{place} was written by a newer release (schema {schema}): upgrade")
+        raise InvalidInput(OPERATION, f"{place} was written by a newer release (schema {schema}): upgrade")
     is_one = schema == SCHEMA and isinstance(fields, dict) and fields.get("id")  # else it gets a new id
     try:
         session: AnySession = Session.model_validate(fields if is_one else None)
     except ValidationError:  # whose text quotes the line's content
-        raise InvalidInput(_OPERATION, f"{place} is not an exported session") from None
-    with _placed(place):
-        check_session_id(session.id, _OPERATION)
+        raise InvalidInput(OPERATION, f"{place} is not an exported session") from None
+    with placed(place):
+        check_session_id(session.id, OPERATION)
         line_of(session)  # a value that no store accepts is refused before any line is written
     return session
 
 
-def _parents_first(sessions: dict[str, AnySession]) -> dict[str, AnySession]:
+def parents_first(sessions: dict[str, AnySession]) -> dict[str, AnySession]:
     """The sessions in their order, but each after its parent."""
     ordered: dict[str, AnySession] = {}
     for session in sessions.values():
@@ -169,42 +175,62 @@ async def import_chats(lines: Iterable[str | bytes], store: EventStore) -> list[
             the store cannot even delete, the first ones may stay, and the error says how many.
     """
     chats = await asyncio.to_thread(_chats_in, lines)
+    return await all_or_none(chats, partial(record_chat, store=store), store)
 
-    async def record(chat: dict[str, Any]) -> None:
-        manager = SessionManager(chat["id"], store=store)
-        await manager.add_messages(chat["messages"], model=chat["model"])
 
-    return await _all_or_none(chats, record, store)
+async def record_chat(chat: dict[str, Any], store: EventStore) -> None:
+    """Record a chat as `chat_in` gives it."""
+    await SessionManager(chat["id"], store=store).add_messages(chat["messages"], model=chat["model"])
 
 
 def _chats_in(lines: Iterable[str | bytes]) -> dict[str, dict[str, Any]]:
     chats: dict[str, dict[str, Any]] = {}
     for place, record in _records_in(lines):
-        chat_id, model = record.get("id"), record.get("model", "unknown")
         if "messages" not in record:
-            raise InvalidInput(_OPERATION, f'{place}: not a JSON object with a list of "messages"')
-        with _placed(place):
-            rows = check_chat_messages(record["messages"], _OPERATION)
-            check_name(model, "model", _OPERATION)
-            if chat_id is None:
-                chat_id = new_id()
-            check_session_id(chat_id, _OPERATION)
-        if chat_id in chats:
-            raise InvalidInput(_OPERATION, f"{place}: session {chat_id} is there twice")
-        chats[chat_id] = {"id": chat_id, "model": model, "messages": rows}
+            raise InvalidInput(OPERATION, f'{place}: not a JSON object with a list of "messages"')
+        chat = chat_in(place, record)
+        if chat["id"] in chats:
+            raise InvalidInput(OPERATION, f"{place}: session {chat['id']} is there twice")
+        chats[chat["id"]] = chat
     return chats
+
+
+def chat_in(place: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A chat with its `id`, `model` and `messages`; one in Anthropic's format begins with its `system`.
+
+    Raises:
+        InvalidInput: it is no chat; the error says which, by its place, and why.
+    """
+    chat_id, model, system = record.get("id"), record.get("model", "unknown"), record.get("system")
+    with placed(place):
+        rows = check_chat_messages(record["messages"], OPERATION)
+        if system:
+            rows = [
+                *check_chat_messages([{"role": "system", "content": _prompt_of(system)}], OPERATION),
+                *rows,
+            ]
+        check_name(model, "model", OPERATION)
+        if chat_id is None:
+            chat_id = new_id()
+        check_session_id(chat_id, OPERATION)
+    return {"id": chat_id, "model": model, "messages": rows}
+
+
+def _prompt_of(system: Any) -> Any:
+    """Anthropic's system prompt, a text or a list of blocks, as a text."""
+    return text_of({"role": "system", "content": system}) if isinstance(system, list) else system
 
 
 # -- both -----------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _placed(place: str) -> Iterator[None]:
+def placed(place: str) -> Iterator[None]:
     """Say in an error which line it is about."""
     try:
         yield
     except InvalidInput as problem:
-        raise InvalidInput(_OPERATION, f"{place}: {problem.reason}") from None
+        raise InvalidInput(OPERATION, f"{place}: {problem.reason}") from None
 
 
 def _records_in(lines: Iterable[str | bytes]) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -217,11 +243,11 @@ def _records_in(lines: Iterable[str | bytes]) -> Iterable[tuple[str, dict[str, A
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
-            raise InvalidInput(_OPERATION, f"line {number} is not a JSON object")
+            raise InvalidInput(OPERATION, f"line {number} is not a JSON object")
         yield f"line {number}", record
 
 
-async def _all_or_none(
+async def all_or_none(
     items: Mapping[str, T], write: Callable[[T], Awaitable[object]], store: EventStore
 ) -> list[str]:
     """Write the sessions one after the other. If one fails, delete the others again, the last one first."""

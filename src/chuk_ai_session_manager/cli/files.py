@@ -49,15 +49,6 @@ def _for_its_owner(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def lines_in(path: Path) -> list[bytes]:
-    """The lines of a file, or of the standard input for "-".
-
-    Raises:
-        typer.BadParameter: the file cannot be read.
-    """
-    return content_of(path).split(b"\n")
-
-
 def content_of(path: Path) -> bytes:
     """The bytes of a file, or of the standard input for "-".
 

@@ -12,12 +12,13 @@ from typing import Annotated
 
 import typer
 
+from ..api.importing import import_conversations
 from ..api.transfer import export_chat, import_chats, import_sessions, line_of
 from ..conversation.segments import read_all, segment_ids_of
 from ..exceptions import SessionManagerError, SessionNotFound, UnreadableData
 from ..stores import DEFAULT_TTL_HOURS, EventStore
 from .figures import counted
-from .files import lines_in, output_to
+from .files import content_of, output_to
 from .listing import all_ids, chains_of
 from .options import AsJson, Format, FormatOption, Output, Sandbox, SessionId, StoreUrl, UserId, Yes
 from .program import app, say_done
@@ -110,9 +111,19 @@ async def _exported(chain: Sequence[str], form: Format, store: EventStore, writt
 @app.command("import")
 def import_file(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A file that export wrote; - for the standard input.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A file that export wrote, chats in OpenAI's or Anthropic's format, or a data export from "
+            "ChatGPT or Claude (conversations.json, or the ZIP file); - for the standard input.",
+        ),
     ],
-    form: FormatOption = Format.NATIVE,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="Take only this form. By default the form is recognised.", show_default=False
+        ),
+    ] = None,
     ttl_hours: Annotated[
         float | None,
         typer.Option(
@@ -125,15 +136,19 @@ def import_file(
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Store exported conversations.
+    """Store exported conversations, in whatever form they are.
 
     They keep their ids. If one of the ids is taken, nothing is stored.
     """
     where = Where(store, sandbox, DEFAULT_TTL_HOURS if ttl_hours is None else ttl_hours, may_be_new=True)
-    lines = lines_in(file)
+    content = content_of(file)
 
     async def work(opened: EventStore) -> None:
-        ids = await (import_chats if form is Format.OPENAI else import_sessions)(lines, opened)
+        if form is None:
+            ids = await import_conversations(content, opened)
+        else:
+            import_lines = import_chats if form is Format.OPENAI else import_sessions
+            ids = await import_lines(content.split(b"\n"), opened)
         say_done({"sessions": ids}, f"Stored {counted(len(ids), 'session')}.", as_json=as_json)
 
     run(where, work)

@@ -173,9 +173,21 @@ def draft_tool_use(
     return Draft(event, None, "")
 
 
-def draft_rows(rows: Sequence[ChatMessage], model: str, provider: str = "unknown") -> list[Draft]:
-    """The drafts of chat messages; each assistant message is the answer of one call of `model`."""
-    calls: dict[str, ChatMessage] = {}
+def draft_rows(
+    rows: Sequence[ChatMessage],
+    model: str,
+    provider: str = "unknown",
+    calls: dict[str, ChatMessage] | None = None,
+) -> list[Draft]:
+    """The drafts of chat messages; each assistant message is the answer of one call of `model`.
+
+    Args:
+        rows: the messages.
+        model: the model that gave the answers.
+        provider: the provider that ran the model.
+        calls: the tool calls of earlier messages by their ids, to which those of these are added.
+    """
+    calls = {} if calls is None else calls
     drafts = []
     for row in rows:
         event = event_of(row, calls)

@@ -254,7 +254,14 @@ class Paths:
         """
         self._known(event_id, operation)
         self.chosen()
-        place = self._place_of(self.parts_of(event_id)[0])
+        return self.to(self._place_of(self.parts_of(event_id)[0]))
+
+    def to(self, place: str | None) -> Choice | None:
+        """The choice of a place; `None` where the path ends there already.
+
+        Raises:
+            EarlierNeededError: earlier events decide on it.
+        """
         return None if place == self.end else self._choice_of(place, set())
 
     def fork(self, event_id: str | None) -> tuple[AnyEvent, Choice]:

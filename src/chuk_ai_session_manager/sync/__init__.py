@@ -25,6 +25,7 @@ from typing import Any
 _PACKAGE = __name__.rpartition(".")[0]
 _HOMES = {
     "api.simple_api": ("LLMStream",),
+    "api.importing": ("import_conversations",),
     "api.transfer": ("export_chat", "export_conversation", "import_chats", "import_sessions"),
     "conversation.following": ("follow",),
     "session_storage": ("ChukSessionsStore", "SessionStorage", "get_backend"),
