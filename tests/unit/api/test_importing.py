@@ -183,6 +183,7 @@ async def test_what_cannot_be_is_named_and_nothing_is_stored(
         (zipped(of_claude(), name="other.json"), "the ZIP file has no conversations.json"),
         (zipped(of_claude())[:90], "the ZIP file cannot be read"),
     ],
+    ids=["text", "number", "line", "unknown", "other-zip", "cut-zip"],
 )
 async def test_files_of_other_kinds(content: str | bytes, problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
