@@ -19,6 +19,8 @@ import chuk_ai_session_manager as public
 from chuk_ai_session_manager import (
     Budget,
     InfiniteConversationManager,
+    Recalled,
+    RecalledTurn,
     Session,
     SessionEvent,
     SessionManager,
@@ -34,6 +36,7 @@ from chuk_ai_session_manager.api.clients import track_client
 from chuk_ai_session_manager.api.streams import LLMStream
 from chuk_ai_session_manager.api.tracking import Exchange
 from chuk_ai_session_manager.models import CallUsage, EventSource, EventType
+from chuk_ai_session_manager.models.record import utc_now
 from chuk_ai_session_manager.providers.answers import Answer
 from chuk_ai_session_manager.session_aware_tool_processor import SessionAwareToolProcessor
 from chuk_ai_session_manager.session_storage import ChukSessionsStore, SessionStorage
@@ -201,6 +204,8 @@ async def test_no_repr_shows_it(tmp_path: Path) -> None:
         CallUsage(model="m"),
         TokenUsage(model="m"),
         Answer(CANARY, [{"content": CANARY}], thinking=[{"thinking": CANARY}]),
+        (turn := RecalledTurn("e", "s", utc_now(), "user", CANARY, 1.0)),
+        Recalled([turn], CANARY, 1),
         SessionStorage(),
         ChukSessionsStore(SessionStorage()),
         InfiniteConversationManager(),
