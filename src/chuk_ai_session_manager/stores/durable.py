@@ -82,7 +82,7 @@ class DurableStore(RecordStore):
         check_ttl_hours(ttl_hours, operation)
         self.sandbox_id = sandbox_id
         self.ttl_hours = ttl_hours
-        self.redact = checked_hook(redact, operation)
+        self.redact: RedactHook | None = checked_hook(redact, operation)
         self._objects: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, AnySession]] = (
             WeakKeyDictionary()
         )

@@ -71,7 +71,7 @@ class MemoryStore(EventStore):
         self._ttl = math.inf if ttl_hours is None else ttl_hours * 3600
         self._max_sessions = math.inf if max_sessions is None else max_sessions
         self._clock = clock
-        self.redact = checked_hook(redact, "open a store")
+        self.redact: RedactHook | None = checked_hook(redact, "open a store")
         self._sessions: dict[str, AnySession] = {}
         # Distinguishes a session from an earlier one with the same id.
         self._born: dict[str, int] = {}
