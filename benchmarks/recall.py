@@ -95,7 +95,7 @@ async def recorded(talk: Talk, **settings: Any) -> tuple[SessionManager, dict[st
             if turn.speaker == "assistant":
                 await sm.ai_responds(turn.text, model=MODEL, provider="openai")
             else:
-                name = {} if turn.speaker == "user" else {"name": turn.speaker}
+                name: dict[str, Any] = {} if turn.speaker == "user" else {"name": turn.speaker}
                 await sm.user_says(turn.text, **name)
     rows = await sm.get_conversation(include_all_segments=True, with_ids=True)
     return sm, {row["event_id"]: turn.id for row, turn in zip(rows, talk.turns, strict=True)}

@@ -12,6 +12,7 @@ import typer
 
 from ..conversation.following import Placed, follow, last_events
 from ..conversation.looking_back import off_path
+from ..conversation.pins import pinned_ids
 from ..conversation.segments import read_all, segment_ids_of, segments_of
 from ..exceptions import StorageError
 from ..models.choice import choice_in
@@ -107,8 +108,10 @@ def show(
         screen = Screen()
         ids = await segment_ids_of(session, opened)
         off = await off_path(ids, opened) if last is None or everything else set()
+        live = await opened.head(ids[-1])
         transcript = Transcript(
             screen,
+            pinned=set() if live is None else pinned_ids(live.metadata.properties),
             unfold_tools=tools or everything,
             unfold_system=system or everything,
             shows_details=everything,

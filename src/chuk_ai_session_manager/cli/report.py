@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from ..api.installed import get_version
+from ..conversation.pins import pinned_ids
 from ..conversation.sums import Sums
 from ..models.record import utc_now
 from ..stores.base import AnyEvent, AnySession
@@ -85,6 +86,7 @@ def report_of(segments: Sequence[AnySession], left_out: int = 0) -> str:
         clip=lambda text: _clipped(text, room),
         first=segments[0],
         left_out=left_out,
+        pinned=pinned_ids(segments[-1].metadata.properties),
         user=segments[-1].user_id,
         system_prompt=segments[-1].metadata.properties.get("system_prompt"),
         segments=segments,

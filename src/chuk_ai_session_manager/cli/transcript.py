@@ -22,7 +22,7 @@ _STYLES = {
     "tool": "magenta",
     "summary": "bold blue",
 }
-_OFF_PATH = "off the path"
+_OFF_PATH, _PINNED = "off the path", "pinned"
 # How many characters of a folded tool call's arguments and result are shown in a pipe.
 _FOLDED_WIDTH = 100
 # How many characters of a long system prompt are shown: those of agents fill screens.
@@ -38,6 +38,7 @@ class Transcript:
         unfold_system: whether to show a long system prompt in full.
         shows_details: whether to show the other contents of an answer's native form.
         off_path: the ids of events that are not on the path; they are marked.
+        pinned: the ids of events that are pinned; they are marked.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Transcript:
         unfold_system: bool = False,
         shows_details: bool = False,
         off_path: Container[str] = (),
+        pinned: Container[str] = (),
     ) -> None:
         self._off_path = off_path
+        self._pinned = pinned
         self._shows_details = shows_details
         self._screen = screen
         self._unfold_system = unfold_system
@@ -136,8 +139,7 @@ class Transcript:
         if kind == "summary":
             made_by = event.metadata.get("made_by")
             details.append(f"made by {made_by}, of all before" if made_by else "of all before")
-        if event.id in self._off_path:
-            details.append(_OFF_PATH)
+        details += self._marks(event)
         self._screen.line()
         self._screen.line((kind, _STYLES.get(kind, "bold")), ("  " + "  ".join(details), "dim"))
         text = text_in(event)
@@ -149,6 +151,11 @@ class Transcript:
         if self._shows_details and event.native is not None:
             for name, value in details_of(event.native):
                 self._screen.line((f"  {name}: ", "dim"), (value, "dim"))
+
+    def _marks(self, event: AnyEvent) -> list[str]:
+        """What is marked of an event."""
+        marks = {_OFF_PATH: self._off_path, _PINNED: self._pinned}
+        return [name for name, ids in marks.items() if event.id in ids]
 
     def _time_of(self, event: AnyEvent) -> str:
         """The time of an event, with the day if it is another one than before."""
@@ -168,8 +175,7 @@ class Transcript:
         if outcome.arguments is not None:
             self._write_call(outcome)
         took = "" if outcome.seconds is None else f" in {outcome.seconds:.2f} s"
-        if event.id in self._off_path:
-            took += f"  {_OFF_PATH}"
+        took += "".join(f"  {mark}" for mark in self._marks(event))
         mark = "✗" if outcome.failed else "←"
         if not self._unfold_tools:
             self._folded(f"{mark} {outcome.name}{took}", outcome.result or "", failed=outcome.failed)

@@ -58,6 +58,8 @@ class Draft:
     """Whether the application gave the event its id: an event that is there under the id is this one."""
     is_dated: bool = False
     """Whether the application said when it was said: then the time stays as it is."""
+    is_pinned: bool = False
+    """Whether every context is to have it."""
     is_stored: bool = False
     whole_tokens: int = 0
     """Content tokens of the whole message, of which a part may be counted already."""

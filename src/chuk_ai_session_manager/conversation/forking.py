@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ from .looking_back import LookingBack
 from .notes import Notes
 from .opening import Conversation
 from .order import QUESTION_IN
+from .pinned import PinnedTurn, PinnedTurns
+from .pins import Pin, pins_in, set_pins
 from .summaries import Summarizer
 
 # Copying so many events takes longer than an event loop should be blocked.
@@ -70,7 +73,18 @@ async def fork(conversation: Conversation, at: str | None, session_id: str, summ
     )
     make = partial(_copies, said, conversation.id)
     copies = make() if len(said) < _MANY else await asyncio.to_thread(make)
-    first.record(*([summary_of_fork(await summarizer.within(notes))] if notes else copies))
+    earlier_turns = await _pinned_before(live, home, segment) if notes else []
+    pinned = [event for turn in earlier_turns for event in turn.events]
+    pinned_copies = _copies(pinned, conversation.id)
+    set_pins(
+        first,
+        [
+            *_moved(live, pinned, pinned_copies, first.id),
+            *_moved(live, said, copies, next_segment_id(first.id) if notes else first.id),
+        ],
+    )
+    summary = [summary_of_fork(await summarizer.within(notes))] if notes else []
+    first.record(*((*pinned_copies, *summary) if notes else copies))
     await home.create(first)
     try:
         if notes:
@@ -81,6 +95,27 @@ async def fork(conversation: Conversation, at: str | None, session_id: str, summ
             with suppress(StorageError):  # else half of a conversation stays
                 await home.delete_conversation(first.id)
         raise
+
+
+async def _pinned_before(live: AnySession, home: HomeStore, segment: AnySession) -> list[PinnedTurn]:
+    """What is pinned in the segments before one: a summary would not keep it word for word."""
+    turns = await PinnedTurns().turns(live, home, has_choices=True)
+    chain = await home.segment_ids(live.id)
+    earlier = set(chain[: chain.index(segment.id)] if segment.id in chain else ())
+    places = {pin.event_id: pin.segment for pin in pins_in(live.metadata.properties)}
+    return [turn for turn in turns if places[turn.event.id] in earlier]
+
+
+def _moved(
+    live: AnySession, events: Sequence[AnyEvent], copies: Sequence[AnyEvent], segment_id: str
+) -> list[Pin]:
+    """The pins of events, as those of their copies."""
+    pins = {pin.event_id: pin for pin in pins_in(live.metadata.properties) if pin.until is None}
+    return [
+        replace(pins[event.id], event_id=copy.id, segment=segment_id, number=at)
+        for at, (event, copy) in enumerate(zip(events, copies, strict=True))
+        if event.id in pins
+    ]
 
 
 async def _check_there(segment: AnySession, home: HomeStore) -> None:

@@ -49,6 +49,16 @@ class LookingBack:
         """The same, without their segments."""
         return [*self._log.events, *(event for _, event in self._later)]
 
+    def place_of(self, event_id: str) -> tuple[str, int]:
+        """The segment of an event that was read, and its number in there."""
+        numbers = {self._log.session.id: self._log.first}
+        for segment, event in self.placed:
+            number = numbers.get(segment.id, 0)
+            if event.id == event_id:
+                return segment.id, number
+            numbers[segment.id] = number + 1
+        raise LookupError(event_id)
+
     async def read_back(self) -> None:
         """Read the next page, or continue with the segment before.
 

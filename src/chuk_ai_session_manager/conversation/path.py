@@ -167,6 +167,20 @@ class Paths:
         """The same, including retracted messages."""
         return [event for event in self._events if not is_said(event) or event.id in self._is_on_path]
 
+    def __contains__(self, event_id: object) -> bool:
+        return event_id in self._said
+
+    def said(self, event_id: str, operation: str) -> AnyEvent:
+        """A message, or a tool's result, once it is known whether it holds.
+
+        Raises:
+            InvalidInput: the conversation has no such message.
+            EarlierNeededError: earlier events decide on it.
+        """
+        event = self._known(event_id, operation)
+        self.chosen()
+        return event
+
     def holds(self, event_id: str) -> bool:
         """Whether a message is on the path, and was not retracted."""
         return event_id in self._is_on_path and not self._changed.get(event_id, False)

@@ -41,6 +41,7 @@ from .limits import Allowance
 from .log_end import LogEnd, no_log_ends
 from .opening import Conversation
 from .order import QUESTION_IN
+from .pins import Pins
 from .replays import Replays, have_keys
 from .segments import (
     append,
@@ -68,6 +69,7 @@ class Writer:
         model: the model where a call names none.
         allowance: the most that the conversation, and its user, may use.
         summarizer: makes the summaries of full segments.
+        pins: which messages are pinned.
         redact: sees all texts before they are written.
     """
 
@@ -80,9 +82,11 @@ class Writer:
         model: str,
         allowance: Allowance,
         summarizer: Summarizer,
+        pins: Pins,
         redact: RedactHook | None = None,
     ) -> None:
         self._conversation = conversation
+        self.pins: Pins = pins
         self._beginning = beginning
         self._model = model
         self.allowance: Allowance = allowance
@@ -234,6 +238,23 @@ class Writer:
             await self.allowance.admit(home, session, drafts)
         if not is_plain:
             drafts = await self._with_what_is_known(home, session, drafts)
+        if not any(draft.is_pinned for draft in drafts):
+            return await self._append_all(home, session, drafts, closings, is_limited=is_limited)
+        async with self.pins.added(home, session, drafts, may_be_refused=asks):
+            home, session = await self._conversation.open_to_write()
+            return await self._append_all(home, session, drafts, closings, is_limited=is_limited)
+
+    async def _append_all(
+        self,
+        home: HomeStore,
+        session: Session[Any],
+        drafts: Sequence[Draft],
+        closings: list[asyncio.Task[None]],
+        *,
+        is_limited: bool,
+    ) -> tuple[float, str]:
+        """Store drafts, all that is to be known about them being known."""
+        until = math.inf
         # All at once, or each on its own where any of them may open a new segment.
         for batch in [[draft] for draft in drafts] if self._conversation.is_infinite else [drafts]:
             if closings:  # else what follows would be estimated of all that is not summarised yet

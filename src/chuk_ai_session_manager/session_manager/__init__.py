@@ -16,6 +16,8 @@ from ..conversation.limits import Allowance, Limits
 from ..conversation.notes import Notes
 from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD, Conversation, HeldBy
 from ..conversation.order import as_told
+from ..conversation.pinned import PinnedTurns
+from ..conversation.pins import Pins
 from ..conversation.recall.finding import Finder
 from ..conversation.recall.hooks import Embedder, Hooks, Reranker
 from ..conversation.recall.languages import Stem
@@ -199,8 +201,10 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
                 self._beginning,
             ),
             summarizer=self._summarizer,
+            pins=Pins(self._conversation, token_limit),
             redact=redact,
         )
+        self._pinned = PinnedTurns()
         self._second_thoughts = SecondThoughts(self._conversation, self.writer)
         self._redacting = Redacting(self._conversation, self.writer, self._summarizer)
 

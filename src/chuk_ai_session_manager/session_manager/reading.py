@@ -14,6 +14,8 @@ from ..conversation.context.wanted import Wanted
 from ..conversation.looking_back import newest_held
 from ..conversation.opening import Conversation
 from ..conversation.order import as_told
+from ..conversation.pinned import PinnedTurns
+from ..conversation.pins import pinned_ids
 from ..conversation.reading import answerer_of, figures_of, row_of
 from ..conversation.segments import chain_of, segments_in
 from ..conversation.sums import Sums
@@ -45,6 +47,7 @@ class Reading:
     _conversation: Conversation
     _beginning: Beginning
     _contexts: Contexts
+    _pinned: PinnedTurns
 
     @overload
     async def get_messages_for_llm(
@@ -159,7 +162,7 @@ class Reading:
             cache=cache,
             server_state=server_state,
         )
-        return await asked(self._conversation, self._beginning, self._contexts, wanted)
+        return await asked(self._conversation, self._beginning, self._contexts, self._pinned, wanted)
 
     async def get_conversation(
         self,
@@ -180,7 +183,7 @@ class Reading:
             include_tools: whether to include tool calls: `tool_calls` of the model's messages, and for each
                 result a row with the role "tool", `name`, `arguments` and, if there is one,
                 `tool_call_id`. Otherwise, a message that only calls tools is left out.
-            with_ids: whether each row has its `event_id`, and the event's `metadata`.
+            with_ids: whether each row has its `event_id`, the event's `metadata`, and `pinned` if it is.
             limit: return only this many of the newest rows; older events are not read.
 
         Raises:
@@ -209,8 +212,11 @@ class Reading:
         else:
             placed = [(session.id, event) for event in session.events]
         segment_ids = {event.id: segment_id for segment_id, event in placed}
+        pinned = pinned_ids(session.metadata.properties) if with_ids else set()
         return [
-            row | ({"session_id": segment_ids[event.id]} | answerer_of(event) if covers_all else {})
+            row
+            | ({"pinned": True} if event.id in pinned else {})
+            | ({"session_id": segment_ids[event.id]} | answerer_of(event) if covers_all else {})
             for event in as_told([event for _, event in placed])
             if (row := rows_of(event)) is not None
         ]

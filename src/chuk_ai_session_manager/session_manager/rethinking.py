@@ -8,6 +8,7 @@ from typing import Any
 from ..conversation.redacting import Redacting
 from ..conversation.repairs import LARGEST
 from ..conversation.second_thoughts import SecondThoughts
+from ..conversation.writing import Writer
 from ..exceptions.validation import check_count, check_name
 from ..providers.parts import Content, check_content
 from ..stores.receipts import ErasureReceipt
@@ -21,6 +22,7 @@ class Rethinking:
 
     _second_thoughts: SecondThoughts
     _redacting: Redacting
+    writer: Writer
     _model: str | None
 
     async def undo(self) -> str:
@@ -166,6 +168,38 @@ class Rethinking:
             SessionNotFound, StorageError: as for `user_says`.
         """
         await self._second_thoughts.clear()
+
+    async def pin(self, event_id: str) -> None:
+        """Keep a message in every context, word for word, whatever window or segment it is in.
+
+        It stands in its place, or where the context does not reach back so far, at the beginning: after the
+        summary. With a tool's result goes its call, and the other results of that. Pins go over into new
+        segments, forks and exports. An unfinished tool loop is sent as it began.
+
+        Args:
+            event_id: a message, a tool call or a result, from `get_conversation(with_ids=True)`.
+
+        Raises:
+            InvalidInput: the conversation has no such event, or it does not hold; nothing was written.
+            TokenLimitExceeded: the pins would have more than half of this manager's `token_limit`. (A context
+                whose `max_tokens` is less than twice the pins' length is refused when it is asked for.)
+            SessionNotFound, StorageError: as for `user_says`.
+        """
+        check_name(event_id, "event_id", "pin")
+        await self.writer.settle()
+        async with self.writer.turn():
+            await self.writer.pins.pin(event_id)
+
+    async def unpin(self, event_id: str) -> None:
+        """Let a pinned message be like others again. An event that is not pinned is no error.
+
+        Raises:
+            InvalidInput: nothing was said yet.
+            SessionNotFound, StorageError: as for `user_says`.
+        """
+        check_name(event_id, "event_id", "unpin")
+        async with self.writer.turn():
+            await self.writer.pins.unpin(event_id)
 
     async def redact(self, event_id: str) -> ErasureReceipt:
         """Replace the words of one event by "[redacted]", for good and in every place.

@@ -17,6 +17,7 @@ from ..conversation.drafts import (
 )
 from ..conversation.opening import Conversation
 from ..conversation.writing import Writer
+from ..exceptions import InvalidInput
 from ..exceptions.validation import (
     check_answer,
     check_event_id,
@@ -53,6 +54,7 @@ class Writing:
         *,
         event_id: str | None = None,
         timestamp: datetime | str | None = None,
+        pinned: bool = False,
         **metadata: Any,
     ) -> str:
         """Record a message of the user.
@@ -68,6 +70,7 @@ class Writing:
                 UTC, and stays as it is even if it is older than the messages before; the order of the
                 messages is that of the calls. By default the time is now, or that of the newest message if
                 the clock is behind. A text is stored as metadata, as release 0.7.1 did.
+            pinned: whether every context is to have the message, as for `pin`.
             **metadata: JSON values that are stored with the message. If a conversation has several users,
                 `name=` names the speaker: contexts and summaries show it.
 
@@ -88,6 +91,7 @@ class Writing:
         drafts = [draft_question(content, self.model, metadata, reader=self._model)]
         if event_id is not None or timestamp is not None:
             _tell(drafts, event_id, timestamp, "user_says")
+        _pin(drafts, pinned, "user_says")
         return await self.writer.record(drafts)
 
     async def ai_responds(
@@ -100,6 +104,7 @@ class Writing:
         service_tier: str | None = None,
         event_id: str | None = None,
         timestamp: datetime | str | None = None,
+        pinned: bool = False,
         **metadata: Any,
     ) -> str:
         """Record a model's answer, and the bill of the call.
@@ -119,6 +124,7 @@ class Writing:
             event_id: your own id of the answer, as for `user_says`.
             timestamp: when the model answered, as for `user_says`. The call is billed at the prices of
                 that time. It also stands in the metadata, as text.
+            pinned: whether every context is to have the answer, as for `pin`.
             **metadata: JSON values that are stored with the answer.
 
         Returns:
@@ -140,6 +146,7 @@ class Writing:
         drafts = draft_answers(answer, *names, metadata, service_tier=service_tier)
         if event_id is not None or timestamp is not None:
             _tell(drafts, event_id, timestamp, "ai_responds")
+        _pin(drafts, pinned, "ai_responds")
         return await self.writer.record(drafts) if drafts else self._conversation.session_id
 
     async def correct_usage(self, event_id: str, usage: object, *, service_tier: str | None = None) -> str:
@@ -178,6 +185,7 @@ class Writing:
         tool_call_id: str | None = None,
         event_id: str | None = None,
         timestamp: datetime | str | None = None,
+        pinned: bool = False,
         **metadata: Any,
     ) -> str:
         """Record a tool call and its result.
@@ -193,6 +201,7 @@ class Writing:
             tool_call_id: the provider's id of the call, which links the result to the call.
             event_id: your own id of the call, as for `user_says`.
             timestamp: when the tool ran, as for `user_says`.
+            pinned: whether every context is to have the call and its result, as for `pin`.
             **metadata: JSON values that are stored with the event.
 
         Returns:
@@ -210,6 +219,7 @@ class Writing:
         drafts = [draft_tool_use(tool_name, arguments, result, error, metadata)]
         if event_id is not None or timestamp is not None:
             _tell(drafts, event_id, timestamp, "tool_used")
+        _pin(drafts, pinned, "tool_used")
         return await self.writer.record(drafts)
 
     async def add_messages(
@@ -294,6 +304,15 @@ class Writing:
             Exception: any exception that the function raises; nothing was written.
         """
         return await self.writer.update_state(change)
+
+
+def _pin(drafts: Sequence[Draft], pinned: object, operation: str) -> None:
+    """Let the last one of the drafts be pinned, if it is to be."""
+    if not isinstance(pinned, bool):
+        raise InvalidInput(operation, "pinned must be True or False")
+    if pinned:
+        for draft in drafts[-1:]:
+            draft.is_pinned = True
 
 
 def _tell(

@@ -32,6 +32,7 @@ from .hostile import HOSTILE_IDS, INVALID_IDS, ODD_TEXTS
 from .lifetimes import Lifetimes
 from .listing import Listing
 from .managers import Managers
+from .pinning import Pinning
 from .reading import Reading
 from .recall import Recall
 from .redacting import Redacting
@@ -60,6 +61,7 @@ class StoreContract(
     Managers,
     Rethinking,
     Windows,
+    Pinning,
     Erasing,
     Recall,
     Redacting,

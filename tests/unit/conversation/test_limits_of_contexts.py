@@ -65,7 +65,7 @@ async def talk(seed: int, exchanges: int = 12) -> SessionManager:
     random = Random(seed)  # noqa: S311  (no secrets)
     sm = SessionManager(store=MemoryStore(), model=MODEL, system_prompt="Be brief.")
     for number in range(exchanges):
-        who = {"name": f"user_{number % 3}"} if number % 2 else {}
+        who: dict[str, Any] = {"name": f"user_{number % 3}"} if number % 2 else {}
         await sm.user_says(f"Question {number}? " + "word " * random.randrange(30), **who)
         for at in range(random.randrange(3)):
             call = {"id": f"call_{number}_{at}", "type": "function"}

@@ -207,7 +207,8 @@ class TestNames:
             ("ada", "Let's go with the lentil soup."),
             ("bob", "ok"),
         ):
-            await sm.user_says(text, **({} if name is None else {"name": name}))
+            said: dict[str, Any] = {} if name is None else {"name": name}
+            await sm.user_says(text, **said)
         await sm.wait_for_summaries()
         summary = summary_in(await sm.get_messages_for_llm()) or ""
         for fact in (

@@ -12,6 +12,7 @@ from ...providers.responses_state import responses_request
 from ...stores.base import AnyEvent
 from ..log_end import KnownEnd, PathEnd
 from ..opening import Conversation
+from ..pinned import PinnedTurns
 from .beginning import Beginning
 from .chain import Contexts, signing
 from .loops import unfinished_loop
@@ -19,18 +20,28 @@ from .seen import Seen
 from .wanted import Wanted
 
 
-async def asked(conversation: Conversation, beginning: Beginning, contexts: Contexts, wanted: Wanted) -> Any:
+async def asked(
+    conversation: Conversation,
+    beginning: Beginning,
+    contexts: Contexts,
+    pinned: PinnedTurns,
+    wanted: Wanted,
+) -> Any:
     """What `SessionManager.get_messages_for_llm` gives; see there."""
     wanted.check()
     home, session = await conversation.current(with_events=wanted.max_tokens is None)
-    seen = Seen(beginning, home, wanted, await wanted.room())
     background = await beginning.background_of(home, session)
     held = background.held
     log = PathEnd(session, home) if held is None else KnownEnd(session, home, held, background.passed)
+    loop = await unfinished_loop(log, background, home) if wanted.has_tools else None
+    is_bound = loop is not None and loop.is_bound
+    moment = loop.began if loop is not None and is_bound else None
+    has_choices = bool(session.totals.choices or background.sums.totals.choices)
+    turns = await pinned.turns(session, home, has_choices=has_choices, moment=moment)
+    seen = Seen(beginning, home, wanted, await wanted.room(), turns)
     if not wanted.has_tools:
         return _marked(written(await seen.rows(log), wanted.format_name, model=wanted.model), wanted)
-    loop = await unfinished_loop(log, background, home)
-    rows = await (seen.rows(log) if loop is None or not loop.is_bound else seen.rows_of_loop(loop))
+    rows = await (seen.rows_of_loop(loop) if loop is not None and is_bound else seen.rows(log))
     chain = contexts.chain(wanted.kind)
     tools = "" if wanted.tools is None else fingerprint_of_tools(wanted.tools)
     if wanted.server_state:

@@ -30,6 +30,14 @@ _CALL_SEARCHED = 200
 _FEW = 30
 
 
+@dataclass(frozen=True, slots=True)
+class PinnedRows:
+    """The rows of a pinned message, and of what belongs to it."""
+
+    event_id: str
+    rows: Sequence[ChatMessage]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
     """How a log is made to fit.
@@ -43,6 +51,7 @@ class Fitting:
             what is never dropped.
         length: how many tokens a row is.
         step: how far the window's start moves at a time, in content tokens; `None` for as little as fits.
+        pins: what every window has; where it does not have them in their places, they stand in front.
     """
 
     log: LogEnd
@@ -52,9 +61,10 @@ class Fitting:
     may_begin_with_system: bool
     length: Length
     step: float | None = None
+    pins: Sequence[PinnedRows] = ()
 
-    async def rows(self, room: int) -> list[ChatMessage]:
-        """The messages that have room: all of them, or a window's.
+    async def window(self, room: int) -> Window:
+        """The messages that have room: all of them, or those from one on.
 
         Args:
             room: what the rows' lengths may add up to.
@@ -86,29 +96,52 @@ class Fitting:
             count *= 2
         return await self._of_whole(room)
 
-    async def _of_whole(self, room: int) -> list[ChatMessage]:
+    async def _of_whole(self, room: int) -> Window:
         """The same of a log of which all is at hand."""
         log = self.log
         late = await late_questions(log.events, log.home)
         events = [*late, *self.start, *log.events]
         rows = [*self.beginning, *self.rows_of(events)]
-        retracted = tokens_of(log.passed) - tokens_of(log.events) if self.step else 0
-        if not await _are_longer(rows, room - retracted, self.length):
-            return rows
         front = list(takewhile(is_system, rows))
+        pinned = self._pinned_before(events, 0)
+        retracted = tokens_of(log.passed) - tokens_of(log.events) if self.step else 0
+        if not await _are_longer([*pinned, *rows], room - retracted, self.length):
+            return Window(front, pinned, rows[len(front) :])
         end = _End.of_whole(events, rows, self.rows_of)
         window = await self._cut(front, end, room, is_whole=True) if end.starts else None
-        if window is None:
-            window = await shortened(rows, room, self.length, self.step)
-        return rows if window is None else window
+        if window is not None:
+            return window
+        return await self._shortened(front, pinned, rows[len(front) :], room)
+
+    async def _shortened(
+        self, front: Sequence[ChatMessage], pinned: list[ChatMessage], rows: list[ChatMessage], room: int
+    ) -> Window:
+        """As much of the newest exchange as has room."""
+        taken = sum([await self.length(row) for row in pinned])
+        try:
+            cut = await shortened([*front, *rows], room - taken, self.length, self.step)
+        except TokenLimitExceeded as problem:
+            raise TokenLimitExceeded(room, taken + int(problem.actual or 0)) from None
+        return Window(front, pinned, rows if cut is None else cut[len(front) :])
+
+    def _pinned_before(self, events: Sequence[AnyEvent], start: int) -> list[ChatMessage]:
+        """The rows of pins that a window from one of the events on does not have in their places."""
+        inside = {event.id for event in events[start:]} if self.pins else set()
+        return [row for pin in self.pins if pin.event_id not in inside for row in pin.rows]
 
     async def _cut(
         self, front: Sequence[ChatMessage], end: _End, room: int, *, is_whole: bool = False
-    ) -> list[ChatMessage] | None:
-        """A window's rows; `None` where all that is at hand has room, so that more may."""
+    ) -> Window | None:
+        """A window; `None` where all that is at hand has room, so that more may."""
         rows, firsts = end.rows, end.first_rows
         around = sum([await self.length(row) for row in front])
         lengths = await _lengths_from_end(rows, firsts, room - around, self.length)
+        if self.pins:
+            pinned = [self._pinned_before(end.events, at) for at in end.starts]
+            lengths = [
+                length + sum([await self.length(row) for row in rows_before])
+                for length, rows_before in zip(lengths, pinned, strict=True)
+            ]
         fits = [around + length <= room for length in lengths]
         if self.step and len(self.log.passed) != len(self.log.events):
             # A start that did not fit before something after it was retracted does not come back.
@@ -121,11 +154,12 @@ class Fitting:
         if fits[0] and not is_whole:
             return None
         if not fits[-1]:
-            return await shortened([*front, *rows[firsts[-1] :]], room, self.length, self.step)
+            newest = self._pinned_before(end.events, end.starts[-1])
+            return await self._shortened(front, newest, list(rows[firsts[-1] :]), room)
         chosen = fits.index(True)
         if self.step:
             chosen = first_in_step(*self._positions(end), chosen, self.step)
-        return with_newest_marks([*front, *rows[firsts[chosen] :]])
+        return Window(front, self._pinned_before(end.events, end.starts[chosen]), rows[firsts[chosen] :])
 
     def _positions(self, end: _End) -> tuple[list[int], list[int | None]]:
         """Where in the conversation each start stands, and the exchange before it."""
@@ -157,6 +191,22 @@ class Fitting:
         )
         leading = takewhile(lambda event: all(map(is_system, self.rows_of([event]))), first)
         return self.rows_of(list(leading))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The rows of a context, in parts."""
+
+    front: Sequence[ChatMessage]
+    """The system prompt, and the system rows that the log begins with."""
+    pinned: Sequence[ChatMessage]
+    """What is pinned and stands before the others."""
+    said: Sequence[ChatMessage]
+
+    @property
+    def rows(self) -> list[ChatMessage]:
+        """All of them."""
+        return with_newest_marks([*self.front, *self.pinned, *self.said])
 
 
 class _End:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 
 from ...models import EventSource, EventType
 from ...models.home import HomeStore
@@ -34,6 +35,12 @@ class Loop:
     def events(self) -> list[AnyEvent]:
         """The question and all that came after it."""
         return [*self.log.since(self.question), *self.later]
+
+    @property
+    def began(self) -> str:
+        """When the model's first answer in it was stored: what was pinned by then, the model saw."""
+        answers = [event for event in self.events if event.source == EventSource.LLM]
+        return (answers or self.events)[0].timestamp.astimezone(UTC).isoformat(timespec="microseconds")
 
     @property
     def is_bound(self) -> bool:

@@ -16,8 +16,10 @@ from ...providers.messages import ChatMessage, plain_messages
 from ...stores.base import AnyEvent
 from ..log_end import LogEnd
 from ..order import as_told, late_questions
+from ..pinned import PinnedTurn
+from ..pins import pins_too_long
 from .beginning import Beginning
-from .fitting import Fitting, RowsOf, fitted_with_earlier
+from .fitting import Fitting, PinnedRows, RowsOf, Window, fitted_with_earlier
 from .loops import Loop
 from .room import Room
 from .steps import STEP
@@ -28,7 +30,14 @@ from .windows import is_system
 class Seen:
     """What of a conversation goes into a context."""
 
-    def __init__(self, beginning: Beginning, home: HomeStore, wanted: Wanted, room: Room | None) -> None:
+    def __init__(
+        self,
+        beginning: Beginning,
+        home: HomeStore,
+        wanted: Wanted,
+        room: Room | None,
+        pinned: Sequence[PinnedTurn],
+    ) -> None:
         self._beginning = beginning
         self._home = home
         self._wanted = wanted
@@ -38,6 +47,8 @@ class Seen:
         self._in_format: RowsOf = plain_messages if wanted.format_name is None else said_rows
         if wanted.has_tools:
             self._in_format = partial(context_rows, include_system=system)
+        pins = [PinnedRows(turn.event.id, self._rows_of(turn.events)) for turn in pinned]
+        self._pins = [pin for pin in pins if pin.rows]
 
     def _rows_of(self, events: Sequence[AnyEvent]) -> list[ChatMessage]:
         return self._in_format(as_told(events))
@@ -46,7 +57,13 @@ class Seen:
         self, events: Sequence[AnyEvent], summary: str | None, start: Sequence[AnyEvent]
     ) -> list[ChatMessage]:
         late = await late_questions(events, self._home)
-        rows = [*self._front, *self._rows_of([*late, *start, *events])]
+        events = [*late, *start, *events]
+        rows = [*self._front, *self._rows_of(events)]
+        known = {event.id for event in events}
+        pinned = [row for pin in self._pins if pin.event_id not in known for row in pin.rows]
+        if pinned:
+            front = len(list(takewhile(is_system, rows)))
+            rows[front:front] = pinned
         return rows if summary is None else with_earlier(rows, summary)
 
     async def _told(self, log: LogEnd) -> tuple[str | None, Sequence[AnyEvent]]:
@@ -59,7 +76,8 @@ class Seen:
         """The rows of a segment: all of them, or a window's."""
         summary, start = await self._told(log)
         if self._room is not None:
-            return await self._window(log, summary, start, self._room)
+            window = await self._window(log, summary, start, self._room)
+            return window.rows if summary is None else with_earlier(window.rows, summary)
         return await self._whole(log.events, summary, start)
 
     async def rows_of_loop(self, loop: Loop) -> list[ChatMessage]:
@@ -74,19 +92,19 @@ class Seen:
                 await loop.log.read_back()
             return await self._whole([*loop.log.events, *loop.later], summary, start)
         begun = loop.log.until(loop.question)
-        rows = await self._window(begun, summary, start, self._room)
-        front = list(takewhile(is_system, rows))
-        first = next(row[ORIGIN].event_id for row in rows if ORIGIN in row and not is_system(row))
+        window = await self._window(begun, summary, start, self._room)
+        first = next(row[ORIGIN].event_id for row in window.said if ORIGIN in row and not is_system(row))
         events = [*start, *begun.events, *loop.events[1:]]
         at = next(at for at, event in enumerate(events) if event.id == first)
-        rows = [*front, *self._rows_of(events[at:])]
+        rows = [*window.front, *window.pinned, *self._rows_of(events[at:])]
         return rows if summary is None else with_earlier(rows, summary)
 
-    async def _window(
-        self, log: LogEnd, summary: str | None, start: Sequence[Any], room: Room
-    ) -> list[ChatMessage]:
+    async def _window(self, log: LogEnd, summary: str | None, start: Sequence[Any], room: Room) -> Window:
         wanted = self._wanted
         length = wanted.length()
+        pinned = sum([await length(row) for pin in self._pins for row in pin.rows])
+        if pinned > room.limit / 2:
+            raise pins_too_long(pinned, room.limit)
         fitting = Fitting(
             log=log,
             beginning=self._front,
@@ -95,14 +113,29 @@ class Seen:
             may_begin_with_system=wanted.has_tools and wanted.include_system,
             length=length,
             step=STEP * room.limit if wanted.steady else None,
+            pins=self._pins,
         )
         try:
             if summary is None:
-                return await fitting.rows(room.tokens)
-            return await fitted_with_earlier(fitting.rows, summary, room.tokens, wanted.counted_model)
+                return await fitting.window(room.tokens)
+            return await _window_with_earlier(fitting, summary, room.tokens, wanted.counted_model)
         except TokenLimitExceeded as problem:
-            figures = {"system_prompt": sum([await length(row) for row in self._front])}
+            figures = {"system_prompt": sum([await length(row) for row in self._front]), "pins": pinned}
             if summary is not None:
                 figures["summary"] = await TokenUsage.count_tokens(marked(summary), wanted.counted_model)
             newest = max(0, int(problem.actual or 0) - sum(figures.values()))
             raise room.exceeded(**figures, newest_exchange=newest) from None
+
+
+async def _window_with_earlier(fitting: Fitting, summary: str, tokens: int, model: str) -> Window:
+    """The window that has room beside a summary; which the first user's row is to begin with then."""
+    window: Window | None = None
+
+    async def cut(room: int) -> list[ChatMessage]:
+        nonlocal window
+        window = await fitting.window(room)
+        return window.rows
+
+    await fitted_with_earlier(cut, summary, tokens, model)
+    assert window is not None  # noqa: S101  (it was cut; tells mypy)
+    return window
