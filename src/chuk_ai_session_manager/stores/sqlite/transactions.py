@@ -29,6 +29,20 @@ FROM sessions s JOIN conversations c ON c.key = s.conversation
 WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
 """
 
+# What an append needs of these: not the header, which may be long.
+_APPENDED_TO = """
+SELECT s.key, s.born, s.conversation, CAST(s.counters AS BLOB), s.count, s.revision, c.expires
+FROM sessions s JOIN conversations c ON c.key = s.conversation
+WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
+"""
+_INSERT = "INSERT INTO events (session, number, id, body) VALUES (?, ?, ?, ?)"
+_APPEND = """
+UPDATE sessions
+SET counters = ?, count = count + ?, revision = revision + 1,
+    written = max(?, CASE count WHEN 0 THEN 0 ELSE written END)
+WHERE key = ?
+"""
+
 # How many expired conversations one write removes: a limit to its cost.
 _EXPIRED_AT_ONCE = 20
 
@@ -163,25 +177,50 @@ def add_events(
         SessionNotFound: the session expired or was deleted.
         EventConflict: another event is stored with one of these ids.
     """
-    row = find_session(sandbox, session_id, db)
-    if row is None or born not in {"", row.born}:
+    row = db.execute(_APPENDED_TO, (sandbox, session_id, now())).fetchone()
+    if row is None or born not in {"", row[1]}:
         raise session_not_found(session_id)
-    new = [event for event in events if not _is_stored(db, row.key, session_id, event)]
-    if not new:
-        return Appended(row.count, row.revision, 0)
-    if only_at is not None and row.revision != only_at:
-        return None
-    counters = counters_after(row.read_counters(), new)
-    _insert(db, row.key, row.count, new)
-    place = place_of(int(max(event.counters["newest"] for event in new)))
-    db.execute(
-        "UPDATE sessions SET counters = ?, count = count + ?, revision = revision + 1,"
-        " written = max(?, CASE count WHEN 0 THEN 0 ELSE written END) WHERE key = ?",
-        (dump_counters(counters), len(new), _moment(db, sandbox, place), row.key),
-    )
-    if row.expires is not None:
-        _renew(db, row.conversation, lives)
-    return Appended(row.count, row.revision + 1, len(new))
+    key, _, conversation, stored, count, revision, expires = row
+    before = _known_counters.get(stored) or load_counters(session_id, stored)
+    new = events
+    if not (only_at in {None, revision} and _inserted(db, key, count, events)):
+        new = [event for event in events if not _is_stored(db, key, session_id, event)]
+        if not new:
+            return Appended(count, revision, 0)
+        if only_at not in {None, revision}:
+            return None
+        _insert(db, key, count, new)
+    counters = counters_after(before, new)
+    text = dump_counters(counters)
+    place = place_of(int(max([event.counters["newest"] for event in new])))
+    db.execute(_APPEND, (text, len(new), _moment(db, sandbox, place), key))
+    if expires is not None:
+        _renew(db, conversation, lives)
+    _know(text.encode(), counters)
+    return Appended(count, revision + 1, len(new))
+
+
+def _inserted(db: sqlite3.Connection, key: int, count: int, events: Sequence[EncodedEvent]) -> bool:
+    """Insert an event that is most likely new; `False`, without a change, if its id is stored already."""
+    if len(events) != 1:
+        return False
+    (event,) = events
+    try:
+        db.execute(_INSERT, (key, count, event.id, event.body))
+    except sqlite3.IntegrityError:
+        return False
+    return True
+
+
+# The counters that were written last, by their text: to parse it would take as long as to insert an event.
+_known_counters: dict[bytes, dict[str, float]] = {}
+_MOST_KNOWN = 1_000
+
+
+def _know(text: bytes, counters: dict[str, float]) -> None:
+    if len(_known_counters) >= _MOST_KNOWN:
+        _known_counters.clear()
+    _known_counters[text] = counters
 
 
 def _moment(db: sqlite3.Connection, sandbox: str, place: int) -> int:
@@ -203,7 +242,7 @@ def _is_stored(db: sqlite3.Connection, key: int, session_id: str, event: Encoded
 
 def _insert(db: sqlite3.Connection, key: int, number: int, events: Sequence[EncodedEvent]) -> None:
     db.executemany(
-        "INSERT INTO events (session, number, id, body) VALUES (?, ?, ?, ?)",
+        _INSERT,
         [(key, number + at, event.id, event.body) for at, event in enumerate(events)],
     )
 

@@ -27,7 +27,7 @@ _Outcome = tuple["_Job", Any, BaseException | None]
 _MOST_AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Job:
     work: Work
     writes: bool
@@ -45,7 +45,7 @@ class Worker:
         self._connect = connect
         self._name = name
         self._jobs: _Queue | None = None
-        self._process = 0
+        self._process: object = None
         self._thread: Thread | None = None
         if name != ":memory:":  # a fork does not share it, and closing would lose it
             _workers.add(self)
@@ -63,14 +63,14 @@ class Worker:
         future: asyncio.Future[Any] = Outcome(loop=loop) if writes else loop.create_future()
         with guard:  # otherwise, another thread could close the queue in between, and nobody would do the job
             jobs = self._jobs
-            if jobs is None or self._process != os.getpid():  # a fork copies the object, but not the thread
+            if jobs is None or self._process is not _process:  # a fork copies the object, but not the thread
                 jobs = self._start()
             jobs.put(_Job(work, writes, loop, future))
         return future
 
     def _start(self) -> _Queue:
         jobs: _Queue = SimpleQueue()
-        self._jobs, self._process = jobs, os.getpid()
+        self._jobs, self._process = jobs, _process
         self._thread = Thread(
             target=_serve, args=(jobs, self._connect, self._name), name="chuk-sqlite", daemon=True
         )
@@ -91,7 +91,7 @@ class Worker:
         with guard:
             jobs, thread = self._jobs, self._thread
             self._jobs = self._thread = None
-            if jobs is None or thread is None or self._process != os.getpid():
+            if jobs is None or thread is None or self._process is not _process:
                 return None
             jobs.put(None)
             return thread
@@ -141,9 +141,18 @@ def _parent_process() -> object:
     return None if process is None else process.parent_process()
 
 
+# Another object in each process; to ask the system for the process's id takes longer, with every job.
+_process = object()
+
+
+def _after_fork() -> None:
+    global _process  # noqa: PLW0603  (one a process)
+    _process = object()
+
+
 atexit.register(_close_at_exit)
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(before=_close_all)
+    os.register_at_fork(before=_close_all, after_in_child=_after_fork)
 
 
 # -- in the thread ------------------------------------------------------------------------------
