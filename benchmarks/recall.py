@@ -16,19 +16,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import time_machine
 
-from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager import SessionManager, TokenUsage
 
 BUDGETS = (1_000, 2_000, 4_000, 8_000)
+FORMATS: tuple[Any, ...] = ("openai", "anthropic", "google", "openai-responses")  # in turns
 MODEL = "gpt-4o"  # whose vocabulary is o200k_base
 
 
@@ -101,8 +104,8 @@ async def recorded(talk: Talk, **settings: Any) -> tuple[SessionManager, dict[st
     return sm, {row["event_id"]: turn.id for row, turn in zip(rows, talk.turns, strict=True)}
 
 
-Inside = Callable[[Question, int], Awaitable[set[str]]]
-"""Gives the turns that are inside what a question gets, of so many tokens."""
+Inside = Callable[[Question], Awaitable[list[set[str]]]]
+"""Gives the turns that are inside what a question gets, for each of the budgets."""
 
 
 @asynccontextmanager
@@ -110,15 +113,81 @@ async def by_recall(talk: Talk) -> AsyncIterator[Inside]:
     """`SessionManager.recall`: the turns that it gives."""
     sm, turn_of = await recorded(talk)
 
-    async def inside(question: Question, budget: int) -> set[str]:
-        found = await sm.recall(question.text, max_tokens=budget)
-        assert found.tokens <= budget, "more tokens than were allowed"
-        return {turn_of[turn.event_id] for turn in found}
+    async def inside(question: Question) -> list[set[str]]:
+        found = [await sm.recall(question.text, max_tokens=budget) for budget in BUDGETS]
+        assert all(each.tokens <= budget for each, budget in zip(found, BUDGETS, strict=True))
+        return [{turn_of[turn.event_id] for turn in each} for each in found]
 
     yield inside
 
 
-WAYS: dict[str, Callable[[Talk], Any]] = {"recall": by_recall}
+@asynccontextmanager
+async def by_context(talk: Talk) -> AsyncIterator[Inside]:
+    """`get_messages_for_llm(recall=True)`: the question is recorded, and taken back afterwards."""
+    sm, _ = await recorded(talk)
+    formats = cycle(FORMATS)
+
+    async def inside(question: Question) -> list[set[str]]:
+        await sm.user_says(question.text)
+        found: list[set[str]] = []
+        for budget in BUDGETS:
+            context = await sm.get_messages_for_llm(format=next(formats), recall=True, max_tokens=budget)
+            text = "\n".join(_texts(context))
+            assert await TokenUsage.count_tokens(text, MODEL) <= budget, "more tokens than were allowed"
+            words = " ".join(text.split())
+            found.append({turn.id for turn in talk.turns if _is_in(turn.text, words)})
+        await sm.undo()
+        return found
+
+    yield inside
+
+
+def _texts(context: Any) -> Iterable[str]:
+    """All texts of a context, whatever its form."""
+    if isinstance(context, str):
+        yield context
+    elif isinstance(context, dict):
+        for key, value in context.items():
+            if key not in {"role", "type", "name"}:
+                yield from _texts(value)
+    elif isinstance(context, list):
+        for each in context:
+            yield from _texts(each)
+
+
+def _is_in(said: str, words: str) -> bool:
+    """Whether a turn is in a context: all of it, or of a long one at least a sentence or a line."""
+    if " ".join(said.split()) in words:
+        return True
+    pieces = [" ".join(piece.split()) for piece in re.split(r"\n|(?<=[.!?]) ", said)]
+    return len(said) > 660 and any(len(piece) > 40 and piece in words for piece in pieces)
+
+
+@asynccontextmanager
+async def by_window(talk: Talk) -> AsyncIterator[Inside]:
+    """The last turns that fit."""
+    lengths = [await TokenUsage.count_tokens(turn.text, MODEL) for turn in talk.turns]
+
+    async def inside(_: Question) -> list[set[str]]:
+        found: list[set[str]] = []
+        for budget in BUDGETS:
+            room, kept = budget, set[str]()
+            for turn, length in zip(reversed(talk.turns), reversed(lengths), strict=True):
+                room -= length
+                if room < 0:
+                    break
+                kept.add(turn.id)
+            found.append(kept)
+        return found
+
+    yield inside
+
+
+WAYS: dict[str, Callable[[Talk], Any]] = {
+    "recall()": by_recall,
+    "get_messages_for_llm(recall=True)": by_context,
+    "a window: the last turns": by_window,
+}
 
 
 async def share(way: Callable[[Talk], Any], talks: Iterable[Talk]) -> dict[str, list[list[float]]]:
@@ -127,10 +196,9 @@ async def share(way: Callable[[Talk], Any], talks: Iterable[Talk]) -> dict[str, 
     for talk in talks:
         async with way(talk) as inside:
             for question in talk.questions:
-                for at, budget in enumerate(BUDGETS):
-                    found = await inside(question, budget)
-                    by_budget = shares.setdefault(question.kind, [[] for _ in BUDGETS])
-                    by_budget[at].append(len(found & question.evidence) / len(question.evidence))
+                by_budget = shares.setdefault(question.kind, [[] for _ in BUDGETS])
+                for each, found in zip(by_budget, await inside(question), strict=True):
+                    each.append(len(found & question.evidence) / len(question.evidence))
     return shares
 
 

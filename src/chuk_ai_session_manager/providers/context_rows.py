@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,18 @@ def said_rows(events: Sequence[SessionEvent[Any]]) -> list[ChatMessage]:
         row | ({ORIGIN: _origin(event)} if _is_spoken(event) else {})
         for event in events
         for row in plain_messages([event])
+    ]
+    return with_newest_marks(rows)
+
+
+def rows_naming_questions(
+    events: Sequence[SessionEvent[Any]], rows_of: Callable[[Sequence[SessionEvent[Any]]], list[ChatMessage]]
+) -> list[ChatMessage]:
+    """The rows of events, each event by itself; a user's row says by its `Origin` which event it is of."""
+    rows = [
+        {ORIGIN: Origin(event.id)} | row if row["role"] == "user" else row
+        for event in events
+        for row in rows_of([event])
     ]
     return with_newest_marks(rows)
 

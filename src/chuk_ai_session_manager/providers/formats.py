@@ -62,6 +62,7 @@ class ContextOptions(TypedDict, total=False):
     tools: Sequence[Any] | None
     response_format: Any
     cache: bool | CacheTtl
+    recall: str | bool | None
 
 
 OpenAIMessages: TypeAlias = "list[ChatCompletionMessageParam]"

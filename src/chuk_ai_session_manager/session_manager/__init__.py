@@ -89,6 +89,8 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             that opens the new segment waits for the callback up to 2 seconds, and so do calls that were
             recorded together with it. Until the callback's summary is there, the built-in one is used.
         summary_max_tokens: the most tokens of the summary of all earlier segments.
+        recall_tokens: lets each context of `get_messages_for_llm` have up to so many tokens of earlier turns
+            that may answer the user's last message; see `recall` there. Worth it with infinite context.
         embedder: makes recall go by meaning too: it gets a list of texts and gives a vector for each; sync
             or async. Each message is embedded once in a process, when it is first searched. If it fails, or
             takes more than 30 seconds, words alone decide, as they do without an embedder.
@@ -126,6 +128,7 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
         summary_callback: SummaryCallback | None = None,
         summary_timeout: float = 30.0,
         summary_max_tokens: int = 500,
+        recall_tokens: int | None = None,
         embedder: Embedder | None = None,
         reranker: Reranker | None = None,
         stemmer: Stem | str | None = None,
@@ -165,11 +168,15 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             "budget": budget,
             "summary_timeout": summary_timeout,
             "summary_max_tokens": summary_max_tokens,
+            "recall_tokens": recall_tokens,
             "embedder": embedder,
             "reranker": reranker,
             "stemmer": stemmer,
             "redact": redact,
         }
+        if recall_tokens is not None:
+            check_count(recall_tokens, 1, "recall_tokens", operation)
+        self._recall_tokens = recall_tokens
         hooks = Hooks(embedder, reranker, stemmer)
         hooks.check(operation)
         self._finder = Finder(hooks)

@@ -17,6 +17,7 @@ from ..conversation.order import as_told
 from ..conversation.pinned import PinnedTurns
 from ..conversation.pins import pinned_ids
 from ..conversation.reading import answerer_of, figures_of, row_of
+from ..conversation.recall.finding import Finder
 from ..conversation.segments import chain_of, segments_in
 from ..conversation.sums import Sums
 from ..conversation.writing import Writer
@@ -48,6 +49,8 @@ class Reading:
     _beginning: Beginning
     _contexts: Contexts
     _pinned: PinnedTurns
+    _finder: Finder
+    _recall_tokens: int | None
 
     @overload
     async def get_messages_for_llm(
@@ -103,6 +106,7 @@ class Reading:
         response_format: Any = None,
         cache: bool | CacheTtl = False,
         server_state: bool = False,
+        recall: str | bool | None = None,
     ) -> Any:
         """Return the messages to send to a model next: the system prompt, then the conversation.
 
@@ -137,6 +141,12 @@ class Reading:
                 `max_tokens`.
             cache: whether to mark up to where the provider's cache is to hold the context, and for how
                 long: "5m" (the same as `True`) or "1h". A model that takes no marks gets none.
+            recall: a question: earlier turns that may answer it stand, dated, in front of the newest user
+                message, and stay there in later contexts. `True` asks with that message. With `max_tokens`,
+                the newest exchanges take a sixth of it at most (the newest one is there in any case), and
+                earlier turns the rest; without, they take 2,000 tokens. While tools are being called,
+                nothing is recalled anew. By default nothing is recalled, unless the manager has
+                `recall_tokens`; `False` recalls nothing then.
             server_state: for "openai-responses", return only what OpenAI's server does not hold: a dict
                 with `input` and, if the server holds anything, `previous_response_id` or `conversation`.
 
@@ -161,8 +171,12 @@ class Reading:
             response_format=response_format,
             cache=cache,
             server_state=server_state,
+            recall=recall,
+            recall_tokens=self._recall_tokens,
         )
-        return await asked(self._conversation, self._beginning, self._contexts, self._pinned, wanted)
+        return await asked(
+            self._conversation, self._beginning, self._contexts, self._pinned, self._finder, wanted
+        )
 
     async def get_conversation(
         self,

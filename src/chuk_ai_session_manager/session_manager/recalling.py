@@ -40,7 +40,7 @@ class Recalling:
             StorageError: the store could not say.
         """
         operation = "recall"
-        check_name(query, "query", operation)
+        check_name(query.strip() if isinstance(query, str) else query, "query", operation)
         check_count(max_tokens, 1, "max_tokens", operation)
         if limit is not None:
             check_count(limit, 1, "limit", operation)

@@ -56,8 +56,8 @@ async def test_excerpts_are_dated_and_in_the_order_in_which_they_were_said() -> 
         await say(sm, "Now the boat is red.", "The weather is fine.")
     found = await sm.recall("Which colour has the boat?")
     lines = found.text.splitlines()
-    assert lines[:2] == ["[2026-03-02, Monday]", "user: The boat is blue."]
-    assert lines.index("[2026-03-04, Wednesday]") < lines.index("user: Now the boat is red.")
+    assert lines[:2] == ["[Mon 2 Mar 2026]", "user: The boat is blue."]
+    assert lines.index("[Wed 4 Mar 2026]") < lines.index("user: Now the boat is red.")
 
 
 async def test_dates_count_from_the_time_of_the_question() -> None:

@@ -8,14 +8,18 @@ from typing import Any
 from ...providers.cache_marks import with_cache_marks
 from ...providers.fingerprints import fingerprint_of_tools
 from ...providers.formats import written
+from ...providers.messages import ChatMessage
 from ...providers.responses_state import responses_request
 from ...stores.base import AnyEvent
-from ..log_end import KnownEnd, PathEnd
+from ..background import Background
+from ..log_end import KnownEnd, LogEnd, PathEnd
 from ..opening import Conversation
 from ..pinned import PinnedTurns
+from ..recall.finding import Finder
 from .beginning import Beginning
 from .chain import Contexts, signing
-from .loops import unfinished_loop
+from .loops import Loop, unfinished_loop
+from .recalled import Excerpts, is_question
 from .seen import Seen
 from .wanted import Wanted
 
@@ -25,23 +29,29 @@ async def asked(
     beginning: Beginning,
     contexts: Contexts,
     pinned: PinnedTurns,
+    finder: Finder,
     wanted: Wanted,
 ) -> Any:
     """What `SessionManager.get_messages_for_llm` gives; see there."""
     wanted.check()
     home, session = await conversation.current(with_events=wanted.max_tokens is None)
+    excerpts = Excerpts(finder, conversation.id, session, home, contexts.recalled, wanted)
     background = await beginning.background_of(home, session)
     held = background.held
     log = PathEnd(session, home) if held is None else KnownEnd(session, home, held, background.passed)
-    loop = await unfinished_loop(log, background, home) if wanted.has_tools else None
-    is_bound = loop is not None and loop.is_bound
-    moment = loop.began if loop is not None and is_bound else None
+    loop = await unfinished_loop(log, background, home) if wanted.has_tools or wanted.recalls else None
+    bound = loop if loop is not None and wanted.has_tools and loop.is_bound else None
     has_choices = bool(session.totals.choices or background.sums.totals.choices)
+    moment = None if bound is None else bound.began
     turns = await pinned.turns(session, home, has_choices=has_choices, moment=moment)
-    seen = Seen(beginning, home, wanted, await wanted.room(), turns)
+    seen = Seen(beginning, home, wanted, await wanted.room(), turns, excerpts)
+    if wanted.recalls:
+        await excerpts.ask(*await _question(log, background, loop), in_loop=loop is not None)
+    rows = await _rows(seen, excerpts, log, bound)
+    if wanted.recalls:
+        rows = await seen.with_excerpts(rows, [*background.start, *log.events])
     if not wanted.has_tools:
-        return _marked(written(await seen.rows(log), wanted.format_name, model=wanted.model), wanted)
-    rows = await (seen.rows_of_loop(loop) if loop is not None and is_bound else seen.rows(log))
+        return _marked(written(rows, wanted.format_name, model=wanted.model), wanted)
     chain = contexts.chain(wanted.kind)
     tools = "" if wanted.tools is None else fingerprint_of_tools(wanted.tools)
     if wanted.server_state:
@@ -61,6 +71,25 @@ def _marked(request: Any, wanted: Wanted) -> Any:
     if ttl is None:
         return request
     return with_cache_marks(request, wanted.format_name, wanted.model, ttl, wanted.tools or ())
+
+
+async def _question(
+    log: LogEnd, background: Background, loop: Loop | None
+) -> tuple[AnyEvent | None, Sequence[AnyEvent]]:
+    """The newest message of the user, and what came after it."""
+    if loop is not None:
+        return loop.question, loop.events
+    question = await log.read_back_to(is_question)
+    earlier = [event for event in background.start if is_question(event)]
+    return question or (earlier[-1] if earlier else None), log.events
+
+
+async def _rows(seen: Seen, excerpts: Excerpts, log: LogEnd, bound: Loop | None) -> list[ChatMessage]:
+    """The rows of a context, with what was recalled for earlier questions."""
+    while True:
+        rows = await (seen.rows(log) if bound is None else seen.rows_of_loop(bound))
+        if not await excerpts.were_read():
+            return rows
 
 
 def _before_loss(events: Sequence[AnyEvent]) -> set[str]:

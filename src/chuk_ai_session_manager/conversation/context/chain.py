@@ -15,6 +15,7 @@ from ...providers.formats import MaySign
 from ...providers.messages import ChatMessage
 from ...stores.base import AnyEvent
 from ..drafts import Draft
+from ..recall.shown import Shown
 
 # Whose context was handed out last in this task (or in the one that began this one), its kind, and when.
 _newest: ContextVar[tuple[object, dict[str, tuple[int, Sent]]] | None] = ContextVar(
@@ -30,6 +31,8 @@ class Contexts:
     """
 
     def __init__(self) -> None:
+        self.recalled: dict[str, Shown] = {}
+        """What contexts showed beside questions that nobody has answered yet, by the questions' ids."""
         self._known: dict[str, Chained] = {}
         self._last: dict[str, tuple[int, Sent]] = {}
         self._number = count()

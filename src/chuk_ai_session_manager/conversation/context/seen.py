@@ -10,7 +10,7 @@ from typing import Any
 from ...exceptions import TokenLimitExceeded
 from ...models import TokenUsage
 from ...models.home import HomeStore
-from ...providers.context_rows import ORIGIN, context_rows, said_rows
+from ...providers.context_rows import ORIGIN, context_rows, rows_naming_questions, said_rows
 from ...providers.earlier import marked, with_earlier
 from ...providers.messages import ChatMessage, plain_messages
 from ...stores.base import AnyEvent
@@ -21,6 +21,7 @@ from ..pins import pins_too_long
 from .beginning import Beginning
 from .fitting import Fitting, PinnedRows, RowsOf, Window, fitted_with_earlier
 from .loops import Loop
+from .recalled import Excerpts
 from .room import Room
 from .steps import STEP
 from .wanted import Wanted
@@ -37,6 +38,7 @@ class Seen:
         wanted: Wanted,
         room: Room | None,
         pinned: Sequence[PinnedTurn],
+        excerpts: Excerpts,
     ) -> None:
         self._beginning = beginning
         self._home = home
@@ -47,11 +49,20 @@ class Seen:
         self._in_format: RowsOf = plain_messages if wanted.format_name is None else said_rows
         if wanted.has_tools:
             self._in_format = partial(context_rows, include_system=system)
+        self._excerpts = excerpts
+        self._first: str | None = None
+        """The first event of the window; `None` where all of the log is seen."""
+        self._pinned_ids = {event.id for turn in pinned for event in turn.events}
         pins = [PinnedRows(turn.event.id, self._rows_of(turn.events)) for turn in pinned]
         self._pins = [pin for pin in pins if pin.rows]
 
     def _rows_of(self, events: Sequence[AnyEvent]) -> list[ChatMessage]:
-        return self._in_format(as_told(events))
+        told = as_told(events)
+        if not self._excerpts.are_in(events):
+            return self._in_format(told)
+        has_names = self._wanted.has_tools
+        rows = self._in_format(told) if has_names else rows_naming_questions(told, self._in_format)
+        return self._excerpts.in_rows(rows, events)
 
     async def _whole(
         self, events: Sequence[AnyEvent], summary: str | None, start: Sequence[AnyEvent]
@@ -76,7 +87,7 @@ class Seen:
         """The rows of a segment: all of them, or a window's."""
         summary, start = await self._told(log)
         if self._room is not None:
-            window = await self._window(log, summary, start, self._room)
+            window, summary = await self._window(log, summary, start, self._room)
             return window.rows if summary is None else with_earlier(window.rows, summary)
         return await self._whole(log.events, summary, start)
 
@@ -92,19 +103,66 @@ class Seen:
                 await loop.log.read_back()
             return await self._whole([*loop.log.events, *loop.later], summary, start)
         begun = loop.log.until(loop.question)
-        window = await self._window(begun, summary, start, self._room)
+        window, summary = await self._window(begun, summary, start, self._room)
         first = next(row[ORIGIN].event_id for row in window.said if ORIGIN in row and not is_system(row))
         events = [*start, *begun.events, *loop.events[1:]]
         at = next(at for at, event in enumerate(events) if event.id == first)
         rows = [*window.front, *window.pinned, *self._rows_of(events[at:])]
         return rows if summary is None else with_earlier(rows, summary)
 
-    async def _window(self, log: LogEnd, summary: str | None, start: Sequence[Any], room: Room) -> Window:
-        wanted = self._wanted
-        length = wanted.length()
+    async def with_excerpts(self, rows: list[ChatMessage], events: Sequence[AnyEvent]) -> list[ChatMessage]:
+        """Rows with earlier turns in front of the newest question.
+
+        Args:
+            rows: the context's.
+            events: those that the rows are of, and perhaps some before these.
+        """
+        at = next((at for at, event in enumerate(events) if event.id == self._first), 0)
+        room = None if self._room is None else self._room.tokens
+        length = self._wanted.length()
+        return await self._excerpts.finished(rows, events[at:], self._pinned_ids, room, length)
+
+    async def _window(
+        self, log: LogEnd, summary: str | None, start: Sequence[Any], room: Room
+    ) -> tuple[Window, str | None]:
+        """A window, and the summary that it is to begin with.
+
+        Where earlier turns are recalled, the newest exchanges have a part of the room; the newest one is
+        there in any case, and the summary only where it fits too.
+        """
+        length = self._wanted.length()
         pinned = sum([await length(row) for pin in self._pins for row in pin.rows])
         if pinned > room.limit / 2:
             raise pins_too_long(pinned, room.limit)
+        window, told = await self._newest(log, summary, start, room, pinned)
+        said = (row for row in window.said if ORIGIN in row and not is_system(row))
+        self._first = next((row[ORIGIN].event_id for row in said), None)
+        return window, told
+
+    async def _newest(
+        self, log: LogEnd, summary: str | None, start: Sequence[Any], room: Room, pinned: int
+    ) -> tuple[Window, str | None]:
+        if not self._wanted.recalls:
+            return await self._cut(log, summary, start, room, pinned), summary
+        length = self._wanted.length()
+        kept = pinned + sum([await length(row) for row in self._front])
+        free, least = room.tokens - self._excerpts.tokens, 0
+        share = Room(min(free, kept + self._excerpts.rest_of(room.tokens)))
+        for told in dict.fromkeys([summary, None]):
+            try:
+                return await self._cut(log, told, start, share, pinned), told
+            except TokenLimitExceeded as problem:
+                least = int(problem.actual or 0)
+        if least <= free:
+            return await self._cut(log, None, start, Room(least), pinned), None
+        self._excerpts.leave_out()
+        return await self._cut(log, summary, start, room, pinned), summary
+
+    async def _cut(
+        self, log: LogEnd, summary: str | None, start: Sequence[Any], room: Room, pinned: int
+    ) -> Window:
+        wanted = self._wanted
+        length = wanted.length()
         fitting = Fitting(
             log=log,
             beginning=self._front,

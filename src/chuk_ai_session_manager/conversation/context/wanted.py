@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ...accounts.tokens import DEFAULT_MODEL
 from ...exceptions import InvalidInput
-from ...exceptions.validation import check_count
+from ...exceptions.validation import check_count, check_name
 from ...providers.cache_marks import DEFAULT_TTL, CacheTtl
 from ...providers.formats import Format, check_format
 from ..billing import TOKENS_OF_A_BEGINNING
@@ -34,6 +34,9 @@ class Wanted:
     response_format: Any
     cache: bool | CacheTtl
     server_state: bool
+    recall: str | bool | None = None
+    recall_tokens: int | None = None
+    """The manager's: then something is recalled for each question."""
 
     def check(self) -> None:
         """Refuse what cannot be right.
@@ -54,6 +57,18 @@ class Wanted:
             raise InvalidInput(_OPERATION, 'cache must be True, False, "5m" or "1h"')
         if self.server_state and self.format_name != "openai-responses":
             raise InvalidInput(_OPERATION, 'server_state goes with format="openai-responses" only')
+
+        if isinstance(self.recall, str):
+            check_name(self.recall.strip(), "recall", _OPERATION)
+        elif self.recall is not None and not isinstance(self.recall, bool):
+            raise InvalidInput(_OPERATION, "recall must be a question, or True for the user's last message")
+
+    @property
+    def recalls(self) -> bool:
+        """Whether earlier turns are recalled."""
+        if self.recall is None:
+            return self.recall_tokens is not None
+        return self.recall is not False
 
     @property
     def cache_ttl(self) -> CacheTtl | None:

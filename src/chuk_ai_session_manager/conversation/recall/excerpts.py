@@ -9,10 +9,13 @@ from datetime import datetime
 from ...models import TokenUsage
 from .index import Index
 
+# Not `strftime`, whose names are those of the process's language: what was shown keeps its bytes.
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # Where a passage has more before it, or behind it.
 _MORE = "…"
 # A line with the day, in tokens; and the fewest that an excerpt may be.
-_DAY_COST, _LEAST = 10, 4
+_DAY_COST, _LEAST = 9, 4
 # So many excerpts in a row that do not fit any more: the others are not looked at.
 _MOST_PASSED_OVER = 300
 
@@ -57,8 +60,9 @@ class Excerpt:
 
     turn: int
     """Its number in the index."""
-    passages: list[int]
-    score: float
+    spans: list[tuple[int, int]]
+    """Where what is shown begins and ends in the turn's text."""
+    score: float = 0.0
 
 
 async def chosen(
@@ -68,7 +72,7 @@ async def chosen(
     *,
     model: str,
     limit: int | None = None,
-    without: Collection[str] = (),
+    without: Collection[int] = (),
 ) -> list[Excerpt]:
     """As many of the best passages as fit; one that does not fit is passed over.
 
@@ -78,21 +82,21 @@ async def chosen(
         max_tokens: what all of it may come to, with days and speakers.
         model: whose tokens those are.
         limit: at most so many turns.
-        without: events that are not wanted.
+        without: turns that are not wanted.
     """
     found: dict[int, Excerpt] = {}
     days: set[object] = set()
     room, passed_over = max_tokens, 0
     for score, passage in candidates:
         turn = index.turns_of_passages[passage]
-        if index.ids[turn] in without or (turn in found and turn in index.results):
+        if turn in without or (turn in found and turn in index.results):
             continue
         if limit is not None and len(found) >= limit and turn not in found:
             continue
-        day = index.turn(turn).time.date()
+        day, span = index.turn(turn).time.date(), index.span(passage)
         cost = 0 if day in days else _DAY_COST
         is_too_long = index.cost(passage) > 3 * room + 60
-        cost += 0 if is_too_long else await TokenUsage.count_tokens(_line(index, turn, [passage]), model)
+        cost += 0 if is_too_long else await TokenUsage.count_tokens(_line(index, turn, [span]), model)
         if is_too_long or cost > room:
             passed_over += 1
             if passed_over > _MOST_PASSED_OVER or room < _LEAST:
@@ -101,7 +105,7 @@ async def chosen(
         room -= cost
         passed_over = 0
         days.add(day)
-        found.setdefault(turn, Excerpt(turn, [], score)).passages.append(passage)
+        found.setdefault(turn, Excerpt(turn, [], score)).spans.append(span)
     return list(found.values())
 
 
@@ -127,27 +131,27 @@ def _lines(index: Index, excerpts: Sequence[Excerpt]) -> Iterator[str]:
         time = index.turn(excerpt.turn).time
         if time.date() != day:
             day = time.date()
-            yield f"[{day.isoformat()}, {day:%A}]"
-        yield _line(index, excerpt.turn, excerpt.passages)
+            yield f"[{_DAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]} {day.year}]"
+        yield _line(index, excerpt.turn, excerpt.spans)
 
 
-def _line(index: Index, turn: int, passages: Sequence[int]) -> str:
-    return f"{index.speaker_of(turn)}: {shown(index, turn, passages)}"
+def _line(index: Index, turn: int, spans: Sequence[tuple[int, int]]) -> str:
+    return f"{index.speaker_of(turn)}: {shown(index, turn, spans)}"
 
 
-def shown(index: Index, turn: int, passages: Sequence[int]) -> str:
+def shown(index: Index, turn: int, spans: Sequence[tuple[int, int]]) -> str:
     """The passages of a turn, with marks where there is more of it."""
     text = index.turn(turn).said.text
-    spans: list[tuple[int, int]] = []
-    for start, end in sorted(map(index.span, passages)):
-        if spans and spans[-1][1] == start:
-            spans[-1] = spans[-1][0], end
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], end
         else:
-            spans.append((start, end))
-    pieces = [text[start:end].strip() for start, end in spans]
-    if spans[0][0] > 0:
+            joined.append((start, end))
+    pieces = [text[start:end].strip() for start, end in joined]
+    if joined[0][0] > 0:
         pieces.insert(0, "")
-    if spans[-1][1] < len(text) or turn in index.cut:
+    if joined[-1][1] < len(text) or turn in index.cut:
         pieces.append("")
     return f" {_MORE} ".join(pieces).strip()
 
@@ -159,6 +163,6 @@ def _recalled(index: Index, excerpt: Excerpt) -> RecalledTurn:
         turn.session_id,
         turn.time,
         turn.said.speaker,
-        shown(index, excerpt.turn, excerpt.passages),
+        shown(index, excerpt.turn, excerpt.spans),
         excerpt.score,
     )

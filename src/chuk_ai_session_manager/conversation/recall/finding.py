@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from ...models.home import HomeStore
@@ -11,7 +12,7 @@ from ...stores.base import AnySession
 from .excerpts import Excerpt, Recalled, chosen, fitting
 from .hooks import Hooks, nearness, reranked
 from .index import Index
-from .keeping import KeptIndex, is_large, kept, off_the_loop
+from .keeping import is_large, kept, off_the_loop
 from .ranking import ranked
 from .words import searched_part
 
@@ -30,9 +31,22 @@ class Finder:
         self.hooks = hooks
         self._words = hooks.words()
 
-    def kept_index(self, conversation_id: str, home: HomeStore) -> KeptIndex:
-        """The index of a conversation."""
-        return kept.of(conversation_id, home, self._words)
+    @asynccontextmanager
+    async def index(self, live: AnySession, conversation_id: str, home: HomeStore) -> AsyncIterator[Index]:
+        """The index of a conversation, with all that is stored by now.
+
+        Args:
+            live: the conversation's last segment.
+            conversation_id: its id for life.
+            home: where it is.
+
+        Raises:
+            SessionNotFound: the conversation expired or was deleted.
+            StorageError: the store could not say.
+        """
+        async with kept.of(conversation_id, home, self._words).current(live, home) as index:
+            yield index
+        kept.bound()
 
     async def recall(
         self,
@@ -62,13 +76,11 @@ class Finder:
             SessionNotFound: the conversation expired or was deleted.
             StorageError: the store could not say.
         """
-        async with self.kept_index(conversation_id, home).current(live, home) as index:
+        async with self.index(live, conversation_id, home) as index:
             excerpts = await self.excerpts(
                 index, question, max_tokens=max_tokens, model=model, limit=limit, now=now
             )
-            recalled = await fitting(index, excerpts, max_tokens, model)
-        kept.bound()
-        return recalled
+            return await fitting(index, excerpts, max_tokens, model)
 
     async def excerpts(
         self,
@@ -86,10 +98,12 @@ class Finder:
         day = (now or utc_now()).date()
         embedder, reranker = self.hooks.embedder, self.hooks.reranker
         added = {} if embedder is None else await nearness(index, asked, embedder)
+        at_hand = {number for each in without if (number := index.number_of.get(each)) is not None}
         most = _LOOKED_AT + max_tokens // 8
         candidates = await off_the_loop(
-            is_large(index), lambda: ranked(index, asked, day, most, added=added, by_cost=limit is None)
+            is_large(index),
+            lambda: ranked(index, asked, day, most, added=added, without=at_hand, by_cost=limit is None),
         )
         if reranker is not None:
             candidates = await reranked(index, asked, candidates, reranker)
-        return await chosen(index, candidates, max_tokens, model=model, limit=limit, without=without)
+        return await chosen(index, candidates, max_tokens, model=model, limit=limit, without=at_hand)

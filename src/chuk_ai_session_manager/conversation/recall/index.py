@@ -25,7 +25,7 @@ _MOST = 0xFFFF
 _TURN_BYTES, _TERM_BYTES = 320, 260
 # Scores are divided by this power of the cost in tokens, which is at least so much.
 _COST_POWER, _LEAST_COST = 0.3, 8
-PART = 0.35
+PART = 0.42
 """What the score of a long turn counts for a passage of it; the passage's own words add to that."""
 # Languages that so few texts are in were most likely mistaken.
 _FEW_TEXTS = 0.03

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
+from typing import TypeAlias
 
 from .dates import Days, days_in
 from .index import PART, Index
@@ -33,6 +34,7 @@ def ranked(
     most: int,
     *,
     added: Mapping[int, float] | None = None,
+    without: Collection[int] = (),
     by_cost: bool = True,
 ) -> list[tuple[float, int]]:
     """The passages that may answer a question, each with its score, the best first.
@@ -43,11 +45,13 @@ def ranked(
         today: the day on which it is asked.
         most: no more passages than this.
         added: what else counts for some turns, by their numbers.
+        without: turns that are at hand already, the question itself among them: they count for nothing.
         by_cost: whether short ones go before, of which more fit into a context.
     """
     terms = index.words.question_terms(question, index.languages)
     days = days_in(question, today)
-    turns, own = _scores(index, terms, days, question, added or {})
+    words = _word_scores(index, terms, without)
+    turns, own = _scores(index, words, days, question, added or {})
     weights = index.weights if by_cost else [PART if is_part else 1.0 for is_part in index.is_part]
     values = [turns[turn] * weight for turn, weight in zip(index.turns_of_passages, weights, strict=True)]
     for passage, score in own.items():
@@ -57,11 +61,18 @@ def ranked(
     return [(values[passage], passage) for passage in best if values[passage] > 0]
 
 
+_Scores: TypeAlias = dict[int, float]
+
+
 def _scores(
-    index: Index, terms: Sequence[str], days: Sequence[Days], question: str, added: Mapping[int, float]
+    index: Index,
+    found: tuple[_Scores, _Scores, _Scores],
+    days: Sequence[Days],
+    question: str,
+    added: Mapping[int, float],
 ) -> tuple[list[float], dict[int, float]]:
     """What each turn scores, and each passage of those that have several, by its own words."""
-    words, passages, by_episode = _word_scores(index, terms)
+    words, passages, by_episode = found
     turns = _with_neighbours(index, words)
     scale = 1 / (max(turns, default=0.0) or 1.0)
     best_episode = max(by_episode.values(), default=0.0)
@@ -81,10 +92,9 @@ def _scores(
     return turns, {passage: score * scale * _OWN for passage, score in passages.items()}
 
 
-_Scores = dict[int, float]
-
-
-def _word_scores(index: Index, terms: Sequence[str]) -> tuple[_Scores, _Scores, _Scores]:
+def _word_scores(
+    index: Index, terms: Sequence[str], without: Collection[int]
+) -> tuple[_Scores, _Scores, _Scores]:
     """BM25 of the turns, of long turns' passages, and of the episodes."""
     lengths, episode_of = index.lengths, index.episodes
     turns: _Scores = {}
@@ -97,6 +107,8 @@ def _word_scores(index: Index, terms: Sequence[str]) -> tuple[_Scores, _Scores, 
     least = _K1 * (1 - _B)
     for term in terms:
         in_turns, in_parts = index.found(term)
+        for turn in without:
+            in_turns.pop(turn, None)
         if not in_turns:
             continue
         weight = _rarity(count, len(in_turns))

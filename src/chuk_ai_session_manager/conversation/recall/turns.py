@@ -43,7 +43,7 @@ def said_in(event: AnyEvent) -> Said | None:
         return _result_in(event)
     if event.type != EventType.MESSAGE:
         return None
-    whole = _words_of(event.message)
+    whole = words_of(event.message)
     text = searched_part(whole)
     if not text.strip():
         return None
@@ -53,7 +53,8 @@ def said_in(event: AnyEvent) -> Said | None:
     return Said(speaker, text, is_result=False, is_cut=len(text) < len(whole.rstrip()))
 
 
-def _words_of(message: Any) -> str:
+def words_of(message: Any) -> str:
+    """All that a message says, and the calls that it makes, as text."""
     if isinstance(message, str):
         return message
     if not isinstance(message, dict) or not ("role" in message or "content" in message):

@@ -1,0 +1,75 @@
+"""What was recalled for a question and shown beside it: an event of the log names the excerpts.
+
+It holds ids, not texts: nothing of what was said is stored twice, and nothing has to be erased twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from ...models import EventSource, EventType, SessionEvent
+from .excerpts import Excerpt, told
+from .index import Index
+
+_KEY = "recalled"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The excerpts that were shown beside a question."""
+
+    question_id: str
+    """The question's event."""
+    asked: str
+    """What was asked, as a fingerprint: asked the same again, the excerpts stay."""
+    excerpts: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]
+    """The events, each with where what was shown of it begins and ends."""
+
+    @classmethod
+    def of(cls, question_id: str, asked: str, index: Index, excerpts: Sequence[Excerpt]) -> Shown:
+        """What is shown now."""
+        named = ((index.ids[each.turn], tuple(sorted(each.spans))) for each in excerpts)
+        return cls(question_id, asked, tuple(named))
+
+    def as_event(self) -> SessionEvent[Any]:
+        """The event that says so; readers that know no recall skip it."""
+        said = {
+            "question": self.question_id,
+            "asked": self.asked,
+            "excerpts": [[event_id, *(list(span) for span in spans)] for event_id, spans in self.excerpts],
+        }
+        return SessionEvent(message={_KEY: said}, source=EventSource.SYSTEM, type=EventType.REFERENCE)
+
+    def text(self, index: Index) -> str:
+        """The excerpts as they were shown; what does not hold any more, or was erased, is not there."""
+        found: list[Excerpt] = []
+        for event_id, spans in self.excerpts:
+            turn = index.number_of.get(event_id)
+            if turn is not None and turn not in index.out and spans:
+                found.append(Excerpt(turn, list(spans)))
+        return told(index, found)
+
+
+def shown_in(event: SessionEvent[Any]) -> Shown | None:
+    """What an event says was shown, if it is such an event."""
+    if event.type != EventType.REFERENCE or not isinstance(event.message, dict):
+        return None
+    said = event.message.get(_KEY)
+    if not isinstance(said, dict):
+        return None
+    try:
+        excerpts = (
+            (str(event_id), tuple((int(start), int(end)) for start, end in spans))
+            for event_id, *spans in said["excerpts"]
+        )
+        return Shown(str(said["question"]), str(said["asked"]), tuple(excerpts))
+    except (KeyError, TypeError, ValueError):
+        return None  # of another release
+
+
+def fingerprint_of(*asked: object) -> str:
+    """What tells whether the same is asked again."""
+    return sha256("\0".join(map(str, asked)).encode("utf-8", errors="replace")).hexdigest()[:16]
