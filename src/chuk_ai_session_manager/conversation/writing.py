@@ -224,8 +224,7 @@ class Writer:
     ) -> tuple[float, str]:
         """The same, in its turn; until when summaries may be waited for, and the session's id."""
         until = math.inf
-        shown = [*self._contexts.recalled.values()] if any(draft.is_call for draft in drafts) else []
-        drafts = [*(Draft(each.as_event(), None, self._model) for each in shown), *drafts]
+        drafts = self._contexts.with_shown(drafts, self._model)
         is_limited = asks and bool(self.allowance.limits)
         await count(drafts)
         if is_limited:  # what not even an empty conversation could hold makes none
@@ -269,8 +268,7 @@ class Writer:
                 session = await self._append(home, session, rest, closings, is_limited=is_limited)
             for draft in batch:
                 draft.is_stored = True
-        for each in shown:
-            self._contexts.recalled.pop(each.question_id, None)
+        self._contexts.were_recorded(drafts)
         self._conversation.adopt(session)
         return until, session.id
 

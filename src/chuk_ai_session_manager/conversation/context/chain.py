@@ -15,7 +15,7 @@ from ...providers.formats import MaySign
 from ...providers.messages import ChatMessage
 from ...stores.base import AnyEvent
 from ..drafts import Draft
-from ..recall.shown import Shown
+from ..recall.shown import Shown, shown_in
 
 # Whose context was handed out last in this task (or in the one that began this one), its kind, and when.
 _newest: ContextVar[tuple[object, dict[str, tuple[int, Sent]]] | None] = ContextVar(
@@ -50,6 +50,18 @@ class Contexts:
         here = _newest.get()
         mine = here[1] if here is not None and here[0] is self._mark else {}
         _newest.set((self._mark, mine | {kind: sent}))
+
+    def with_shown(self, drafts: Sequence[Draft], model: str) -> Sequence[Draft]:
+        """What is recorded, and before an answer, what was recalled for the questions that wait for one."""
+        if not self.recalled or not any(draft.is_call for draft in drafts):
+            return drafts
+        return [*(Draft(each.as_event(), None, model) for each in self.recalled.values()), *drafts]
+
+    def were_recorded(self, drafts: Sequence[Draft]) -> None:
+        """Note that what was recalled is recorded."""
+        for draft in drafts if self.recalled else ():
+            if (shown := shown_in(draft.event)) is not None:
+                self.recalled.pop(shown.question_id, None)
 
     def mark(self, drafts: Sequence[Draft]) -> None:
         """Put on an answer that is recorded the fingerprint of the context that it answers.
