@@ -26,8 +26,9 @@ MARK = "<recalled_turns>"
 
 
 def manager(**options: Any) -> SessionManager:
-    options = {"store": MemoryStore(), "infinite_context": True, "max_turns_per_segment": 6} | options
-    return SessionManager("talk", model="gpt-4o", **options)
+    settings_of: dict[str, Any] = {"infinite_context": True, "max_turns_per_segment": 6} | options
+    settings_of.setdefault("store", MemoryStore())
+    return SessionManager("talk", model="gpt-4o", **settings_of)
 
 
 async def told(sm: SessionManager, exchanges: int = 20) -> None:
@@ -127,10 +128,9 @@ async def test_what_was_shown_stays_where_it_was_sent(place: Place, format_name:
     elsewhere = manager(store=place.store(), max_turns_per_segment=50, token_threshold=300)
     shown = newest_text(first)
     for each in (sm, elsewhere):
-        for options in ({}, {"recall": True}, {"recall": False}):
-            texts = texts_in(
-                await each.get_messages_for_llm(format=format_name, include_tools=True, **options)
-            )
+        for recall in (None, True, False):
+            context = await each.get_messages_for_llm(format=format_name, include_tools=True, recall=recall)
+            texts = texts_in(context)
             assert shown in texts
             assert texts[: texts.index(shown) + 1] == texts_in(first)
     after = newest_text(await get(recall=True))
