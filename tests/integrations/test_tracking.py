@@ -156,7 +156,7 @@ async def test_what_is_not_understood_is_an_error_after_the_question() -> None:
     class Odd:
         pass
 
-    with pytest.raises(InvalidInput, match="Odd is no known response"):
+    with pytest.raises(InvalidInput, match="Odd is not a known response"):
         await track_llm_call("hello", lambda _: Odd(), session_manager=sm)
     assert await rows_of(sm) == ["hello"]
 

@@ -207,7 +207,7 @@ class TestInterrupted:
 
     async def test_a_stream_of_what_is_not_understood(self) -> None:
         sm = SessionManager()
-        with pytest.raises(InvalidInput, match="object is no known response"):
+        with pytest.raises(InvalidInput, match="object is not a known response"):
             async for _ in stream_llm_call("hello", lambda p: [object()], session_manager=sm):
                 pass
         assert await rows_of(sm) == ["hello"]

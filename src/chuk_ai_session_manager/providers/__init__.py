@@ -1,4 +1,4 @@
-"""What providers send and take, in the common form and in their own; `register_reader` enters another."""
+"""What model providers send and accept: readers, writers, and the common form between them."""
 
 from .answers import Answer, AnswerStream, Reader, call_of, native_of, usage_in
 from .registry import read_answer, register_reader, unregister_reader

@@ -1,4 +1,4 @@
-"""A model's answer, of whichever provider, and what a module that reads a provider's answers gives."""
+"""A model's answer in the common form, and the parts of which readers of providers' answers are made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .messages import ChatMessage, calls_of, function_of
 from .sendable import arguments_object
 from .usage import ReportedUsage, cache_miss_in, image_model_of, read_usage
 
-# The packages whose types say who ran the model, unless the application says it.
+# The packages whose types tell who ran the model, if the application does not say it.
 _PROVIDERS = {
     "anthropic": "anthropic",
     "cohere": "cohere",
@@ -44,39 +44,38 @@ _PROVIDERS = {
 
 @dataclass(slots=True)
 class Answer:
-    """A model's answer, of whichever provider."""
+    """A model's answer in the common form, from whichever provider."""
 
     text: str = field(default="", repr=False)
     tool_calls: list[ChatMessage] = field(default_factory=list, repr=False)
-    """What it asks tools for, in OpenAI's form."""
+    """The tool calls, in OpenAI's form."""
     model: str | None = None
-    """Its real name, as the response says it."""
+    """The name of the model that answered, from the response."""
     provider: str | None = None
     finish_reason: str | None = None
     usage: ReportedUsage | None = None
-    """The billed tokens, as `read_usage` gives them."""
+    """The billed tokens, from `read_usage`."""
     thinking: list[ChatMessage] = field(default_factory=list, repr=False)
-    """Anthropic's blocks of it, which its API wants back with the calls that came of it."""
+    """Anthropic's thinking blocks, which its API requires with the calls that follow them."""
     native: ChatMessage | None = field(default=None, repr=False, compare=False)
-    """The provider's own message, as `native_of` makes it."""
+    """The provider's own message, from `native_of`."""
     response_id: str | None = field(default=None, compare=False)
-    """The id that the provider gave the response."""
+    """The provider's id of the response."""
     billed: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What the bill needs beside `usage`: `usage` as the provider wrote it, its `service_tier` and
-    `tool_usage`, and `reported_cost_usd` where a gateway says what it charged. `read_answer` puts what these
-    say into `usage`."""
+    """What the bill needs besides `usage`: the provider's own `usage`, its `service_tier` and `tool_usage`,
+    and `reported_cost_usd` if a gateway reports the charge. `read_answer` merges these into `usage`."""
     parts: list[ChatMessage] = field(default_factory=list, repr=False, compare=False)
-    """The messages that the text consists of, where the provider tells them apart by a `phase`."""
+    """The messages of the text, if the provider distinguishes them by a `phase`."""
     before: list[Answer | ChatMessage] = field(default_factory=list, repr=False, compare=False)
-    """What an SDK did by itself before: answers that called tools, and rows with results."""
+    """Steps that an SDK took by itself before: answers that called tools, and messages with results."""
     is_pending: bool = field(default=False, compare=False)
-    """Whether the provider is still at work on it: the response is to be asked for again."""
+    """Whether the response is incomplete: it must be retrieved again."""
 
     @property
     def key(self) -> str | None:
-        """What tells the response from all others, seen again included; `None` where it has no id.
+        """What identifies the response when it is seen again; `None` if it has no id.
 
-        Some servers give every response the same id: so the key is made of what was said, too.
+        Some servers give every response the same id, so the key also contains the content.
         """
         if not self.response_id:
             return None
@@ -88,7 +87,7 @@ class Answer:
 
     @property
     def message(self) -> str | ChatMessage:
-        """The answer as an event holds it: a text, or OpenAI's row where there is more in it."""
+        """The answer as an event's message: a text, or OpenAI's chat message if it has more than a text."""
         if not self.tool_calls and not self.parts:
             return self.text
         row: ChatMessage = {"role": "assistant", "content": self.parts or self.text or None}
@@ -98,19 +97,19 @@ class Answer:
 
 
 class AnswerStream(ABC):
-    """An answer of one provider's as its stream brings it."""
+    """An answer of one provider, as a stream delivers it."""
 
     is_complete: bool = False
-    """Whether the stream itself said that the answer ends."""
+    """Whether the stream said that the answer ends."""
     says_its_end: bool = False
-    """Whether the stream is of a kind that says so."""
+    """Whether streams of this kind say when the answer ends."""
 
     @abstractmethod
     def add(self, piece: Any) -> bool:
-        """Take in a piece; `False` where it is none of this provider's.
+        """Add a piece; return `False` if it is not of this provider.
 
         Args:
-            piece: JSON values in dicts; objects that are of no SDK come as they are.
+            piece: JSON values in dicts; an object that is not an SDK's is passed as it is.
         """
 
     @property
@@ -120,40 +119,40 @@ class AnswerStream(ABC):
 
     @abstractmethod
     def end(self) -> Answer:
-        """The answer, as far as it came."""
+        """Return the answer, as far as it arrived."""
 
     @property
     def usage_so_far(self) -> ReportedUsage | None:
-        """What the provider has counted by now; with most, that is nothing before the end."""
+        """Return what the provider has counted so far; most providers count only at the end."""
         return self.end().usage
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How the answers of one provider, or of those who speak its format, are read.
+    """A reader of the answers of one provider, or of all providers with its format.
 
-    What is decided, is decided by the shape of the data and by its `type`, never by a class: objects of
-    SDKs come as JSON values in dicts.
+    A reader decides by the shape of the data and by its `type`, never by a class: SDK objects are passed
+    as JSON values in dicts.
     """
 
     format: str
-    """The format's name, as `native` says it."""
+    """The format's name, as in `native`."""
     read: Callable[[Any], Answer | None]
-    """Read a whole response; `None` where it is no such response."""
+    """Reads a whole response; returns `None` for any other object."""
     stream: Callable[[], AnswerStream] | None = None
-    """Begin a stream; without it, the provider's answers do not stream."""
+    """Begins a stream; `None` if the provider's answers do not stream."""
 
 
-# -- what readers are made of ---------------------------------------------------------------------
+# -- parts of readers -----------------------------------------------------------------------------
 
 
 def native_of(format_name: str, message: Any, response: Mapping[str, Any] | None = None) -> ChatMessage:
-    """The provider's own message as an event's `native` holds it.
+    """The provider's own message in the form of an event's `native`.
 
     Args:
         format_name: "openai", "openai-responses", "anthropic" …
-        message: the message, lossless, as JSON.
-        response: what the response says beside the message: its id, model, usage, other choices.
+        message: the complete message, as JSON.
+        response: everything else in the response: its id, model, usage, other choices.
     """
     native: ChatMessage = {"format": format_name, "message": all_mended(message)}
     if response:
@@ -167,13 +166,13 @@ def _readable(native: ChatMessage) -> ChatMessage:
 
 
 def is_unchanged(row: ChatMessage, native: Answer) -> bool:
-    """Whether a row still says and asks what its provider's own message does: an application may edit events.
+    """Whether a message still has the text and calls of its native form: an application may edit events.
 
-    Only letters and digits are compared: what a store does not take was written in another way.
+    Only letters and digits are compared, because characters that no store accepts were replaced.
 
     Args:
         row: the answer as the conversation has it.
-        native: the provider's own message, as it reads.
+        native: the provider's own message, as it was read.
     """
     said = "".join(texts_in(row.get("content")))
     return _letters(said) == _letters(native.text) and _asked(calls_of(row)) == _asked(native.tool_calls)
@@ -194,13 +193,13 @@ def _arguments(function: Mapping[str, Any]) -> str:
 
 
 def call_of(call_id: object, name: object, arguments: object, *, is_json: bool = True) -> ChatMessage:
-    """A tool call in OpenAI's form; one that came without an id gets one.
+    """A tool call in OpenAI's form; a missing id is created.
 
     Args:
         call_id: its id.
         name: the tool.
-        arguments: as JSON text or as an object.
-        is_json: whether no arguments at all are an empty object, not an empty text.
+        arguments: a JSON text or an object.
+        is_json: whether missing arguments become an empty object, not an empty text.
     """
     text = mended(dumped({} if arguments is None and is_json else arguments or ""))
     return {
@@ -211,27 +210,27 @@ def call_of(call_id: object, name: object, arguments: object, *, is_json: bool =
 
 
 def arguments_of(text: str) -> Any:
-    """The arguments of a call that came in pieces as its provider's message holds them."""
+    """The arguments of a call that arrived in pieces, as its provider's message has them."""
     return parsed(text)
 
 
 def new_call_id() -> str:
-    """An id for a call that came without one."""
+    """An id for a call without one."""
     return f"call_{uuid4().hex}"
 
 
 def usage_in(usage: object) -> ReportedUsage | None:
-    """A provider's usage as counts, or `None` where there is none that can be read."""
+    """A provider's usage as counts, or `None` if it cannot be read."""
     if not usage:
         return None
     try:
         return read_usage(usage)
-    except InvalidInput:  # an answer is not lost over its bill
+    except InvalidInput:  # an unreadable bill must not lose the answer
         return None
 
 
 def nothing_used() -> ReportedUsage:
-    """The usage of a call of which its provider says that nothing came."""
+    """The usage of a call whose provider reports that nothing was generated."""
     return {
         "input_tokens": 0,
         "output_tokens": 0,
@@ -242,7 +241,7 @@ def nothing_used() -> ReportedUsage:
 
 
 def bill_of(response: Any, usage: Any) -> dict[str, Any]:
-    """What the bill of a response needs beside its token counts: what `usage_of` reads."""
+    """What the bill of a response needs besides its token counts, for `usage_of`."""
     tier, tools = ("service_tier", "serviceTier"), field_of(response, "tool_usage")
     found = {
         "usage": usage,
@@ -255,13 +254,13 @@ def bill_of(response: Any, usage: Any) -> dict[str, Any]:
 
 
 def model_of(response: object) -> str | None:
-    """The name of the model that answered, as its provider says it, or `None`."""
+    """The name of the model that answered, from the response, or `None`."""
     names = (name_in(field_of(response, name)) for name in ("model", "model_version", "modelVersion"))
     return next(filter(None, names), None)
 
 
 def provider_of(response: object) -> str | None:
-    """Who ran the model, as the response or its type says, or `None`."""
+    """The provider that ran the model, from the response or its type, or `None`."""
     package = package_of(response)
     if package == "litellm":
         return _litellm_provider(field_of(response, "_hidden_params"))
@@ -271,7 +270,7 @@ def provider_of(response: object) -> str | None:
 
 
 def _litellm_provider(hidden: object) -> str | None:
-    """Who ran the model, which LiteLLM notes beside its responses."""
+    """The provider that ran the model, which LiteLLM notes with its responses."""
     provider = name_in(field_of(hidden, "custom_llm_provider"))
     prefix, slash, _ = text_in(field_of(hidden, "litellm_model_name")).partition("/")
     return provider or (prefix if slash else None)

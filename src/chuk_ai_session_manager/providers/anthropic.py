@@ -1,4 +1,4 @@
-"""Anthropic's Messages API: whole messages, and the events of streams."""
+"""Reads answers of Anthropic's Messages API: whole messages, and the events of streams."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EVENTS = {
     "message_start", "message_delta", "message_stop",
     "content_block_start", "content_block_delta", "content_block_stop",
 }  # fmt: skip
-# Blocks by which a content is known as Anthropic's where nothing else says so.
+# Blocks that identify a content as Anthropic's if nothing else does.
 _OWN = {"tool_use", "server_tool_use", "mcp_tool_use", "compaction", *THINKING}
 
 
@@ -58,7 +58,7 @@ def _read(response: Any, content: Sequence[Any]) -> Answer:
 
 
 def of_blocks(content: Sequence[Any]) -> Answer:
-    """What the blocks of a message say and ask."""
+    """The text, calls and thinking in the blocks of a message."""
     texts = [
         text_in(field_of(block, "text")) if not isinstance(block, str) else block
         for block in content
@@ -77,13 +77,13 @@ _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cr
 
 
 def _is_thought(block: dict[str, Any]) -> bool:
-    """Whether a block is thinking that the API takes back: not where it was cut before its signature."""
+    """Whether a block is thinking that the API accepts: not if it was cut off before its signature."""
     kind = block.get("type")
     return kind == "redacted_thinking" or (kind == "thinking" and bool(block.get("signature")))
 
 
 class AnthropicStream(AnswerStream):
-    """A message as its events bring it, block by block."""
+    """A message as its events deliver it, block by block."""
 
     says_its_end = True
 
@@ -91,7 +91,7 @@ class AnthropicStream(AnswerStream):
         self._message: Any = None
         self._blocks: dict[object, dict[str, Any]] = {}
         self._pieces: dict[object, dict[str, list[str]]] = {}
-        """What texts of blocks consist of: by the block's index and the field's name."""
+        """The pieces of texts in blocks, by the block's index and the field's name."""
         self._usage: dict[str, Any] = {}
 
     @property
@@ -110,7 +110,7 @@ class AnthropicStream(AnswerStream):
         return pieces[0] if pieces else ""
 
     def add(self, piece: Any) -> bool:
-        """Take in an event; what the SDK's helper makes of events that it gives too, says nothing new."""
+        """Add an event. Events that only the SDK's helper creates are ignored."""
         kind = field_of(piece, "type")
         if kind not in _EVENTS:
             return self._message is not None
@@ -147,7 +147,7 @@ class AnthropicStream(AnswerStream):
                 block[name] = merged(block.get(name), value)
 
     def _end(self, piece: Any) -> None:
-        """Take in what is said of the whole message when its content is there."""
+        """Add what is said about the whole message after its content."""
         self._count(field_of(piece, "usage"))
         delta = field_of(piece, "delta")
         said = without(delta) or {"stop_reason": field_of(delta, "stop_reason")}
@@ -158,28 +158,28 @@ class AnthropicStream(AnswerStream):
         self.is_complete: bool = self.is_complete or bool(said.get("stop_reason"))
 
     def _count(self, usage: Any) -> None:
-        """Counts are totals so far: a later one holds, but nothing and 0 do not undo an earlier one."""
+        """Counts are running totals: a later one replaces an earlier one, unless it is missing or 0."""
         found = known_fields(usage, *_COUNTS)
         self._usage = _counted(self._usage, found)
 
     @property
     def usage_so_far(self) -> ReportedUsage | None:
-        """What the provider has counted by now: the input, from the beginning on."""
+        """Return what the provider has counted so far: the input, from the beginning."""
         return usage_in(self._usage)
 
     def end(self) -> Answer:
         """The answer, as far as it came."""
         message = self._message if isinstance(self._message, dict) else {"model": model_of(self._message)}
         blocks = [self._block(index, block) for index, block in self._blocks.items()]
-        usage = self._usage if self.is_complete else None  # the beginning's is no count of the output
+        usage = self._usage if self.is_complete else None  # the first event does not count the output
         answer = _read(message | {"content": blocks, "usage": usage}, blocks)
         for at, block in enumerate(each for each in blocks if each.get("type") == "tool_use"):
-            if isinstance(block.get("input"), str):  # it was cut
+            if isinstance(block.get("input"), str):  # it was cut off
                 answer.tool_calls[at]["function"]["arguments"] = block["input"]
         return answer
 
     def _block(self, index: object, block: dict[str, Any]) -> dict[str, Any]:
-        """A block with all that came of it."""
+        """A block with all pieces that arrived."""
         whole = dict(block)
         for name in self._pieces.get(index, {}):
             text = self._joined(index, name)

@@ -1,4 +1,4 @@
-"""Messages in the form that Anthropic's Messages API takes."""
+"""Writes requests for Anthropic's Messages API."""
 
 from __future__ import annotations
 
@@ -41,52 +41,52 @@ MaySign = Callable[[ChatMessage], bool]
 
 FORMAT = "anthropic"
 SIGNED = {"thinking", "redacted_thinking"}
-"""Blocks with a signature, of worth only to Anthropic.
+"""Blocks with a signature, which is valid only at Anthropic.
 
-Each is bound to all that stood before it: `system`, `tools`, every earlier message, and the thinking in these
-(https://platform.claude.com/docs/en/build-with-claude/preserved-thinking). A request in which any of that
-differs is refused: "The block is bound to a different conversation".
+Each depends on everything before it: `system`, `tools`, every earlier message, and the thinking in these
+(https://platform.claude.com/docs/en/build-with-claude/preserved-thinking). If any of that differs, the
+request is refused: "The block is bound to a different conversation".
 """
 
 _OWN_BLOCKS = {"document", "image", "search_result", "text", "container_upload", "tool_reference"}
 _TEXT_FIELDS = {"type", "text", "citations", "cache_control"}
 _CONTINUED = "[The conversation goes on from here.]"
-# https://docs.claude.com/en/docs/build-with-claude/vision: the kinds of images that the API reads.
+# https://docs.claude.com/en/docs/build-with-claude/vision: the kinds of images that the API accepts.
 _IMAGES = {"image/gif", "image/jpeg", "image/png", "image/webp"}
 # https://docs.claude.com/en/docs/agents-and-tools/tool-use: `^[a-zA-Z0-9_-]+$`, each once in a request.
 _IDS = IdRule(cleaned)
-# A refused answer is not to be sent again: https://docs.claude.com/en/docs/test-and-evaluate/strengthen-guardrails/
+# A refused answer must not be sent: https://docs.claude.com/en/docs/test-and-evaluate/strengthen-guardrails/
 # handle-streaming-refusals
 _NOT_SENT = {"refusal"}
 
 
 class AnthropicRequest(TypedDict):
-    """The arguments of Anthropic's `messages.create` that say what was said."""
+    """The arguments of Anthropic's `messages.create` with the messages."""
 
     messages: list[MessageParam]
     system: NotRequired[str | list[TextBlockParam]]
-    """The system prompt; left out where there is none."""
+    """The system prompt; left out if there is none."""
 
 
 def for_anthropic(messages: Sequence[ChatMessage]) -> AnthropicRequest:
-    """Chat messages as the arguments `messages` and `system` of Anthropic's `messages.create`.
+    """Convert chat messages to the arguments `messages` and `system` of Anthropic's `messages.create`.
 
-    Takes what `get_messages_for_llm(include_tools=True)` gives, or any list in OpenAI's format whose
-    calls are each followed by their results. `get_messages_for_llm(format="anthropic")` does more: what
-    Anthropic's models answered goes back as it came. All system messages go into `system`, which is left out
-    where there are none; messages that follow each other in one role become one, as the API itself
-    would do; blank texts, which it refuses, are left out, and so are all but the four newest cache marks.
-    An id that calls of several turns have in common is made one of its own for each.
+    The messages are those of `get_messages_for_llm(include_tools=True)`, or any list in OpenAI's format in
+    which each call is followed by its results. `get_messages_for_llm(format="anthropic")` does more: it sends
+    answers of Anthropic's models back unchanged. All system messages become `system`, which is left out
+    if there are none. Consecutive messages of one role become one, as in the API itself. Blank texts, which
+    the API refuses, are left out, and so are all cache marks except the newest four.
+    If calls of several turns have the same id, each gets an id of its own.
 
     Raises:
-        InvalidInput: a message that is no chat message; it says which.
+        InvalidInput: a message is not a chat message; the error says which.
     """
     rows = rows_of_turns(check_chat_messages(messages, "make messages for Anthropic"))
     return cast("AnthropicRequest", anthropic_request(rows, lambda _: True, merges_text=True))
 
 
 def rows_of_turns(rows: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Chat messages, those of Anthropic's with the results in a user's turn as rows of their own."""
+    """Chat messages; results in Anthropic's user turns become messages of their own."""
     return [each for row in rows for each in _rows_of_turn(row)]
 
 
@@ -99,7 +99,7 @@ def _rows_of_turn(row: ChatMessage) -> list[ChatMessage]:
 
 
 def result_row(block: ChatMessage) -> ChatMessage:
-    """Anthropic's "tool_result" as a row: its parts as they are, and whether the tool failed."""
+    """Anthropic's "tool_result" as a chat message: its parts, and whether the tool failed."""
     content = block.get("content")
     extra = {key: value for key, value in block.items() if key in {"is_error", "cache_control"}}
     row = {"role": "tool", "tool_call_id": str(block.get("tool_use_id")), "content": content or ""}
@@ -113,16 +113,16 @@ def anthropic_request(
     *,
     merges_text: bool = False,
 ) -> dict[str, Any]:
-    """Rows as `system` and `messages`.
+    """Convert messages to `system` and `messages`.
 
-    What a compaction replaces is left out: the messages then begin with the newest `compaction` block.
+    If there is a compaction, the messages begin with the newest `compaction` block.
 
     Args:
         rows: chat messages, each call followed by its results.
-        may_sign: whether the signed thinking of an answer may go back; asked of answers that have some.
-        chain: takes what is written before `may_sign` is asked: the system prompt's texts, then roles and
-            blocks.
-        merges_text: whether a content of one text is given as that text, in whatever form it came.
+        may_sign: whether the signed thinking of an answer may be included; called for answers with thinking.
+        chain: gets everything that is written before `may_sign` is called: the texts of the system prompt,
+            then roles and blocks.
+        merges_text: whether a content with a single text is written as that text, in whatever form it came.
     """
     chain = chain or Chain(FORMAT)
     texts = [text_of(row) for row in rows if row["role"] in SYSTEM_ROLES]
@@ -154,7 +154,7 @@ def anthropic_request(
 
 
 def begin(chain: Chain, system: Sequence[str]) -> None:
-    """Let the chain of a request begin with the texts of its system prompt."""
+    """Begin the chain of a request with the texts of its system prompt."""
     chain.rows.append({"system": list(system)})
     chain.head = 1
 
@@ -162,13 +162,13 @@ def begin(chain: Chain, system: Sequence[str]) -> None:
 # -- compaction: https://platform.claude.com/docs/en/build-with-claude/compaction ----------------------
 
 COMPACTION = "compaction"
-"""The block in which Anthropic summarises all that stands before it; the API ignores what it replaces."""
+"""The block in which Anthropic summarises everything before it, which the API then ignores."""
 
 
 def compacted(native_format: str, native: Any) -> list[Block]:
-    """The blocks of an answer from the newest compaction on; none of an answer without one.
+    """The blocks of an answer from its newest compaction on; empty if there is none.
 
-    A block without a content stands for a compaction that failed, and replaces nothing (anthropic 2.14).
+    A block without content means a compaction that failed, and replaces nothing (anthropic 2.14).
     """
     content = native.get("content") if native_format == FORMAT and isinstance(native, dict) else None
     blocks: list[Any] = content if isinstance(content, list) else []
@@ -180,12 +180,12 @@ def compacted(native_format: str, native: Any) -> list[Block]:
 
 
 def before_thinking(blocks: Sequence[Block]) -> list[Block]:
-    """What of an answer stands before the first of its blocks with a signature."""
+    """The blocks of an answer before the first one with a signature."""
     return list(takewhile(lambda block: block.get("type") not in SIGNED, blocks))
 
 
 def _live(rows: list[ChatMessage]) -> list[ChatMessage]:
-    """Rows from the newest compaction of Anthropic's on."""
+    """The messages from Anthropic's newest compaction on."""
     for at in range(len(rows) - 1, -1, -1):
         origin = rows[at].get(ORIGIN)
         if isinstance(origin, Origin) and (blocks := compacted(origin.native_format, origin.native)):
@@ -194,7 +194,7 @@ def _live(rows: list[ChatMessage]) -> list[ChatMessage]:
 
 
 def is_bound(row: ChatMessage) -> bool:
-    """Whether an answer has thinking that is bound to what stood before it."""
+    """Whether an answer has thinking that depends on the earlier messages."""
     if row.get("thinking_blocks"):
         return True
     origin = row.get(ORIGIN)
@@ -206,13 +206,13 @@ def is_bound(row: ChatMessage) -> bool:
 
 
 def blocks_in(native_format: str, native: Any) -> list[Block]:
-    """The blocks of an answer of Anthropic's; none of another's."""
+    """The blocks of an answer of Anthropic's; empty for other answers."""
     content = native.get("content") if native_format == FORMAT and isinstance(native, dict) else None
     return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
 
 
 def _finished(turn: dict[str, Any], *, is_last: bool, as_text: bool) -> dict[str, Any]:
-    """A turn with its results in front, as the API wants them; a single text as just that."""
+    """A turn with its results first, as the API requires; a single text becomes a plain text."""
     blocks = sorted(turn["content"], key=lambda block: block["type"] != "tool_result")
     if is_last and turn["role"] == "assistant":
         blocks[-1] = _as_last(blocks[-1])
@@ -221,7 +221,7 @@ def _finished(turn: dict[str, Any], *, is_last: bool, as_text: bool) -> dict[str
 
 
 def _as_last(block: Block) -> Block:
-    """The last block of a last answer: the API refuses one whose text ends in white space."""
+    """The last block of the last answer: the API refuses a text that ends in white space there."""
     return block | {"text": block["text"].rstrip()} if block["type"] == "text" else block
 
 
@@ -250,7 +250,7 @@ def _blocks_of(row: ChatMessage, may_sign: MaySign, chain: Chain) -> list[Block]
 
 
 def _own_blocks(row: ChatMessage, native: Any, may_sign: MaySign, chain: Chain) -> list[Block]:
-    """An answer of Anthropic's as it came, with the ids that its calls have here; nothing if changed."""
+    """The unchanged blocks of an answer of Anthropic's, with its calls' present ids; empty if edited."""
     content = native.get("content") if isinstance(native, Mapping) else native
     if isinstance(content, str):
         content = [_text(content)]
@@ -258,14 +258,14 @@ def _own_blocks(row: ChatMessage, native: Any, may_sign: MaySign, chain: Chain) 
     is_compacted = bool(blocks) and blocks[0].get("type") == COMPACTION and len(chain.rows) == chain.head
     ids = [call["id"] for call in calls_of(row)]
     uses = [block for block in blocks if block.get("type") == "tool_use"]
-    # Where an application changed what is recorded of it, the common form holds. (A compaction stands for
+    # If an application edited the recorded answer, its common form is used. (A compaction stands for
     # more than its answer.)
     if len(uses) != len(ids) or not (is_compacted or is_unchanged(row, of_blocks(blocks))):
         return []
     for block, call_id in zip(uses, ids, strict=True):
         if block.get("id") != call_id:
             block["id"] = call_id
-        if not isinstance(block.get("input"), dict):  # as of a stream that was cut
+        if not isinstance(block.get("input"), dict):  # as in a stream that was cut off
             block["input"] = arguments_object(block.get("input"))
     kept = blocks
     if any(block.get("type") in SIGNED for block in blocks):
@@ -274,14 +274,14 @@ def _own_blocks(row: ChatMessage, native: Any, may_sign: MaySign, chain: Chain) 
     return [
         _taken(block)
         for block in kept
-        # The API refuses a blank text, and thinking whose signature did not come any more.
+        # The API refuses a blank text, and thinking whose signature did not arrive.
         if not (block.get("type") == "text" and not str(block.get("text") or "").strip())
         and not (block.get("type") == "thinking" and not block.get("signature"))
     ]
 
 
 def _signs(row: ChatMessage, before: list[Block], may_sign: MaySign, chain: Chain) -> bool:
-    """Whether an answer's thinking may go back, which stands after these blocks of the answer itself."""
+    """Whether an answer's thinking after these blocks of the answer may be included."""
     if not before:
         return may_sign(row)
     end = len(chain.rows)
@@ -292,7 +292,7 @@ def _signs(row: ChatMessage, before: list[Block], may_sign: MaySign, chain: Chai
 
 
 def _taken(block: Block) -> Block:
-    """A block as the API takes it: citations of documents come with a `file_id` that no request may have."""
+    """A block that the API accepts: citations of documents have a `file_id` that no request may have."""
     citations = block.get("citations")
     if not isinstance(citations, list):
         return block
@@ -317,7 +317,7 @@ def _result(row: ChatMessage, content: Any) -> Block:
 
 
 def _is_error(content: Any) -> bool:
-    """Whether a result says that its call failed, as results of this library's tool calls say it."""
+    """Whether a result reports that its call failed, in the form of this library's tool calls."""
     if content == INTERRUPTED:
         return True
     if not isinstance(content, str) or not content.startswith('{"error"'):
@@ -330,7 +330,7 @@ def _is_error(content: Any) -> bool:
 
 
 def block_of(own: Any) -> Block | None:
-    """A part of a message's content as a block, or nothing where it is blank."""
+    """A part of a message's content as a block; `None` if it is blank."""
     part = part_of(own)
     if part.kind == "text" and part.name not in _OWN_BLOCKS - {"text"}:
         return _text_block(part)
@@ -350,7 +350,7 @@ def _text_block(part: Part) -> Block | None:
 
 def _image(part: Part) -> Block | None:
     if part.data:
-        # What is no such image, the API refuses; what nobody named may be one.
+        # The API refuses any other kind of image; an image of unknown kind may be acceptable.
         if part.media_type not in _IMAGES:
             return None
         source = {"type": "base64", "media_type": part.media_type, "data": part.data}
@@ -359,7 +359,7 @@ def _image(part: Part) -> Block | None:
 
 
 def _document(part: Part) -> Block | None:
-    """A PDF, or a text; https://docs.claude.com/en/docs/build-with-claude/pdf-support."""
+    """A PDF, or a text: https://docs.claude.com/en/docs/build-with-claude/pdf-support."""
     title = {"title": part.title} if part.title else {}
     if part.data and part.media_type == "application/pdf":
         source = {"type": "base64", "media_type": "application/pdf", "data": part.data}

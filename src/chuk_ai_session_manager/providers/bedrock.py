@@ -1,4 +1,4 @@
-"""Amazon Bedrock's Converse API: whole responses, and the events of `converse_stream`."""
+"""Reads answers of Amazon Bedrock's Converse API: whole responses, and the events of `converse_stream`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _call(used: Any) -> dict[str, Any] | None:
 
 
 class BedrockStream(AnswerStream):
-    """A message as its events bring it: each is a dict with one key, which says its kind."""
+    """A message as its events deliver it: each is a dict whose single key names its kind."""
 
     says_its_end = True
 
@@ -119,7 +119,7 @@ class BedrockStream(AnswerStream):
 
 
 def _reason(reasoning: dict[str, Any], delta: dict[str, Any]) -> None:
-    """Put a piece of reasoning where a whole message has it."""
+    """Add a piece of reasoning at its place in the whole message."""
     for name in ("text", "signature"):
         if isinstance(delta.get(name), str):
             said = reasoning.setdefault("reasoningText", {})

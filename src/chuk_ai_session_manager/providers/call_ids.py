@@ -1,4 +1,4 @@
-"""Ids of tool calls: what an API would refuse is renamed, in a call and its result alike."""
+"""Ids of tool calls: an id that an API would refuse is replaced, in the call and in its result."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def cleaned(call_id: str) -> str:
-    """An id of letters, digits, `_` and `-` only; no two become one."""
+    """An id of only letters, digits, `_` and `-`; different ids stay different."""
     clean = _NOT_IN_AN_ID.sub("_", call_id)
     return clean if clean == call_id and clean else f"{clean}_{crc32(call_id.encode()):08x}"
 
 
 def shortened(call_id: str, longest: int) -> str:
-    """An id of at most so many characters; no two become one."""
+    """An id of at most so many characters; different ids stay different."""
     mark = f"_{sha256(call_id.encode()).hexdigest()[:16]}"
     return call_id if len(call_id) <= longest else call_id[: longest - len(mark)] + mark
 
 
 @dataclass(frozen=True, slots=True)
 class IdRule:
-    """What ids an API takes."""
+    """An API's rule for ids."""
 
     made: Callable[[str], str]
-    """Gives an id that the API takes; one that it takes already is given back as it is."""
+    """Makes an acceptable id; an id that is acceptable already is not changed."""
     once_a_request: bool = True
-    """Whether an id may stand for one call only in a request, or for one in each message."""
+    """Whether an id must be unique in a request, or only in each message."""
 
 
 def with_ids(rows: Sequence[ChatMessage], rule: IdRule) -> list[ChatMessage]:
-    """Rows whose calls have ids that an API takes, each with the results that follow the call.
+    """Messages whose calls, and the results of these, have ids that an API accepts.
 
-    An id that is used again gets a number, counted from the first of the rows: so the same rows give the same
-    ids from call to call, and rows that are added change none of those before.
+    An id that is used again gets a number, counted from the first message. So the same messages get the same
+    ids in every request, and additional messages do not change the ids of earlier ones.
     """
     taken: set[str] = set()
-    renamed: list[tuple[str, str]] = []  # of the calls that wait for their results: the id and the new one
+    renamed: list[tuple[str, str]] = []  # for the calls that wait for their results: the old and the new id
     given = []
     for row in rows:
         if row["role"] == "tool":
@@ -76,7 +76,7 @@ def _free(call_id: str, rule: IdRule, taken: set[str]) -> str:
 
 
 def _made_up(row: ChatMessage, at: int) -> str:
-    """An id for a call without one: by the event that makes the call."""
+    """An id for a call without one, made from the id of the call's event."""
     origin = row.get(ORIGIN)
     event = origin.event_id.replace("-", "")[:24] if origin is not None else ""
     return f"call_{event}{at}" if event else f"call_{at}"

@@ -1,4 +1,4 @@
-"""Tool calls as the streams of chat completions bring them."""
+"""Tool calls as the streams of chat completions deliver them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Call:
     id: str = ""
     kind: str = "function"
     names: list[str] = field(default_factory=list)
-    """Its name, which some servers send in pieces; or the names of several calls that have nothing else."""
+    """Its name, which some servers send in pieces; or the names of several calls without other fields."""
     pieces: list[str] = field(default_factory=list)
     """Its arguments, or a custom tool's input."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class _Call:
     in_text: bool = False
     is_escaped: bool = False
     is_whole: bool = False
-    """Whether the arguments are a whole JSON object, so that nothing can follow them."""
+    """Whether the arguments are a complete JSON object, so that nothing can follow."""
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ class _Call:
         return "".join(self.pieces)
 
     def add(self, more: str) -> None:
-        """Go on with the arguments."""
+        """Add to the arguments."""
         self.pieces.append(more)
         if self.is_escaped and more:
             self.is_escaped, more = False, more[1:]
@@ -58,11 +58,11 @@ class _Call:
 
 
 class CallsInPieces:
-    """Tool calls, in the order in which they come.
+    """Tool calls, in the order in which they arrive.
 
     Servers number calls by `index`, or name them by `id`, or do neither, and some repeat the name or the
-    id in each chunk. A piece begins a new call where its index or id is new; where the call under its
-    index has all its arguments already; and where a chunk has two pieces under one index.
+    id in each chunk. A piece begins a new call if its index or id is new; if the call with its
+    index has all its arguments already; or if a chunk has two pieces with one index.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class CallsInPieces:
         self._at: dict[tuple[str, object], _Call] = {}
 
     def add_all(self, pieces: Sequence[Any]) -> None:
-        """Take in the pieces that one chunk brings."""
+        """Add the pieces of one chunk."""
         seen: list[_Call] = []
         for piece in pieces:
             if piece is not None:
@@ -87,7 +87,7 @@ class CallsInPieces:
         if call is not None and call_id and call.is_whole and (call.id, call.name, call.arguments) == (
             call_id, name, more,
         ):  # fmt: skip
-            return call  # sent again
+            return call  # the same piece again
         if call is None or _is_another(call, call_id, name, more) or (name and call in seen):
             call = _Call(names=[] if name or call is None else [call.name])
             self._calls.append(call)
@@ -112,25 +112,25 @@ class CallsInPieces:
         return None if last is None or (name and last.pieces and name != last.name) else last
 
     def end(self) -> list[ChatMessage]:
-        """The calls in OpenAI's form; one that came without an id has an empty one."""
+        """Return the calls in OpenAI's form; the id of a call that arrived without one is empty."""
         return [_finished(call) for each in self._calls for call in _told_apart(each)]
 
 
 def _is_another(call: _Call, call_id: str, name: str, more: str) -> bool:
-    """Whether a piece is of another call than the one under its index."""
+    """Whether a piece belongs to another call than the one with its index."""
     if call_id and call.id and call_id != call.id:
         return True
     if not call_id and not call.id and call.name and not call.pieces and name not in {"", call.name}:
-        # A whole call after one without arguments.
+        # A complete call after one without arguments.
         return bool(more.strip()) and isinstance(parsed(more), dict)
     return call.kind == "function" and call.is_whole and bool(more.strip() or (name and name != call.name))
 
 
 def _told_apart(call: _Call) -> list[_Call]:
-    """A call; or several, where names came under one index, and no id and no arguments with any of them.
+    """A call; or several calls, if several names arrived with one index, without ids and arguments.
 
-    Servers that send ids, or arguments after the name, may send a name in pieces. Those that send neither
-    give calls whole.
+    A server that sends ids, or arguments after the name, may send a name in pieces. A server that sends
+    neither sends complete calls.
     """
     if call.id or call.pieces or len(call.names) < 2:  # noqa: PLR2004  (one call has one name)
         return [call]

@@ -1,4 +1,4 @@
-"""Cohere's chat API, version 2: whole responses, and the events of streams."""
+"""Reads answers of Cohere's chat API, version 2: whole responses, and the events of streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values as providers give them: SDK objects as JSON, fields, lists, names, and the texts in a content."""
+"""Reading values of providers: SDK objects as JSON, fields, lists, names, and the texts in a content."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pydantic_core import to_json
 
 from ..exceptions.validation import copied, json_misfit
 
-# Google's JSON has this alphabet for bytes, the JSON of all others the standard one.
+# Google's JSON writes bytes in this alphabet, all other providers' JSON in the standard one.
 _URL_SAFE = "google"
 # xAI's SDK wraps protocol buffers.
 _XAI = "xai_sdk"
-# Objects nested deeper than this are written as text: no response is, but an object may contain itself.
+# Objects nested deeper than this become text: no response is so deep, but an object may contain itself.
 _DEPTH = 200
 
 
@@ -26,12 +26,12 @@ _DEPTH = 200
 
 
 def data_of(value: Any) -> Any:
-    """A response, or a piece of one, as the JSON that came over the wire.
+    """A response, or a piece of one, as the JSON that the API sent.
 
-    Dicts and the objects of SDKs become dicts of JSON values that nobody else holds: fields under their
-    names on the wire, unknown fields included, fields that did not come left out, bytes as base64. Any
-    other object is handed back as it is; `field_of` reads both. Texts are as they came: one piece of a
-    stream may end with half a character.
+    Dicts and SDK objects become new dicts of JSON values: fields have their names in the API's JSON, unknown
+    fields are included, fields that were not sent are left out, and bytes become base64. Any
+    other object is returned as it is; `field_of` reads both. Texts are not changed: one piece of a
+    stream may end within a character.
     """
     if isinstance(value, Mapping) or hasattr(value, "model_dump"):
         return json_of(value)
@@ -43,16 +43,16 @@ def data_of(value: Any) -> Any:
 
 
 def _fields_of_buffer(message: Any) -> Any:
-    """A protocol buffer as JSON, under the names that its fields have in the protocol."""
+    """A protocol buffer as JSON, with the names that its fields have in the protocol."""
     write = import_module("google.protobuf.json_format").MessageToDict
     return write(message, preserving_proto_field_name=True)
 
 
 def json_of(value: Any, *, url_safe: bool = False, _depth: int = 0) -> Any:
-    """Any value as JSON values that nobody else holds: SDK objects by their fields.
+    """Any value as new JSON values; SDK objects become dicts of their fields.
 
     Args:
-        value: what is to be written.
+        value: the value.
         url_safe: whether bytes are written in the alphabet of Google's JSON.
     """
     if isinstance(value, Enum):
@@ -81,16 +81,16 @@ def _text_of(value: Any, *, url_safe: bool) -> str:
 
 
 def _fields_of_model(model: Any) -> Mapping[str, Any]:
-    """The fields of an SDK's model that came over the wire, under the names that they had there."""
+    """The fields of an SDK's model that the API sent, with their names in the API's JSON."""
     package = package_of(model)
     how: dict[str, Any] = {"exclude_unset": True}
     if package == "google":
-        how = {"exclude_none": True}  # google-genai sets what did not come to None
+        how = {"exclude_none": True}  # google-genai sets missing fields to None
     elif package.startswith("langchain"):
-        how = {}  # it fills in calls itself
+        how = {}  # this package sets calls itself
     try:
         dumped = model.model_dump(by_alias=True, warnings=False, **how)
-    except TypeError:  # a `model_dump` of somebody's own
+    except TypeError:  # another package's `model_dump`, with other parameters
         dumped = model.model_dump()
     return dumped if isinstance(dumped, Mapping) else {}
 
@@ -101,7 +101,7 @@ def package_of(value: object) -> str:
 
 
 def mended(text: str) -> str:
-    """A text that can be stored: halves of a surrogate pair side by side joined, a lone one written out."""
+    """A text that can be stored: the halves of a surrogate pair are joined, a single half is escaped."""
     if text.isascii():
         return text
     try:
@@ -122,41 +122,41 @@ def all_mended(value: Any) -> Any:
 
 
 def dumped(value: Any) -> str:
-    """A value as JSON text; a text as it is."""
+    """A value as JSON text; a text stays as it is."""
     return value if isinstance(value, str) else json.dumps(json_of(value), ensure_ascii=False)
 
 
 def parsed(text: str) -> Any:
-    """What a JSON text says; the text itself where it is no JSON, as where a stream was cut."""
+    """The value of a JSON text; the text itself if it is not JSON, as after a cut-off stream."""
     try:
         return json_of(json.loads(text)) if text.strip() else {}
     except (ValueError, RecursionError):
         return text
 
 
-# -- anything, readably --------------------------------------------------------------------------
+# -- any value, readably -------------------------------------------------------------------------
 
 
 def readable_json(value: Any) -> Any:
-    """A value as JSON: a copy if it is, else the nearest thing that can be read."""
+    """A value as JSON: a copy of a JSON value, or the nearest readable form of any other."""
     if json_misfit(value) is None:
         return copied(value)
-    if isinstance(value, Iterator | AsyncIterator):  # to read it would take it from whoever it is for
+    if isinstance(value, Iterator | AsyncIterator):  # reading it would take it away from its owner
         return f"<{type(value).__name__}>"
     if isinstance(value, memoryview):
         value = bytes(value)
     try:
         readable = json.loads(to_json(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64"))
-    except Exception:  # noqa: BLE001  (it contains itself, is nested too deeply, or fails to say what it is)
+    except Exception:  # noqa: BLE001  (it contains itself, is nested too deeply, or cannot be described)
         return readable_text(value)
     return readable if json_misfit(readable) is None else readable_text(value)
 
 
 def readable_text(value: Any) -> str:
-    """A value as text that can be stored: half of a surrogate pair is written out."""
+    """A value as a text that can be stored: half of a surrogate pair is escaped."""
     try:
         return str(value).encode(errors="backslashreplace").decode()
-    except Exception:  # noqa: BLE001  (a value of an application's own, whatever its `__str__` does)
+    except Exception:  # noqa: BLE001  (an application's object, whose `__str__` may raise anything)
         return f"<{type(value).__name__}>"
 
 
@@ -164,8 +164,8 @@ def readable_text(value: Any) -> str:
 
 
 def field_of(container: Any, *names: str) -> Any:
-    """A field of an object or dict, by the first of its names that is there; else `None`."""
-    is_mapping = type(container) is dict or isinstance(container, Mapping)  # the first is much the faster
+    """The first of these fields that an object or dict has, or `None`."""
+    is_mapping = type(container) is dict or isinstance(container, Mapping)  # the first check is much faster
     for name in names:
         value = container.get(name) if is_mapping else getattr(container, name, None)
         if value is not None:
@@ -174,34 +174,34 @@ def field_of(container: Any, *names: str) -> Any:
 
 
 def known_fields(value: Any, *names: str) -> dict[str, Any]:
-    """A dict's fields; of an object of no SDK, those of these names that are there."""
+    """A dict's fields; for an object that is not an SDK's, the fields with these names."""
     if isinstance(value, Mapping):
         return dict(value)
     return {name: found for name in names if (found := field_of(value, name)) is not None}
 
 
 def is_list(value: object) -> bool:
-    """Whether a value is a list or tuple of things, not a text."""
+    """Whether a value is a list or tuple."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def list_of(value: Any) -> Sequence[Any]:
-    """A list as it is; nothing of what is none."""
+    """A list as it is; an empty one for any other value."""
     return value if is_list(value) else ()
 
 
 def text_in(value: object) -> str:
-    """A text as it is; nothing of what is none."""
+    """A text as it is; an empty one for any other value."""
     return value if isinstance(value, str) else ""
 
 
 def name_in(value: object) -> str | None:
-    """A text that names something; `None` of an empty one, and of what is none."""
+    """A name; `None` for an empty text, and for any other value."""
     return mended(value) if isinstance(value, str) and value else None
 
 
 def texts_in(content: object) -> list[str]:
-    """The texts of a content: itself, or those of its blocks; what is thought, or no text, is left out."""
+    """The texts of a content: itself, or those of its blocks, except thinking."""
     if isinstance(content, str):
         return [content]
     texts = (
@@ -215,17 +215,17 @@ def texts_in(content: object) -> list[str]:
 
 
 def without(container: Any, *names: str) -> dict[str, Any]:
-    """A dict's other fields; nothing of what is no dict."""
+    """A dict's other fields; an empty dict for any other value."""
     if not isinstance(container, Mapping):
         return {}
     return {name: value for name, value in container.items() if name not in names}
 
 
 def merged(before: Any, more: Any) -> Any:
-    """A value of a stream, and what its next piece says of it.
+    """A value of a stream, continued by its next piece.
 
-    Texts and lists go on, fields of dicts each by themselves; anything else is replaced, but not by
-    nothing.
+    Texts and lists are continued, the fields of dicts each by itself; any other value is replaced, unless
+    the piece has none.
     """
     if more is None:
         return before

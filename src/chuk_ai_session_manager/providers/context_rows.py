@@ -1,4 +1,4 @@
-"""Rows of a context, each with where the row comes from: what the providers' own formats need."""
+"""The messages of a context, each with its origin, which the providers' own formats need."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from .parts import shown_content
 from .sendable import arguments_object, says_nothing, with_newest_marks
 
 ORIGIN = "chuk:origin"
-"""In a row on its way out: its `Origin`. No format has it any more."""
+"""The key under which a message has its `Origin` while a context is made. No format contains it."""
 
 
-@dataclass(slots=True)  # not frozen: there is one a row, and freezing makes it three times as slow
+@dataclass(slots=True)  # not frozen: there is one for each message, and freezing makes it three times as slow
 class Origin:
-    """Where a row of a context comes from: what its provider's own format needs beyond the common form."""
+    """The origin of a message: what its provider's own format needs beyond the common form."""
 
     event_id: str
     native_format: str = ""
-    """Whose form `native` has; empty where there is none."""
+    """The format of `native`; empty if there is none."""
     native: Any = field(default=None, repr=False)
     """The provider's own message, or the item of a result."""
     provider: str = "unknown"
     model: str = "unknown"
     finish_reason: str | None = None
     tool: str = "unknown"
-    """Of a result: the tool that it is of."""
+    """For a result: the tool."""
     context: str | None = None
-    """Of an answer: the fingerprint of the context that the model was given."""
+    """For an answer: the fingerprint of the context that the model was given."""
     response: Any = field(default=None, repr=False)
-    """What the response says beside the message: its id, and what state its server holds."""
+    """Everything else in the response: its id, and the state that its server holds."""
 
 
 def context_rows(events: Sequence[SessionEvent[Any]], *, include_system: bool = True) -> list[ChatMessage]:
-    """The same rows for a model's next call: each with its `Origin`, results in the order of their calls."""
+    """Messages for a model's next call, each with its `Origin`; results are in the order of their calls."""
     rows = []
     for turn in turns_of(events, include_system=include_system):
         if says_nothing(turn.row) and not turn.event.native:
@@ -57,7 +57,7 @@ def context_rows(events: Sequence[SessionEvent[Any]], *, include_system: bool = 
 
 
 def said_rows(events: Sequence[SessionEvent[Any]]) -> list[ChatMessage]:
-    """What the user and the model said, for a chat without tools; a spoken answer has its `Origin`."""
+    """The messages of user and model, for a chat without tools; a spoken answer has its `Origin`."""
     rows = [
         row | ({ORIGIN: _origin(event)} if _is_spoken(event) else {})
         for event in events
@@ -84,15 +84,15 @@ def _is_spoken(event: SessionEvent[Any]) -> bool:
 
 
 def object_of(call: ChatMessage) -> ChatMessage:
-    """The arguments of a call as the object that most APIs want, whatever the model wrote."""
+    """The arguments of a call as an object, which most APIs require, whatever the model wrote."""
     function = function_of(call)
     if "arguments" not in function and isinstance(function.get("input"), str):
-        return {"arguments": function["input"]}  # of a custom tool of OpenAI's: any text
+        return {"arguments": function["input"]}  # of one of OpenAI's custom tools: any text
     return arguments_object(function.get("arguments", function.get("input")))
 
 
 def native_of(event: SessionEvent[Any]) -> tuple[str, Any]:
-    """The provider's own message that an event keeps, and whose form that has; "" and `None` of none."""
+    """The provider's own message that an event stores, and its format; "" and `None` if there is none."""
     native = event.native
     if native is not None:
         return str(native.get("format", "")), native.get("message")
@@ -121,9 +121,9 @@ def _origin(event: SessionEvent[Any]) -> Origin:
 
 
 def told_messages(events: Sequence[SessionEvent[Any]]) -> list[ChatMessage]:
-    """What a summary is made of: what was said, what tools were asked and gave, and instructions in between.
+    """The messages from which a summary is made: messages, tool calls and results, and instructions.
 
-    Images and other media are told by what they are, as text.
+    Images and other media are described as text.
     """
     rows = (row | {"content": _told(row)} for row in full_messages(events))
     return [row for row in rows if row["content"] or calls_of(row)]

@@ -1,4 +1,4 @@
-"""What an answer's native form tells people beside its text: ids, endings, annotations, kinds of parts."""
+"""The other contents of an answer's native form, for people: ids, annotations, kinds of parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from .common import list_of, text_in, texts_in
 
 _IDS = {"id": "response id", "responseId": "response id", "request_id": "request id"}
-# What says more of an answer's end than its reason.
+# Fields that say more about an answer's end than its finish reason.
 _ENDINGS = (
     "stop_details", "stop_sequence", "incomplete_details", "error", "errors", "native_finish_reason",
     "promptFeedback", "finishMessage", "safetyRatings", "content_filter_results",
@@ -20,8 +20,8 @@ _ANNOTATIONS = {"annotations", "citations", "groundingMetadata", "citationMetada
 def details_of(native: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The details of an answer, each with its name, from its `native`.
 
-    The ids of the response and the request, the service tier, which kinds of parts the answer has (those
-    that no reader knows included), a refusal, details of its end, annotations, and the other choices.
+    The ids of the response and the request, the service tier, the kinds of the answer's parts (including
+    unknown ones), a refusal, details of its end, annotations, and the other choices.
     """
     message, response = native.get("message"), native.get("response")
     response = response if isinstance(response, Mapping) else {}
@@ -48,7 +48,7 @@ def details_of(native: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _kinds(message: Any) -> Iterator[str]:
-    """Which kinds of parts a message has, in their order, each run once."""
+    """The kinds of a message's parts, in their order; repeated kinds are listed once."""
     parts = list_of(message)
     if isinstance(message, Mapping):
         parts = list_of(message.get("content")) or list_of(message.get("parts"))

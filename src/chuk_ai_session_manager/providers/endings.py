@@ -1,4 +1,4 @@
-"""Answers that ended early: why, and how much of them there is."""
+"""Answers that ended early: the reason, and how much of the answer there is."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ UNFINISHED = frozenset(
         "time_limit",
     }
 )
-"""Reasons for which answers end before they are whole, in small letters, as the providers' APIs name them."""
+"""The finish reasons of incomplete answers, in lower case, as the providers' APIs name them."""
 
 
 def why_unfinished(response: object, finish_reason: str | None) -> str | None:
-    """Why a model's response is no whole answer, in a word; `None` where nothing says so.
+    """Why a model's response is incomplete, in a word; `None` if it seems complete.
 
     Args:
-        response: as an SDK or API gives it.
-        finish_reason: the reason for its end, as `read_answer` found it.
+        response: as an SDK or API returns it.
+        finish_reason: the finish reason that `read_answer` found.
     """
     reason = (finish_reason or "").lower()
     if reason in UNFINISHED:
@@ -66,14 +66,14 @@ def why_unfinished(response: object, finish_reason: str | None) -> str | None:
 
 
 def written_in(answer: Answer) -> str:
-    """All that a model wrote of an answer, by which its output is estimated: text, thinking, arguments."""
+    """Everything that a model wrote, from which its output is estimated: text, thinking, arguments."""
     if answer.native is not None:
         written = "\n".join(_texts_in(answer.native.get("message")))
         return written if answer.text in written else f"{written}\n{answer.text}"
     return text_of({"content": answer.text, "tool_calls": answer.tool_calls})
 
 
-# What stands in providers' messages beside what their models wrote.
+# Fields of providers' messages that their models did not write.
 _NOT_WRITTEN = frozenset(
     {
         "id",

@@ -1,4 +1,4 @@
-"""Failures that a tool returns as its result, where others raise: those of MCP and of chuk-tool-processor."""
+"""Failures that a tool returns as its result, as with MCP and chuk-tool-processor."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from .common import dumped, field_of, texts_in
 
 UNNAMED = "The tool failed and did not say why"
-"""The error of a failure without words."""
+"""The error of a failure without a message."""
 
 
 def failure_in(result: Any) -> str | None:
-    """What went wrong, in the tool's own words; `None` where a result does not say that its call failed.
+    """The tool's own error message; `None` if a result does not report a failure.
 
-    Known are results of MCP (`isError`, https://modelcontextprotocol.io/specification under "Tools"),
-    Anthropic's "tool_result" blocks (`is_error`), LangChain's tool messages (`status`), and what
-    chuk-tool-processor's tools of MCP return when their server is away (`error` with `available`). A result
-    that only has an `error` in it is none: tools report errors of other things.
+    Recognised are results of MCP (`isError`, https://modelcontextprotocol.io/specification under "Tools"),
+    Anthropic's "tool_result" blocks (`is_error`), LangChain's tool messages (`status`), and the results of
+    chuk-tool-processor's tools of MCP when their server is away (`error` with `available`). A result
+    that merely has an `error` is not a failure: tools report errors of other things.
     """
     if not isinstance(result, Mapping) and (
         result is None or isinstance(result, str | bytes | int | float | list | tuple | set | frozenset)
@@ -32,7 +32,7 @@ def failure_in(result: Any) -> str | None:
 
 
 def has_error(result: Any) -> bool:
-    """Whether a result holds an `error`: it may pass, so that it is not to be given again later."""
+    """Whether a result has an `error`: this may be temporary, so the result must not be reused later."""
     return failure_in(result) is not None or (isinstance(result, Mapping) and bool(result.get("error")))
 
 

@@ -1,7 +1,7 @@
-"""Fingerprints of what a model is sent: a chain of hashes, one a row, the system prompt first.
+"""Fingerprints of requests: a chain of hashes, one for each message, the system prompt first.
 
-An answer's event keeps the fingerprint of the context that the model was given. A later context compares it
-with the chain of its own rows up to the answer. Where they are equal, the model saw the same, byte for byte.
+An answer's event stores the fingerprint of the context that the model was given. A later context compares it
+with the chain of its own messages up to the answer. If they are equal, the model saw the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-# 96 bits: two contexts with the same fingerprint do not come by chance.
+# 96 bits: two contexts do not get the same fingerprint by chance.
 _BYTES = 12
-# Of tool definitions, which are compared with those of one conversation only.
+# For tool definitions, which are only compared with those of the same conversation.
 _TOOLS_BYTES = 6
-# Where a provider's cache ends changes nothing that a model sees.
+# These fields mark the end of a provider's cache, and change nothing that a model sees.
 _NOT_HASHED = {"cache_control", "prompt_cache_breakpoint"}
 
 
 @dataclass(slots=True)
 class Chained:
-    """Rows that were hashed before."""
+    """Messages that were hashed before."""
 
     rows: Sequence[Any] = ()
     values: dict[int, str] = field(default_factory=dict)
-    """The fingerprints of the first so many rows."""
+    """The fingerprints of the first so many messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +36,32 @@ class Sent:
 
     whole: str
     head: str
-    """Of the system prompt alone: what stands before a compaction, which replaces all else."""
+    """The fingerprint of the system prompt alone: a compaction replaces everything after it."""
     tools: str = ""
-    """Of the tools' definitions; empty where these are not known."""
+    """The fingerprint of the tools' definitions; empty if they are not known."""
 
     def __str__(self) -> str:
-        """The one that an answer's event keeps."""
+        """The fingerprint that an answer's event stores."""
         return _with_tools(self.whole, self.tools)
 
     def after(self, rows: Sequence[Any]) -> str:
-        """The same of a context that has only these rows after the system prompt."""
+        """The same for a context that has only these messages after the system prompt."""
         return _with_tools(_continued(self.head, rows), self.tools)
 
 
 class Chain:
-    """The rows of a request while it is written, and the fingerprint of what there is so far.
+    """The messages of a request while it is written, and their fingerprint.
 
     Args:
-        kind: what form the rows have: rows of two forms have no fingerprint in common.
-        known: rows that were hashed before. Those that are the same are not hashed again.
+        kind: the format of the messages: messages in different formats never have the same fingerprint.
+        known: messages that were hashed before, which are not hashed again if they are equal.
     """
 
     def __init__(self, kind: str, known: Chained | None = None) -> None:
         self.rows: list[Any] = []
-        """The rows so far, which only grow."""
+        """The messages so far; this list only grows."""
         self.head = 0
-        """How many of them are the system prompt."""
+        """How many of them belong to the system prompt."""
         self._known = known or Chained()
         self._positions = iter(sorted(self._known.values))
         self._next = next(self._positions, None)
@@ -71,7 +71,7 @@ class Chain:
         self._values: dict[int, str] = {}
 
     def value(self) -> str:
-        """The fingerprint of all rows so far."""
+        """Return the fingerprint of all messages so far."""
         end = len(self.rows)
         while self._next is not None and self._next <= end:
             if not self._is_known(self._next):
@@ -89,22 +89,22 @@ class Chain:
         return self._value
 
     def _is_known(self, end: int) -> bool:
-        """Whether the rows up to there are the known ones, too."""
+        """Whether the messages up to this one equal the known ones."""
         if self.rows[self._same : end] != self._known.rows[self._same : end]:
             return False
         self._same = end
         return True
 
     def sent(self, tools: str) -> Sent:
-        """The fingerprints of the request, now that it is written."""
+        """Return the fingerprints of the complete request."""
         whole = self.value()
         head = self._values.get(self.head) or _continued(self._kind, self.rows[: self.head])
         return Sent(whole, head, tools)
 
     def remembered(self) -> Chained:
-        """What the next chain need not hash again.
+        """Return what the next chain need not hash again.
 
-        Of rows that are the same, the older objects are kept: garbage collection leaves alone what lives on.
+        Of equal messages, the older objects are kept, which garbage collection no longer looks at often.
         """
         return Chained([*self._known.rows[: self._same], *self.rows[self._same :]], self._values)
 
@@ -126,7 +126,7 @@ def _canonical(value: Any) -> bytes:
 
 
 def _unmarked(value: Any) -> Any:
-    """A row without the marks that say where a cache ends."""
+    """A message without the marks of a cache's end."""
     if isinstance(value, dict):
         return {name: _unmarked(each) for name, each in value.items() if name not in _NOT_HASHED}
     if isinstance(value, list | tuple):
@@ -145,10 +145,10 @@ def _with_tools(fingerprint: str, tools: str) -> str:
 
 
 def is_same(kept: str, value: str, tools: str) -> bool:
-    """Whether an event's fingerprint is that of these rows and tools.
+    """Whether an event's fingerprint equals that of these messages and tools.
 
-    Where one of the two does not know the tools, they count as the same: an application that changes its
-    tools has to say which they are.
+    If the tools of one side are not known, they count as equal: an application that changes its tools must
+    name them.
     """
     rows, _, kept_tools = kept.partition(".")
     return rows == value and (not tools or not kept_tools or tools == kept_tools)

@@ -1,4 +1,4 @@
-"""The formats in which a model is asked: rows of the common form in, what a provider's API takes out."""
+"""The formats of requests: converts messages of the common form to a provider's format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .messages import ChatMessage
 from .openai_messages import openai_messages
 from .responses_messages import responses_input
 
-# The SDKs' own types, for those who check theirs; without an SDK installed they are `Any` there.
+# The SDKs' own types, for applications that check types; without the SDK, they are `Any`.
 if TYPE_CHECKING:
     from google.genai.types import ContentDict
     from openai.types.chat import ChatCompletionMessageParam
@@ -27,32 +27,32 @@ else:
 Format: TypeAlias = Literal["openai", "openai-responses", "anthropic", "google"]
 ToResponses: TypeAlias = Literal["openai-responses"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-"""The formats that `get_messages_for_llm` knows."""
+"""The formats of `get_messages_for_llm`."""
 
 MaySign: TypeAlias = Callable[[ChatMessage], bool]
-"""Says of an answer's row whether what its provider signed (thinking, reasoning, thoughts) may go back."""
+"""Decides whether the signed parts (thinking, reasoning, thoughts) of an answer may be included."""
 
 
 class GoogleRequest(TypedDict):
-    """What google-genai's `generate_content` takes: `contents`, and its config's `system_instruction`."""
+    """google-genai's arguments for `generate_content`: `contents`, and its config's `system_instruction`."""
 
     contents: list[ContentDict]
     system_instruction: NotRequired[str]
-    """The system prompt; left out where there is none."""
+    """The system prompt; left out if there is none."""
 
 
 class ResponsesRequest(TypedDict):
-    """The arguments of OpenAI's `responses.create` that say what is new since a response."""
+    """The arguments of OpenAI's `responses.create` with only what is new since a response."""
 
     input: list[ResponseInputItemParam]
     previous_response_id: NotRequired[str]
-    """The response that holds what was before; left out where none does."""
+    """The response that holds the earlier messages; left out if there is none."""
     conversation: NotRequired[str]
-    """The server's conversation that holds it, where the response belongs to one."""
+    """The server's conversation that holds them, if the response belongs to one."""
 
 
 class ContextOptions(TypedDict, total=False):
-    """The options of `get_messages_for_llm` that all formats have."""
+    """The options of `get_messages_for_llm` for all formats."""
 
     include_tools: bool
     max_tokens: int | Literal["auto"] | None
@@ -70,10 +70,10 @@ ResponsesInput: TypeAlias = "list[ResponseInputItemParam]"
 
 
 def check_format(name: object, operation: str) -> None:
-    """Refuse a format that is not known.
+    """Raise if a format is unknown.
 
     Raises:
-        InvalidInput: naming those that are.
+        InvalidInput: naming the known formats.
     """
     if name not in FORMATS:
         raise InvalidInput(operation, f"format must be one of {', '.join(FORMATS)}")
@@ -87,14 +87,14 @@ def written(
     may_sign: MaySign = lambda _: True,
     chain: Chain | None = None,
 ) -> Any:
-    """Rows of a context as what a provider takes.
+    """Convert the messages of a context to a provider's format.
 
     Args:
-        rows: of `context_rows`, or plain ones; each call followed by its results.
-        format_name: the format; without one, OpenAI's, with the thinking of Anthropic's models beside it.
-        model: who is asked, where that is known: some makers want more than the format says.
-        may_sign: whether an answer's signed parts may go back; its text and its calls do in any case.
-        chain: takes what is written before `may_sign` is asked.
+        rows: messages of `context_rows`, or plain ones; each call followed by its results.
+        format_name: the format; by default OpenAI's, with the thinking of Anthropic's models beside it.
+        model: the model that will be called, if it is known: some makers require more than the format.
+        may_sign: whether an answer's signed parts may be included; text and calls always are.
+        chain: gets everything that is written before `may_sign` is called.
     """
     match format_name:
         case "anthropic":

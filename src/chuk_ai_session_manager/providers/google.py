@@ -1,4 +1,4 @@
-"""Google's Gemini: `generateContent`, whole, streamed, and with the SDK's automatic function calling."""
+"""Reads answers of Google's Gemini: `generateContent`, streams, and the SDK's automatic function calling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .common import (
 from .messages import ChatMessage
 
 FORMAT = "google"
-# What is the application's own in a part, whose names stay as they are.
+# The application's own data in a part, whose names are not changed.
 _OWN_NAMES = {"args", "response", "arguments", "partMetadata"}
 _RESPONSE = {
     "candidates", "promptFeedback", "usageMetadata", "modelVersion", "automaticFunctionCallingHistory",
@@ -41,7 +41,7 @@ def read(response: Any) -> Answer | None:
 
 
 def _data(response: Any) -> dict[str, Any] | None:
-    """A response, or a chunk, under the names that it has on the wire; `None` where it is no such thing."""
+    """A response, or a chunk, with the names of the API's JSON; `None` for any other object."""
     if not isinstance(response, Mapping):
         candidates = field_of(response, "candidates")
         if not is_list(candidates):
@@ -59,7 +59,7 @@ def _data(response: Any) -> dict[str, Any] | None:
 
 
 def _of_object(candidate: Any) -> dict[str, Any]:
-    """A candidate that is an object of no SDK, as far as it is known."""
+    """A candidate from an object that is not an SDK's, as far as its fields are known."""
     if isinstance(candidate, Mapping):
         return dict(candidate)
     parts = [
@@ -75,7 +75,7 @@ def _of_object(candidate: Any) -> dict[str, Any]:
 
 
 def on_the_wire(value: Any) -> Any:
-    """Google's data under the names of its JSON: those of `model_dump()` are in snake case."""
+    """Google's data with the names of the API's JSON: those of `model_dump()` are in snake case."""
     if isinstance(value, Mapping):
         named = {_camel(name): item for name, item in value.items() if item is not None}
         return {
@@ -112,7 +112,7 @@ def _read(data: dict[str, Any]) -> Answer:
 
 
 def of_content(content: Any) -> Answer:
-    """What a candidate's content says and asks."""
+    """The text and calls in a candidate's content."""
     parts = list_of(field_of(content, "parts"))
     texts = [text_in(field_of(part, "text")) for part in parts if not field_of(part, "thought")]
     return Answer(mended("".join(texts)), [call for part in parts if (call := _call(part))])
@@ -131,8 +131,7 @@ def _call(part: Any) -> ChatMessage | None:
 def _done_by_the_sdk(history: Sequence[Any], answer: Answer) -> list[Answer | ChatMessage]:
     """The calls that the SDK answered by itself before this answer, and their results.
 
-    Its history begins with all that was sent: what counts are the contents after the last one that a user
-    said.
+    Its history begins with everything that was sent, so only contents after the user's last message count.
     """
     asked = [at for at, content in enumerate(history) if _is_said(content)]
     before: list[Answer | ChatMessage] = []
@@ -166,7 +165,7 @@ def _join(first: Answer, more: Answer, content: Any) -> None:
 
 
 def _is_said(content: Any) -> bool:
-    """Whether a content is a user's: not the result of a function."""
+    """Whether a content is a user's message, not the result of a function."""
     parts = list_of(field_of(content, "parts"))
     return field_of(content, "role") != "model" and not any(
         field_of(each, "functionResponse") for each in parts
@@ -188,7 +187,7 @@ def _result(result: Any, waiting: list[ChatMessage]) -> ChatMessage:
 
 
 class _Turn:
-    """One request's answer: with automatic function calling, a stream has several of them."""
+    """The answer to one request: with automatic function calling, a stream contains several."""
 
     def __init__(self) -> None:
         self.contents: dict[int, dict[str, Any]] = {}
@@ -209,7 +208,7 @@ class _Turn:
         self.response |= without(data, "candidates", "automaticFunctionCallingHistory")
 
     def whole(self) -> dict[str, Any]:
-        """The response that the chunks come to."""
+        """Return the response that the chunks form."""
         candidates = [
             self.rest[index]
             | {"content": {**content, "parts": [_finished(part) for part in content["parts"]]}}
@@ -219,7 +218,7 @@ class _Turn:
 
 
 def _add_part(parts: list[dict[str, Any]], part: dict[str, Any]) -> None:
-    """Put a part to those before it; a text, or a call in pieces, goes on in the last one."""
+    """Add a part to earlier ones; a text, or a call in pieces, continues the last one."""
     last = parts[-1] if parts else None
     call, before = part.get("functionCall"), (last or {}).get("functionCall")
     if (
@@ -246,7 +245,7 @@ def _add_part(parts: list[dict[str, Any]], part: dict[str, Any]) -> None:
 
 
 def _finished(part: dict[str, Any]) -> dict[str, Any]:
-    """A part with the pieces of its call's arguments put together."""
+    """A part in which the pieces of a call's arguments are joined."""
     if isinstance(part.get("text"), str):
         return part | {"text": mended(part["text"])}
     call = part.get("functionCall")
@@ -267,7 +266,7 @@ def _value_of(piece: dict[str, Any]) -> Any:
 
 
 def _put(container: Any, path: str, value: Any) -> None:
-    """Put a piece where a path such as `$.stops[0].city` says; texts go on."""
+    """Put a piece at a path such as `$.stops[0].city`; texts are continued."""
     steps: list[str | int] = [
         int(found[2]) if found[2] else found[1] or found[3]
         for found in re.finditer(r"\.([^.\[\]]+)|\[(\d+)\]|\[['\"]([^'\"]*)['\"]\]", path)
@@ -289,7 +288,7 @@ def _put(container: Any, path: str, value: Any) -> None:
 
 
 class GoogleStream(AnswerStream):
-    """A response as its chunks bring it."""
+    """A response as its chunks deliver it."""
 
     def __init__(self) -> None:
         self._turns: list[_Turn] = []
@@ -320,7 +319,7 @@ class GoogleStream(AnswerStream):
         last.before = _done_by_the_sdk(self._history, last)
         calling = [each for each in last.before if isinstance(each, Answer)]
         for known, streamed in zip(reversed(calling), reversed(earlier), strict=False):
-            streamed.tool_calls = known.tool_calls  # whose ids the results have
+            streamed.tool_calls = known.tool_calls  # the results have these ids
             last.before[last.before.index(known)] = streamed
         return last
 

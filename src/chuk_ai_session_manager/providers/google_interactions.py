@@ -1,4 +1,4 @@
-"""Google's Interactions API: whole interactions, and the events of streams."""
+"""Reads answers of Google's Interactions API: whole interactions, and the events of streams."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .common import field_of, is_list, list_of, mended, merged, name_in, text_in
 FORMAT = "google-interactions"
 _PENDING = {"queued", "in_progress"}
 _EVENTS = ("interaction.", "step.", "content.")
-# What a step's delta may say that is no text going on.
+# Fields of a step's delta that do not continue a text.
 _SAID_ONCE = {"type", "id", "name", "call_id", "mime_type"}
 
 
 def read(response: Any) -> Answer | None:
     """A whole interaction."""
     status = field_of(response, "status")
-    steps = field_of(response, "steps", "outputs")  # the API's first version has outputs
+    steps = field_of(response, "steps", "outputs")  # in the first version of the API: outputs
     if not isinstance(status, str):
         return None
     if is_list(steps):
@@ -70,12 +70,12 @@ def _read(response: Any, steps: Sequence[Any]) -> Answer:
 
 
 def _derived(response: dict[str, Any]) -> list[str]:
-    """What the SDK makes of the steps."""
+    """The fields that the SDK makes from the steps."""
     return [name for name in response if name.startswith("output_")]
 
 
 class GoogleInteractionsStream(AnswerStream):
-    """An interaction as its events bring it, step by step."""
+    """An interaction as its events deliver it, step by step."""
 
     says_its_end = True
 
@@ -118,7 +118,7 @@ class GoogleInteractionsStream(AnswerStream):
             _say(step, "summary", without(delta.get("content")) or {})
         elif kind == "text_annotation":
             _annotate(step, list_of(delta.get("annotations")))
-        elif step.get("type") == "model_output":  # an image, audio: a part of its own
+        elif step.get("type") == "model_output":  # an image or audio is a part of its own
             step.setdefault("content", []).append(delta)
         else:
             for name, value in delta.items():
@@ -133,7 +133,7 @@ class GoogleInteractionsStream(AnswerStream):
 
 
 def _say(step: dict[str, Any], name: str, part: dict[str, Any]) -> None:
-    """Put a piece of text to the parts of a step."""
+    """Add a piece of text to the parts of a step."""
     parts = step[name] = list(list_of(step.get(name)))
     if (
         parts
@@ -153,7 +153,7 @@ def _annotate(step: dict[str, Any], annotations: Sequence[Any]) -> None:
 
 
 def _finished(step: dict[str, Any]) -> dict[str, Any]:
-    """A step with its arguments put together."""
+    """A step in which the pieces of its arguments are joined."""
     whole = without(step, "_arguments")
     if "_arguments" in step:
         whole["arguments"] = arguments_of(mended("".join(step["_arguments"])))

@@ -1,4 +1,4 @@
-"""Messages in the form that Google's Gemini API takes: contents, and a system instruction."""
+"""Writes requests for Google's Gemini API: contents, and a system instruction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MaySign = Callable[[ChatMessage], bool]
 
 FORMAT = "google"
 
-# Any id is taken; the SDK matches results by it, so it is to be there once.
+# Any id is accepted; the SDK matches results by it, so it must be unique.
 _IDS = IdRule(lambda call_id: call_id)
 _CONTINUED = "[The conversation goes on from here.]"
 # https://ai.google.dev/gemini-api/docs/thought-signatures: Gemini 3 refuses a call of the current turn
@@ -35,12 +35,12 @@ _RESPONSE_PARTS = {"image/png", "image/jpeg", "image/webp", "application/pdf", "
 def google_request(
     rows: Sequence[ChatMessage], may_sign: MaySign, model: str | None = None
 ) -> dict[str, Any]:
-    """Rows as `system_instruction` and `contents`.
+    """Convert messages to `system_instruction` and `contents`.
 
     Args:
         rows: chat messages, each call followed by its results.
-        may_sign: whether the thought signatures of an answer may go back.
-        model: who is asked; the models before Gemini 3 need no signature.
+        may_sign: whether the thought signatures of an answer may be included.
+        model: the model that will be called; models before Gemini 3 need no signatures.
     """
     system: list[str] = []
     contents: list[dict[str, Any]] = []
@@ -68,14 +68,14 @@ def google_request(
     if contents and contents[0]["role"] == "model":
         contents.insert(0, {"role": "user", "parts": [{"text": _CONTINUED}]})
     if not (model or "").rpartition("/")[2].startswith(_UNSIGNED_MODELS):
-        for content in contents:  # those of earlier turns too: what was sent once stays as it is
+        for content in contents:  # including those of earlier turns: what was sent once must not change
             _sign(content["parts"])
     request: dict[str, Any] = {"contents": contents}
     return request | ({"system_instruction": "\n\n".join(system)} if any(map(str.strip, system)) else {})
 
 
 def _may_join(before: list[GooglePart], parts: list[GooglePart]) -> bool:
-    """Whether parts are one turn: results stand in a turn of their own, right after their calls."""
+    """Whether parts belong to one turn: results stand in a turn of their own, right after their calls."""
     return _is_result(before[-1]) == _is_result(parts[0])
 
 
@@ -115,7 +115,7 @@ def _answer(row: ChatMessage, may_sign: MaySign) -> list[GooglePart]:
 
 
 def _own_parts(row: ChatMessage, may_sign: MaySign) -> list[GooglePart]:
-    """An answer of Google's as it came; nothing of another's, and of one that does not fit any more."""
+    """The unchanged parts of an answer of Google's; empty for other answers, and if it was edited."""
     origin = row.get(ORIGIN)
     if (
         not isinstance(origin, Origin)
@@ -146,7 +146,7 @@ def _call_in(part: GooglePart) -> Any:
 
 
 def _sign(parts: list[GooglePart]) -> None:
-    """Mark the first call of an answer whose calls nobody signed."""
+    """Sign the first call of an answer whose calls have no signature."""
     calls = [part for part in parts if _call_in(part)]
     if calls and not any(part.get("thought_signature") or part.get("thoughtSignature") for part in calls):
         is_camel = "functionCall" in calls[0]
@@ -154,7 +154,7 @@ def _sign(parts: list[GooglePart]) -> None:
 
 
 def _names(row: ChatMessage, parts: list[GooglePart]) -> dict[str, tuple[str, bool]]:
-    """By the ids that results have here: which function was called, and whether its call has an id."""
+    """By the ids of the results: which function was called, and whether its call has an id."""
     calls = [call for part in parts if (call := _call_in(part))]
     return {
         asked["id"]: (str(call.get("name")), bool(call.get("id")))
@@ -183,7 +183,7 @@ def _result(row: ChatMessage, name: str, has_id: bool) -> GooglePart:
 
 
 def _object_in(text: str) -> dict[str, Any]:
-    """A result as the object that the API takes."""
+    """A result as an object, which the API requires."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

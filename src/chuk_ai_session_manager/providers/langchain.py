@@ -1,4 +1,4 @@
-"""LangChain's messages, and their chunks."""
+"""Reads LangChain's messages, and their chunks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _provider(name: str | None) -> str | None:
 
 
 def _own_id(message_id: Any) -> str | None:
-    """A message's id, which is the provider's where the provider gave one."""
+    """A message's id, if the provider made it."""
     return name_in(message_id)
 
 
@@ -159,7 +159,7 @@ class LangChainStream(AnswerStream):
 
 
 def _summed(before: Any, more: Any) -> Any:
-    """Usage as LangChain adds it up: the counts of a stream's chunks are parts of the whole."""
+    """The sum of usages in LangChain's sense: the counts of a stream's chunks are parts of the whole."""
     if not isinstance(before, dict) or not isinstance(more, dict):
         return more if before is None else before
     return before | {

@@ -1,9 +1,9 @@
-"""Events as chat messages and back: the only place that knows both.
+"""Converts chat messages to events, and events to chat messages; no other module knows both.
 
-A chat message is a row of the OpenAI chat format. A plain row (`role`, and a text as `content`) is
-an event whose message is that text; a row with more in it (tool calls, content parts, a name) is an
-event whose message is the row itself; a `tool` row is a tool-call event. So what goes in comes out
-equal.
+A chat message is a message in OpenAI's chat format. A plain one (`role`, and a text as `content`) becomes
+an event whose message is that text. One with more in it (tool calls, content parts, a name) becomes an
+event whose message is the chat message itself. A `tool` message becomes a tool-call event. So the chat
+messages that come out equal those that went in.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .sendable import (
 ChatMessage = dict[str, Any]
 
 INTERRUPTED = "[interrupted: no result of this tool call was recorded]"
-"""The result of a call that has none (a crash, a cancellation): providers refuse a call without one."""
+"""The result of a call without one (after a crash or a cancellation): providers refuse a call without one."""
 
 _SOURCES = {
     "user": EventSource.USER,
@@ -42,29 +42,29 @@ _SOURCES = {
     "developer": EventSource.SYSTEM,
 }
 SYSTEM_ROLES = {"system", "developer"}
-"""The roles of what an application tells a model; newer OpenAI models know the latter."""
+"""The roles of an application's instructions; newer OpenAI models use the latter."""
 _ROLES = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SYSTEM: "system"}
-# What OpenAI takes as a name, as its API says in the 400 that others get.
+# The names that OpenAI accepts, from the text of its error 400 for others.
 _NAME = re.compile(r"[^\s<|\\/>]{1,64}")
 _TOOL_ROW_FIELDS = {"role", "tool_call_id", "content"}
 
 NATIVE = "chuk:native"
-"""In a row on its way into a session: the provider's own item, which the row's event keeps as `native`."""
+"""In a chat message that is recorded: the provider's own item, which the event stores as `native`."""
 
 
-# -- in ------------------------------------------------------------------------------------------
+# -- chat messages to events ---------------------------------------------------------------------
 
 
 def check_chat_messages(rows: object, operation: str) -> list[ChatMessage]:
-    """Refuse what is not a list of chat messages, before any of them is used.
+    """Check that a value is a list of chat messages, before any of them is used.
 
     Raises:
-        InvalidInput: naming the row by its position, and what is wrong with it.
+        InvalidInput: naming the position of the invalid message, and what is wrong with it.
     """
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
         raise InvalidInput(operation, f"messages must be a list of dicts, not {type(rows).__name__}")
     copies = [check_json_object(row, f"messages[{position}]", operation) for position, row in enumerate(rows)]
-    has_empty_id = False  # of a call: some servers give none, and its result then has none either
+    has_empty_id = False  # of a call: some servers send none, and its result then has none either
     for position, row in enumerate(copies):
         _check_row(row, f"messages[{position}]", operation, may_lack_id=has_empty_id)
         has_empty_id = has_empty_id or any(call.get("id") == "" for call in calls_of(row))
@@ -95,8 +95,8 @@ def event_of(row: ChatMessage, calls: Mapping[str, ChatMessage]) -> SessionEvent
     """Make the event of one chat message.
 
     Args:
-        row: a message that `check_chat_messages` let pass.
-        calls: the tool calls made so far, by id: a `tool` row does not say what it answers.
+        row: a message that `check_chat_messages` accepted.
+        calls: the tool calls so far, by id: a `tool` message does not contain its call.
     """
     native = row.get(NATIVE)
     row = {key: value for key, value in row.items() if key != NATIVE}
@@ -115,7 +115,7 @@ def _tool_event(row: ChatMessage, call: ChatMessage, native: Any = None) -> Sess
         extra["content"] = content
     if extra:
         metadata["row"] = extra
-    # What is no text stays in the parts, which the metadata hold: it is not stored twice.
+    # Media stay in the parts, which are in the metadata: they are not stored twice.
     result = content if isinstance(content, str) else shown_content(content)
     message = tool_message(row.get("name", "unknown"), None, result) | asked_of(call)
     return SessionEvent(
@@ -128,7 +128,7 @@ def _tool_event(row: ChatMessage, call: ChatMessage, native: Any = None) -> Sess
 
 
 def asked_of(call: ChatMessage) -> ChatMessage:
-    """What a call asks of which tool, as a tool-call event's message has it; nothing of no call."""
+    """The tool and arguments of a call, as in a tool-call event's message; empty without a call."""
     function = function_of(call)
     if not function:
         return {}
@@ -137,7 +137,7 @@ def asked_of(call: ChatMessage) -> ChatMessage:
 
 
 def tool_message(tool_name: str, arguments: Any, result: Any, error: str | None = None) -> ChatMessage:
-    """Say what a tool was asked and what came of it, as a tool-call event holds it."""
+    """A tool call with its result, as in a tool-call event."""
     return {
         "tool": tool_name,
         "arguments": arguments,
@@ -154,11 +154,11 @@ def _decoded(arguments: Any) -> Any:
         return arguments
 
 
-# -- what counts ---------------------------------------------------------------------------------
+# -- calls and texts -----------------------------------------------------------------------------
 
 
 def calls_of(message: Any) -> list[ChatMessage]:
-    """The tool calls that an assistant's message asks for: OpenAI's, or Anthropic's "tool_use" blocks."""
+    """The tool calls of an assistant's message: OpenAI's, or Anthropic's "tool_use" blocks."""
     if not isinstance(message, dict):
         return []
     calls = message.get("tool_calls")
@@ -169,7 +169,7 @@ def calls_of(message: Any) -> list[ChatMessage]:
 
 
 def blocks_of(message: Any, *kinds: str) -> list[ChatMessage]:
-    """The blocks of some kinds in a message's content."""
+    """The blocks of certain kinds in a message's content."""
     content = message.get("content") if isinstance(message, dict) else None
     blocks = content if isinstance(content, list) else []
     return [block for block in blocks if isinstance(block, dict) and block.get("type") in kinds]
@@ -186,16 +186,16 @@ def _call_of(block: ChatMessage) -> ChatMessage:
 
 
 def function_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The name and arguments of a call, in whichever form it comes."""
+    """The name and arguments of a call, in whichever form it is."""
     kind = call.get("type", "function")
     function = call.get(kind) if isinstance(kind, str) else None
     return function if isinstance(function, Mapping) else {}
 
 
 def text_of(row: ChatMessage) -> str:
-    """The text of a chat message that its tokens are counted of.
+    """The text of a chat message for counting tokens.
 
-    Its content, or the texts of its parts; of each tool call the name and the arguments.
+    It consists of the content, or the texts of its parts, and of the name and arguments of each tool call.
     """
     content = row.get("content")
     is_listed = content is None or isinstance(content, list)
@@ -207,21 +207,21 @@ def text_of(row: ChatMessage) -> str:
     return "\n".join(filter(None, texts))
 
 
-# -- out -----------------------------------------------------------------------------------------
+# -- events to chat messages ---------------------------------------------------------------------
 
 
 def speaker(event: SessionEvent[Any]) -> str:
-    """Who said it: the user, or else the assistant, as the original's listings have only these two."""
+    """Who said it: the user, or else the assistant; the original's lists have only these two."""
     return "user" if event.source == EventSource.USER else "assistant"
 
 
 def role_of(event: SessionEvent[Any]) -> str:
-    """Who said it, as chat messages name them: user, assistant or system."""
+    """The role in a chat message: user, assistant or system."""
     return _ROLES[EventSource(event.source)]
 
 
 def name_of(event: SessionEvent[Any]) -> str | None:
-    """Which of several users said it: the message's own `name`, or that which went with it."""
+    """The name of the user who said it: the message's own `name`, or that in the metadata."""
     if event.source != EventSource.USER:
         return None
     message = event.message
@@ -231,7 +231,7 @@ def name_of(event: SessionEvent[Any]) -> str | None:
 
 
 def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
-    """What the user and the model said, as `role` and `content`; an answer without words is left out."""
+    """The messages of user and model, as `role` and `content`; an answer without text is left out."""
     rows = []
     for event in events:
         if event.type != EventType.MESSAGE or event.source == EventSource.SYSTEM:
@@ -244,7 +244,7 @@ def plain_messages(events: Iterable[SessionEvent[Any]]) -> list[ChatMessage]:
 
 
 def _named(row: ChatMessage, name: str | None) -> ChatMessage:
-    """A user's row with a name: as OpenAI takes names, or else before the text."""
+    """A user message with a name: as OpenAI's `name` if possible, otherwise before the text."""
     if name is None:
         return row
     if _NAME.fullmatch(name):
@@ -256,9 +256,9 @@ def _named(row: ChatMessage, name: str | None) -> ChatMessage:
 
 
 def by_phase(row: ChatMessage) -> list[ChatMessage]:
-    """A row as the messages that its answer consists of: commentary, and what is final.
+    """The messages of an answer: commentary, and the final answer.
 
-    Responses of OpenAI's newer models tell these apart by a `phase`. Calls go with the last.
+    Responses of OpenAI's newer models distinguish them by a `phase`. Calls belong to the last message.
     """
     parts = row.get("content")
     if not isinstance(parts, list) or not any(isinstance(part, dict) and "phase" in part for part in parts):
@@ -274,12 +274,12 @@ def _said(message: Any) -> Any:
 
 
 def full_messages(events: Sequence[SessionEvent[Any]], *, include_system: bool = True) -> list[ChatMessage]:
-    """All messages and tool calls as rows that a provider accepts.
+    """All messages and tool calls as chat messages that a provider accepts.
 
-    Each call is followed by its result, wherever that was recorded; a call without one gets
-    `INTERRUPTED`; a result without its call gets the call put before it, and one that was recorded
-    twice stands there once. Results stand in the order in which they were recorded. Arguments that are no
-    JSON object become one; an answer without words and calls is left out.
+    Each call is followed by its result, wherever that was recorded. A call without a result gets
+    `INTERRUPTED`. For a result without its call, the call is inserted before it. A result that was recorded
+    twice is included once. Results are in the order in which they were recorded. Arguments that are not a
+    JSON object become one. An answer without text and calls is left out.
     """
     rows = [
         row
@@ -291,7 +291,7 @@ def full_messages(events: Sequence[SessionEvent[Any]], *, include_system: bool =
 
 
 def is_sent(event: SessionEvent[Any]) -> bool:
-    """Whether there is anything to send of an event: not of an answer without words and calls."""
+    """Whether an event is sent: an answer without text and calls is not."""
     return event.type != EventType.MESSAGE or not says_nothing(_message_row(event))
 
 
@@ -300,39 +300,39 @@ class Result(NamedTuple):
 
     row: ChatMessage
     call: int
-    """Which of the turn's calls it answers."""
+    """The index of the call, among the turn's calls, that it answers."""
     event: SessionEvent[Any] | None
-    """What recorded it; `None` of one that stands for a result that never came."""
+    """The event of the result; `None` for the stand-in of a result that was never recorded."""
     place: int
-    """Where that event is."""
+    """The position of that event."""
 
 
 @dataclass(slots=True)
 class Turn:
-    """A message's row and event, and the results of the calls that it makes."""
+    """A message and its event, and the results of its calls."""
 
     row: ChatMessage
     event: SessionEvent[Any]
     place: int | None
-    """Where the event is; `None` of a call that is only known by its result."""
+    """The position of the event; `None` for a call that is only known from its result."""
     results: list[Result] = field(default_factory=list)
 
 
 class _Pairing:
-    """Which call a result answers: the newest with its id that has no result yet; in one turn the first.
+    """Finds the call that a result answers: the newest with its id without a result; in one turn, the first.
 
-    An id alone is no identity, since many servers count ids anew in every turn.
+    An id alone does not identify a call, because many servers number ids anew in every turn.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[tuple[Turn, list[int]]]] = {}
         self._answered: dict[str, str] = {}
-        """What the newest result with an id says."""
+        """The content of the newest result with an id."""
         self._since: set[str] = set()
-        """The ids that were answered since a model spoke."""
+        """The ids that were answered since the model's last message."""
 
     def asks(self, turn: Turn) -> None:
-        """Take in the calls of a turn, by the ids that they were recorded with."""
+        """Add the calls of a turn, by the ids with which they were recorded."""
         for at, call in enumerate(calls_of(turn.event.message)):
             if not isinstance(call_id := call.get("id"), str):
                 continue
@@ -341,11 +341,11 @@ class _Pairing:
                 turns[-1][1].append(at)
             else:
                 turns.append((turn, [at]))
-        if turn.event.source == EventSource.LLM:  # what comes now with an id answers another call of that id
+        if turn.event.source == EventSource.LLM:  # a result after this with an old id answers another call
             self._since.clear()
 
     def answers(self, event: SessionEvent[Any], place: int, call_id: str) -> bool:
-        """Put a result to its call; whether there is such a call, or the result was there before."""
+        """Add a result to its call; return whether there is such a call, or the result was known."""
         text, turns = tool_text(event.message), self._waiting.get(call_id)
         if not turns:
             return call_id in self._since or self._answered.get(call_id) == text
@@ -360,7 +360,7 @@ class _Pairing:
 
 
 def turns_of(events: Sequence[SessionEvent[Any]], *, include_system: bool = True) -> list[Turn]:
-    """The messages, each with the results of its calls; a result without its call as a turn of its own."""
+    """The messages, each with the results of its calls; a result without its call is a turn of its own."""
     turns: list[Turn] = []
     pairing = _Pairing()
     for place, event in enumerate(events):
@@ -381,7 +381,7 @@ def turns_of(events: Sequence[SessionEvent[Any]], *, include_system: bool = True
 
 
 def call_and_result_numbers(events: Sequence[SessionEvent[Any]]) -> list[tuple[int | None, int]]:
-    """Of each result that names its call: the position of the message that asked for it, and its own.
+    """For each result that names its call: the position of the message with the call, and of the result.
 
     `None` stands for a message that is not among these events.
     """
@@ -407,14 +407,14 @@ def _message_row(event: SessionEvent[Any]) -> ChatMessage:
     return _named({"role": role_of(event), "content": _shown(content_of(message))}, name_of(event))
 
 
-# What an assistant's content in OpenAI's form for chats may have.
+# The fields of an assistant's content parts in OpenAI's chat form.
 _CHAT_PARTS = {
     None, "text", "refusal", "image_url", "input_audio", "file", "audio", "input_text", "output_text",
 }  # fmt: skip
 
 
 def is_anthropic(row: ChatMessage) -> bool:
-    """Whether a row is an answer of Anthropic's, as its SDK or API gives it."""
+    """Whether a message is an answer in Anthropic's form."""
     if row.get("role", "assistant") != "assistant" or not isinstance(row.get("content"), list):
         return False
     if row.get("type") == "message":
@@ -423,7 +423,7 @@ def is_anthropic(row: ChatMessage) -> bool:
 
 
 def _from_anthropic(row: ChatMessage) -> ChatMessage:
-    """An answer of Anthropic's in OpenAI's form; its thinking goes along for `for_anthropic`."""
+    """Anthropic's answer in OpenAI's form; its thinking is included for `for_anthropic`."""
     text = "".join(texts_in(blocks_of(row, "text"))) or None
     converted: ChatMessage = {"role": row.get("role", "assistant"), "content": text}
     thinking = blocks_of(row, "thinking", "redacted_thinking")
@@ -434,12 +434,12 @@ def _from_anthropic(row: ChatMessage) -> ChatMessage:
 
 
 def _shown(content: Any) -> Any:
-    """A message's content as a chat message has it: a text, or a list of parts that is nobody else's."""
+    """A message's content for a chat message: a text, or a new list of parts."""
     return copied(content) if isinstance(content, str | list) else str(content)
 
 
 def call_id_of(event: SessionEvent[Any]) -> str | None:
-    """The id of the call that a tool-call event is the result of, where the provider gave it one."""
+    """The id of the call that a tool-call event answers, if the provider gave it one."""
     call_id = event.metadata.get("tool_call_id", event.metadata.get("call_id"))
     return call_id if isinstance(call_id, str) else None
 
@@ -464,12 +464,12 @@ def _lone_result(event: SessionEvent[Any]) -> list[ChatMessage]:
 
 
 def _made_call_id(event: SessionEvent[Any]) -> str:
-    """An id for a call that was stored without one; the same one each time."""
-    return f"call_{event.id.replace('-', '')}"  # OpenAI takes 40 characters
+    """An id for a call that was stored without one; always the same one."""
+    return f"call_{event.id.replace('-', '')}"  # OpenAI accepts 40 characters
 
 
 def tool_text(message: Any) -> str:
-    """What a model is told of a tool call's outcome: the result, or the error, as text."""
+    """The text of a tool call's outcome for a model: the result, or the error."""
     if not isinstance(message, dict):
         return message if isinstance(message, str) else _json(message)
     result, error = message.get("result"), message.get("error")

@@ -1,4 +1,4 @@
-"""Ollama's own API (`/api/chat` and `/api/generate`): whole responses, and the lines of streams."""
+"""Reads answers of Ollama's own API (`/api/chat` and `/api/generate`), whole and streamed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _read(response: Any, message: Any) -> Answer:
         billed={"usage": counts} if counts else {},
     )
     if isinstance(response, dict):
-        # "context" is what the model read, as numbers: as long as the whole conversation.
+        # "context" contains the model's input as numbers: it is as long as the whole conversation.
         answer.native = native_of(
             FORMAT, message, without(response, "message", "response", "thinking", "context")
         )
@@ -48,7 +48,7 @@ def _read(response: Any, message: Any) -> Answer:
 
 
 class OllamaStream(AnswerStream):
-    """A message as its lines bring it; each call comes whole."""
+    """A message as its lines deliver it; each call arrives complete."""
 
     says_its_end = True
 

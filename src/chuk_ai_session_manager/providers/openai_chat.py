@@ -1,7 +1,8 @@
-"""Chat completions: OpenAI's, and those of all who speak its format.
+"""Reads chat completions, of OpenAI and of all providers with its format.
 
-Azure, DeepSeek, xAI, Mistral, Groq, OpenRouter, Together, Gemini's compatible endpoint, LiteLLM, vLLM,
-Ollama's `/v1` and others. Their extra fields (`reasoning_content`, `reasoning_details`, `images` …) are kept.
+These are Azure, DeepSeek, xAI, Mistral, Groq, OpenRouter, Together, Gemini's compatible endpoint, LiteLLM,
+vLLM, Ollama's `/v1` and others. Their extra fields (`reasoning_content`, `reasoning_details`, `images` …) are
+stored too.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from .common import (
 from .messages import ChatMessage
 
 FORMAT = "openai"
-# What is known of a delta that is an object of no SDK.
+# The known fields of a delta that is not an SDK's object.
 _DELTA = ("role", "content", "refusal", "reasoning_content", "tool_calls", "function_call")
-# What is said once of a message or call, though many servers repeat it in each chunk.
+# Fields that a message or call has once, although many servers repeat them in each chunk.
 _SAID_ONCE = {"role", "id", "type", "index", "expires_at", "object", "created", "name", "format"}
 
 
@@ -80,7 +81,7 @@ def _completion(response: Any, choices: Any) -> Answer:
 
 
 def _usage_of(response: Any) -> Any:
-    """The usage of a completion or chunk, which some gateways put under a key of their own."""
+    """The usage of a completion or chunk, which some gateways put under another key."""
     usage = field_of(response, "usage")
     if usage is None and isinstance(response, dict):
         inner = [value for name, value in response.items() if name.startswith("x_")]
@@ -90,7 +91,7 @@ def _usage_of(response: Any) -> Any:
 
 
 def of_message(message: Any) -> Answer:
-    """What the message of a choice says and asks."""
+    """The text, calls and reasoning in the message of a choice."""
     text = (
         "".join(texts_in(field_of(message, "content")))
         or text_in(field_of(message, "refusal"))
@@ -118,17 +119,17 @@ def _call(call: Any) -> ChatMessage:
 
 
 class _Choice:
-    """One choice of a completion, as its deltas bring it."""
+    """One choice of a completion, as its deltas deliver it."""
 
     def __init__(self) -> None:
         self.message: dict[str, Any] = {}
         self.rest: dict[str, Any] = {}
         self.calls = CallsInPieces()
         self._texts: dict[str, list[str]] = {}
-        """What its texts consist of: the content, the refusal, reasoning under whichever name."""
+        """The pieces of its texts: the content, the refusal, and the reasoning under any of its names."""
 
     def add(self, choice: Any) -> None:
-        """Take in a choice of a chunk."""
+        """Add a choice of a chunk."""
         delta = field_of(choice, "delta", "message")
         for name, value in known_fields(delta, *_DELTA).items():
             if value is not None:
@@ -173,7 +174,7 @@ class _Choice:
         return mended(texts[0]) if texts else ""
 
     def end(self) -> dict[str, Any]:
-        """The choice's message, in its provider's form."""
+        """Return the choice's message, in its provider's form."""
         message = {"role": "assistant", "content": None} | self.message
         for name in self._texts:
             text, parts = self._joined(name), self.message.get(name)
@@ -188,7 +189,7 @@ class _Choice:
 
 
 def _with_piece(before: Any, piece: Any) -> dict[str, Any]:
-    """A part of a message with what its next piece says; what is only said once is not doubled."""
+    """A part of a message, continued by its next piece; fields that are sent once are not doubled."""
     once = {name for name in _SAID_ONCE if before.get(name)}
     piece = known_fields(piece, "name", "arguments")
     result: dict[str, Any] = merged(before, without(piece, *once))
@@ -196,7 +197,7 @@ def _with_piece(before: Any, piece: Any) -> dict[str, Any]:
 
 
 def _with_details(before: list[Any], more: Any) -> list[Any]:
-    """OpenRouter's details of the reasoning: pieces that follow each other under one index are one."""
+    """OpenRouter's details of the reasoning: consecutive pieces with one index are joined."""
     details = list(before)
     for piece in more:
         last = details[-1] if details else None
@@ -214,7 +215,7 @@ def _with_details(before: list[Any], more: Any) -> list[Any]:
 
 
 class OpenAIChatStream(AnswerStream):
-    """A chat completion as its chunks bring it; of several choices, the first is the answer."""
+    """A chat completion as its chunks deliver it; of several choices, the first is the answer."""
 
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
@@ -228,12 +229,12 @@ class OpenAIChatStream(AnswerStream):
         return self._choices[0].text if 0 in self._choices else ""
 
     def add(self, piece: Any) -> bool:
-        """Take in a chunk, or what OpenAI's helper gives: chunks, and what it makes of them."""
+        """Add a chunk; or, from OpenAI's helper, a chunk or what the helper makes of chunks."""
         if field_of(piece, "type") == "chunk":
             piece, self._is_helped = field_of(piece, "chunk"), True
         elif self._is_helped:
             return True
-        piece = field_of(piece, "data") or piece  # Mistral's SDK gives events with chunks in them
+        piece = field_of(piece, "data") or piece  # Mistral's SDK yields events that contain chunks
         choices = field_of(piece, "choices")
         if not is_list(choices) and not (self._choices and field_of(piece, "usage") is not None):
             return False

@@ -1,4 +1,4 @@
-"""Messages in the form that OpenAI's chat completions take, and those who speak it."""
+"""Writes requests in OpenAI's chat format, for OpenAI and all providers with its format."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MaySign = Callable[[ChatMessage], bool]
 
 FORMAT = "openai"
 
-# https://platform.openai.com/docs/api-reference/chat: a tool call's id has at most 40 characters. (Ids that
-# repeat from turn to turn are taken: a result answers the calls right before it.)
+# https://platform.openai.com/docs/api-reference/chat: a tool call's id has at most 40 characters. (The same
+# id in several turns is accepted: a result answers the calls right before it.)
 _IDS = IdRule(lambda call_id: shortened(call_id, 40), once_a_request=False)
 # https://docs.mistral.ai/capabilities/function_calling: an id must be a-z, A-Z, 0-9, with a length of 9.
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
@@ -40,22 +40,23 @@ def openai_messages(
     *,
     as_recorded: bool = False,
 ) -> list[ChatMessage]:
-    """Rows as chat messages.
+    """Convert messages to chat messages for a provider.
 
-    An answer that came from the provider that is asked goes back as it came, with what only that
-    provider takes back: DeepSeek's `reasoning_content` (https://api-docs.deepseek.com/guides/thinking_mode),
-    OpenRouter's `reasoning_details`, Gemini's signatures in `extra_content` (https://ai.google.dev/gemini-api/docs/openai).
-    One from another is given in the common form. Who is asked: `model`'s maker, else whoever gave the newest
-    answer.
+    An answer of the provider that will be called is sent back unchanged, with the fields that only that
+    provider accepts: DeepSeek's `reasoning_content` (https://api-docs.deepseek.com/guides/thinking_mode),
+    OpenRouter's `reasoning_details`, Gemini's signatures in `extra_content`
+    (https://ai.google.dev/gemini-api/docs/openai).
+    An answer of another provider is written in the common form. The provider that will be called is the maker
+    of `model`, or else the one that gave the newest answer.
 
     Args:
         rows: chat messages, each call followed by its results.
-        may_sign: whether the reasoning of an answer may go back.
-        model: who is asked.
-        chain: takes the messages that are written before `may_sign` is asked.
-        as_recorded: whether rows keep what not all who speak the format take: system messages after the
-            first, the thinking of Anthropic's models as `thinking_blocks`, for LiteLLM and `for_anthropic`,
-            and images in results.
+        may_sign: whether the reasoning of an answer may be included.
+        model: the model that will be called.
+        chain: gets the messages that are written before `may_sign` is called.
+        as_recorded: whether to include what not all providers with this format accept: system messages after
+            the first, the thinking of Anthropic's models as `thinking_blocks` (for LiteLLM and
+            `for_anthropic`), and images in results.
     """
     if not as_recorded:
         rows = with_one_system(rows)
@@ -73,13 +74,13 @@ def openai_messages(
 
 
 def _family(model: str | None) -> str:
-    """The maker of a model that speaks this format, as far as its name tells."""
+    """The maker of a model with this format, as far as its name tells."""
     name = (model or "").rpartition("/")[2].lower()
     return next((family for family, begin in _FAMILIES.items() if name and name.startswith(begin)), "")
 
 
 def _maker(row: ChatMessage) -> str:
-    """Who gave an answer."""
+    """The maker of the model that gave an answer."""
     origin = row.get(ORIGIN)
     if not isinstance(origin, Origin):
         return ""
@@ -111,14 +112,14 @@ def _message(row: ChatMessage, is_own: bool, as_recorded: bool, *, thinks: bool)
 
 
 def _close(call: ChatMessage) -> None:
-    """Make the arguments of a function's call the text of an object, whatever the model wrote."""
+    """Turn the arguments of a function's call into the text of an object, whatever the model wrote."""
     function = call.get("function")
     if isinstance(function, dict):
         function["arguments"] = arguments_text(function.get("arguments"))
 
 
 def _own(native: ChatMessage, row: ChatMessage) -> ChatMessage | None:
-    """An answer as it came, with the ids that its calls have here; `None` where it does not fit any more."""
+    """The unchanged answer, with the present ids of its calls; `None` if it was edited."""
     message: ChatMessage = copied(native)
     if len(calls_of(message)) != len(calls_of(row)) or not is_unchanged(row, of_message(message)):
         return None
@@ -126,7 +127,7 @@ def _own(native: ChatMessage, row: ChatMessage) -> ChatMessage | None:
         if call.get("id") != asked["id"]:
             call["id"] = asked["id"]
         _close(call)
-    if isinstance(message.get("audio"), dict):  # of an answer that was spoken, the API takes the id only
+    if isinstance(message.get("audio"), dict):  # for a spoken answer, the API accepts only the id
         message["audio"] = {"id": message["audio"].get("id")}
     message.setdefault("role", "assistant")
     if message.get("content") is None and not message.get("tool_calls") and not message.get("audio"):
@@ -142,7 +143,7 @@ def _said(row: ChatMessage) -> ChatMessage:
 
 
 def _result(row: ChatMessage, as_recorded: bool) -> ChatMessage:
-    """A result; of parts it may have texts only (https://platform.openai.com/docs/api-reference/chat)."""
+    """A result; its parts may only be texts (https://platform.openai.com/docs/api-reference/chat)."""
     kept = {key: value for key, value in row.items() if key != "is_error"}
     content = row.get("content")
     taken = {"text", "refusal", "image_url"} if as_recorded else {"text"}
@@ -163,7 +164,7 @@ def _answered(own: Any) -> Any:
 
 
 def _part(part: Part) -> Any:
-    """A part of what the user says; one in this form is given as it is."""
+    """A part of a user message; a part in OpenAI's form is not changed."""
     if not isinstance(part.own, dict) or part.name in {"image_url", "input_audio", "file"}:
         return part.own
     text = {"type": "text", "text": part.text if part.kind == "text" else replaced_by_text(part)}

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: whole responses, background ones, and the events of streams."""
+"""Reads answers of OpenAI's Responses API: whole responses, background responses, and events of streams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .messages import ChatMessage
 FORMAT = "openai-responses"
 _PENDING = {"queued", "in_progress"}
 _FAILED = {"failed", "cancelled"}
-# Of a call's item, what is no argument.
+# Fields of a call's item that are not arguments.
 _NO_ARGUMENTS = (
     "type", "id", "call_id", "status", "name", "created_by", "execution", "environment",
     "async", "namespace", "caller", "server_label", "agent", "arguments", "input",
@@ -50,7 +50,7 @@ def _read(response: Any, output: Sequence[Any]) -> Answer:
     answer.is_pending = status in _PENDING
     usage = field_of(response, "usage")
     answer.usage, answer.billed = usage_in(usage), bill_of(response, usage)
-    if status in _FAILED and usage is None and not output:  # OpenAI bills what it made, and says so
+    if status in _FAILED and usage is None and not output:  # OpenAI reports what it bills
         answer.usage = nothing_used()
     if isinstance(response, dict):
         answer.native = native_of(FORMAT, list(output), _beside(response))
@@ -58,7 +58,7 @@ def _read(response: Any, output: Sequence[Any]) -> Answer:
 
 
 def _beside(response: dict[str, Any]) -> dict[str, Any]:
-    """What a response says beside its output, without what only repeats the request."""
+    """A response's fields beside its output, without those that repeat the request."""
     return {
         name: value
         for name, value in without(response, "output", "output_text", "instructions", "tools").items()
@@ -79,7 +79,7 @@ def read_item(response: Any) -> Answer | None:
 
 
 def of_items(items: Sequence[Any]) -> Answer:
-    """What the items of a response say and ask."""
+    """The text, calls and reasoning in the items of a response."""
     messages = [item for item in items if field_of(item, "type") == "message"]
     texts = ["".join(texts_in(field_of(message, "content"))) for message in messages]
     parts: list[ChatMessage] = []
@@ -95,7 +95,7 @@ def of_items(items: Sequence[Any]) -> Answer:
 
 
 def waiting_in(items: Sequence[Any]) -> list[Any]:
-    """The items of a response that are calls which the application is to answer."""
+    """The items of a response that are calls which the application must answer."""
     done = {
         field_of(item, "call_id") for item in items if text_in(field_of(item, "type")).endswith("_output")
     }
@@ -103,7 +103,7 @@ def waiting_in(items: Sequence[Any]) -> list[Any]:
 
 
 def _waits(item: Any, done: set[Any]) -> bool:
-    """Whether an item is a call that the application is to answer: not one that the provider ran itself."""
+    """Whether an item is a call that the application must answer, not one that the provider ran itself."""
     kind, call_id = text_in(field_of(item, "type")), field_of(item, "call_id")
     if kind in {"function_call", "mcp_approval_request"}:
         return call_id not in done or call_id is None
@@ -133,7 +133,7 @@ _REASONING = {"response.reasoning_text.delta", "response.reasoning_summary_text.
 
 
 class OpenAIResponsesStream(AnswerStream):
-    """A response as its events bring it."""
+    """A response as its events deliver it."""
 
     def __init__(self) -> None:
         self._whole: Any = None
@@ -183,7 +183,7 @@ class OpenAIResponsesStream(AnswerStream):
         """The answer, as far as it came."""
         whole = self._whole if self._whole is not None else self._begun
         output = list_of(field_of(whole, "output"))
-        if not output:  # what came before the end, or an end that does not repeat it
+        if not output:  # the stream has not ended, or its last event does not repeat the output
             output = self._came()
         if not isinstance(whole, dict):
             whole = {
@@ -199,7 +199,7 @@ class OpenAIResponsesStream(AnswerStream):
         return answer
 
     def _came(self) -> list[Any]:
-        """The items as they came, with the texts of those that did not end."""
+        """The items that arrived, with the texts of unfinished ones."""
         return [self._as_far_as_it_came(index, item) for index, item in sorted(self._items.items())]
 
     def _as_far_as_it_came(self, index: int, item: Any) -> Any:

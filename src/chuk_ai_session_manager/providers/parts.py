@@ -1,4 +1,4 @@
-"""Parts of a message (text, image, audio, video, file): read from any provider's form, checked, described."""
+"""Parts of a message (text, image, audio, video, file): reading any provider's form, checking, describing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .common import field_of, list_of, text_in
 
 Kind: TypeAlias = Literal["text", "image", "audio", "video", "file", "other"]
 Content: TypeAlias = str | Sequence[Mapping[str, Any]]
-"""What somebody says: a text, or parts of it in OpenAI's form for chats."""
+"""The content of a message: a text, or parts of it in the form of OpenAI's chat API."""
 
 _DATA_URL = re.compile(r"data:(?P<media_type>[\w.+/-]+)(?:;[\w=.+-]+)*;base64,(?P<data>.*)", re.DOTALL)
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-# Characters of base64 from which on counting leaves the event loop.
+# With more characters of base64 than this, counting leaves the event loop.
 _LONG = 400_000
 _AUDIO_FORMATS = {"mp3": "audio/mp3", "wav": "audio/wav"}
-# By the endings of names, for files that come without their type. Python's own table differs by machine.
+# By the endings of file names, for files without a type. Python's own table differs between machines.
 _TYPES_BY_ENDING = {
     "gif": "image/gif",
     "jpeg": "image/jpeg",
@@ -43,38 +43,38 @@ _TYPES_BY_ENDING = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a message, whichever provider's form it came in."""
+    """A part of a message, in whichever provider's form it is."""
 
     kind: Kind
     own: Any = field(repr=False)
-    """The part as it came."""
+    """The part in its own form."""
     name: str = ""
-    """The type that its own form calls it."""
+    """Its type in its own form."""
     text: str = field(default="", repr=False)
     media_type: str = ""
-    """Such as "image/png"; empty where nobody said it."""
+    """Such as "image/png"; empty if it is not named."""
     data: str = field(default="", repr=False)
-    """The bytes in base64, where they are in the part itself."""
+    """The bytes in base64, if the part contains them."""
     url: str = field(default="", repr=False)
     file_id: str = ""
-    """The id under which its provider keeps the file: no other provider knows it."""
+    """The id of the file at its provider; no other provider knows it."""
     title: str = ""
     detail: str = ""
-    """How closely an image is looked at, as OpenAI's APIs take it: "low", "high" …"""
+    """How closely a model looks at an image, in the terms of OpenAI's APIs: "low", "high" …"""
 
     @property
     def size(self) -> int:
-        """How many bytes the part brings along."""
+        """How many bytes the part contains."""
         return len(self.data) * 3 // 4 - self.data[-2:].count("=")
 
     @property
     def data_url(self) -> str:
-        """The bytes as a URL that holds them."""
+        """The bytes as a data URL."""
         return f"data:{self.media_type or 'application/octet-stream'};base64,{self.data}"
 
 
 def part_of(own: Any) -> Part:
-    """Read a part in the form of OpenAI's chats or Responses, Anthropic's, or Google's."""
+    """Read a part in the form of OpenAI's chat API or Responses, Anthropic, or Google."""
     if not isinstance(own, Mapping):
         return Part("text", own, "text", text=str(own))
     name = text_in(own.get("type"))
@@ -91,7 +91,7 @@ def parts_of(content: Any) -> list[Part]:
 
 
 def describe(part: Part) -> str:
-    """Say what a part is, without its bytes: `[image: image/png, 12 KB]`."""
+    """Describe a part without its bytes: `[image: image/png, 12 KB]`."""
     about = [part.media_type, _size_text(part.size) if part.data else "", part.title, part.file_id]
     if part.url:
         about.append(part.url[:200])
@@ -101,14 +101,14 @@ def describe(part: Part) -> str:
 
 
 def shown_content(content: Any) -> str:
-    """A content as people read it: its texts, and of all else what it is."""
+    """A content for people: its texts, and descriptions of all other parts."""
     return "\n".join(
         filter(None, (part.text if part.kind == "text" else describe(part) for part in parts_of(content)))
     )
 
 
 def replaced_by_text(part: Part) -> str:
-    """What stands for a part in a format that does not take its kind."""
+    """The text that stands for a part in a format that cannot carry it."""
     if part.kind == "text":
         return part.text
     return f"[{part.name or part.kind}: a part that cannot be sent here]"
@@ -121,11 +121,11 @@ def _size_text(size: int) -> str:
     return f"{size} bytes"
 
 
-# -- what counts ----------------------------------------------------------------------------------
+# -- counting ------------------------------------------------------------------------------------
 
 
 def media_of(content: Any) -> list[Part]:
-    """The parts of a content that are no text."""
+    """The parts of a content that are not text."""
     if isinstance(content, str):
         return []
     return [part for part in parts_of(content) if part.kind in {"image", "audio", "video", "file"}]
@@ -136,14 +136,14 @@ def has_media(value: Any) -> bool:
     has_some = False
     for each in value if isinstance(value, list) else []:
         kind = part_of(each).kind if isinstance(each, Mapping) else "other"
-        if kind == "other":  # a long list of anything else is not looked at any further
+        if kind == "other":  # a long list of anything else is not examined further
             return False
         has_some = has_some or kind != "text"
     return has_some
 
 
 async def media_length(parts: Sequence[Part], model: str) -> int:
-    """About how many tokens such parts are, by the documented rule of who makes the model."""
+    """Estimate how many tokens these parts have, by the documented rule of the model's provider."""
     if sum(len(part.data) for part in parts) > _LONG:
         return await asyncio.to_thread(_media_length, parts, model)
     return _media_length(parts, model)
@@ -156,14 +156,14 @@ def _media_length(parts: Sequence[Part], model: str) -> int:
     )
 
 
-# -- what the user says ---------------------------------------------------------------------------
+# -- checking a user's message --------------------------------------------------------------------
 
 
 def check_content(content: object, name: str, operation: str) -> str | list[dict[str, Any]]:
-    """Refuse what is neither a text nor a list of parts in OpenAI's form for chats; else give it back.
+    """Return a text or a list of parts in the form of OpenAI's chat API; raise for anything else.
 
     Raises:
-        InvalidInput: naming the part by its position, and what is wrong with it.
+        InvalidInput: naming the position of the invalid part, and what is wrong with it.
     """
     if isinstance(content, str):
         check_text(content, name, operation)
@@ -235,7 +235,7 @@ def _check_data_url(url: str, name: str, operation: str) -> None:
 def _check_base64(data: object, name: str, operation: str) -> None:
     if not isinstance(data, str) or not data:
         raise InvalidInput(operation, f"{name} must be bytes in base64, as text")
-    # One pass in C: decoding ten megabytes would hold up the event loop for longer.
+    # One pass in C: decoding ten megabytes would block the event loop for longer.
     rest = data.encode(errors="replace").translate(None, _BASE64)
     if len(data) % 4 or rest not in {b"", b"=", b"=="} or not data.endswith(rest.decode()):
         raise InvalidInput(operation, f"{name} is not base64 (its standard alphabet, padded, in one line)")
@@ -257,7 +257,7 @@ def _refusal(own: Mapping[str, Any], name: str) -> Part:
 
 
 def _chat_image(own: Mapping[str, Any], name: str) -> Part:
-    """An image of OpenAI's chats, Responses, or a screenshot of its computer tool."""
+    """An image of OpenAI's chat API or Responses, or a screenshot of its computer tool."""
     image = own.get("image_url")
     url = text_in(field_of(image, "url") if isinstance(image, Mapping) else image)
     detail = text_in(field_of(image, "detail") if isinstance(image, Mapping) else own.get("detail"))
@@ -272,7 +272,7 @@ def _chat_audio(own: Mapping[str, Any], name: str) -> Part:
 
 
 def _openai_file(own: Mapping[str, Any], name: str) -> Part:
-    """A file of OpenAI's chats (in `file`) or Responses (in the part itself)."""
+    """A file of OpenAI's chat API (in `file`) or Responses (in the part itself)."""
     file = own.get("file") if name == "file" else own
     title, data = text_in(field_of(file, "filename")), text_in(field_of(file, "file_data"))
     url = data if data.startswith("data:") else text_in(field_of(file, "file_url"))
@@ -282,7 +282,7 @@ def _openai_file(own: Mapping[str, Any], name: str) -> Part:
 
 
 def _anthropic_media(own: Mapping[str, Any], name: str) -> Part:
-    """An image or document of Anthropic's."""
+    """An image or document in Anthropic's form."""
     source, title = own.get("source"), text_in(own.get("title"))
     kind = text_in(field_of(source, "type"))
     media_type, data = text_in(field_of(source, "media_type")), text_in(field_of(source, "data"))
@@ -309,7 +309,7 @@ def _search_result(own: Mapping[str, Any], name: str) -> Part:
 
 
 def _google_part(own: Mapping[str, Any]) -> Part:
-    """A part of Google's: it has no type, but one of several fields."""
+    """A part in Google's form, which has no type, but one of several fields."""
     if "text" in own:
         return Part("text", own, "text", text=text_in(own["text"]))
     inline, linked = (
@@ -353,7 +353,7 @@ def _made(
     title: str = "",
     detail: str = "",
 ) -> Part:
-    """A part that is no text: its URL taken apart where it holds the bytes, its kind told by its type."""
+    """A part that is not text; bytes are taken from a data URL, and the kind from the media type."""
     if found := _DATA_URL.fullmatch(url):
         media_type, data, url = found["media_type"], found["data"], ""
     ending = (title or url.partition("?")[0]).rpartition(".")[2].lower()

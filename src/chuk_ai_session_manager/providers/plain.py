@@ -1,4 +1,4 @@
-"""Answers that say no more than a text: texts themselves, and objects with `content` or `text`."""
+"""Reads answers that are only a text: texts themselves, and objects with `content` or `text`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .usage import usage_of
 
 
 def read(response: Any) -> Answer | None:
-    """Any object or dict that says what it says."""
+    """Read any object or dict that has a text."""
     content, asked = field_of(response, "content"), list_of(field_of(response, "tool_calls"))
     if isinstance(content, str) or is_list(content) or (content is None and asked):
         calls = [
@@ -31,7 +31,7 @@ def read(response: Any) -> Answer | None:
 
 
 class PlainStream(AnswerStream):
-    """A text as its pieces bring it."""
+    """A text as its pieces deliver it."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -44,7 +44,7 @@ class PlainStream(AnswerStream):
         return mended(self._texts[0])
 
     def add(self, piece: Any) -> bool:
-        """Take in a text, or what has one."""
+        """Add a text, or an object that has one."""
         if isinstance(piece, str):
             self._texts.append(piece)
             return True

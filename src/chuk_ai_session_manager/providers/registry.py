@@ -1,4 +1,4 @@
-"""Who can read a model's answer: the readers of this package, and those that an application enters."""
+"""The registry of readers: those of this package, and those that an application registers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .answers import Answer, Reader, provider_of
 from .common import data_of, field_of, mended, package_of
 from .usage import usage_of
 
-# Asked in this order: the first that knows a shape reads it.
+# The readers in the order in which they are tried: the first that recognises a response reads it.
 _BUILT_IN = (
     langchain.READER,
     openai_responses.READER,
@@ -43,10 +43,10 @@ _entered: list[Reader] = []
 
 
 def register_reader(reader: Reader) -> None:
-    """Enter a reader of one's own; it is asked before all others, the one entered last first.
+    """Register your own reader. It is tried before all others; the last one registered is tried first.
 
-    From then on `ai_responds`, `track_llm_call`, `stream_llm_call` and tracked clients read what it
-    knows. A reader entered under the name of another that was entered before takes its place.
+    From then on, `ai_responds`, `track_llm_call`, `stream_llm_call` and tracked clients read its responses.
+    A reader replaces an earlier registered one with the same format name.
 
     Example:
         >>> def read(response):
@@ -60,24 +60,24 @@ def register_reader(reader: Reader) -> None:
 
 
 def unregister_reader(format_name: str) -> None:
-    """Take out a reader that an application entered; nothing happens where there is none."""
+    """Remove a reader that an application registered, if there is one."""
     _entered[:] = [each for each in _entered if each.format != format_name]
 
 
 def readers() -> Sequence[Reader]:
-    """All readers, in the order in which they are asked."""
+    """Return all readers, in the order in which they are tried."""
     return (*_entered, *_BUILT_IN)
 
 
 def read_answer(response: object) -> Answer:
-    """Read a model's response, as an object of its SDK or as the JSON in dicts.
+    """Read a model's response, from an object of its SDK or from JSON in dicts.
 
-    That is: a text; a response of OpenAI (chat and Responses), of those who speak its format, of Anthropic,
-    Google, Amazon Bedrock, Cohere, Ollama or xAI; a message of LangChain's; what a reader knows that was
-    entered by `register_reader`; or anything with `content` or `text`.
+    The response is a text; a response of OpenAI (chat and Responses), of a provider with its format, of
+    Anthropic, Google, Amazon Bedrock, Cohere, Ollama or xAI; a message of LangChain; a response that a
+    registered reader reads; or an object with `content` or `text`.
 
     Raises:
-        InvalidInput: it is none of them; the text names its type.
+        InvalidInput: it is none of these; the error names its type.
     """
     answer = answer_in(response)
     if answer is None:
@@ -86,17 +86,17 @@ def read_answer(response: object) -> Answer:
 
 
 def not_understood(response: object) -> InvalidInput:
-    """The error for what is no response, naming its type."""
+    """The error for an object that is not a response, which names its type."""
     return InvalidInput(
         "read the model's answer",
-        f"{type(response).__name__} is no known response: give its text, or an object or dict of "
+        f"{type(response).__name__} is not a known response: pass its text, or an object or dict of "
         "OpenAI, Anthropic, Google or another provider, or one with `content` or `text`; "
-        "`register_reader` enters a reader for a format of your own",
+        "`register_reader` registers a reader for a format of your own",
     )
 
 
 def answer_in(response: object) -> Answer | None:
-    """A model's response as an answer; `None` where it is none that is known."""
+    """A model's response as an answer; `None` if it is not recognised."""
     if isinstance(response, str):
         return Answer(mended(response))
     if response is None or isinstance(response, bytes | bytearray | int | float | Sequence):
@@ -111,15 +111,15 @@ def answer_in(response: object) -> Answer | None:
 
 
 def said_by(response: Any, answer: Answer) -> None:
-    """Put on an answer what stands beside its parts: who ran the model, and what the bill needs to know."""
+    """Add to an answer what is beside its parts: who ran the model, and what the bill needs."""
     named = provider_of(response)
-    # LiteLLM gives everybody's answers in OpenAI's form.
+    # LiteLLM returns all providers' answers in OpenAI's form.
     answer.provider = named if package_of(response) == "litellm" else named or answer.provider
     cost = field_of(field_of(response, "_hidden_params"), "response_cost")
-    if cost:  # LiteLLM writes 0.0 where it does not know
+    if cost:  # LiteLLM writes 0.0 if it does not know
         answer.billed.setdefault("reported_cost_usd", cost)
     if answer.usage is not None and "usage" in answer.billed:
         answer.usage = usage_of(answer.billed)
-    request_id = getattr(response, "_request_id", None)  # of the SDKs of OpenAI and Anthropic
+    request_id = getattr(response, "_request_id", None)  # in the SDKs of OpenAI and Anthropic
     if isinstance(request_id, str) and answer.native is not None:
         answer.native.setdefault("response", {})["request_id"] = request_id

@@ -1,4 +1,4 @@
-"""What a request asks of a model: its arguments, as an SDK's client is called, as rows."""
+"""Reads requests: the arguments of an SDK client's call, as messages."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .messages import INTERRUPTED, NATIVE, SYSTEM_ROLES, ChatMessage
 from .openai_responses import FORMAT as RESPONSES
 from .parts import parts_of, shown_content
 
-# Items of a Responses request that say nothing, neither the application's words nor a model's.
+# Items of a Responses request that contain neither the application's words nor a model's.
 _SETTINGS = {"additional_tools", "compaction_trigger", "configuration_update"}
-# What answers a model's item, other than by a name that ends in "_output".
+# Items that answer a model's item, besides those whose type ends in "_output".
 _ANSWERS = {"mcp_approval_response"}
 
 
 def request_text(arguments: Mapping[str, Any]) -> str:
-    """All texts that a request sends to a model: system prompt, tools, messages; no images and the like.
+    """All texts that a request sends to a model: system prompt, tools, messages; without images and the like.
 
     Each is a line. The line's end is counted where providers count the message's role, which is one token.
     """
@@ -32,13 +32,13 @@ def request_text(arguments: Mapping[str, Any]) -> str:
 
 
 def messages_in(arguments: Mapping[str, Any]) -> int:
-    """How many messages a request sends to a model; a system prompt beside them is one, too."""
+    """How many messages a request sends to a model; a separate system prompt counts as one too."""
     given = arguments.get("messages", arguments.get("input"))
     count = len(given) if isinstance(given, list | tuple) else int(bool(given))
     return count + any(arguments.get(name) for name in ("system", "instructions"))
 
 
-# What is no text for a model, or what it sees as something else than text.
+# Fields that are not text for a model, or that it does not see as text.
 _NOT_SENT = {
     "type", "role", "id", "call_id", "tool_call_id", "tool_use_id", "status", "cache_control",
     "url", "image_url", "data", "file_data", "media_type", "signature", "encrypted_content",
@@ -51,7 +51,7 @@ def _sent_texts(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, Mapping):
         for name, each in value.items():
-            if name == "input" and isinstance(each, Mapping):  # of Anthropic's calls
+            if name == "input" and isinstance(each, Mapping):  # in Anthropic's calls
                 yield json.dumps(each, ensure_ascii=False, default=str)
             elif name not in _NOT_SENT:
                 yield from _sent_texts(each)
@@ -61,15 +61,15 @@ def _sent_texts(value: Any) -> Iterator[str]:
 
 
 def asked_rows(arguments: Mapping[str, Any]) -> list[ChatMessage]:
-    """What a request says after the model's last answer, as rows; a system prompt goes first.
+    """The messages of a request after the model's last answer; a system prompt comes first.
 
-    A tool's result that is more than a text keeps its parts; one of a Responses request that is no plain
-    function's is in the row as it was, too (`NATIVE`).
+    A tool's result that is more than a text keeps its parts. A result in a Responses request that is not a
+    plain function's is also included unchanged (`NATIVE`).
     """
     system = arguments.get("system") or arguments.get("instructions")
     given = arguments.get("messages", arguments.get("input")) or []
     rows = [row for item in ([given] if isinstance(given, str) else given) for row in _rows_of(item)]
-    while rows and rows[-1]["role"] == "assistant":  # the beginning of the answer, given to the model
+    while rows and rows[-1]["role"] == "assistant":  # the beginning of the answer, written by the application
         rows.pop()
     answers = [at for at, row in enumerate(rows) if row["role"] == "assistant"]
     prompt = [row for row in rows[:1] if row["role"] in SYSTEM_ROLES]
@@ -80,7 +80,7 @@ def asked_rows(arguments: Mapping[str, Any]) -> list[ChatMessage]:
 
 
 def _rows_of(item: Any) -> list[ChatMessage]:
-    """One item of a request as rows in OpenAI's form; an answer, or a part of one, as an empty answer."""
+    """One item of a request as chat messages; an answer, or a part of one, as an empty answer."""
     if isinstance(item, str):
         return [{"role": "user", "content": item}]
     row = _as_dict(item)
@@ -97,7 +97,7 @@ def _rows_of(item: Any) -> list[ChatMessage]:
 
 
 def _as_dict(item: Any) -> dict[str, Any]:
-    """An item as the API writes it: the SDKs' objects know fields that their plain dump renames."""
+    """An item as the API writes it: in a plain dump, SDKs rename some fields."""
     if isinstance(item, Mapping):
         return dict(item)
     written = item.to_dict() if hasattr(item, "to_dict") else item.model_dump(exclude_none=True)
@@ -105,20 +105,20 @@ def _as_dict(item: Any) -> dict[str, Any]:
 
 
 def _rows_of_blocks(role: str, content: Sequence[Any]) -> list[ChatMessage]:
-    """A content of several blocks as rows: tools' results, and what is said beside them."""
+    """A content of several blocks as messages: tools' results, and the texts beside them."""
     blocks = [
         {"type": "text", "text": block} if isinstance(block, str) else _as_dict(block) for block in content
     ]
     results = [block for block in blocks if block.get("type") == "tool_result"]
     rows = [_compact(result_row(each)) for each in results]
     parts = [_part(block) for block in blocks if block.get("type") != "tool_result"]
-    if all(part.keys() == {"type", "text"} for part in parts):  # as of turns that were made one
+    if all(part.keys() == {"type", "text"} for part in parts):  # as in turns that were merged
         return [*rows, *({"role": role, "content": part["text"]} for part in parts)]
     return [*rows, {"role": role, "content": parts}] if parts else rows
 
 
 def _part(block: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of a content in OpenAI's form for chats, where that has such a part."""
+    """A part of a content in OpenAI's chat form, if that has such a part."""
     match block.get("type"):
         case "text" | "input_text" | "output_text":
             return {"type": "text", "text": str(block.get("text"))}
@@ -140,7 +140,7 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _result(kind: str, item: dict[str, Any]) -> ChatMessage:
-    """A result of a Responses request: its text, or its parts; and the item as it was."""
+    """A result in a Responses request: its text, or its parts; and the unchanged item."""
     call_id = item.get("call_id") or item.get("approval_request_id") or item.get("id")
     row: ChatMessage = {"role": "tool", "tool_call_id": str(call_id)}
     output = item.get("output")
@@ -160,7 +160,7 @@ def _listed(output: Any) -> list[Any]:
 
 
 def _compact(row: ChatMessage) -> ChatMessage:
-    """A row with its content as a text, where there is nothing but text in it."""
+    """A message whose content is a text, if it contains nothing but text."""
     content = row["content"]
     if isinstance(content, str):
         return row
@@ -172,7 +172,7 @@ def _compact(row: ChatMessage) -> ChatMessage:
 
 
 def _text_of(kind: str, item: Mapping[str, Any]) -> str:
-    """What an item says that is the answer to one of a model's own items."""
+    """The text of an item that answers one of a model's own items."""
     output = item.get("output")
     match kind:
         case "mcp_approval_response":
@@ -203,9 +203,9 @@ def _said_by_a_shell(piece: Any) -> str:
 
 
 def sent_by(arguments: Mapping[str, Any]) -> tuple[str, Sent] | None:
-    """The fingerprints of what a request consists of, and the format that it is in.
+    """The fingerprints of a request, and its format.
 
-    `None` of a request that names what the server holds: of that, nothing is known here.
+    `None` for a request that refers to state on the server, which is not known here.
 
     Args:
         arguments: of `messages.create` or `responses.create`.

@@ -1,4 +1,4 @@
-"""Messages in the form that OpenAI's Responses API takes: a list of input items."""
+"""Writes requests for OpenAI's Responses API: a list of input items."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .sendable import arguments_text
 Item = dict[str, Any]
 MaySign = Callable[[ChatMessage], bool]
 
-# https://platform.openai.com/docs/api-reference/responses: a call_id has at most 64 characters; a result is
-# matched to its call by it, wherever that stands in the input.
+# https://platform.openai.com/docs/api-reference/responses: a call_id has at most 64 characters; it matches a
+# result to its call, wherever the call stands in the input.
 _IDS = IdRule(lambda call_id: shortened(call_id, 64))
-# In what the API gives, and refused in what it takes (openai 3.57: in the output types, in no input type).
+# Fields that the API returns, but refuses (openai 3.57: in the output types, in no input type).
 _NOT_TAKEN = {"created_by"}
-# Fields that the SDK writes as null where nothing came, and the API refuses as null.
+# Fields that the SDK writes as null if they were not sent, and that the API refuses as null.
 _NOT_NULL = {"status"}
 
-# What answers an item, where that has another name than the item's with "_output".
+# The types that answer an item, if the type is not the item's with "_output".
 _ANSWERS = {"tool_search_call": "tool_search_output", "mcp_approval_request": "mcp_approval_response"}
 _APPROVED = {"true", "yes", "approve", "approved"}
 
@@ -40,26 +40,26 @@ def responses_input(
     chain: Chain | None = None,
     on_own: Callable[[Origin, int], object] | None = None,
 ) -> list[Item]:
-    """Rows as input items.
+    """Convert messages to input items.
 
-    The system prompt is the first item, the only message with the role "system"; give it as `instructions`
-    instead with `get_messages_for_llm(include_system=False)`. Answers of this API go back as the items
-    that they were, each reasoning item in front of what came of it. A reasoning item belongs to the item
-    after it, and to nothing before it (https://developers.openai.com/api/docs/guides/reasoning).
+    The system prompt is the first item, and the only message with the role "system"; to pass it as
+    `instructions` instead, use `get_messages_for_llm(include_system=False)`. Answers of this API are sent
+    back as their own items, each reasoning item before the item that it belongs to. A reasoning item depends
+    on the item after it, and on nothing before it (https://developers.openai.com/api/docs/guides/reasoning).
 
-    Of what a compaction replaces, only the system prompt is given: after it, the input begins with the newest
-    `compaction` item (https://developers.openai.com/api/docs/guides/compaction).
+    If there is a compaction, the input consists of the system prompt and of what follows from the newest
+    `compaction` item on (https://developers.openai.com/api/docs/guides/compaction).
 
     Args:
         rows: chat messages, each call followed by its results.
-        may_sign: whether the reasoning items of an answer may go back.
-        chain: takes the items that are written before `may_sign` is asked.
-        on_own: told of each answer of this API that goes back with its own ids, and of how many items it is,
-            when all before it is written.
+        may_sign: whether the reasoning items of an answer may be included.
+        chain: gets the items that are written before `may_sign` is called.
+        on_own: called for each answer of this API that is sent with its own ids, with its number of items,
+            after everything before it is written.
     """
     chain = chain or Chain(FORMAT)
     items: list[Item] = chain.rows
-    asked: dict[str, Item] = {}  # the calls of the last answer, by the ids that their results have here
+    asked: dict[str, Item] = {}  # the calls of the last answer, by the present ids of their results
     for row in with_ids(with_one_system(_live(rows)), _IDS):
         if row["role"] not in SYSTEM_ROLES and not chain.head:
             chain.head = len(items)
@@ -80,7 +80,7 @@ def responses_input(
 
 
 def _live(rows: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
-    """The system prompt, and the rows from the newest one on that has a compaction of this API."""
+    """The system prompt, and the messages from the newest compaction of this API on."""
     for at in range(len(rows) - 1, -1, -1):
         origin = rows[at].get(ORIGIN)
         if isinstance(origin, Origin) and (items := compacted(origin.native_format, origin.native)):
@@ -90,7 +90,7 @@ def _live(rows: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
 
 
 def compacted(native_format: str, native: Any) -> list[Item]:
-    """The items of an answer from the newest compaction on; none of an answer without one."""
+    """The items of an answer from its newest compaction on; empty if there is none."""
     items: list[Item] = native if native_format == FORMAT and isinstance(native, list) else []
     for at in range(len(items) - 1, -1, -1):
         if isinstance(items[at], dict) and items[at].get("type") == "compaction":
@@ -99,7 +99,7 @@ def compacted(native_format: str, native: Any) -> list[Item]:
 
 
 def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
-    """An answer of this API as it came; nothing of another one, and of one that does not fit any more."""
+    """The unchanged items of an answer of this API; empty for other answers, and if it was edited."""
     origin = row.get(ORIGIN)
     if (
         not isinstance(origin, Origin)
@@ -109,13 +109,13 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
         return []
     items: list[Item] = [_taken(item) for item in copied(origin.native) if isinstance(item, dict)]
     if not may_sign(row) and any(item.get("type") == "reasoning" for item in items):
-        # Without its reasoning, an item is refused under its own id: so all of it goes in the common form.
+        # Without its reasoning, the API refuses an item with its own id, so the common form is used.
         return []
     while items and items[-1].get("type") == "reasoning":
-        items.pop()  # of an answer that was cut: the API refuses reasoning with nothing after it
+        items.pop()  # of a cut-off answer: the API refuses reasoning without an item after it
     asking = waiting_in(items)
     ids = [call["id"] for call in calls_of(row)]
-    # Where an application changed what is recorded of it, the common form holds. (A compaction stands for
+    # If an application edited the recorded answer, its common form is used. (A compaction stands for
     # more than its answer.)
     is_compacted = bool(items) and items[0].get("type") == "compaction"
     if len(asking) != len(ids) or not (is_compacted or is_unchanged(row, of_items(items))):
@@ -138,7 +138,7 @@ def _taken(item: Item) -> Item:
         for name, value in item.items()
         if name not in _NOT_TAKEN and not (value is None and name in _NOT_NULL)
     }
-    if isinstance(taken.get("output"), list):  # of a shell, each piece says who made it, too
+    if isinstance(taken.get("output"), list):  # in a shell's output, each piece also names its creator
         taken["output"] = [_taken(each) if isinstance(each, dict) else each for each in taken["output"]]
     return taken
 
@@ -174,7 +174,7 @@ def _call(call: ChatMessage) -> Item:
 
 
 def _output(row: ChatMessage, call: Item) -> Item:
-    """What answers a call: the item as it was, or made of the result in the type that the call wants."""
+    """The item that answers a call: unchanged, or made from the result in the type that the call requires."""
     asking = str(call.get("type", "function_call"))
     kind = _ANSWERS.get(asking, f"{asking}_output")
     origin = row.get(ORIGIN)
@@ -213,7 +213,7 @@ def _patch_output(kind: str, row: ChatMessage, _call: Item) -> Item:
 def _screenshot(kind: str, row: ChatMessage, _call: Item) -> Item:
     images = [part for part in parts_of(row.get("content")) if part.kind == "image"]
     found = _image(images[0]) if images else {}
-    # The API takes a picture only: where none was recorded, the smallest there is.
+    # The API accepts only a picture: if none was recorded, the smallest possible one is sent.
     picture = {key: found[key] for key in ("image_url", "file_id") if key in found} or {
         "image_url": _NO_PICTURE
     }
@@ -260,7 +260,7 @@ _NO_PICTURE = (
 
 
 def _content(content: Any) -> str | list[Item]:
-    """What is said or found: a text, or parts; blank texts among parts are left out."""
+    """A text, or parts; blank texts among parts are left out."""
     if isinstance(content, str):
         return content
     return [_input(part) for part in parts_of(content) if part.kind != "text" or part.text]

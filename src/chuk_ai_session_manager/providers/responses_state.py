@@ -1,4 +1,4 @@
-"""State that OpenAI's server holds: a request that says only what is new since a response.
+"""State on OpenAI's server: a request that contains only what is new since a response.
 
 https://developers.openai.com/api/docs/guides/conversation-state
 """
@@ -18,24 +18,24 @@ from .responses_messages import responses_input
 def responses_request(
     rows: Sequence[ChatMessage], chain: Chain, tools: str, lost: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Rows as the arguments `input` and, where the server holds what was before, what names that.
+    """Convert messages to the argument `input` and a reference to those that the server holds.
 
-    A response holds what it was given and what it answered. So what goes before the newest one is left out
-    whose input was the same as these rows are. Where there is none, because something was changed or
-    somebody else answered, all rows are given.
+    A response holds its input and its output. So everything before the newest response whose input equals
+    these messages is left out. If there is no such response, because something was changed or
+    another provider answered, all messages are included.
 
     Args:
         rows: chat messages, each call followed by its results.
-        chain: takes the items.
-        tools: the fingerprint of the tools that are sent with it; empty where these are not known.
-        lost: the events of answers whose state the server does not have any more.
+        chain: gets the items.
+        tools: the fingerprint of the tools that are sent too; empty if they are not known.
+        lost: the events of answers whose state the server no longer has.
     """
     held: dict[str, Any] = {}
     since = 0
 
     def on_own(origin: Origin, length: int) -> None:
         nonlocal held, since
-        if "conversation" in held:  # that has this answer too, after what was changed
+        if "conversation" in held:  # it contains this answer too, after what was changed
             held, since = {}, 0
         state = {} if origin.event_id in lost else _state_of(origin.response)
         if state and origin.context is not None and is_same(origin.context, chain.value(), tools):
@@ -46,7 +46,7 @@ def responses_request(
 
 
 def _state_of(response: Any) -> dict[str, Any]:
-    """How a request names the state that a response left on the server; nothing where it left none."""
+    """The reference to the state that a response left on the server; empty if it left none."""
     if not isinstance(response, Mapping) or response.get("store") is False:
         return {}
     conversation = response.get("conversation")
@@ -57,17 +57,17 @@ def _state_of(response: Any) -> dict[str, Any]:
     return {"previous_response_id": response_id} if isinstance(response_id, str) and response_id else {}
 
 
-# The reasons that the API gives for a response that it does not have; the second comes with status 400.
+# The API's error codes for a response that it does not have; the second comes with status 400.
 _FORGOTTEN = {"previous_response_not_found", "conversation_not_found"}
 
 
 def is_forgotten(problem: object) -> bool:
-    """Whether a call failed because the server does not have the state any more that the call names.
+    """Whether a call failed because the server no longer has the state that the call refers to.
 
-    That is no outage: the same call fails again, and one with all the rows does not.
+    This is not an outage: the same call would fail again, but a call with all messages would not.
 
     Args:
-        problem: what the OpenAI SDK raised.
+        problem: the exception of the OpenAI SDK.
     """
     body = field_of(problem, "body")
     code = field_of(problem, "code") or field_of(body, "code")

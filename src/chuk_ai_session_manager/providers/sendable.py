@@ -1,4 +1,4 @@
-"""What providers refuse in a request, put right. Events stay as they were stored; rows are sent like this."""
+"""Repairs of messages that providers would refuse. Stored events do not change; only requests do."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from .common import texts_in
 ChatMessage = dict[str, Any]
 
 MOST_CACHE_MARKS = 4
-"""Anthropic refuses a request with more blocks that carry `cache_control`.
+"""Anthropic refuses a request with more blocks that have `cache_control`.
 
 https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
 """
 
 
 def is_nothing(arguments: object) -> bool:
-    """Whether arguments are none: so models call tools that have no parameters."""
+    """Whether arguments mean "none": models call tools without parameters in several ways."""
     return arguments is None or arguments in ([], "")
 
 
 def arguments_object(arguments: object) -> dict[str, Any]:
-    """The arguments of a tool call as the JSON object that providers want.
+    """The arguments of a tool call as the JSON object that providers require.
 
-    No arguments are `{}`, in whichever form (nothing, blank text, `null`, an empty list). Text that was cut
-    off in the middle is worth nothing, and becomes no arguments at all; another value than an object is put
-    into one, as `arguments`.
+    Missing arguments become `{}`, in whichever form (nothing, blank text, `null`, an empty list). Text that
+    was cut off is useless, and becomes `{}` too; a value that is not an object is put into one, as
+    `arguments`.
     """
     value = arguments
     if isinstance(arguments, str):
@@ -43,11 +43,11 @@ def arguments_object(arguments: object) -> dict[str, Any]:
 
 
 def _no_json(name: str) -> object:
-    raise ValueError(name)  # `NaN` and `Infinity`, which Python reads and JSON does not know
+    raise ValueError(name)  # `NaN` and `Infinity`, which Python reads although they are not JSON
 
 
 def arguments_text(arguments: object) -> str:
-    """The same as the text that OpenAI's format holds; what is an object already stays letter for letter."""
+    """The same as text, for OpenAI's format; a text that is an object already is not changed."""
     as_object = arguments_object(arguments)
     text = arguments if isinstance(arguments, str) else ""
     is_object = text.lstrip().startswith("{") and (as_object or not text.strip("{} \t\r\n"))
@@ -57,18 +57,18 @@ def arguments_text(arguments: object) -> str:
 
 
 def with_whole_calls(row: ChatMessage, call_id: str) -> ChatMessage:
-    """An assistant's row whose calls each have an id, and arguments that are an object.
+    """An assistant's message whose calls all have an id, and arguments that are an object.
 
     Args:
-        row: in OpenAI's form; it is changed.
-        call_id: what the ids begin with of calls that were stored without one.
+        row: the message in OpenAI's form, which is changed.
+        call_id: the beginning of the ids for calls that were stored without one.
     """
     calls = row.get("tool_calls")
     if isinstance(calls, list):
         calls = [call for call in calls if isinstance(call, dict)]
         row["tool_calls"] = [_whole(call, f"{call_id}_{at}") for at, call in enumerate(calls)]
     if not row.get("tool_calls"):
-        row.pop("tool_calls", None)  # an empty list, which OpenAI refuses
+        row.pop("tool_calls", None)  # OpenAI refuses an empty list
     legacy = row.get("function_call")
     if isinstance(legacy, dict):
         legacy["arguments"] = arguments_text(legacy.get("arguments"))
@@ -76,7 +76,7 @@ def with_whole_calls(row: ChatMessage, call_id: str) -> ChatMessage:
 
 
 def with_custom_calls(row: ChatMessage, native: Any) -> ChatMessage:
-    """A row whose calls of custom tools of OpenAI's are told from functions: their input may be any text."""
+    """A message in which calls of OpenAI's custom tools are marked as such: their input may be any text."""
     message = native.get("message") if isinstance(native, dict) else None
     items = message.get("tool_calls") if isinstance(message, dict) else message
     custom = {
@@ -103,7 +103,7 @@ def _whole(call: ChatMessage, call_id: str) -> ChatMessage:
 
 
 def says_nothing(row: ChatMessage) -> bool:
-    """Whether an assistant's row has neither words nor calls: kept, and billed, but not to be sent."""
+    """Whether an assistant's message has neither text nor calls: it is stored and billed, but not sent."""
     if row.get("role") != "assistant":
         return False
     if any(row.get(name) for name in ("tool_calls", "function_call", "refusal", "audio")):
@@ -112,7 +112,7 @@ def says_nothing(row: ChatMessage) -> bool:
 
 
 def is_blank(content: object) -> bool:
-    """Whether a content has no words, and no part of another kind."""
+    """Whether a content has no text, and no part of another kind."""
     if content is None or isinstance(content, str):
         return not (content or "").strip()
     if not isinstance(content, list):
@@ -123,9 +123,9 @@ def is_blank(content: object) -> bool:
 
 
 def with_newest_marks(rows: list[ChatMessage]) -> list[ChatMessage]:
-    """Rows of which no more than four carry a cache mark (`cache_control`): the newest ones do.
+    """Messages of which at most the newest four have a cache mark (`cache_control`).
 
-    A provider's cache holds what is before a mark. Later marks cover what earlier ones do.
+    A provider's cache contains everything before a mark, so later marks include what earlier ones do.
 
     Args:
         rows: chat messages, or Anthropic's; they are changed.
@@ -137,7 +137,7 @@ def with_newest_marks(rows: list[ChatMessage]) -> list[ChatMessage]:
 
 
 def _marked(part: ChatMessage) -> Iterator[ChatMessage]:
-    """What carries a mark in a row, or in a part of one, in the order in which it is sent."""
+    """The objects that have a mark in a message, or in a part of one, in the order in which they are sent."""
     content = part.get("content")
     inner: Sequence[object] = content if isinstance(content, list) else ()
     for each in inner:

@@ -1,4 +1,4 @@
-"""A model's answer, put together as its stream brings it."""
+"""Assembling a model's answer from the pieces of its stream."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .usage import ReportedUsage
 
 
 class AnswerInPieces:
-    """An answer as its stream brings it, of whichever provider.
+    """An answer as its stream delivers it, from whichever provider.
 
-    The pieces are those of any reader of the registry, as objects of an SDK or as dicts, and plain texts.
-    They are put together here, never taken from what an SDK makes of them.
+    The pieces are SDK objects or dicts that a reader of the registry knows, or plain texts. They are
+    assembled here; the result of an SDK's helper is never used.
     """
 
     def __init__(self) -> None:
@@ -23,17 +23,17 @@ class AnswerInPieces:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the stream itself said that the answer ends."""
+        """Whether the stream said that the answer ends."""
         return any(stream.is_complete for stream in self._streams.values())
 
     @property
     def is_cut(self) -> bool:
-        """Whether the stream is of a kind that says when the answer ends, and has not."""
+        """Whether streams of this kind say when the answer ends, and this one has not."""
         return any(stream.says_its_end for stream in self._streams.values()) and not self.is_complete
 
     @property
     def usage_so_far(self) -> ReportedUsage | None:
-        """What the provider has counted by now; `None` where it has not said it yet."""
+        """What the provider has counted so far; `None` if it has not reported anything."""
         return next(filter(None, (stream.usage_so_far for stream in self._streams.values())), None)
 
     @property
@@ -43,11 +43,11 @@ class AnswerInPieces:
 
     @property
     def unknown(self) -> object:
-        """A piece that was not understood, where none was."""
+        """A piece that no reader recognised, if none was recognised."""
         return None if self._streams else self._unknown
 
     def add(self, piece: object) -> None:
-        """Take in a piece; one that says nothing is no fault: streams have many kinds."""
+        """Add a piece. A piece without content is no error: streams have many kinds."""
         data = data_of(piece)
         if self._last is not None and self._last.add(data):
             self._piece = piece
@@ -68,7 +68,7 @@ class AnswerInPieces:
         if not answers:
             return Answer()
         whole = answers[0]
-        for more in answers[1:]:  # as where an application yields texts, and then what its SDK gave
+        for more in answers[1:]:  # an application may yield texts, and then its SDK's response
             whole.text += more.text
             whole.tool_calls += more.tool_calls
             for name in ("model", "provider", "usage", "finish_reason", "native", "response_id"):

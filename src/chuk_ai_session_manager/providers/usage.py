@@ -1,11 +1,11 @@
-"""Any provider's usage as one set of counts, with the parts that are billed apart.
+"""Reads any provider's usage into one set of counts, with the parts that have prices of their own.
 
-Where each field goes, and the source of that, is the table in docs/costs.md. The price list's package has
-readers of its own (`genai_prices.extract_usage`, 0.2.3). They are not used, because they need to be told
-the provider and the API (told wrongly, they leave xAI's reasoning out of the bill without a word), take
-dicts only, and do not read LangChain's, LiteLLM's and Ollama's usage, iterations, twelve-hour cache writes,
-the tools of a Response, DeepSeek's and Moonshot's cached tokens, and what a gateway says that it charged. A
-test compares the two where both can read.
+The table in docs/costs.md says where each field goes, and its source. The package of the price list has
+readers too (`genai_prices.extract_usage`, 0.2.3). They are not used, because they must be told
+the provider and the API (if told wrongly, they silently leave xAI's reasoning out of the bill), accept only
+dicts, and do not read LangChain's, LiteLLM's and Ollama's usage, iterations, twelve-hour cache writes,
+the tools of a Response, DeepSeek's and Moonshot's cached tokens, and a gateway's reported charge. A
+test compares the two for usages that both can read.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ __all__ = ["ReportedUsage", "image_model_of", "read_usage", "usage_of"]
 _REASON = re.compile(r"[a-z_]{1,40}")
 _TICKS_PER_USD = 10**10  # xAI's cost_in_usd_ticks
 _MODEL_OF_IMAGES = "gpt-image-2.6-sunburst"
-"""What OpenAI's image tool runs where a request names no model (openai 3.57, `types/responses/tool.py`)."""
+"""The model of OpenAI's image tool if a request names none (openai 3.57, `types/responses/tool.py`)."""
 
 
 def read_usage(usage: object, *, beside: ReportedUsage | None = None) -> ReportedUsage:
-    """A provider's usage as `input_tokens` (cached ones included), `output_tokens` and their parts.
+    """Read a provider's usage into `input_tokens` (including cached ones), `output_tokens` and their parts.
 
-    Understands the names of OpenAI (chat, Responses, realtime), Anthropic, Google (Gemini and
-    Interactions), Amazon Bedrock, Cohere, Ollama, xAI, LiteLLM, LangChain, Vercel's AI SDK, OpenTelemetry
-    and this library, as a dict or as an object. Anthropic and Bedrock leave cached tokens out of their
-    input, Google its thoughts and xAI its reasoning out of their output; here they are always in.
+    The names of OpenAI (chat, Responses, realtime), Anthropic, Google (Gemini and Interactions), Amazon
+    Bedrock, Cohere, Ollama, xAI, LiteLLM, LangChain, Vercel's AI SDK, OpenTelemetry and this library are
+    known, in a dict or an object. Anthropic and Bedrock report the input without cached tokens, Google the
+    output without thoughts, and xAI without reasoning; the result always includes them.
 
     Args:
-        usage: the usage alone, not the response that it came in.
-        beside: the usage that the response carries itself; what the other does not say of the terms of the
-            call is taken from it.
+        usage: the usage alone, not the response that contains it.
+        beside: the usage in the response itself; terms of the call that `usage` does not name are taken from
+            it.
 
     Raises:
-        InvalidInput: no known names, a count that is no whole number of at least 0, or more cached tokens
-            than input.
+        InvalidInput: there are no known names, a count is not a whole number of at least 0, or there are more
+            cached tokens than input tokens.
     """
     counts = Counts(usage)
     read = read_shape(counts)
@@ -54,7 +54,7 @@ def read_usage(usage: object, *, beside: ReportedUsage | None = None) -> Reporte
             "input_tokens and output_tokens, or prompt_token_count and candidates_token_count",
         )
     if read["cache_read_tokens"] + read["cache_write_tokens"] > read["input_tokens"]:
-        raise InvalidInput("read usage", "it holds more cached tokens than input tokens")
+        raise InvalidInput("read usage", "there are more cached tokens than input tokens")
     if type(usage) is not dict or not _BESIDE_COUNTS.isdisjoint(usage):
         _add_terms(read, usage)
         _add_iterations(read, usage)
@@ -64,21 +64,21 @@ def read_usage(usage: object, *, beside: ReportedUsage | None = None) -> Reporte
 
 
 def usage_of(response: object) -> ReportedUsage | None:
-    """The usage that a provider's response carries, with what stands beside it: its tier, tools and cost.
+    """The usage in a provider's response, with its tier, tools and cost.
 
-    `None` where there is none that can be read, or where all counts are 0: some libraries give such for
-    "not reported" (openai-agents, of a stream without `include_usage`).
+    `None` if there is no readable usage, or if all counts are 0: some libraries report 0 for "not reported"
+    (openai-agents, for a stream without `include_usage`).
     """
     try:
         read = next((read_usage(found) for found in _usages_in(response)), None)
-    except InvalidInput:  # an answer is not lost over its bill
+    except InvalidInput:  # an unreadable bill must not lose the answer
         return None
     if read is None or not (read["input_tokens"] or read["output_tokens"] or "cost_usd" in read):
         return None
     _add_tools(read, response)
     hidden = field_of(field_of(response, "_hidden_params"), "response_cost")
     charged = _usd(hidden) or _usd(field_of(response, "reported_cost_usd"))
-    if "cost_usd" not in read and charged:  # LiteLLM writes 0.0 where it does not know
+    if "cost_usd" not in read and charged:  # LiteLLM writes 0.0 if it does not know
         read["cost_usd"] = charged
     tier = field_of(response, "service_tier") or field_of(response, "serviceTier")
     tier = tier or field_of(field_of(response, "response_metadata"), "service_tier")
@@ -114,7 +114,7 @@ def cache_miss_in(response: object) -> str | None:
 
 
 def _usages_in(response: object) -> Iterator[object]:
-    """Where responses have their usage, the most exact first."""
+    """The places of usage in responses, the most exact first."""
     for name in ("usage", "usage_metadata", "usageMetadata"):
         if (found := field_of(response, name)) is not None:
             yield found
@@ -124,9 +124,9 @@ def _usages_in(response: object) -> Iterator[object]:
         yield response
 
 
-# -- what stands beside the counts ----------------------------------------------------------------
+# -- terms and charges ----------------------------------------------------------------------------
 
-# The names that this section looks for: a plain dict without them is read the faster.
+# The names that this section looks for: a plain dict without any of them is read faster.
 _BESIDE_COUNTS = frozenset(
     {
         "cost", "cost_details", "cost_in_usd_ticks", "cost_usd", "estimated_cost", "inference_geo",
@@ -137,7 +137,7 @@ _BESIDE_COUNTS = frozenset(
 
 
 def _add_terms(read: ReportedUsage, usage: object) -> None:
-    """Take over under which terms the call was made, and what was charged."""
+    """Add the terms of the call, and the charge."""
     tier = name_in(field_of(usage, "service_tier"))
     traffic = field_of(usage, "traffic_type") or field_of(usage, "trafficType")
     tier = tier or name_in(getattr(traffic, "value", traffic)) or _langchain_tier(usage)
@@ -160,7 +160,7 @@ def _langchain_tier(usage: object) -> str | None:
 
 
 def _cost_in(usage: object) -> float | None:
-    """What a usage says was charged, in USD."""
+    """The charge that a usage reports, in USD."""
     ticks = _usd(field_of(usage, "cost_in_usd_ticks"))
     if ticks:
         return ticks / _TICKS_PER_USD
@@ -169,16 +169,16 @@ def _cost_in(usage: object) -> float | None:
     cost = field_of(cost, "total_cost") if isinstance(cost, Mapping) or hasattr(cost, "total_cost") else cost
     charged = _usd(cost)
     if charged is None:
-        return _usd(field_of(usage, "estimated_cost"))  # DeepInfra's name for what it charges
+        return _usd(field_of(usage, "estimated_cost"))  # DeepInfra's name for its charge
     if field_of(usage, "is_byok") is True:
-        # OpenRouter with one's own key charges a fee; the provider charges the rest.
+        # With your own key, OpenRouter charges a fee, and the provider charges the rest.
         upstream = _usd(field_of(field_of(usage, "cost_details"), "upstream_inference_cost"))
         charged += upstream or 0.0
     return charged
 
 
 def _usd(amount: object) -> float | None:
-    """An amount of money as a gateway writes it; `None` for what is none."""
+    """An amount of money as a gateway writes it; `None` for any other value."""
     if isinstance(amount, bool) or not isinstance(amount, int | float | str):
         return None
     try:
@@ -189,10 +189,10 @@ def _usd(amount: object) -> float | None:
 
 
 def _add_iterations(read: ReportedUsage, usage: object) -> None:
-    """Take over the calls that Anthropic made by itself (its beta `iterations`).
+    """Add the calls that Anthropic made by itself (its beta `iterations`).
 
-    Those of compaction and of an advisor are not in the counts at the top. The others are, where they add
-    up to them; they are calls of their own all the same, whose prices depend on their own lengths.
+    Iterations of compaction and of an advisor are not in the main counts. The others are, if the main counts
+    are their sum; they are separate calls all the same, whose prices depend on their own lengths.
     """
     outside: list[ReportedUsage] = []
     inside: list[ReportedUsage] = []
@@ -205,7 +205,7 @@ def _add_iterations(read: ReportedUsage, usage: object) -> None:
     is_sum = all(sum(call[name] for call in inside) == read[name] for name in _LENGTHS)
     if len(inside) == 1 and is_sum:
         inside = []
-    if inside and not is_sum:  # the last one served the answer, and is what the top counts
+    if inside and not is_sum:  # the last one gave the answer, and is what the main counts contain
         outside += [call for call in inside[:-1] if "model" in call]
         inside = []
     for call in outside:
@@ -218,7 +218,7 @@ _LENGTHS: tuple[Literal["input_tokens", "output_tokens"], ...] = ("input_tokens"
 
 
 def _add(read: ReportedUsage, call: ReportedUsage) -> None:
-    """Add a call to the counts that it is not in."""
+    """Add a call to counts that do not include it."""
     for name in _COUNTED:
         read[name] += call[name]  # type: ignore[literal-required]
     for name, count in call.get("details", {}).items():
@@ -236,7 +236,7 @@ _COUNTED = (
 
 
 def _add_tools(read: ReportedUsage, response: object) -> None:
-    """Take over what the tools of an OpenAI Response used, which its usage leaves out."""
+    """Add the usage of an OpenAI Response's tools, which its main usage does not include."""
     used = field_of(response, "tool_usage")
     searches = Counts(used).first("web_search.num_requests")
     if searches:
@@ -265,7 +265,7 @@ def _add_tools(read: ReportedUsage, response: object) -> None:
 
 
 def image_model_of(response: object) -> str:
-    """Which model made a Response's images: as its calls say, or its request."""
+    """The model that made a Response's images, from its calls or its request."""
     said = [
         name
         for items, kind in (("output", "image_generation_call"), ("tools", "image_generation"))

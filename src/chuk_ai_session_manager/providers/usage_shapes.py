@@ -1,8 +1,8 @@
-"""How each provider writes its usage: one function a shape, told from each other by the names in them.
+"""How each provider writes its usage: one function for each shape, recognised by its names.
 
-Whether a provider counts reasoning inside its output, or cached tokens inside its input, is told by its
-total where it sends one: the names prove nothing, since everybody speaks OpenAI's language. Where each
-field goes, and the source of that, is the table in docs/costs.md.
+Whether a provider's output includes reasoning, or its input cached tokens, is decided by its total if it
+reports one: the names prove nothing, because many providers use OpenAI's names. The table in docs/costs.md
+says where each field goes, and its source.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from .common import field_of, list_of, text_in
 
 
 class ReportedUsage(TypedDict):
-    """What one model call was billed for, as its provider says."""
+    """The billed tokens of one model call, as its provider reports them."""
 
     input_tokens: int
-    """All that was sent, cached tokens included."""
+    """Everything that was sent, including cached tokens."""
     output_tokens: int
-    """All that came back, reasoning included."""
+    """Everything that the model wrote, including reasoning."""
     cache_read_tokens: int
     cache_write_tokens: int
     reasoning_tokens: int
     details: NotRequired[dict[str, int]]
-    """Parts that are priced apart, as `CallUsage.details` names them; only those that are not 0."""
+    """Parts with prices of their own, by the names of `CallUsage.details`; only those that are not 0."""
     service_tier: NotRequired[str]
     speed: NotRequired[str]
     inference_geo: NotRequired[str]
     cache_miss_reason: NotRequired[str]
     """Why the provider's cache did not have the beginning of the prompt, as it says."""
     cost_usd: NotRequired[float]
-    """What the provider or a gateway says that it charged."""
+    """The charge that the provider or a gateway reports."""
     model: NotRequired[str]
-    """Of an iteration: the model that ran it, where it is another one than the answer's."""
+    """For an iteration: the model that ran it, if it is not the answer's."""
     iterations: NotRequired[list[ReportedUsage]]
-    """Calls that the provider made by itself, and that are in the counts above; each has its own price."""
+    """Calls that the provider made by itself, which the counts include; each has its own price."""
 
 
 DETAILS = (
@@ -57,7 +57,7 @@ DETAILS = (
     "output_citation_tokens",
     "web_searches",
 )
-"""The names of the parts that are priced apart; all but the last three are tokens of the counts."""
+"""The names of the parts with prices of their own; all but the last three are tokens of the counts."""
 
 _MOST_TOKENS = 10**12
 
@@ -66,7 +66,7 @@ _MOST_TOKENS = 10**12
 
 
 class Counts:
-    """Token counts of a dict or object by name, nested ones by a dotted path; absent is 0."""
+    """Token counts of a dict or object by name; nested ones by a dotted path. A missing count is 0."""
 
     def __init__(self, usage: object) -> None:
         self._given = self._usage = usage
@@ -75,7 +75,7 @@ class Counts:
             self._usage = {_common_name(name): value for name, value in usage.items()}
 
     def has(self, *names: str) -> bool:
-        """Whether any of the names is there."""
+        """Whether any of the names exists."""
         usage = self._usage
         for name in names:  # noqa: SIM110  (`any` makes a generator, for every call that is billed)
             if _field(usage, name) is not None:
@@ -83,7 +83,7 @@ class Counts:
         return False
 
     def are_only(self, names: frozenset[str]) -> bool:
-        """Whether a dict has none but these names."""
+        """Whether a dict has no other names than these."""
         usage = self._usage
         return type(usage) is dict and names.issuperset(usage)
 
@@ -94,14 +94,14 @@ class Counts:
         return isinstance(usage, Mapping) and any(str(name).startswith(_TELEMETRY) for name in usage)
 
     def first(self, *paths: str) -> int:
-        """The first of the counts that is there and not 0."""
+        """The first of the counts that exists and is not 0."""
         for path in paths:
             if count := self._one(path):
                 return count
         return 0
 
     def by_kind(self, *names: str) -> dict[str, int]:
-        """Google's counts by modality ("AUDIO"), those of all the lists that go by these names together."""
+        """Google's counts by modality ("AUDIO"): the sums of all the lists with these names."""
         found: dict[str, int] = {}
         for name in names:
             for each in list_of(field_of(self._usage, name)):
@@ -124,7 +124,7 @@ class Counts:
             return 0
         if type(value) is int and 0 <= value <= _MOST_TOKENS:
             return value
-        if isinstance(value, float) and value.is_integer():  # Cohere's SDK gives its counts so
+        if isinstance(value, float) and value.is_integer():  # Cohere's SDK returns its counts as floats
             value = int(value)
         if type(value) is not int or value < 0:
             check_count(value, 0, path, "read usage")
@@ -133,7 +133,7 @@ class Counts:
         return int(value)
 
     def _container(self, path: str) -> Any:
-        """What lies under a path; looked up once, since many counts lie in the same place."""
+        """The container at a path; looked up once, because many counts are in the same one."""
         if path not in self._containers:
             within, name = _parts_of(path)
             container = self._container(within) if within else self._usage
@@ -143,13 +143,13 @@ class Counts:
 
 @cache
 def _parts_of(path: str) -> tuple[str, str]:
-    """Where a count lies, and its name there; the paths are those of this module."""
+    """The container of a count, and its name there; the paths are those of this module."""
     within, _, name = path.rpartition(".")
     return within, name
 
 
 def _field(container: Any, name: str) -> Any:
-    """A field, a plain dict's without asking what it is."""
+    """A field; a plain dict is read without further checks."""
     return container.get(name) if type(container) is dict else field_of(container, name)
 
 
@@ -189,7 +189,7 @@ def put_together(
     thought_is_inside: bool = True,
     details: Mapping[str, int] | None = None,
 ) -> ReportedUsage:
-    """Put counts together; where there is a total, it tells what contains what."""
+    """Combine counts; if there is a total, it tells which counts include which."""
     outside_input = 0 if cached_is_inside else cached + written
     outside_output = 0 if thought_is_inside else thought
     if total and total != sent + answered + outside_input + outside_output:
@@ -217,10 +217,10 @@ _PLAIN_CHAT = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 
 
 def _openai_chat(counts: Counts) -> ReportedUsage:
-    """OpenAI's chat completions and all that speak like them.
+    """OpenAI's chat completions, and all providers with its format.
 
     LiteLLM repeats the cached tokens under Anthropic's names; DeepSeek, Moonshot, Mistral and xAI's SDK have
-    names of their own for them.
+    other names for them.
     """
     sent, answered = counts.first("prompt_tokens"), counts.first("completion_tokens")
     if counts.are_only(_PLAIN_CHAT):
@@ -272,7 +272,7 @@ def _openai_chat(counts: Counts) -> ReportedUsage:
 
 
 def _perplexity(counts: Counts, sent: int, answered: int, cached: int) -> ReportedUsage:
-    """Perplexity bills citations and reasoning beside its completion tokens, outside its own total."""
+    """Perplexity bills citations and reasoning besides its completion tokens, outside its own total."""
     thought, cited = counts.first("reasoning_tokens"), counts.first("citation_tokens")
     return put_together(
         sent=sent,
@@ -287,13 +287,13 @@ def _perplexity(counts: Counts, sent: int, answered: int, cached: int) -> Report
 
 
 def anthropic(counts: Counts) -> ReportedUsage:
-    """Anthropic's messages: input without the cached tokens, writes split by how long they are kept."""
+    """Anthropic's messages: input without cached tokens, writes split by how long they are kept."""
     short = counts.first("cache_creation.ephemeral_5m_input_tokens")
     long = counts.first("cache_creation.ephemeral_1h_input_tokens")
     written = counts.first("cache_creation_input_tokens") or short + long
     if short + long != written:
-        # A stream's start has the split of what was written by then, its end the whole. Where all was written
-        # for the same time, so was the rest; else the rest costs as a write of five minutes.
+        # A stream's start splits what was written by then; its end has the total. If everything was written
+        # for the same time, so was the rest; otherwise, the rest is priced as a write of five minutes.
         long = written if long and not short else min(long, written)
     return put_together(
         sent=counts.first("input_tokens"),
@@ -310,7 +310,7 @@ def anthropic(counts: Counts) -> ReportedUsage:
 
 
 def _bedrock(counts: Counts) -> ReportedUsage:
-    """Amazon's Converse, whose input leaves the cached tokens out; Vercel's AI SDK, whose input has them."""
+    """Amazon's Converse, whose input excludes cached tokens; Vercel's AI SDK, whose input includes them."""
     is_converse = not counts.has("cachedInputTokens", "inputTokenDetails")
     return put_together(
         sent=counts.first("inputTokens"),
@@ -331,7 +331,7 @@ def _google(counts: Counts) -> ReportedUsage:
     sent, used = counts.first("prompt_token_count"), counts.first("tool_use_prompt_token_count")
     answered, thought = counts.first("candidates_token_count"), counts.first("thoughts_token_count")
     total = counts.first("total_token_count")
-    if used and total == sent + answered + thought:  # another library's, which has added them already
+    if used and total == sent + answered + thought:  # another library's usage, which has added them already
         used = 0
     return put_together(
         sent=sent + used,
@@ -388,7 +388,7 @@ def _ollama(counts: Counts) -> ReportedUsage:
 
 
 def _cohere(counts: Counts) -> ReportedUsage:
-    """Cohere bills other counts than it has counted."""
+    """Cohere bills other counts than those that it reports as used."""
     return put_together(
         sent=counts.first("billed_units.input_tokens", "tokens.input_tokens"),
         answered=counts.first("billed_units.output_tokens", "tokens.output_tokens"),
@@ -450,7 +450,7 @@ def _input_output(counts: Counts) -> ReportedUsage:
 
 
 def _telemetry(counts: Counts) -> ReportedUsage:
-    """OpenTelemetry's attributes: cached tokens are inside the input, whatever their names remind of."""
+    """OpenTelemetry's attributes: the input includes cached tokens, although the names suggest otherwise."""
     return put_together(
         sent=counts.first("input_tokens"),
         answered=counts.first("output_tokens"),
@@ -460,7 +460,7 @@ def _telemetry(counts: Counts) -> ReportedUsage:
     )
 
 
-# The first whose names are there is the shape; those whose names others repeat stand behind these.
+# The first function whose names are found is used; shapes whose names others repeat come last.
 _SHAPES = (
     (("prompt_token_count", "candidates_token_count"), _google),
     (("total_input_tokens", "total_output_tokens"), _interaction),
@@ -481,7 +481,7 @@ _SHAPES = (
 
 
 def read_shape(counts: Counts) -> ReportedUsage | None:
-    """A usage by the names that are in it; `None` where none is known."""
+    """A usage by the names in it; `None` if none is known."""
     if counts.is_telemetry:
         return _telemetry(counts)
     for names, read in _SHAPES:

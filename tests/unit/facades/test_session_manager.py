@@ -199,7 +199,7 @@ class TestWriting:
             (lambda sm: sm.user_says("half \ud800"), "half of a surrogate pair"),
             (lambda sm: sm.user_says("x", tag=["\ud800"]), "half of a surrogate pair"),
             (lambda sm: sm.user_says("x", tag={1}), "metadata must be JSON"),
-            (lambda sm: sm.ai_responds(["x"]), "list is no known response"),
+            (lambda sm: sm.ai_responds(["x"]), "list is not a known response"),
             (lambda sm: sm.ai_responds("x", model=""), "model must not be empty"),
             (lambda sm: sm.ai_responds("x", model=None), "model must be text"),
             (lambda sm: sm.ai_responds("x", provider=3), "provider must be text"),

@@ -189,7 +189,7 @@ def test_whole_answers(response: object, answer: Answer) -> None:
     "response", [None, 5, b"x", ["x"], {}, {"choices": []}, object(), SimpleNamespace(content=5)]
 )
 def test_what_is_no_answer(response: object) -> None:
-    with pytest.raises(InvalidInput, match=f"{type(response).__name__} is no known response"):
+    with pytest.raises(InvalidInput, match=f"{type(response).__name__} is not a known response"):
         read_answer(response)
 
 

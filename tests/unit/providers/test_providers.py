@@ -299,7 +299,7 @@ def test_a_reader_of_one_s_own() -> None:
             return None
         return Answer(given["my_reply"], native=native_of("mine", given))
 
-    with pytest.raises(InvalidInput, match="dict is no known response"):
+    with pytest.raises(InvalidInput, match="dict is not a known response"):
         read_answer({"my_reply": "ok"})
     register_reader(Reader("mine", read))
     try:
