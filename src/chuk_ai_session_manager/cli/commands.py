@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Annotated
 
@@ -14,7 +14,8 @@ from ..conversation.following import Placed, follow, last_events
 from ..conversation.looking_back import off_path
 from ..conversation.pins import pinned_ids
 from ..conversation.segments import read_all, segment_ids_of, segments_of
-from ..exceptions import StorageError
+from ..exceptions import SessionManagerError, StorageError
+from ..models import EventSource
 from ..models.choice import choice_in
 from ..stores import EventStore
 from .checkup import check_up
@@ -22,7 +23,7 @@ from .figures import Tally, sums_as_json
 from .files import output_to
 from .findings import show_checkup, show_stats
 from .listing import HEADINGS, MOST_LISTED, cells_for_people, cells_for_programs, rows_of
-from .newest import Newest, newest_of
+from .newest import Newest, newest_of, off_path_among
 from .options import AsJson, Last, Output, Sandbox, SessionId, StoreUrl
 from .program import app, run_command, say_done
 from .report import report_of
@@ -169,28 +170,36 @@ def tail(
 ) -> None:
     """Show the last events of a conversation.
 
-    With -f, also every event that any process adds, in new segments too.
+    With -f, also every event that any process adds, in new segments too. Messages that were undone, edited or
+    replaced by then are marked "off the path".
     """
 
     async def work(opened: EventStore) -> None:
         screen = Screen()
-        transcript = Transcript(screen, unfold_tools=tools)
+        off: set[str] = set()
+        transcript = Transcript(screen, unfold_tools=tools, off_path=off)
 
         def write(placed: Placed) -> None:
             segment, event = placed
             if as_json:
                 row = {"session_id": segment.id, **event.model_dump(mode="json", warnings=False)}
-                screen.json(row, indent=None)
+                screen.json(row | ({"off_path": True} if event.id in off else {}), indent=None)
             else:
                 transcript.look_on(segment, event)
                 screen.flush()
 
+        last = await last_events(session, opened, lines)
+        off |= await off_path_among(last, session, opened)
         if not follow_on:
-            for placed in await last_events(session, opened, lines):
+            for placed in last:
                 write(placed)
             return
+        known = {event.id for _, event in last}
         async with aclosing(follow(session, opened, last=lines, on_outage=_TellOnce())) as events:
             async for placed in events:
+                if placed[1].id not in known and placed[1].source != EventSource.USER:
+                    with suppress(SessionManagerError):  # an answer that came late
+                        off |= await off_path_among([placed], session, opened)
                 write(placed)
 
     run(Where(store, sandbox), work)
@@ -319,10 +328,13 @@ def report(
         left_out = 0
         if last is None:
             segments = [each async for each in segments_of(session, opened)]
+            off = await off_path([segment.id for segment in segments], opened)
         else:
             newest = await newest_of(session, opened, last, everything=True)
             segments, left_out = newest.as_sessions(), newest.left_out
-        page = await asyncio.to_thread(report_of, segments, left_out)
+            placed = [(segment, event) for segment in segments for event in segment.events]
+            off = await off_path_among(placed, session, opened)
+        page = await asyncio.to_thread(report_of, segments, left_out, off)
         with output_to(output) as write:
             write(page)
         if output is not None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..conversation.background import background_of
 from ..conversation.following import live_segment_of
 from ..conversation.looking_back import newest_held
-from ..conversation.segments import newest_in, whole_chain_of
+from ..conversation.path import is_said
+from ..conversation.segments import Placed, newest_in, whole_chain_of
 from ..conversation.sums import Sums
 from ..exceptions import session_not_found
 from ..models import Session
 from ..stores import EventStore
 from ..stores.base import AnyEvent, AnySession
+
+_ADDED_SINCE = 50
 
 
 @dataclass(slots=True)
@@ -73,3 +77,19 @@ async def newest_of(session_id: str, store: EventStore, count: int, *, everythin
     sums = (await background_of(live, store)).sums + Sums.of(live)
     shown = sum(len(events) for _, events in segments)
     return Newest(root, chain, segments or [(live, [])], max(0, sums.totals.events - shown))
+
+
+async def off_path_among(placed: Sequence[Placed], session_id: str, store: EventStore) -> set[str]:
+    """The ids of those newest events of a conversation that are not on the path.
+
+    Raises:
+        SessionNotFound: the session does not exist.
+        UnreadableData: a part that was read is damaged.
+        StorageError: the store failed.
+    """
+    said = {event.id for _, event in placed if is_said(event)}
+    if not said:
+        return said
+    # Others may have been added since these were read.
+    held = await newest_held(await live_segment_of(session_id, store), store, len(placed) + _ADDED_SINCE)
+    return said - {event.id for _, event in held}

@@ -48,6 +48,7 @@ class Item:
     text: str
     calls: list[ToolUse]
     outcome: ToolUse | None
+    is_off_path: bool
 
 
 @dataclass(slots=True)
@@ -67,12 +68,13 @@ class Section:
         return f"turn {first}" if first == last else f"turns {first} to {last}"
 
 
-def report_of(segments: Sequence[AnySession], left_out: int = 0) -> str:
+def report_of(segments: Sequence[AnySession], left_out: int = 0, off_path: Collection[str] = ()) -> str:
     """The page of a conversation.
 
     Args:
         segments: the conversation's segments, in order.
         left_out: how many earlier events there are; the page says so.
+        off_path: the ids of events that are not on the path; they are marked.
     """
     turns, tally = turns_of(segments), Tally()
     for turn in turns:
@@ -90,7 +92,7 @@ def report_of(segments: Sequence[AnySession], left_out: int = 0) -> str:
         user=segments[-1].user_id,
         system_prompt=segments[-1].metadata.properties.get("system_prompt"),
         segments=segments,
-        sections=list(_sections(segments, turns)),
+        sections=list(_sections(segments, turns, off_path)),
         is_long=events > _MOST_OPEN,
         last_update=max(segment.last_update_time for segment in segments),
         turns=turns,
@@ -103,7 +105,9 @@ def report_of(segments: Sequence[AnySession], left_out: int = 0) -> str:
     )
 
 
-def _sections(segments: Sequence[AnySession], turns: Sequence[Turn]) -> Iterator[Section]:
+def _sections(
+    segments: Sequence[AnySession], turns: Sequence[Turn], off_path: Collection[str]
+) -> Iterator[Section]:
     turn_of = {event.id: turn for turn in turns for event in turn.events}
     asked: set[str | None] = set()
     for number, segment in enumerate(segments, 1):
@@ -112,16 +116,16 @@ def _sections(segments: Sequence[AnySession], turns: Sequence[Turn]) -> Iterator
             if len(section.items) >= _MOST_OPEN and begins_turn(event):
                 yield section
                 section = Section(segment, number, goes_on=True)
-            item = _item(event, turn_of[event.id], asked)
+            item = _item(event, turn_of[event.id], asked, is_off_path=event.id in off_path)
             asked |= {call.call_id for call in item.calls}
             section.items.append(item)
         if section.items:
             yield section
 
 
-def _item(event: AnyEvent, turn: Turn, asked: Collection[str | None]) -> Item:
+def _item(event: AnyEvent, turn: Turn, asked: Collection[str | None], *, is_off_path: bool) -> Item:
     is_first, outcome = event is turn.events[0], outcome_in(event, asked)
-    return Item(event, turn, is_first, kind_of(event), text_in(event), calls_in(event), outcome)
+    return Item(event, turn, is_first, kind_of(event), text_in(event), calls_in(event), outcome, is_off_path)
 
 
 def _token_parts(sums: Sums) -> list[tuple[str, float]]:

@@ -428,6 +428,7 @@ class SessionManager:
         summary_callback: SummaryCallback | None = None,
         summary_timeout: float = 30.0,
         summary_max_tokens: int = 500,
+        recall_tokens: int | None = None,
         embedder: Embedder | None = None,
         reranker: Reranker | None = None,
         stemmer: Stem | str | None = None,
