@@ -149,6 +149,7 @@ LEVELS = (
         "conversation.segments",
         "conversation.looking_back",
         "conversation.own_ids",
+        "conversation.late",
         "conversation.replays",
         "conversation.tool_calls",
         "conversation.tool_declarations",

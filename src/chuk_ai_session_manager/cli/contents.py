@@ -64,7 +64,7 @@ def _told_of(choice: Choice) -> str:
         said.append(f"goes on after {choice.after}" if choice.after else "goes on from the beginning")
     said += [f"leaves out {each}" for each in choice.retracted]
     said += [f"takes in again {each}" for each in choice.restored]
-    return ", ".join(said)
+    return ", ".join(said) or "came late: what it belongs to is off the path"
 
 
 def _part_text(part: Any) -> str:

@@ -392,8 +392,8 @@ class Paths:
     def _counted(self, choice: Choice, held: Sequence[AnyEvent]) -> Choice:
         """A choice with the changes of the path's totals."""
         then = self._after(choice)
-        adds = _sums(then)
-        for name, count in _sums(held).items():
+        adds = sums_of(then)
+        for name, count in sums_of(held).items():
             adds[name] -= count
         return Choice(
             choice.moves,
@@ -418,7 +418,8 @@ def _is_users(event: AnyEvent) -> bool:
     return event.type == EventType.MESSAGE and event.source == EventSource.USER
 
 
-def _sums(events: Sequence[AnyEvent]) -> dict[str, int]:
+def sums_of(events: Sequence[AnyEvent]) -> dict[str, int]:
+    """What messages add to the totals of the path: content tokens, and counts by name."""
     totals, said = SessionTotals(), [event for event in events if is_said(event)]
     for event in said:
         totals.count(event)

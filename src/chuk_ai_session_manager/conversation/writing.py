@@ -13,7 +13,7 @@ from typing import Any
 
 from ..exceptions import EventConflict, InvalidInput, SessionManagerError
 from ..exceptions.validation import check_json_object, copied
-from ..models import EventSource, EventType, Session
+from ..models import EventSource, EventType, Session, SessionEvent
 from ..models.correction import Correction
 from ..models.home import HomeStore
 from ..models.record import is_before
@@ -37,6 +37,7 @@ from .drafts import (
     tokens_of,
     without_prompt,
 )
+from .late import late_notes
 from .limits import Allowance
 from .log_end import LogEnd, no_log_ends
 from .opening import Conversation
@@ -386,28 +387,34 @@ class Writer:
         # Only if nobody else wrote: the conversation may have gone on in another segment meanwhile.
         only_if_current = True
         while not (was_stored or self._conversation.is_infinite):
-            await self._prepare(home, drafts, is_limited, session)
+            await self._prepare(home, drafts, events, is_limited, session)
             if is_of_segments(session):
                 session = await self._conversation.follow(session)
                 continue
             was_stored, session = await append(session, events, home, only_if_current=only_if_current)
-            # Within the limits by what is stored: others must not write in between.
-            only_if_current = is_limited
+            # By what is stored: within the limits, and whether an answer comes too late.
+            only_if_current = is_limited or drafts[-1].event.parent_event_id is not None
         if not was_stored:
             session = await append_to_live(
                 session,
                 events,
                 home,
                 thresholds=self._conversation.thresholds,
-                is_full=partial(self._is_over, drafts),
+                is_full=partial(self._is_full, drafts, events),
                 on_closed=lambda closed: closings.append(self.closing.start(closed, home)),
-                prepare=partial(self._prepare, home, drafts, is_limited),
+                prepare=partial(self._prepare, home, drafts, events, is_limited),
                 check=partial(self._replays.check_before, home, drafts) if have_keys(drafts) else None,
             )
         if self.allowance.spending is not None:
             for draft in drafts:
                 await self.allowance.charge(home, draft.event)
         return session
+
+    async def _is_full(
+        self, drafts: Sequence[Draft], events: Sequence[SessionEvent[Any]], live: Session[Any]
+    ) -> bool:
+        """Whether a new segment is to be opened for drafts. What comes too late opens none."""
+        return len(events) == len(drafts) and await self._is_over(drafts, live)
 
     async def _is_over(self, drafts: Sequence[Draft], live: Session[Any]) -> bool:
         """Whether drafts go into a new segment after this one."""
@@ -419,16 +426,21 @@ class Writer:
         return is_border or self._conversation.thresholds.are_reached(live)
 
     async def _prepare(
-        self, home: HomeStore, drafts: Sequence[Draft], is_limited: bool, live: Session[Any]
+        self,
+        home: HomeStore,
+        drafts: Sequence[Draft],
+        events: list[SessionEvent[Any]],
+        is_limited: bool,
+        live: Session[Any],
     ) -> None:
-        """Do with drafts what depends on the segment that is live."""
+        """Do with drafts what depends on the segment that is live; `events` are then what is to be stored."""
         if is_limited:
             await self.allowance.check_limits(home, live, drafts)
         if have_keys(drafts):
             await self._replays.check_before(home, drafts, live)
         self._conversation.check_owner(live)
         newest = live.newest_event_time
-        is_estimated = False
+        is_estimated, may_be_late = False, bool(live.totals.choices)
         for draft in drafts:
             # The clock may have been set back, or another machine's be ahead.
             if newest is not None and not draft.is_dated and is_before(draft.event.timestamp, newest):
@@ -436,6 +448,9 @@ class Writer:
             is_estimated = is_estimated or (draft.is_call and draft.reported is None)
             if draft.question_in and (draft.question_in != live.id or await self._is_over(drafts, live)):
                 draft.event.metadata[QUESTION_IN] = draft.question_in
+                may_be_late = True
+        if may_be_late:
+            events[len(drafts) :] = await late_notes(drafts, live, home)
         if is_estimated:
             await self._estimate(home, live, drafts)
 
