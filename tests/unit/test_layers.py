@@ -182,6 +182,7 @@ LEVELS = (
         "conversation.context.lengths",
         "conversation.context.room",
         "conversation.context.wanted",
+        "conversation.context.clearing",
         "conversation.context.windows",
         "conversation.context.fitting",
         "conversation.context.chain",

@@ -63,6 +63,7 @@ class ContextOptions(TypedDict, total=False):
     response_format: Any
     cache: bool | CacheTtl
     recall: str | bool | None
+    keep_tool_results: int | None
 
 
 OpenAIMessages: TypeAlias = "list[ChatCompletionMessageParam]"

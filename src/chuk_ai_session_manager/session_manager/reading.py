@@ -105,6 +105,7 @@ class Reading:
         tools: Sequence[Any] | None = None,
         response_format: Any = None,
         cache: bool | CacheTtl = False,
+        keep_tool_results: int | None = None,
         server_state: bool = False,
         recall: str | bool | None = None,
     ) -> Any:
@@ -147,6 +148,9 @@ class Reading:
                 earlier turns the rest; without, they take 2,000 tokens. While tools are being called,
                 nothing is recalled anew. By default nothing is recalled, unless the manager has
                 `recall_tokens`; `False` recalls nothing then.
+            keep_tool_results: how many of the newest tool results stay whole. In place of an older one stands
+                a line with the tool's name, the result's size and its event id, by which a model can ask for
+                it. The line between the two moves in steps of so many results. Pinned results stay whole.
             server_state: for "openai-responses", return only what OpenAI's server does not hold: a dict
                 with `input` and, if the server holds anything, `previous_response_id` or `conversation`.
 
@@ -170,6 +174,7 @@ class Reading:
             tools=tools,
             response_format=response_format,
             cache=cache,
+            keep_tool_results=keep_tool_results,
             server_state=server_state,
             recall=recall,
             recall_tokens=self._recall_tokens,

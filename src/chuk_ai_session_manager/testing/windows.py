@@ -111,6 +111,19 @@ class Windows(Contract):
         assert [row.cached_share for row in rows] == [pytest.approx(0.8)]
         assert float(rows[0].cache_saved_usd) == pytest.approx(6 * 800 * 2.7e-6)
 
+    @in_a_loop
+    async def test_old_results_are_cleared_for_every_manager_alike(self, stores: Stores) -> None:
+        manager = _manager(stores.open())
+        for number in range(20):
+            await _exchange(manager, number)
+            await manager.tool_used("look", {}, f"found-{number} " + "word " * 60)
+            for most in (None, _LIMIT):
+                options: dict[str, Any] = {"include_tools": True, "keep_tool_results": 2, "max_tokens": most}
+                rows = await manager.get_messages_for_llm(**options)
+                assert await _manager(stores.open()).get_messages_for_llm(**options) == rows
+                assert f"found-{number} word" in str(rows)
+        assert "the result of look, " in str(rows)
+
 
 def _cached_answer(number: int) -> dict[str, Any]:
     """An answer of Anthropic's; of three, two say why the cache missed."""

@@ -16,6 +16,7 @@ from ...providers.sendable import with_newest_marks
 from ...stores.base import AnyEvent
 from ..log_end import LogEnd
 from ..order import late_answers, late_questions
+from .clearing import Clearing
 from .lengths import Length
 from .steps import first_in_step
 from .windows import is_system, is_user, shortened
@@ -52,6 +53,7 @@ class Fitting:
         length: how many tokens a row is.
         step: how far the window's start moves at a time, in content tokens; `None` for as little as fits.
         pins: what every window has; where it does not have them in their places, they stand in front.
+        clearing: which results are not whole in a window.
     """
 
     log: LogEnd
@@ -62,6 +64,7 @@ class Fitting:
     length: Length
     step: float | None = None
     pins: Sequence[PinnedRows] = ()
+    clearing: Clearing | None = None
 
     async def window(self, room: int) -> Window:
         """The messages that have room: all of them, or those from one on.
@@ -105,13 +108,20 @@ class Fitting:
         front = list(takewhile(is_system, rows))
         pinned = self._pinned_before(events, 0)
         retracted = tokens_of(log.passed) - tokens_of(log.events) if self.step else 0
-        if not await _are_longer([*pinned, *rows], room - retracted, self.length):
-            return Window(front, pinned, rows[len(front) :])
+        said = rows[len(front) :]
+        if self.clearing is None:
+            is_longer = await _are_longer([*pinned, *rows], room - retracted, self.length)
+        else:
+            taken = sum([await self.length(row) for row in [*front, *pinned]])
+            taken += await self.clearing.length(said, self.length, at_most=self.step is not None)
+            is_longer = taken > room - retracted
+        if not is_longer:
+            return Window(front, pinned, self._cleared(said))
         end = _End.of_whole(events, rows, self.rows_of)
         window = await self._cut(front, end, room, is_whole=True) if end.starts else None
         if window is not None:
             return window
-        return await self._shortened(front, pinned, rows[len(front) :], room)
+        return await self._shortened(front, pinned, self._cleared(said), room)
 
     async def _shortened(
         self, front: Sequence[ChatMessage], pinned: list[ChatMessage], rows: list[ChatMessage], room: int
@@ -135,7 +145,7 @@ class Fitting:
         """A window; `None` where all that is at hand has room, so that more may."""
         rows, firsts = end.rows, end.first_rows
         around = sum([await self.length(row) for row in front])
-        lengths = await _lengths_from_end(rows, firsts, room - around, self.length)
+        lengths = await self._lengths(rows, firsts, room - around)
         if self.pins:
             pinned = [self._pinned_before(end.events, at) for at in end.starts]
             lengths = [
@@ -155,11 +165,28 @@ class Fitting:
             return None
         if not fits[-1]:
             newest = self._pinned_before(end.events, end.starts[-1])
-            return await self._shortened(front, newest, list(rows[firsts[-1] :]), room)
+            return await self._shortened(front, newest, self._cleared(rows[firsts[-1] :]), room)
         chosen = fits.index(True)
         if self.step:
             chosen = first_in_step(*self._positions(end), chosen, self.step)
-        return Window(front, self._pinned_before(end.events, end.starts[chosen]), rows[firsts[chosen] :])
+        pinned_rows = self._pinned_before(end.events, end.starts[chosen])
+        return Window(front, pinned_rows, self._cleared(rows[firsts[chosen] :]))
+
+    def _cleared(self, rows: Sequence[ChatMessage]) -> list[ChatMessage]:
+        return list(rows) if self.clearing is None else self.clearing.applied(rows)
+
+    async def _lengths(self, rows: Sequence[ChatMessage], firsts: Sequence[int], room: int) -> list[int]:
+        """How long a window is from each of some rows on; what is too long is not counted any further."""
+        if self.clearing is None:
+            return await _lengths_from_end(rows, firsts, room, self.length)
+        found: list[int] = []
+        for first in reversed(firsts):
+            if not found or found[-1] <= room:
+                at_most = self.step is not None
+                found.append(await self.clearing.length(rows[first:], self.length, at_most=at_most))
+            else:
+                found.append(found[-1])
+        return found[::-1]
 
     def _positions(self, end: _End) -> tuple[list[int], list[int | None]]:
         """Where in the conversation each start stands, and the exchange before it."""

@@ -19,6 +19,7 @@ from ..order import as_told, late_questions
 from ..pinned import PinnedTurn
 from ..pins import pins_too_long
 from .beginning import Beginning
+from .clearing import Clearing
 from .fitting import Fitting, PinnedRows, RowsOf, Window, fitted_with_earlier
 from .loops import Loop
 from .recalled import Excerpts
@@ -55,6 +56,10 @@ class Seen:
         self._pinned_ids = {event.id for turn in pinned for event in turn.events}
         pins = [PinnedRows(turn.event.id, self._rows_of(turn.events)) for turn in pinned]
         self._pins = [pin for pin in pins if pin.rows]
+        self._clearing: Clearing | None = None
+        if wanted.keep_tool_results is not None:
+            exempt = {event.id for turn in pinned for event in turn.events}
+            self._clearing = Clearing(wanted.keep_tool_results, exempt)
 
     def _rows_of(self, events: Sequence[AnyEvent]) -> list[ChatMessage]:
         told = as_told(events)
@@ -64,12 +69,26 @@ class Seen:
         rows = self._in_format(told) if has_names else rows_naming_questions(told, self._in_format)
         return self._excerpts.in_rows(rows, events)
 
+    def _cleared(self, rows: list[ChatMessage], until: AnyEvent | None = None) -> list[ChatMessage]:
+        """Rows of which old results are cleared, but for those from an event on."""
+        if self._clearing is None:
+            return rows
+        end = len(rows)
+        if until is not None:
+            ids = [row[ORIGIN].event_id if ORIGIN in row else None for row in rows]
+            end = ids.index(until.id) if until.id in ids else 0
+        return [*self._clearing.applied(rows[:end]), *rows[end:]]
+
     async def _whole(
-        self, events: Sequence[AnyEvent], summary: str | None, start: Sequence[AnyEvent]
+        self,
+        events: Sequence[AnyEvent],
+        summary: str | None,
+        start: Sequence[AnyEvent],
+        until: AnyEvent | None = None,
     ) -> list[ChatMessage]:
         late = await late_questions(events, self._home)
         events = [*late, *start, *events]
-        rows = [*self._front, *self._rows_of(events)]
+        rows = self._cleared([*self._front, *self._rows_of(events)], until)
         known = {event.id for event in events}
         pinned = [row for pin in self._pins if pin.event_id not in known for row in pin.rows]
         if pinned:
@@ -101,13 +120,14 @@ class Seen:
         if self._room is None:
             while not loop.log.is_whole:
                 await loop.log.read_back()
-            return await self._whole([*loop.log.events, *loop.later], summary, start)
+            return await self._whole([*loop.log.events, *loop.later], summary, start, loop.question)
         begun = loop.log.until(loop.question)
         window, summary = await self._window(begun, summary, start, self._room)
         first = next(row[ORIGIN].event_id for row in window.said if ORIGIN in row and not is_system(row))
         events = [*start, *begun.events, *loop.events[1:]]
         at = next(at for at, event in enumerate(events) if event.id == first)
-        rows = [*window.front, *window.pinned, *self._rows_of(events[at:])]
+        said = self._cleared(self._rows_of(events[at:]), loop.question)
+        rows = [*window.front, *window.pinned, *said]
         return rows if summary is None else with_earlier(rows, summary)
 
     async def with_excerpts(self, rows: list[ChatMessage], events: Sequence[AnyEvent]) -> list[ChatMessage]:
@@ -172,6 +192,7 @@ class Seen:
             length=length,
             step=STEP * room.limit if wanted.steady else None,
             pins=self._pins,
+            clearing=self._clearing,
         )
         try:
             if summary is None:

@@ -33,6 +33,7 @@ class Wanted:
     tools: Sequence[Any] | None
     response_format: Any
     cache: bool | CacheTtl
+    keep_tool_results: int | None
     server_state: bool
     recall: str | bool | None = None
     recall_tokens: int | None = None
@@ -53,6 +54,8 @@ class Wanted:
         check_count(self.reserve, 0, "reserve", _OPERATION)
         if self.reserve and self.max_tokens is None:
             raise InvalidInput(_OPERATION, "reserve is kept free of max_tokens: give both")
+        if self.keep_tool_results is not None:
+            check_count(self.keep_tool_results, 1, "keep_tool_results", _OPERATION)
         if self.cache not in _CACHES:
             raise InvalidInput(_OPERATION, 'cache must be True, False, "5m" or "1h"')
         if self.server_state and self.format_name != "openai-responses":
