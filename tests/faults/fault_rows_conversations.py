@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from itertools import product
 from typing import Any
 
 from places import Place
 from rig import OnRedis, Trial, in_processes, judging, row
 from servers import RedisServer
 
-from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager import SessionManager, stream_llm_call
 from chuk_ai_session_manager.stores import EventStore, SqliteStore, open_store
 from chuk_ai_session_manager.stores.base import AnyEvent, AnySession
 
@@ -73,6 +75,84 @@ async def _go_on_by_old_ids(trial: Trial, place: Place, session_id: str) -> None
                 assert closed.totals.messages <= INFINITE["max_turns_per_segment"]
 
 
+LEAVES = ("left by break", "held in a variable", "its task cancelled", "its reader raises", "never read on")
+
+
+@row("a stream is left, and the user goes on", control="nobody looks for streams that were left")
+async def streams_left(trial: Trial) -> None:
+    rounds = trial.size(1, 40)
+    with RedisServer() as server:
+        for place in (OnRedis(server.url), trial.on_sqlite()):
+            for number, how, infinite in product(range(rounds), LEAVES, (False, True)):
+                await _leave_and_look(trial, place, f"{number} {how} {infinite}", how, infinite=infinite)
+
+
+async def _leave_and_look(trial: Trial, place: Place, session_id: str, how: str, *, infinite: bool) -> None:
+    before = asyncio.all_tasks()
+    async with place.store() as store, place.store() as other:
+        sm = SessionManager(session_id, store=store, infinite_context=infinite)
+        reading = await _leave_a_stream(trial, sm, how)
+        trial.outcome.tried += 1
+        trial.outcome.acknowledged += 1
+        readers = (sm, SessionManager(session_id, store=other))
+        trial.outcome.lost += not all([await _has_the_part(reader) for reader in readers])
+        reading.cancel()
+        await asyncio.wait([reading])
+        del reading  # an exception holds the stream
+        gc.collect()
+        await asyncio.sleep(0)
+        while closing := asyncio.all_tasks() - before:  # what the event loop closes of a stream
+            await asyncio.wait(closing, timeout=0.1)
+
+
+async def _leave_a_stream(trial: Trial, sm: SessionManager, how: str) -> asyncio.Task[None]:
+    """Ask, read a part of the answer, and ask again at once; what goes on reading, or holds the stream."""
+    has_part = asyncio.Event()
+    reading = asyncio.create_task(_read_a_part(sm, how, has_part))
+    await has_part.wait()
+    if how == "its task cancelled":
+        reading.cancel()
+    elif how in {"left by break", "its reader raises"}:
+        await asyncio.wait([reading])
+        assert isinstance(reading.exception(), LookupError | None)
+    if trial.is_control:
+        sm.writer.unfinished.clear()
+    await sm.user_says("And then?")
+    return reading
+
+
+async def _read_a_part(sm: SessionManager, how: str, has_part: asyncio.Event) -> None:
+    is_over = asyncio.Event()
+
+    async def model(_: str) -> AsyncIterator[str]:
+        yield "one "
+        yield "two "
+        await is_over.wait()
+
+    stream = stream_llm_call("Count.", model, "gpt-4o", session_manager=sm)
+    pieces = 0
+    async for _ in stream:
+        pieces += 1
+        if pieces < 2:
+            continue
+        has_part.set()
+        if how == "its reader raises":
+            raise LookupError
+        if how != "never read on":
+            break
+    if how == "held in a variable":
+        await is_over.wait()
+        await stream.aclose()
+
+
+async def _has_the_part(reader: SessionManager) -> bool:
+    """Whether what came of the answer stands beside its question, in the context and in the conversation."""
+    told = ["Count.", "one two ", "And then?"]
+    context = [row["content"] for row in await reader.get_messages_for_llm()]
+    conversation = [row["content"] for row in await reader.get_conversation(include_all_segments=True)]
+    return conversation == told and context[-3:] == told
+
+
 async def count_up(place: Place, key: int, times: int, is_bad: bool) -> None:
     """Raise one counter, and set a key of one's own, again and again."""
     async with place.store() as store:
@@ -110,7 +190,7 @@ async def state_of_many(trial: Trial) -> None:
 
 WRITES_AND_ENDS = """
 import asyncio, sys
-from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager import SessionManager, stream_llm_call
 from chuk_ai_session_manager.stores import open_store
 
 async def write():

@@ -242,10 +242,8 @@ class Exchange:
         """Record the part of an answer that arrived before its stream broke or was abandoned."""
         if isinstance(problem, asyncio.CancelledError):  # the reader was waiting, so the model was called
             self._is_called = True
-        draft = self.part(before_question=True)
-        if draft is not None:
-            self._is_over()
-            await self._try(self.sm.writer.record([draft]))
+        # Until its turn it counts as unfinished: a question that is asked meanwhile stores the part itself.
+        await self._try(self.sm.writer.finish(self))
         if isinstance(problem, GeneratorExit):
             self._is_over()
         else:

@@ -182,6 +182,31 @@ class Writer:
         if self._redact is not None:
             await redact_drafts(drafts, self._redact)
 
+    async def finish(self, answer: Unfinished) -> str:
+        """Store the part of an answer whose stream ended early, unless a question's turn did that before.
+
+        Returns:
+            The session's id.
+
+        Raises:
+            SessionNotFound, StorageError: as for `user_says`.
+        """
+        closings: list[asyncio.Task[None]] = []
+        async with self._writing.turn():
+            try:
+                draft = answer.part(before_question=True)
+                if draft is not None:
+                    self._contexts.mark([draft])
+                    self._beginning.was_sent()
+                    await self.redact([draft])
+                    await self._record([draft], closings, asks=False)
+            finally:
+                if answer in self.unfinished:
+                    self.unfinished.remove(answer)
+        if closings:
+            await self.closing.wait(closings, _in(PATIENCE))
+        return self._conversation.session_id
+
     async def settle(self) -> None:
         """Store what came of answers that nobody is reading just now: who left a stream may not close it."""
         if all(each.is_awaited for each in self.unfinished):

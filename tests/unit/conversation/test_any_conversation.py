@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from typing import Any
 
 from chat_rules import refused_by_anthropic, refused_by_openai
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from request_rules import check_request
 
 from chuk_ai_session_manager import SessionManager, stream_llm_call
+from chuk_ai_session_manager.exceptions import TokenLimitExceeded
 from chuk_ai_session_manager.providers.anthropic_messages import for_anthropic as request_for_anthropic
 from chuk_ai_session_manager.stores import MemoryStore
 
 # Looked into as JSON, not as what the SDK's types say of it.
 for_anthropic: Any = request_for_anthropic
 
+# Requests are checked by the SDKs' own types, too, where these are installed.
+SDKS = {"openai": "openai", "openai-responses": "openai", "anthropic": "anthropic", "google": "google"}
+FORMATS = [name for name, sdk in SDKS.items() if find_spec(sdk) is not None]
+LIMITS = (12, 40, 200)
 TEXTS = st.sampled_from(["", " ", "hello", "Once upon a time", "half \\ud83d"])
 ARGUMENTS = st.sampled_from(["{}", '{"a": 1}', '{"city": "Lis', "[1]", "", "null", "NaN", '"x"', "{"])
 IDS = st.sampled_from(["call_0", "call_1", "odd:id"])
@@ -87,6 +94,13 @@ class Playing:
                 assert refused_by_anthropic(for_anthropic(rows)) is None
             request: Any = await reader.get_messages_for_llm(format="anthropic")
             assert refused_by_anthropic(request) is None
+            for name in FORMATS:
+                for limit in (None, *LIMITS):
+                    options: Any = {"format": name, "include_tools": True, "max_tokens": limit}
+                    try:
+                        check_request(name, await reader.get_messages_for_llm(**options))
+                    except TokenLimitExceeded:
+                        assert limit is not None
 
 
 @settings(deadline=None, max_examples=60)
