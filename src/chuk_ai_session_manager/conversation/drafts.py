@@ -289,3 +289,14 @@ async def redact_drafts(drafts: Sequence[Draft], hook: RedactHook) -> None:
     for draft in drafts:
         if draft.text is not None:
             draft.text = await redact_text(draft.text, hook)
+
+
+def may_be_known(draft: Draft) -> bool:
+    """Whether it is more than a message: a prompt, a result, or what has an id by which it is known."""
+    return draft.response_key is not None or draft.has_own_id or draft.event.source == EventSource.SYSTEM
+
+
+def lacks_call(draft: Draft) -> bool:
+    """Whether it is a tool's result that came without what was asked."""
+    is_tool = draft.event.type == EventType.TOOL_CALL
+    return is_tool and draft.text is not None and draft.event.message["arguments"] is None

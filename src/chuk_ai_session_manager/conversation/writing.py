@@ -33,6 +33,8 @@ from .drafts import (
     Unfinished,
     cut_at_question,
     draft_rows,
+    lacks_call,
+    may_be_known,
     redact_drafts,
     tokens_of,
     without_prompt,
@@ -256,7 +258,7 @@ class Writer:
         if is_limited:  # what not even an empty conversation could hold makes none
             self.allowance.limits.check(0, 0.0, tokens_of(without_prompt(drafts)[0]))
         home, session = await self._conversation.open_to_write()
-        is_plain = len(drafts) == 1 and not _may_be_known(drafts[0])
+        is_plain = len(drafts) == 1 and not may_be_known(drafts[0])
         if not is_plain and have_keys(drafts):  # what is there already is neither written nor refused
             drafts = await self._replays.unseen(home, session, drafts)
             if not drafts:
@@ -481,7 +483,7 @@ class Writer:
 
     async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Let tool results that came without their calls know what was asked, as recorded before."""
-        results = [draft.event for draft in drafts if _lacks_call(draft)]
+        results = [draft.event for draft in drafts if lacks_call(draft)]
         if not results:
             return
         # Another writer may have gone on into a new segment.
@@ -503,17 +505,6 @@ class Writer:
         is_alone = self._beginning.is_empty(session)
         preface_length = None if is_alone else partial(self._beginning.length, home, session)
         await bill_estimated(drafts, held.tokens, around, preface_length)
-
-
-def _may_be_known(draft: Draft) -> bool:
-    """Whether it is more than a message: a prompt, a result, or what has an id by which it is known."""
-    return draft.response_key is not None or draft.has_own_id or draft.event.source == EventSource.SYSTEM
-
-
-def _lacks_call(draft: Draft) -> bool:
-    """Whether it is a tool's result that came without what was asked."""
-    is_tool = draft.event.type == EventType.TOOL_CALL
-    return is_tool and draft.text is not None and draft.event.message["arguments"] is None
 
 
 def _in(seconds: float) -> float:
