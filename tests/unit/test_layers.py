@@ -194,6 +194,7 @@ LEVELS = (
         "conversation.budgets",
         "conversation.limits",
         "conversation.unanswered",
+        "conversation.state",
         "conversation.bill_now",
         "conversation.writing",
         "conversation.reading",

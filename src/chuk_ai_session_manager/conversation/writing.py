@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,8 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from ..exceptions import EventConflict, InvalidInput, SessionManagerError
-from ..exceptions.validation import check_json_object, copied
+from ..exceptions import EventConflict, SessionManagerError
 from ..models import EventSource, EventType, Session, SessionEvent
 from ..models.correction import Correction
 from ..models.home import HomeStore
@@ -54,8 +52,8 @@ from .segments import (
     latest,
     live_segment,
     segments_before,
-    update_live,
 )
+from .state import changed_state
 from .summaries import Summarizer
 from .unanswered import not_said, unanswered
 
@@ -118,33 +116,9 @@ class Writer:
             await self._conversation.save_prompt(home, session, prompt)
 
     async def update_state(self, change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """Change the conversation's state by a function, which runs again where another writer came first.
-
-        Returns:
-            A copy of the state after it.
-
-        Raises:
-            InvalidInput: the function is async, or leaves what is not JSON; nothing was written.
-            SessionNotFound, StorageError: as for `SessionManager.user_says`.
-        """
-        after: dict[str, Any] = {}
-
-        def changed(stored: Session[Any]) -> None:
-            nonlocal after
-            after = copied(stored.state)
-            if inspect.isawaitable(outcome := change(after)):
-                if inspect.iscoroutine(outcome):
-                    outcome.close()
-                raise InvalidInput("update_state", "the function must not be async: it may run several times")
-            check_json_object(after, "the state", "update_state")
-            stored.state.clear()
-            stored.state.update(copied(after))
-
+        """Change the state by a function, as `changed_state` says; return the state after it."""
         async with self._writing.turn():
-            await self._conversation.open_to_write()
-            home, session = await self._conversation.current(with_events=False)
-            self._conversation.adopt(await update_live(session, changed, home))
-        return after
+            return await changed_state(self._conversation, change)
 
     async def record(self, drafts: Sequence[Draft]) -> str:
         """Count, price and store events that were made ready, in the order of the calls.
