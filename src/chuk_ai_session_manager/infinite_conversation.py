@@ -166,10 +166,14 @@ class InfiniteConversationManager:
         check_count(max_messages, 1, "max_messages", "build a context")
         home, session = await self._load(session_id)
         background = await background_of(session, home)
-        messages = plain_messages(as_told([*background.start, *session.events]))[-max_messages:]
+        held = background.held  # after a choice: also those of an earlier segment that are on the path
+        events = session.events if held is None else held
+        messages = plain_messages(as_told([*background.start, *events]))[-max_messages:]
         if not include_summaries:
             return messages
-        notes = background.notes or Notes(await told_by_ancestors(session, home))
+        notes = background.notes
+        if not notes and held is None:
+            notes = Notes(await told_by_ancestors(session, home))
         return [context_row(str(await Summarizer().within(notes))), *messages] if notes else messages
 
     async def get_session_chain(self, session_id: str) -> list[Session[Any]]:

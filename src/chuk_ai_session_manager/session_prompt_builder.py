@@ -13,14 +13,15 @@ from enum import Enum
 from itertools import takewhile
 from typing import Any
 
-from .conversation.background import told_by_ancestors
+from .conversation.background import background_of, told_by_ancestors
 from .conversation.context.fitting import fitted_with_earlier
 from .conversation.context.windows import is_system, is_user, truncate_prompt_to_token_limit
 from .conversation.order import as_told
 from .conversation.summaries import summary_text
 from .exceptions import InvalidInput
 from .exceptions.validation import check_count, check_text, copied
-from .models import EventSource, EventType
+from .models import EventSource, EventType, Session
+from .models.home import HomeStore
 from .models.session_event import content_of
 from .providers.earlier import with_earlier
 from .providers.messages import ChatMessage, full_messages, is_sent, speaker, text_of
@@ -96,8 +97,11 @@ async def build_prompt_from_session(
     query = _query_rows(current_query)
     if not session.events and not query:
         return []
+    session, told_before = await _on_path(session)
     prompt = await _BUILDERS[chosen](session, max_history)
-    told = await _told(session) if include_parent_context else ""
+    told = ""
+    if include_parent_context:
+        told = await _told(session) if told_before is None else told_before
     is_chat = chosen is PromptStrategy.CHAT
     if told and not is_chat:
         prompt = _with_context(prompt, _context_rows(told))
@@ -300,6 +304,25 @@ def _context_rows(told: str) -> list[ChatMessage]:
 
 
 async def _told(session: AnySession) -> str:
+    return await told_by_ancestors(session, _home_of(session))
+
+
+async def _on_path(session: AnySession) -> tuple[AnySession, str | None]:
+    """The session with the events that are on the path, and what is told of those before them.
+
+    A choice in a segment may lead to an earlier one: then events of that segment are on the path, and the
+    summaries of the ancestors tell of more than the path.
+    """
+    if not (isinstance(session, Session) and session.parent_id and session.totals.choices):
+        return session, None
+    background = await background_of(session, _home_of(session))
+    if background.held is None:
+        return session, None
+    events = [*background.start, *background.held]
+    on_path = Session(id=session.id, metadata=session.metadata, parent_id=session.parent_id, events=events)
+    return on_path, str(background.notes) if background.notes else ""
+
+
+def _home_of(session: AnySession) -> HomeStore:
     # This module's own names, looked up when they are used, so that an application can replace them.
-    home = session.home if session.is_bound else event_store(ChukSessionsStore(get_backend()))
-    return await told_by_ancestors(session, home)
+    return session.home if session.is_bound else event_store(ChukSessionsStore(get_backend()))
