@@ -117,7 +117,7 @@ class Windows(Contract):
         for number in range(20):
             await _exchange(manager, number)
             await manager.tool_used("look", {}, f"found-{number} " + "word " * 60)
-            for most in (None, _LIMIT):
+            for most in (_LIMIT, None):
                 options: dict[str, Any] = {"include_tools": True, "keep_tool_results": 2, "max_tokens": most}
                 rows = await manager.get_messages_for_llm(**options)
                 assert await _manager(stores.open()).get_messages_for_llm(**options) == rows
