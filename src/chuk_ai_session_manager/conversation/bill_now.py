@@ -1,4 +1,4 @@
-"""What a recorded call is billed by now: as the newest correction of its bill says."""
+"""The present bill of a recorded call: that of the newest correction, if there is one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .segments import segments_before
 async def bill_now(
     home: HomeStore, session: Session[Any], event_id: str
 ) -> tuple[SessionEvent[Any], CallUsage]:
-    """An event, and what it is billed by now: as its newest correction says, or as it was recorded.
+    """An event, and its present bill: that of the newest correction, or the recorded one.
 
     Raises:
         InvalidInput: the conversation has no model call's event with this id.
-        StorageError: the store could not say.
+        StorageError: the store failed.
     """
     await load_prices()
     latest_bill: CallUsage | None = None

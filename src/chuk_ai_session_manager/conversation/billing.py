@@ -1,4 +1,4 @@
-"""What is counted and billed of an event on its way into a session."""
+"""Counting and billing events that are about to be stored."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..providers.parts import media_length
 from ..providers.usage import ReportedUsage
 from .drafts import Draft
 
-# System prompts and summaries of a manager's, each in a model or two.
+# The system prompts and summaries of a manager, each for one or two models.
 _PREFACES_KEPT = 16
 
 
 async def count(drafts: Sequence[Draft]) -> None:
-    """Put content tokens on each draft's event, and the bill on each call that its provider reported."""
+    """Put content tokens on each draft's event, and the bill on each call whose provider reported it."""
     for draft in drafts:
         if draft.text is None:
             continue
@@ -52,7 +52,7 @@ async def count(drafts: Sequence[Draft]) -> None:
             _bill(draft, draft.reported)
 
 
-# Around each message a chat model is sent some tokens more, and its answer is begun for it:
+# A chat model gets some more tokens for each message, and for the beginning of its answer:
 # https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
 TOKENS_A_MESSAGE, TOKENS_OF_A_BEGINNING = 3, 3
 
@@ -63,17 +63,17 @@ async def bill_estimated(
     around: int,
     preface_length: Callable[[str], Awaitable[int]] | None,
 ) -> None:
-    """Put a bill on each call whose provider reported none: for what it would have been sent.
+    """Put an estimated bill on each call whose provider reported none.
 
-    That is the request, where it is at hand; else all that was said before it, with what goes around each
-    message.
+    The estimate is made from the request, if it is known; otherwise from all messages before the answer, with
+    the tokens for each message.
 
     Args:
         drafts: the events, in order, counted.
         length: content tokens of the session before them.
-        around: tokens that go around its messages.
-        preface_length: all tokens, in a model's count, of what it is sent before the session's messages;
-            `None` where that is nothing.
+        around: the additional tokens for the session's messages.
+        preface_length: returns all tokens, in a model's count, that are sent before the session's messages;
+            `None` if there are none.
     """
     if not has_prices():
         await load_prices()
@@ -87,7 +87,7 @@ async def bill_estimated(
 async def _estimate(
     draft: Draft, length: int, around: int, preface_length: Callable[[str], Awaitable[int]] | None
 ) -> ReportedUsage:
-    """What a call used, as far as its provider did not say it before it was stopped."""
+    """The usage of a call, as far as its provider did not report it before an interruption."""
     output = draft.whole_tokens
     if draft.written is not None:
         output = max(output, await TokenUsage.count_tokens(draft.written, draft.model))
@@ -97,7 +97,7 @@ async def _estimate(
         return usage
     part = draft.replaces
     if part is not None and part.is_stored and part.whole_usage is not None:
-        sent = part.whole_usage.input_tokens  # the same request, estimated when it was fresher
+        sent = part.whole_usage.input_tokens  # the same request, whose estimate was more exact then
     elif draft.request is not None:
         sent = await TokenUsage.count_tokens(await asyncio.to_thread(draft.request), draft.model)
         sent += draft.messages * TOKENS_A_MESSAGE + TOKENS_OF_A_BEGINNING
@@ -109,7 +109,7 @@ async def _estimate(
 
 
 def estimated_usage(sent: int, answered: int) -> ReportedUsage:
-    """The usage of a call of which only lengths are known."""
+    """The usage of a call of which only the lengths are known."""
     return {
         "input_tokens": sent,
         "output_tokens": answered,
@@ -144,10 +144,10 @@ def _difference(whole: float | None, part: float | None) -> float | None:
 
 
 def _rest_of(whole: CallUsage, part: CallUsage) -> CallUsage:
-    """The bill of a call without what was billed of it before, so that both are the call's.
+    """The bill of a call without the part of it that was billed before, so that the two add up to the call's.
 
-    Where more was estimated than the provider counted in the end, the cost is corrected, and may be below 0;
-    counts of tokens cannot be.
+    If the earlier estimate was more than the provider's final count, the cost is corrected, and may be below
+    0; counts of tokens cannot be below 0.
     """
     counts = {name: max(0, getattr(whole, name) - getattr(part, name)) for name in _COUNTS}
     cost = whole.cost_usd
@@ -175,7 +175,7 @@ async def bill(
     estimated: bool = False,
     when: datetime | None = None,
 ) -> None:
-    """Put the bill of a model call on the event that came of it."""
+    """Put the bill of a model call on the event of its answer."""
     await load_prices()
     _put_bill(event, model, provider, usage, estimated=estimated, when=when)
 
@@ -189,9 +189,9 @@ def _put_bill(
     estimated: bool,
     when: datetime | None,
 ) -> CallUsage:
-    # By `vars`: pydantic's own way to set a field takes five times as long.
+    # By `vars`: setting a field in pydantic's own way takes five times as long.
     vars(event)["usage"] = billed = call_usage(model, provider, usage, estimated=estimated, when=when)
-    # The call's cost, so that a session's costs are the sum of its events'; a question costs nothing yet.
+    # The call's cost, so that a session's cost is the sum of its events'; a question has no cost.
     if event.token_usage is None:
         event.token_usage = TokenUsage(model=model, total_tokens=0)
     vars(event.token_usage)["estimated_cost_usd"] = billed.cost_usd
@@ -201,17 +201,17 @@ def _put_bill(
 def call_usage(
     model: str, provider: str, usage: ReportedUsage, *, estimated: bool = False, when: datetime | None = None
 ) -> CallUsage:
-    """The bill of a model call, by whom it is trusted most.
+    """The bill of a model call, from the most trusted source that knows the cost.
 
-    That is: what the provider or a gateway says that it charged, the application's own price, the price list.
-    What nobody has a price for is unpriced.
+    The sources are the charge that the provider or a gateway reports, the application's own price, and the
+    price list. A call without any of these is unpriced.
 
     Args:
         model: the model, as its provider names it.
-        provider: who ran it.
-        usage: what was used.
-        estimated: whether that was estimated here.
-        when: when the call was made; now by default.
+        provider: the provider that ran the model.
+        usage: the usage.
+        estimated: whether the usage was estimated here.
+        when: the time of the call; now by default.
     """
     terms: dict[str, Any] = {}
     calls: list[CallUsage] = []
@@ -249,7 +249,7 @@ def _call(
     *,
     estimated: bool = False,
 ) -> CallUsage:
-    """A bill of counts that were checked when they were read."""
+    """A bill from counts that were checked when they were read."""
     return CallUsage.of_valid(
         {
             "model": model,
@@ -314,7 +314,7 @@ def _cost_with_calls(
     calls: Sequence[CallUsage],
     when: datetime | None,
 ) -> tuple[float | None, list[CallUsage]]:
-    """What a call costs in which its provider made others, and those, each at its own model's price."""
+    """The cost of a call and of the calls that its provider made in it, each at its own model's price."""
     rest = _without(usage, calls)
     costs = [_cost(call.model, provider, vars(call), vars(call), when) for call in calls]
     priced = [call.model_copy(update={"cost_usd": paid}) for call, paid in zip(calls, costs, strict=True)]
@@ -333,7 +333,7 @@ def _terms_of(usage: ReportedUsage) -> dict[str, Any]:
 
 
 def _without(usage: ReportedUsage, calls: Sequence[CallUsage]) -> dict[str, Any]:
-    """What is left of counts when the calls that are in them are taken out."""
+    """Counts without those of the calls that they include."""
     rest: dict[str, Any] = {
         name: usage[name] - sum(getattr(call, name) for call in calls)  # type: ignore[literal-required]
         for name in _COUNTS
@@ -354,12 +354,12 @@ def _cost(
 
 @dataclass(slots=True)
 class LengthCache:
-    """Lengths in tokens of the few texts that go before the messages, call after call."""
+    """Lengths in tokens of the few texts that are sent before the messages in every call."""
 
     _lengths: dict[tuple[str, str], int] = field(default_factory=dict)
 
     async def length(self, text: str, model: str) -> int:
-        """How long a text is for a model, counted once."""
+        """Return the length of a text for a model, which is counted once."""
         key = (text, model)
         if key not in self._lengths:
             if len(self._lengths) >= _PREFACES_KEPT:

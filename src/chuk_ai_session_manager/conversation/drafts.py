@@ -55,11 +55,11 @@ class Draft:
     question_in: str = ""
     """For an answer: the segment that its question is in."""
     has_own_id: bool = False
-    """Whether the application gave the event its id: an event that is there under the id is this one."""
+    """Whether the application chose the event's id: a stored event with the id is this event."""
     is_dated: bool = False
-    """Whether the application said when it was said: then the time stays as it is."""
+    """Whether the application named the time, which then does not change."""
     is_pinned: bool = False
-    """Whether every context is to have it."""
+    """Whether every context must contain it."""
     is_stored: bool = False
     whole_tokens: int = 0
     """Content tokens of the whole message, of which a part may be counted already."""
@@ -214,9 +214,9 @@ def described(model: str, provider: str) -> dict[str, Any]:
 
 
 def tell(drafts: Sequence[Draft], event_id: str | None, timestamp: datetime | None) -> None:
-    """Give the drafts of one call the event id and the time that the application gave.
+    """Give the drafts of one call the application's event id and time.
 
-    Of several drafts, the last one gets the id itself, so that it says that all before it are stored. The
+    Of several drafts, the last one gets the id itself, which shows that all before it are stored. The
     one before gets the id with "#1" at the end, and so on.
     """
     for number, draft in enumerate(reversed(drafts)):
@@ -280,10 +280,10 @@ def without_prompt(drafts: Sequence[Draft]) -> tuple[Sequence[Draft], str | None
 
 
 async def redact_drafts(drafts: Sequence[Draft], hook: RedactHook) -> None:
-    """Let a hook see the texts of drafts, before they are counted.
+    """Pass the texts of drafts to a hook, before they are counted.
 
     Raises:
-        InvalidInput: the hook raised an error, or gave no text.
+        InvalidInput: the hook raised an error, or did not return a text.
     """
     await redact_events([draft.event for draft in drafts], hook)
     for draft in drafts:
@@ -292,11 +292,11 @@ async def redact_drafts(drafts: Sequence[Draft], hook: RedactHook) -> None:
 
 
 def may_be_known(draft: Draft) -> bool:
-    """Whether it is more than a message: a prompt, a result, or what has an id by which it is known."""
+    """Whether the draft may be known already: a prompt, a result, or an event with an id of its own."""
     return draft.response_key is not None or draft.has_own_id or draft.event.source == EventSource.SYSTEM
 
 
 def lacks_call(draft: Draft) -> bool:
-    """Whether it is a tool's result that came without what was asked."""
+    """Whether the draft is a tool's result without the call's arguments."""
     is_tool = draft.event.type == EventType.TOOL_CALL
     return is_tool and draft.text is not None and draft.event.message["arguments"] is None

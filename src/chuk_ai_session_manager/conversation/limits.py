@@ -1,4 +1,4 @@
-"""Limits of a conversation and the budget of its user: they refuse questions, and never an answer."""
+"""Limits of a conversation, and the budget of its user: they refuse questions, but never an answer."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from .sums import Sums
 
 @dataclass(slots=True, frozen=True)
 class Limits:
-    """The most that a conversation may be, in content tokens, and may cost, in USD."""
+    """The most content tokens that a conversation may have, and the most USD that it may cost."""
 
     tokens: int | None
     cost: float | None
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any limit."""
         return self.tokens is not None or self.cost is not None
 
     def check(self, length: int, spent: float, added: int) -> None:
-        """Refuse a question where a limit is reached, or where the question would cross it.
+        """Raise if a limit is reached, or if a question would exceed it.
 
-        Answers are not checked: a call that was made is paid, and belongs in the record.
+        Answers are not checked: a call that was made is paid for, and must be recorded.
 
         Args:
             length: content tokens of the conversation before the question.
-            spent: what the conversation cost before it, in USD.
+            spent: the cost of the conversation so far, in USD.
             added: content tokens of the question.
 
         Raises:
-            TokenLimitExceeded: with the limit, and what the conversation would come to.
+            TokenLimitExceeded: with the limit, and the conversation's total with the question.
         """
         if self.tokens is not None and max(length + 1, length + added) > self.tokens:
             is_reached = length + added <= self.tokens
             text = f"Token limit reached: {length} of {self.tokens}" if is_reached else None
             raise TokenLimitExceeded(self.tokens, length + added, text)
-        # A limit of 0 lets models be asked that cost nothing.
+        # A limit of 0 allows models that cost nothing.
         if self.cost is not None and 0 < spent >= self.cost:
             text = f"Cost limit exceeded: {spent:.6f} USD of {self.cost} USD"
             raise TokenLimitExceeded(self.cost, spent, text)
 
 
-# In whose model calls this is done.
+# The managers within whose model calls this code runs.
 _calling: ContextVar[tuple[Allowance, ...]] = ContextVar("chuk_ai_session_manager_calling", default=())
 
 
@@ -60,9 +60,9 @@ class Allowance:
     """What one manager may use: the limits of its conversation, and the budget of its user.
 
     Args:
-        limits: the most that the conversation may be, and cost.
-        spending: the user's account over all conversations, where there is a budget.
-        beginning: knows what the segments before the live one come to.
+        limits: the limits of the conversation.
+        spending: the user's account for all conversations, if there is a budget.
+        beginning: knows the sums of the segments before the live one.
     """
 
     def __init__(self, limits: Limits, spending: Spending | None, beginning: Beginning) -> None:
@@ -78,13 +78,13 @@ class Allowance:
     async def check_question(
         self, home: HomeStore, session: Session[Any], draft: Draft, before: int = 0
     ) -> None:
-        """Refuse a question that a limit or a budget stands in the way of.
+        """Raise if a limit or a budget forbids a question.
 
         Args:
-            home: where the session is.
+            home: the session's store.
             session: the conversation's live segment.
             draft: the question, counted.
-            before: what changes in the conversation's content tokens before it is asked.
+            before: the change of the conversation's content tokens before the question.
 
         Raises:
             TokenLimitExceeded: nothing was written.
@@ -96,7 +96,7 @@ class Allowance:
                 await self.spending.admit(home, sums.tokens + before + draft.tokens)
 
     async def check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Refuse questions that a limit of the conversation stands in the way of.
+        """Raise if a limit of the conversation forbids these questions.
 
         Raises:
             TokenLimitExceeded: nothing was written.
@@ -105,9 +105,7 @@ class Allowance:
         self.limits.check(sums.tokens, sums.cost, tokens_of(drafts))
 
     async def admit(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Refuse questions that a limit stands in the way of, or whose user has spent the budget.
-
-        What their answer may cost is set aside.
+        """Raise if a limit or the user's budget forbids these questions; reserve the cost of their answer.
 
         Raises:
             TokenLimitExceeded: nothing was written.
@@ -119,16 +117,16 @@ class Allowance:
             await self.spending.admit(home, before + session.added_tokens + tokens_of(drafts))
 
     async def charge(self, home: HomeStore, event: SessionEvent[Any]) -> None:
-        """Put what a call cost on the user's account, once its answer is stored."""
+        """Put the cost of a call on the user's account, once its answer is stored."""
         if self.spending is not None and event.usage is not None:
             await self.spending.charge(home, event.usage.cost_usd or 0.0, event.id)
 
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
-        """Make a whole model call in here: where there are limits, one after the other.
+        """Make a whole model call in the block; with limits, one after the other.
 
-        What a call costs is known when it is over. Calls that begin before that would be as many over the
-        limit as there are tasks. A call that is made inside of another one does not wait for that.
+        The cost of a call is known when it is over. Without this, as many calls as there are tasks could
+        exceed the limit. A call within another call does not wait for it.
         """
         if not self or self in _calling.get():
             yield
@@ -142,7 +140,7 @@ class Allowance:
 
     @asynccontextmanager
     async def after_calls(self) -> AsyncIterator[None]:
-        """Ask in here when the whole calls that began before are over, where there are limits."""
+        """Enter the block when the whole calls that began before are over, if there are limits."""
         if not self or self in _calling.get():
             yield
             return

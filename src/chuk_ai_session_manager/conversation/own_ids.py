@@ -1,4 +1,4 @@
-"""Event ids that an application gives, so that its own retries never double a message."""
+"""Event ids that an application chooses, so that its retries never double a message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..models.session_event import REPLACES
 from .drafts import Draft, without_prompt
 from .order import QUESTION_IN
 
-# What the library adds to an event's metadata, or changes with the time and place of writing.
+# Metadata that the library adds, or that depends on the time and place of writing.
 _ADDED = ("timestamp", REPLACES, QUESTION_IN)
 
 
@@ -24,29 +24,29 @@ def not_stored(drafts: Sequence[Draft], known: Mapping[str, SessionEvent[Any]]) 
     """
     if not any(draft.has_own_id and draft.event.id in known for draft in drafts):
         return drafts
-    # A system message that began the conversation is its prompt, and no event.
+    # A system message at the beginning of the conversation is its prompt, and not an event.
     rest = without_prompt(drafts)[0]
     drafts = rest if drafts[0].event.id not in known else drafts
     for draft in drafts:
         if draft.has_own_id and draft.event.id in known and not _says_the_same(draft, known[draft.event.id]):
             raise conflict_of(draft)
     stored = [draft.event.id in known for draft in drafts if draft.has_own_id]
-    if stored != sorted(stored, reverse=True):  # they are stored in their order
+    if stored != sorted(stored, reverse=True):  # events are stored in their order
         raise conflict_of(next(draft for draft in drafts if draft.event.id not in known))
     return [draft for draft in drafts if not draft.has_own_id or draft.event.id not in known]
 
 
 def conflict_of(draft: Draft) -> EventConflict:
-    """The error for an id under which something else is stored."""
+    """The error for an id with which something else is stored."""
     return EventConflict(
         f"Event {draft.event.id} is stored already, with other content: a new message needs an id of its own"
     )
 
 
 def _says_the_same(draft: Draft, known: SessionEvent[Any]) -> bool:
-    """Whether a draft is the event that is stored under its id.
+    """Whether a draft is the event that is stored with its id.
 
-    Its time, its count and its bill may differ: a retry is made later, and may estimate otherwise.
+    Time, count and bill may differ: a retry is made later, and may be estimated differently.
     """
     event = draft.event
     kinds = (event.type, event.source) == (known.type, known.source)
@@ -54,12 +54,12 @@ def _says_the_same(draft: Draft, known: SessionEvent[Any]) -> bool:
 
 
 def _content_of(event: SessionEvent[Any], as_given: SessionEvent[Any]) -> str:
-    """What an event says, as text to compare.
+    """The content of an event, as text for comparison.
 
     Args:
         event: the event.
-        as_given: the event as the application gave it. The arguments of a tool's result that came without
-            them are those of its call, which were looked up when it was stored.
+        as_given: the event as the application gave it. A tool's result without its call's arguments got
+            them when it was stored.
     """
     message = event.message
     given = as_given.message

@@ -1,4 +1,4 @@
-"""The words of one event taken away for good, wherever the store has them."""
+"""Removing the words of one event for good, wherever the store has them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .summaries import Summarizer
 from .writing import Writer
 
 REDACTED = "[redacted]"
-"""What stands in the place of an event's words."""
+"""The text that replaces an event's words."""
 
 _OPERATION = "redact"
 
@@ -35,12 +35,12 @@ _Store: TypeAlias = EventStore | WholeSessionStore
 
 
 class Redacting:
-    """Takes words away for good.
+    """Removes words for good.
 
     Args:
-        conversation: which one.
-        writer: what stores its other events.
-        summarizer: says how long a summary may be.
+        conversation: the conversation.
+        writer: stores its other events.
+        summarizer: knows how long a summary may be.
     """
 
     def __init__(self, conversation: Conversation, writer: Writer, summarizer: Summarizer) -> None:
@@ -49,12 +49,12 @@ class Redacting:
         self._summarizer = summarizer
 
     async def redact(self, event_id: str) -> ErasureReceipt:
-        """Replace the words of an event and of its copies; the receipt says in which conversations."""
+        """Replace the words of an event and of its copies; the receipt names the conversations."""
         if not self._conversation.is_begun:
             raise InvalidInput(_OPERATION, "the conversation has no message yet")
         started_at = utc_now()
         await self._writer.settle()
-        await self._writer.closing.finish()  # else a summary may still be made of the words
+        await self._writer.closing.finish()  # otherwise, a summary may still be made from the words
         async with self._writer.turn():
             home, session = await self._conversation.current(with_events=False)
             if not isinstance(home, EventStore | WholeSessionStore):
@@ -76,7 +76,7 @@ class Redacting:
         )
 
     async def _redact_in(self, conversation_id: str, words: _Words, home: _Store) -> int:
-        """Replace the words in one conversation, and what was made of them; how many events changed."""
+        """Replace the words in one conversation, and in its summaries; return how many events changed."""
         redacted: set[str] = set()
         tells_of_others = False
 
@@ -86,14 +86,14 @@ class Redacting:
             if now is not event or words.is_taken_from(event):
                 redacted.add(event.id)
             tells_of_others = tells_of_others or is_of_fork(event)
-            # Of all segments from this one on: each was made of those before it, too.
+            # For all segments from this one on: each summary was made from earlier ones too.
             is_made_of_it = event.type == EventType.SUMMARY and (redacted or tells_of_others)
             return unsaid_summary(event) if is_made_of_it else now
 
         summarised: list[str] = []
         ids = await home.segment_ids(conversation_id)
         for segment_id in ids:
-            with suppress(SessionNotFound):  # deleted meanwhile
+            with suppress(SessionNotFound):  # it was deleted meanwhile
                 await home.rewrite_events(segment_id, change)
                 summarised += [segment_id] if redacted or tells_of_others else []
         for segment_id in summarised:
@@ -107,7 +107,7 @@ class Redacting:
         return len(redacted)
 
     async def _tell_of_others(self, segment_id: str, home: HomeStore) -> None:
-        """Make the summary anew that a fork begins with, of the conversation that it was forked from."""
+        """Make the first summary of a fork anew, which is about the conversation that it was forked from."""
         first = await home.head(segment_id)
         origin = None if first is None else first.metadata.properties.get(FORKED_FROM)
         if first is None or not isinstance(origin, dict):
@@ -118,7 +118,7 @@ class Redacting:
             await home.append(first, [summary_of_fork(await self._summarizer.within(notes))])
 
     async def _summarise(self, segment_id: str, last_id: str, home: HomeStore) -> None:
-        """Make the summary anew that a closed segment ended in; no model is asked."""
+        """Make the summary of a closed segment anew, without asking a model."""
         segment = await home.get(segment_id) if segment_id != last_id else None
         if segment is not None:
             with suppress(SessionNotFound):
@@ -137,21 +137,21 @@ async def _by_descent(conversations: Sequence[str], home: HomeStore) -> list[str
 
 @dataclass(slots=True)
 class _Words:
-    """Whose words go, by the ids of the events that were first."""
+    """The words to remove, by the ids of the original events."""
 
     whole: set[str] = field(default_factory=set)
-    """The events of which nothing stays: the parts of one answer, or one event."""
+    """The events that lose all their words: the parts of one answer, or one event."""
     calls: dict[str, set[str]] = field(default_factory=dict)
-    """Events that have the arguments of a call that goes, and the ids of these calls."""
+    """Events that contain the arguments of a removed call, and the ids of these calls."""
     conversation: str | None = None
-    """Where they were said first, if not in this conversation."""
+    """The conversation of the originals, if it is another one."""
 
     def is_taken_from(self, event: AnyEvent) -> bool:
-        """Whether it is one of the events of which nothing stays."""
+        """Whether the event loses all its words."""
         return origin_of(event).event_id in self.whole
 
     def taken_from(self, event: AnyEvent) -> AnyEvent:
-        """The event without these words; itself where it has none of them."""
+        """The event without these words; the event itself if it contains none of them."""
         first = origin_of(event).event_id
         now = _without_words(event) if first in self.whole else event
         if first in self.calls and first not in self.whole:
@@ -160,10 +160,10 @@ class _Words:
 
 
 async def _words_of(event_id: str, ids: Sequence[str], home: HomeStore) -> _Words:
-    """Whose words go with an event's.
+    """The words that are removed with an event's.
 
     Raises:
-        InvalidInput: the conversation has no such event, or nobody said it.
+        InvalidInput: the conversation has no such event, or it has no words.
     """
     for at in reversed(range(len(ids))):
         segment = await home.get(ids[at])
@@ -178,7 +178,7 @@ async def _words_of(event_id: str, ids: Sequence[str], home: HomeStore) -> _Word
 
 
 def _with_parts(event: AnyEvent, events: Sequence[AnyEvent]) -> _Words:
-    """An event's words, those of parts of the same answer, and where else the arguments of its calls are."""
+    """An event's words, those of parts of the same answer, and the other places of its calls' arguments."""
     parts = {event.id}
     links = [(each.id, each.metadata[REPLACES]) for each in events if REPLACES in each.metadata]
     for one, other in [*links, *reversed(links)]:
@@ -198,7 +198,7 @@ def _with_parts(event: AnyEvent, events: Sequence[AnyEvent]) -> _Words:
 
 
 def _without_words(event: AnyEvent) -> AnyEvent:
-    """An event of which only stays what it was: its times, kinds, names of tools, counts and bill."""
+    """An event without its words: its times, kinds, names of tools, counts and bill stay."""
     message: Any = event.message
     if event.type == EventType.TOOL_CALL and isinstance(message, dict):
         message = {

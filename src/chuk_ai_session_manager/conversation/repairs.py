@@ -30,9 +30,9 @@ class Fault:
 
     event_id: str
     what: str
-    """What it is: "result of export_table", "user's message"."""
+    """The kind of event: "result of export_table", "user's message"."""
     reason: str
-    """Why it is refused, without any of its content."""
+    """The reason for the refusal, without any content."""
 
 
 async def faults_in(
@@ -42,8 +42,8 @@ async def faults_in(
 
     Args:
         session: the live segment.
-        background: what it goes on from.
-        home: where it is.
+        background: what the segment continues.
+        home: the store.
         largest: the most tokens of one message or result.
 
     Raises:
@@ -59,7 +59,7 @@ async def faults_in(
 
 
 def set_aside_text(event: AnyEvent) -> str:
-    """What stands in the place of a result that was set aside."""
+    """The text that replaces a result that was set aside."""
     text = tool_text(event.message)
     return f"[set aside: a result of {len(text):,} characters that could not be sent to a model]"
 
@@ -88,7 +88,7 @@ def _row(event: AnyEvent) -> dict[str, object]:
 
 
 def _is_broken(part: Part) -> bool:
-    """Whether the bytes that a part brings along cannot be read."""
+    """Whether the data of a part cannot be decoded."""
     if not part.data:
         return False
     try:

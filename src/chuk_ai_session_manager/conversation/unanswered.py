@@ -1,4 +1,4 @@
-"""What was said in a conversation and has no answer yet: a request repeats it, and it is stored once."""
+"""Messages without an answer: a request repeats them, but they must be stored only once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .segments import has_begun
 async def unanswered(
     conversation: Conversation, beginning: Beginning
 ) -> tuple[list[SessionEvent[Any]], bool]:
-    """What was said since the model's last answer, and whether anything was said at all."""
+    """The messages since the model's last answer, and whether there is any message at all."""
     if not conversation.is_begun:
         return [], False
     try:
@@ -30,7 +30,7 @@ async def unanswered(
     held = background.held
     log = PathEnd(session, home) if held is None else KnownEnd(session, home, held)
     answer = await log.read_back_to(lambda event: event.source == EventSource.LLM)
-    # An answer that came late is older than what was asked meanwhile.
+    # A late answer is older than questions that were asked meanwhile.
     asked = next((each for each in log.events if answer and each.id == answer.parent_event_id), None)
     first = asked or answer
     events = as_told([*background.start, *log.events] if first is None else log.since(first))
@@ -43,7 +43,7 @@ async def unanswered(
 def not_said(
     rows: Sequence[ChatMessage], waiting: Sequence[SessionEvent[Any]], *, has_begun: bool
 ) -> list[ChatMessage]:
-    """The rows of a request that are new; a system message is new only where the conversation begins."""
+    """The messages of a request that are new; a system message is new only at the very beginning."""
     known = [what_is_said(row) for row in full_messages(waiting)]
     new = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""How events get into a conversation: in order, counted and billed, in a new segment where one is full."""
+"""Storing events in a conversation: in order, counted and billed, in a new segment when a segment is full."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class Writer:
     """Stores what happens in a conversation, in the order of the calls.
 
     Args:
-        conversation: where to.
-        beginning: what goes before its messages, which calls are billed for too.
-        contexts: those that were handed out: answers keep which of them they answer.
-        model: the model where a call names none.
+        conversation: the conversation.
+        beginning: what stands before its messages, for which calls are billed too.
+        contexts: the contexts that were returned: an answer records which of them it answers.
+        model: the model, if a call does not name one.
         allowance: the most that the conversation, and its user, may use.
         summarizer: makes the summaries of full segments.
-        pins: which messages are pinned.
-        redact: sees all texts before they are written.
+        pins: the pinned messages.
+        redact: gets all texts before they are written.
     """
 
     def __init__(
@@ -98,36 +98,36 @@ class Writer:
         self._replays = Replays()
         self._open_calls = OpenCalls()
         self.is_asked: set[str] = set()
-        """Questions that a model is just answering, by their events' ids."""
+        """Questions that a model is answering at this moment, by their events' ids."""
         self.unfinished: list[Unfinished] = []
-        """Answers whose streams are not over, whether anybody reads them or not."""
+        """Answers whose streams have not ended, whether anybody reads them or not."""
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Write in here, after what was told before and before what is told later."""
+        """Take a turn: after everything that was recorded before, and before everything that comes later."""
         async with self._writing.turn():
             yield
 
     async def set_prompt(self, prompt: str) -> None:
-        """Set the system prompt, and keep it with the session, which is made for it where it is not there."""
+        """Set the system prompt, and store it with the session, which is created if it does not exist."""
         async with self._writing.turn():
             await self._conversation.open_to_write()
             home, session = await self._conversation.current(with_events=False)
             await self._conversation.save_prompt(home, session, prompt)
 
     async def update_state(self, change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """Change the state by a function, as `changed_state` says; return the state after it."""
+        """Change the state with a function (see `changed_state`); return the new state."""
         async with self._writing.turn():
             return await changed_state(self._conversation, change)
 
     async def record(self, drafts: Sequence[Draft]) -> str:
-        """Count, price and store events that were made ready, in the order of the calls.
+        """Count, price and store drafts, in the order of the calls.
 
-        Limits are checked for the question at the end, if there is one: what the drafts before it tell of
-        has happened, and is stored in any case.
+        Limits are checked only for the question at the end, if there is one: everything before it has
+        happened already, and is always stored.
 
         Returns:
-            The id of the session that the last one was written to.
+            The id of the session that the last event was written to.
 
         Raises:
             TokenLimitExceeded, SessionNotFound, StorageError: as for `user_says`.
@@ -145,21 +145,21 @@ class Writer:
             for part, asks in parts:
                 end, session_id = await self._record(part, closings, asks=asks)
                 until = min(until, end)
-        if closings:  # after its turn: this holds up nobody else
+        if closings:  # after its turn, so that no other writer waits
             await self.closing.wait(closings, min(until, _in(PATIENCE)))
         return session_id
 
     async def redact(self, drafts: Sequence[Draft]) -> None:
-        """Let the application's hook, if there is one, see the texts of drafts.
+        """Pass the texts of drafts to the application's hook, if there is one.
 
         Raises:
-            InvalidInput: the hook raised an error, or gave no text.
+            InvalidInput: the hook raised an error, or did not return a text.
         """
         if self._redact is not None:
             await redact_drafts(drafts, self._redact)
 
     async def finish(self, answer: Unfinished) -> str:
-        """Store the part of an answer whose stream ended early, unless a question's turn did that before.
+        """Store the part of an answer whose stream ended early, unless a question stored it before.
 
         Returns:
             The session's id.
@@ -184,7 +184,7 @@ class Writer:
         return self._conversation.session_id
 
     async def settle(self) -> None:
-        """Store what came of answers that nobody is reading just now: who left a stream may not close it."""
+        """Store the parts of answers that nobody is reading: a reader who stops may not close the stream."""
         if all(each.is_awaited for each in self.unfinished):
             return
         closings: list[asyncio.Task[None]] = []
@@ -192,9 +192,9 @@ class Writer:
             await self._settle(closings, before_question=False)
 
     async def _settle(self, closings: list[asyncio.Task[None]], *, before_question: bool) -> None:
-        """The same, with the lock held; before a question, also of answers that are being read.
+        """The same, within a turn; before a question, also for answers that are being read.
 
-        What comes later is stored at the end of the stream, in place of the part.
+        The rest of an answer is stored at the end of its stream, in place of the part.
         """
         for each in list(self.unfinished):
             if each.is_awaited and not before_question:
@@ -229,15 +229,17 @@ class Writer:
         drafts = self._contexts.with_shown(drafts, self._model)
         is_limited = asks and bool(self.allowance.limits)
         await count(drafts)
-        if is_limited:  # what not even an empty conversation could hold makes none
+        if is_limited:  # a question that not even an empty conversation could hold creates none
             self.allowance.limits.check(0, 0.0, tokens_of(without_prompt(drafts)[0]))
         home, session = await self._conversation.open_to_write()
         is_plain = len(drafts) == 1 and not may_be_known(drafts[0])
-        if not is_plain and have_keys(drafts):  # what is there already is neither written nor refused
+        if not is_plain and have_keys(
+            drafts
+        ):  # events that are stored already are neither written nor refused
             drafts = await self._replays.unseen(home, session, drafts)
             if not drafts:
                 return until, session.id
-        if asks and self.allowance:  # all at once, before any is written
+        if asks and self.allowance:  # for all of them, before any is written
             await self.allowance.admit(home, session, drafts)
         if not is_plain:
             drafts = await self._with_what_is_known(home, session, drafts)
@@ -256,11 +258,11 @@ class Writer:
         *,
         is_limited: bool,
     ) -> tuple[float, str]:
-        """Store drafts, all that is to be known about them being known."""
+        """Store drafts that are complete."""
         until = math.inf
-        # All at once, or each on its own where any of them may open a new segment.
+        # All at once, or one by one if any of them may open a new segment.
         for batch in [[draft] for draft in drafts] if self._conversation.is_infinite else [drafts]:
-            if closings:  # else what follows would be estimated of all that is not summarised yet
+            if closings:  # without the summary, the next estimates would include all of its segment
                 until = min(until, _in(PATIENCE))
                 await self.closing.wait(closings, until)
             try:
@@ -275,13 +277,13 @@ class Writer:
         return until, session.id
 
     async def correct_usage(self, event_id: str, usage: ReportedUsage) -> str:
-        """Put the bill of a recorded call right, by an event that refers to it.
+        """Correct the bill of a recorded call, with an event that refers to the call.
 
         Returns:
-            The id of the session that it was written to.
+            The id of the session that the correction was written to.
 
         Raises:
-            InvalidInput: the conversation has no such event, or no model call made it.
+            InvalidInput: the conversation has no such event, or it is not a model call's.
             SessionNotFound, StorageError: as for `user_says`.
         """
         async with self._writing.turn():
@@ -291,7 +293,7 @@ class Writer:
                 called, billed = await bill_now(home, session, event_id)
                 right = call_usage(billed.model, billed.provider, usage, when=called.timestamp)
                 event = Correction(event_id, called.timestamp, billed, right).as_event()
-                # Only on top of what was read: another correction may come in between.
+                # Only if nothing changed since it was read: another correction may come in between.
                 was_stored, session = await append(session, [event], home, only_if_current=True)
                 if was_stored:
                     self._conversation.adopt(session)
@@ -301,13 +303,13 @@ class Writer:
                     return session.id
 
     async def add_new_messages(self, messages: Sequence[ChatMessage]) -> str | None:
-        """Record those of a request's messages that were not said since the model's last answer.
+        """Record the messages of a request that are new since the model's last answer.
 
-        A system message is recorded only where it begins the conversation. What other requests ask that
-        are still being answered counts as not said: `is_asked` notes those.
+        A system message is recorded only at the beginning of a conversation. Questions of other requests that
+        are still being answered do not count as known: `is_asked` contains them.
 
         Returns:
-            The id of the last one's event, recorded now or before; `None` where there is none.
+            The id of the last message's event, recorded now or before; `None` if there is none.
 
         Raises:
             InvalidInput, TokenLimitExceeded, SessionNotFound, StorageError: as for `add_messages`.
@@ -336,7 +338,7 @@ class Writer:
     async def _with_what_is_known(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
     ) -> Sequence[Draft]:
-        """Drafts by what the conversation has already: its prompt, and the calls of results."""
+        """Complete drafts by what the conversation has already: its prompt, and the calls of results."""
         if drafts and drafts[0].event.source == EventSource.SYSTEM:
             drafts = await self._keep_prompt(home, session, drafts)
         if not has_begun(session):
@@ -347,7 +349,7 @@ class Writer:
     async def _keep_prompt(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
     ) -> Sequence[Draft]:
-        """Take the system message that begins a conversation as its prompt; what is left to be written."""
+        """Store the system message that begins a conversation as its prompt; return the other drafts."""
         rest, prompt = without_prompt(drafts)
         if prompt is None:
             return drafts
@@ -363,12 +365,12 @@ class Writer:
         """The live segment, and the drafts without answers that are stored already: the store refused one.
 
         Raises:
-            EventConflict: it was none of those.
+            EventConflict: none of the drafts is such an answer.
         """
         ids = [draft.event.id for draft in drafts]
         session, unstored = await self._replays.unstored(home, session, drafts)
         if [draft.event.id for draft in unstored] == ids:
-            raise EventConflict(f"Session {session.id} has another event under the id of a new one")
+            raise EventConflict(f"Session {session.id} has another event with the id of a new one")
         return session, unstored
 
     async def _append(
@@ -380,12 +382,12 @@ class Writer:
         *,
         is_limited: bool,
     ) -> Session[Any]:
-        """Store drafts, in a new segment where the live one is full; hand back the one they are in."""
+        """Store drafts, in a new segment if the live one is full; return the segment that they are in."""
         if not drafts:
             return session
         events = [draft.event for draft in drafts]
         was_stored = False
-        # Only if nobody else wrote: the conversation may have gone on in another segment meanwhile.
+        # Only if nobody else wrote: the conversation may have continued in another segment meanwhile.
         only_if_current = True
         while not (was_stored or self._conversation.is_infinite):
             await self._prepare(home, drafts, events, is_limited, session)
@@ -393,7 +395,7 @@ class Writer:
                 session = await self._conversation.follow(session)
                 continue
             was_stored, session = await append(session, events, home, only_if_current=only_if_current)
-            # By what is stored: within the limits, and whether an answer comes too late.
+            # On what is stored depends whether a limit is reached, and whether an answer is late.
             only_if_current = is_limited or drafts[-1].event.parent_event_id is not None
         if not was_stored:
             session = await append_to_live(
@@ -414,15 +416,15 @@ class Writer:
     async def _is_full(
         self, drafts: Sequence[Draft], events: Sequence[SessionEvent[Any]], live: Session[Any]
     ) -> bool:
-        """Whether a new segment is to be opened for drafts. What comes too late opens none."""
+        """Whether a new segment must be opened for drafts. Late answers open none."""
         return len(events) == len(drafts) and await self._is_over(drafts, live)
 
     async def _is_over(self, drafts: Sequence[Draft], live: Session[Any]) -> bool:
-        """Whether drafts go into a new segment after this one."""
+        """Whether drafts go to a new segment after this one."""
         has_message = bool(drafts) and drafts[0].event.type == EventType.MESSAGE
         if not (self._conversation.is_infinite and has_message):
             return False
-        # What a provider compacts is closed: from there on, its messages begin with what it made of them.
+        # A compaction closes the segment: from there on, the provider's messages begin with the compaction.
         is_border = is_compaction(drafts[0].event) and bool(live.totals.messages)
         return is_border or self._conversation.thresholds.are_reached(live)
 
@@ -434,7 +436,7 @@ class Writer:
         is_limited: bool,
         live: Session[Any],
     ) -> None:
-        """Do with drafts what depends on the segment that is live; `events` are then what is to be stored."""
+        """Complete drafts by what depends on the live segment; then `events` are to be stored."""
         if is_limited:
             await self.allowance.check_limits(home, live, drafts)
         if have_keys(drafts):
@@ -443,7 +445,7 @@ class Writer:
         newest = live.newest_event_time
         is_estimated, may_be_late = False, bool(live.totals.choices)
         for draft in drafts:
-            # The clock may have been set back, or another machine's be ahead.
+            # The clock may have been set back, or another machine's clock be ahead.
             if newest is not None and not draft.is_dated and is_before(draft.event.timestamp, newest):
                 draft.event.timestamp = newest
             is_estimated = is_estimated or (draft.is_call and draft.reported is None)
@@ -456,11 +458,11 @@ class Writer:
             await self._estimate(home, live, drafts)
 
     async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Let tool results that came without their calls know what was asked, as recorded before."""
+        """Find the earlier calls of tool results that came without them."""
         results = [draft.event for draft in drafts if lacks_call(draft)]
         if not results:
             return
-        # Another writer may have gone on into a new segment.
+        # Another writer may have continued in a new segment.
         known = await latest(session, home, with_events=False)
         session = await latest(await live_segment(known, home), home, with_events=False)
         log = LogEnd(session, home)
@@ -473,7 +475,7 @@ class Writer:
                 event.message.update(asked_of(calls.pop(0)))
 
     async def _estimate(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Estimate the calls that no provider reported."""
+        """Estimate the calls whose usage no provider reported."""
         held = await self._beginning.held_length(home, session)
         around = (held.messages + held.tool_calls) * TOKENS_A_MESSAGE
         is_alone = self._beginning.is_empty(session)
@@ -482,5 +484,5 @@ class Writer:
 
 
 def _in(seconds: float) -> float:
-    """The time of the event loop's clock in so many seconds."""
+    """The time of the event loop's clock after so many seconds."""
     return asyncio.get_running_loop().time() + seconds

@@ -89,20 +89,20 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             that opens the new segment waits for the callback up to 2 seconds, and so do calls that were
             recorded together with it. Until the callback's summary is there, the built-in one is used.
         summary_max_tokens: the most tokens of the summary of all earlier segments.
-        recall_tokens: lets each context of `get_messages_for_llm` have up to so many tokens of earlier turns
-            that may answer the user's last message; see `recall` there. Worth it with infinite context.
-        embedder: makes recall go by meaning too: it gets a list of texts and gives a vector for each; sync
-            or async. Each message is embedded once in a process, when it is first searched. If it fails, or
-            takes more than 30 seconds, words alone decide, as they do without an embedder.
-        reranker: puts the best 50 passages of a recall in order: it gets the question and a list of texts,
-            and gives a number for each, higher for better ones; sync or async. If it fails, the order
-            stays as it is.
-        stemmer: gives the stem of a word in lower case, for recall; or the language of the conversation
-            ("german", "de"). By default, the commonest words of a text tell its language.
-        redact: a function that gets each text before it is written (what is said, parts, native forms,
+        recall_tokens: adds up to so many tokens of earlier turns, which may answer the user's last message,
+            to each context of `get_messages_for_llm` (see its `recall`). Useful with infinite context.
+        embedder: lets recall compare meanings too: a function that gets a list of texts and returns a vector
+            for each; sync or async. Each message is embedded once in a process, when it is first searched. If
+            the function fails, or takes more than 30 seconds, only the words decide, as without an embedder.
+        reranker: orders the best 50 passages of a recall: a function that gets the question and a list of
+            texts, and returns a number for each, higher for better ones; sync or async. If it fails, the
+            order does not change.
+        stemmer: for recall, a function that returns the stem of a word in lower case; or the language of the
+            conversation ("german", "de"). By default, the commonest words of a text tell its language.
+        redact: a function that gets each text before it is written (messages, parts, native forms,
             arguments and results of tools, metadata, summaries), and returns the text to store; sync or
-            async. If it raises, the call raises `InvalidInput`, and nothing is written. What other ways than
-            this manager write does not pass here: for that, give it to the store (`open_store`).
+            async. If it raises, the call raises `InvalidInput`, and nothing is written. It applies only to
+            writes through this manager; to apply it to all writes, pass it to the store (`open_store`).
 
     Raises:
         InvalidInput: an argument is invalid; nothing was done.
@@ -231,10 +231,10 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
 
     @property
     def prompt_cache_key(self) -> str:
-        """What to send to OpenAI as `prompt_cache_key`: requests with the same key go to the same cache.
+        """The value to send to OpenAI as `prompt_cache_key`: requests with the same key use the same cache.
 
-        The same for life, in every process; the conversation's id cannot be read from it. Of a manager that
-        was made with a later segment's id, it is known after the first call.
+        It never changes, is the same in every process, and does not reveal the conversation's id. If the
+        manager was created with a later segment's id, the key is known after the first call.
         """
         return blake2b(self._conversation.id.encode(), digest_size=16).hexdigest()
 
@@ -301,11 +301,11 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
         return SessionManager(new, summary_callback=self._summarizer.callback, **self._made_with)
 
     async def __aenter__(self) -> Self:
-        """Use the manager in a block, at whose end the summaries under way are there."""
+        """Use the manager in a block, which waits for running summaries at its end."""
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for the summaries that this manager is still making; not where the block was cancelled."""
+        """Wait for the summaries that this manager is making, unless the block was cancelled."""
         if kind is None or issubclass(kind, Exception):
             await self.writer.settle()
             await self.wait_for_summaries()

@@ -126,39 +126,39 @@ class Reading:
             include_tools: whether to include tool calls and results, complete and paired. Without it, an
                 OpenAI chat has only the messages of user and model. All other formats always include them.
             max_tokens: the most tokens of the result. The oldest exchanges are left out first. With a format,
-                all that is sent counts, by the rule that OpenAI has published; without one, only what was
-                said (content tokens). "auto" is the model's context window, as `set_price` or the price
-                list says it.
+                everything that is sent counts, by OpenAI's published rule; without one, only the messages
+                count (content tokens). "auto" means the model's context window, from `set_price` or the price
+                list.
             reserve: tokens of `max_tokens` to keep free for the answer.
-            steady: whether the oldest exchanges are left out in steps of 0.4 x `max_tokens`. Most contexts
-                then begin as the one before did, and providers sell input that is in their cache at a tenth
-                of the price. `False` gives the newest exchanges that fit, and a new beginning at nearly
-                every call.
+            steady: whether the oldest exchanges are left out in steps of 0.4 x `max_tokens`. Then most
+                contexts have the same beginning as the one before, and providers sell input that is in their
+                cache at a tenth of the price. `False` returns the newest exchanges that fit, with a new
+                beginning at nearly every call.
             model: the model that you call, and whose tokens `max_tokens` counts; by default the manager's.
             tools: the definitions of the tools that you send with the messages. Anthropic's signed thinking
                 depends on them: if they change in the course of the conversation, name them here. They count
                 against `max_tokens`, in the form in which you send them.
             response_format: the schema of a structured answer, as you send it. It counts against
                 `max_tokens`.
-            cache: whether to mark up to where the provider's cache is to hold the context, and for how
-                long: "5m" (the same as `True`) or "1h". A model that takes no marks gets none.
-            recall: a question: earlier turns that may answer it stand, dated, in front of the newest user
-                message, and stay there in later contexts. `True` asks with that message. With `max_tokens`,
-                the newest exchanges take a sixth of it at most (the newest one is there in any case), and
-                earlier turns the rest; without, they take 2,000 tokens. While tools are being called,
-                nothing is recalled anew. By default nothing is recalled, unless the manager has
-                `recall_tokens`; `False` recalls nothing then.
-            keep_tool_results: how many of the newest tool results stay whole. In place of an older one stands
-                a line with the tool's name, the result's size and its event id, by which a model can ask for
-                it. The line between the two moves in steps of so many results. Pinned results stay whole.
+            cache: whether to mark the part of the context that the provider's cache should keep, and for how
+                long: "5m" (the same as `True`) or "1h". For a model that takes no marks, none are set.
+            recall: a question. Earlier turns that may answer it are inserted, dated, before the newest user
+                message, and stay there in later contexts. `True` uses that message as the question. With
+                `max_tokens`, the newest exchanges get at most a sixth of it (the newest one is always
+                included), and earlier turns the rest; without, earlier turns get 2,000 tokens. While tools
+                are being called, nothing new is recalled. By default, nothing is recalled, unless the manager
+                has `recall_tokens`; then `False` turns recall off.
+            keep_tool_results: how many of the newest tool results stay whole. An older one is replaced by a
+                line with the tool's name, the result's size and its event id, with which a model can ask for
+                it. Results are replaced so many at a time. Pinned results stay whole.
             server_state: for "openai-responses", return only what OpenAI's server does not hold: a dict
                 with `input` and, if the server holds anything, `previous_response_id` or `conversation`.
 
         Raises:
-            InvalidInput: the format is unknown, `server_state` is used with another format, or nobody knows
-                the model's window; the error says how to tell it.
+            InvalidInput: the format is unknown, `server_state` is used with another format, or the model's
+                context window is unknown; the error says how to set it.
             TokenLimitExceeded: system prompt, definitions, reserve and the newest exchange do not fit
-                `max_tokens`; the error has each figure.
+                `max_tokens`; the error names the tokens of each.
             SessionNotFound: the session does not exist.
             StorageError: the store failed.
         """

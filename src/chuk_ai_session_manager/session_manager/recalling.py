@@ -1,4 +1,4 @@
-"""Recall: the part of `SessionManager` that finds earlier turns."""
+"""The method of `SessionManager` that finds earlier turns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..exceptions.validation import check_count, check_name
 
 
 class Recalling:
-    """The methods of `SessionManager` that find what was said earlier."""
+    """The method of `SessionManager` that finds earlier messages."""
 
     writer: Writer
     _conversation: Conversation
@@ -19,25 +19,25 @@ class Recalling:
     _model: str | None
 
     async def recall(self, query: str, *, max_tokens: int = 2000, limit: int | None = None) -> Recalled:
-        """The earlier turns that may answer a question: of all segments, found by words, without a model.
+        """Return the earlier turns that may answer a question, from all segments, without asking a model.
 
-        The first recall of a conversation in a process reads it; later ones read what was appended since, by
-        whatever process. What was taken back or erased is not found.
+        The first recall of a conversation in a process reads its log; later ones read only what any process
+        appended since. Messages that were taken back or erased are not found.
 
         Args:
-            query: the question, in any language; "last Tuesday" is counted from now. It is no query syntax.
-            max_tokens: what the turns may come to, as dated excerpts (`Recalled.text`), in tokens of this
-                manager's model. By default a quarter of a small context.
+            query: the question, in any language, without special syntax; "last Tuesday" is relative to now.
+            max_tokens: the most tokens of the turns as dated excerpts (`Recalled.text`), counted for this
+                manager's model. The default is a quarter of a small context.
             limit: at most so many turns.
 
         Returns:
             The turns, the best one first: `event_id`, `session_id`, `time`, `speaker`, `text` and `score`.
-            Of a long turn, the passages that matter. None where nothing matches.
+            The text of a long turn has only the passages that matter. If nothing matches, there are no turns.
 
         Raises:
-            InvalidInput: the query is no text, or empty; or a number below 1.
-            SessionNotFound: there is no such session.
-            StorageError: the store could not say.
+            InvalidInput: the query is not a text, or is empty; or a number is below 1.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         operation = "recall"
         check_name(query.strip() if isinstance(query, str) else query, "query", operation)

@@ -172,17 +172,17 @@ class Rethinking:
     async def pin(self, event_id: str) -> None:
         """Keep a message in every context, word for word, whatever window or segment it is in.
 
-        It stands in its place, or where the context does not reach back so far, at the beginning: after the
-        summary. With a tool's result goes its call, and the other results of that. Pins go over into new
-        segments, forks and exports. An unfinished tool loop is sent as it began.
+        The message stands at its place or, if the context does not reach back so far, at the beginning,
+        after the summary. A pinned tool result brings its call and the call's other results along. New
+        segments, forks and exports keep pins. An unfinished tool loop is sent as it began.
 
         Args:
             event_id: a message, a tool call or a result, from `get_conversation(with_ids=True)`.
 
         Raises:
-            InvalidInput: the conversation has no such event, or it does not hold; nothing was written.
+            InvalidInput: the conversation has no such event, or it is not on the path; nothing was written.
             TokenLimitExceeded: the pins would have more than half of this manager's `token_limit`. (A context
-                whose `max_tokens` is less than twice the pins' length is refused when it is asked for.)
+                whose `max_tokens` is less than twice the pins' length is refused when it is made.)
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(event_id, "event_id", "pin")
@@ -191,10 +191,10 @@ class Rethinking:
             await self.writer.pins.pin(event_id)
 
     async def unpin(self, event_id: str) -> None:
-        """Let a pinned message be like others again. An event that is not pinned is no error.
+        """Undo `pin`. If the event is not pinned, nothing changes.
 
         Raises:
-            InvalidInput: nothing was said yet.
+            InvalidInput: the conversation has no message yet.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(event_id, "event_id", "unpin")
@@ -204,22 +204,22 @@ class Rethinking:
     async def redact(self, event_id: str) -> ErasureReceipt:
         """Replace the words of one event by "[redacted]", for good and in every place.
 
-        That is its text and parts, its native form, arguments and results of tools, and all copies: what was
-        stored of an answer while it was still coming, the arguments of the same call on the other event, and
-        copies in forks, or in the conversation that this one was forked from. Summaries that were made of it
-        are made anew, without a model. Ids, times, metadata, tokens and the bill stay.
+        This includes its text and parts, its native form, arguments and results of tools, and all copies: the
+        parts of an answer that were stored while it arrived, the arguments of the same call on the other
+        event, and copies in forks, or in the conversation that this one was forked from. Summaries that
+        contain the words are made anew, without a model. Ids, times, metadata, tokens and the bill stay.
 
-        Call it again where it was interrupted. To erase a whole conversation, see
+        If the call was interrupted, call it again. To erase a whole conversation, use
         `EventStore.erase_conversation`.
 
         Args:
-            event_id: a message, or a tool call, such as `get_conversation(with_ids=True)` names it.
+            event_id: a message or a tool call, from `get_conversation(with_ids=True)`.
 
         Returns:
-            What was replaced, and where copies may be left, as for `EventStore.erase_conversation`.
+            What was replaced, and where copies may be left: see `EventStore.erase_conversation`.
 
         Raises:
-            InvalidInput: the conversation has no such event, or nobody said it; nothing was written.
+            InvalidInput: the conversation has no such event, or it has no words; nothing was written.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(event_id, "event_id", "redact")
