@@ -164,6 +164,7 @@ LEVELS = (
         "conversation.pins",
         "conversation.pinned",
         "conversation.forking",
+        "conversation.origins",
         "conversation.recall",
         "conversation.recall.languages",
         "conversation.recall.words",

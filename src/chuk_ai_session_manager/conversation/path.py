@@ -152,6 +152,10 @@ class Paths:
             place = None  # the application removed that event
         return place, way[::-1]
 
+    def way_to(self, event_id: str) -> list[str]:
+        """The ids of the messages on the path to a message, and its own, without retracted ones."""
+        return [each for each in self._way_to(event_id)[1] if not self._changed.get(each, False)]
+
     def _last_end_after(self, event_id: str) -> str:
         """The last end of a path that an event was on."""
         for end in [self.end, *reversed(self._ends)]:

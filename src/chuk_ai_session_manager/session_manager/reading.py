@@ -14,6 +14,7 @@ from ..conversation.context.wanted import Wanted
 from ..conversation.looking_back import newest_held
 from ..conversation.opening import Conversation
 from ..conversation.order import as_told
+from ..conversation.origins import before_fork
 from ..conversation.pinned import PinnedTurns
 from ..conversation.pins import pinned_ids
 from ..conversation.reading import answerer_of, figures_of, row_of
@@ -190,6 +191,7 @@ class Reading:
         include_tools: bool = False,
         with_ids: bool = False,
         limit: int | None = None,
+        include_origin: bool = False,
     ) -> list[dict[str, Any]]:
         """Return the messages, oldest first: `role`, `content` and `timestamp` of each.
 
@@ -204,6 +206,9 @@ class Reading:
                 `tool_call_id`. Otherwise, a message that only calls tools is left out.
             with_ids: whether each row has its `event_id`, the event's `metadata`, and `pinned` if it is.
             limit: return only this many of the newest rows; older events are not read.
+            include_origin: whether a fork begins with the messages that it has no copies of, as long as the
+                original is there. They are the original's, with its ids: they cannot be edited here, and are
+                in no total. Contexts have a summary of them.
 
         Raises:
             InvalidInput: `limit` is below 1.
@@ -230,15 +235,20 @@ class Reading:
             placed = [(segment.id, event) async for segment in segments for event in segment.events]
         else:
             placed = [(session.id, event) for event in session.events]
+        if include_origin and covers_all:
+            first = await home.get((await chain_of(session, home))[0])
+            earlier = [] if first is None else await before_fork(first, [event for _, event in placed], home)
+            placed = [*((segment.id, event) for segment, event in earlier), *placed]
         segment_ids = {event.id: segment_id for segment_id, event in placed}
         pinned = pinned_ids(session.metadata.properties) if with_ids else set()
-        return [
+        rows = [
             row
             | ({"pinned": True} if event.id in pinned else {})
             | ({"session_id": segment_ids[event.id]} | answerer_of(event) if covers_all else {})
             for event in as_told([event for _, event in placed])
             if (row := rows_of(event)) is not None
         ]
+        return rows if limit is None else rows[-limit:]
 
     async def get_session_chain(self) -> list[str]:
         """Return the ids of the conversation's segments, the first one first; empty before the first write.
