@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api.installed import get_version, is_available
+    from .api.recall import recall_user
     from .api.simple_api import (
         get_conversation_history,
         get_session_stats,
@@ -99,6 +100,7 @@ __all__ = [
     "get_version",
     "is_available",
     "quick_conversation",
+    "recall_user",
     "setup_chuk_sessions_storage",
     "stream_llm_call",
     "track_client",
@@ -117,6 +119,7 @@ _HOMES = {
         "get_version",
         "is_available",
     ),
+    "api.recall": ("recall_user",),
     "api.simple_api": (
         "get_conversation_history",
         "get_session_stats",

@@ -82,7 +82,15 @@ def test_import_reads_none_of_its_settings() -> None:
 
 
 # To the original's names.
-ADDED = ["Recalled", "RecalledTurn", "Budget", "stream_llm_call", "track_client", "usage_report"]
+ADDED = [
+    "Recalled",
+    "RecalledTurn",
+    "recall_user",
+    "Budget",
+    "stream_llm_call",
+    "track_client",
+    "usage_report",
+]
 
 
 def test_public_names() -> None:

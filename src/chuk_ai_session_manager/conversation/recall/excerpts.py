@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 from ...models import TokenUsage
 from .index import Index
@@ -73,6 +73,7 @@ async def chosen(
     model: str,
     limit: int | None = None,
     without: Collection[int] = (),
+    around_turn: int = 0,
 ) -> list[Excerpt]:
     """As many of the best passages as fit; one that does not fit is passed over.
 
@@ -83,6 +84,7 @@ async def chosen(
         model: whose tokens those are.
         limit: at most so many turns.
         without: turns that are not wanted.
+        around_turn: tokens that each turn takes besides.
     """
     found: dict[int, Excerpt] = {}
     days: set[object] = set()
@@ -94,9 +96,9 @@ async def chosen(
         if limit is not None and len(found) >= limit and turn not in found:
             continue
         day, span = index.turn(turn).time.date(), index.span(passage)
-        cost = 0 if day in days else _DAY_COST
+        cost = (0 if day in days else _DAY_COST) + (0 if turn in found else around_turn)
         is_too_long = index.cost(passage) > 3 * room + 60
-        cost += 0 if is_too_long else await TokenUsage.count_tokens(_line(index, turn, [span]), model)
+        cost += 0 if is_too_long else await TokenUsage.count_tokens(line_of(index, turn, [span]), model)
         if is_too_long or cost > room:
             passed_over += 1
             if passed_over > _MOST_PASSED_OVER or room < _LEAST:
@@ -125,17 +127,28 @@ def told(index: Index, excerpts: Sequence[Excerpt]) -> str:
     return "\n".join(_lines(index, excerpts))
 
 
+def in_order(index: Index, excerpts: Sequence[Excerpt]) -> list[Excerpt]:
+    """Excerpts in the order in which they were said."""
+    return sorted(excerpts, key=lambda each: (index.times[each.turn], each.turn))
+
+
+def day_line(day: date) -> str:
+    """The line that goes before what was said on a day."""
+    return f"[{_DAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]} {day.year}]"
+
+
 def _lines(index: Index, excerpts: Sequence[Excerpt]) -> Iterator[str]:
     day = None
-    for excerpt in sorted(excerpts, key=lambda each: each.turn):
+    for excerpt in in_order(index, excerpts):
         time = index.turn(excerpt.turn).time
         if time.date() != day:
             day = time.date()
-            yield f"[{_DAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]} {day.year}]"
-        yield _line(index, excerpt.turn, excerpt.spans)
+            yield day_line(day)
+        yield line_of(index, excerpt.turn, excerpt.spans)
 
 
-def _line(index: Index, turn: int, spans: Sequence[tuple[int, int]]) -> str:
+def line_of(index: Index, turn: int, spans: Sequence[tuple[int, int]]) -> str:
+    """Who said a turn, and what is shown of it."""
     return f"{index.speaker_of(turn)}: {shown(index, turn, spans)}"
 
 

@@ -13,6 +13,7 @@ from .excerpts import Excerpt, Recalled, chosen, fitting
 from .hooks import Hooks, nearness, reranked
 from .index import Index
 from .keeping import is_large, kept, off_the_loop
+from .logs import ConversationLogs, UserLogs
 from .ranking import ranked
 from .words import searched_part
 
@@ -44,43 +45,32 @@ class Finder:
             SessionNotFound: the conversation expired or was deleted.
             StorageError: the store could not say.
         """
-        async with kept.of(conversation_id, home, self._words).current(live, home) as index:
+        logs = ConversationLogs(live, home)
+        async with kept.of(f"conversation {conversation_id}", home, self._words).current(
+            logs.read, home, live
+        ) as index:
             yield index
         kept.bound()
 
-    async def recall(
-        self,
-        live: AnySession,
-        conversation_id: str,
-        home: HomeStore,
-        question: str,
-        *,
-        max_tokens: int,
-        model: str,
-        limit: int | None = None,
-        now: datetime | None = None,
-    ) -> Recalled:
-        """The turns of a conversation that may answer a question.
-
-        Args:
-            live: the conversation's last segment.
-            conversation_id: its id for life.
-            home: where it is.
-            question: any text.
-            max_tokens: what they may come to, as dated excerpts.
-            model: whose tokens those are.
-            limit: at most so many turns.
-            now: when it is asked: what "last Tuesday" is counted from.
+    @asynccontextmanager
+    async def index_of_user(self, user_id: str, home: HomeStore) -> AsyncIterator[Index]:
+        """The index of all conversations of a user in the store's sandbox.
 
         Raises:
-            SessionNotFound: the conversation expired or was deleted.
+            InvalidInput: the store cannot list its sessions.
             StorageError: the store could not say.
         """
-        async with self.index(live, conversation_id, home) as index:
-            excerpts = await self.excerpts(
-                index, question, max_tokens=max_tokens, model=model, limit=limit, now=now
-            )
-            return await fitting(index, excerpts, max_tokens, model)
+        logs = UserLogs(user_id, home)
+        async with kept.of(f"user {user_id}", home, self._words).current(logs.read, home) as index:
+            yield index
+        kept.bound()
+
+    async def recalled(
+        self, index: Index, question: str, *, max_tokens: int, model: str, limit: int | None = None
+    ) -> Recalled:
+        """The turns that may answer a question, as dated excerpts of at most so many tokens."""
+        excerpts = await self.excerpts(index, question, max_tokens=max_tokens, model=model, limit=limit)
+        return await fitting(index, excerpts, max_tokens, model)
 
     async def excerpts(
         self,
@@ -92,8 +82,20 @@ class Finder:
         limit: int | None = None,
         now: datetime | None = None,
         without: Collection[str] = (),
+        around_turn: int = 0,
     ) -> list[Excerpt]:
-        """What is shown of the turns that answer a question best, the best one first."""
+        """What is shown of the turns that answer a question best, the best one first.
+
+        Args:
+            index: the turns.
+            question: any text.
+            max_tokens: what the excerpts may come to.
+            model: whose tokens those are.
+            limit: at most so many turns.
+            now: when it is asked: what "last Tuesday" is counted from.
+            without: events that are at hand already.
+            around_turn: tokens that each turn takes besides.
+        """
         asked = searched_part(question)
         day = (now or utc_now()).date()
         embedder, reranker = self.hooks.embedder, self.hooks.reranker
@@ -106,4 +108,6 @@ class Finder:
         )
         if reranker is not None:
             candidates = await reranked(index, asked, candidates, reranker)
-        return await chosen(index, candidates, max_tokens, model=model, limit=limit, without=at_hand)
+        return await chosen(
+            index, candidates, max_tokens, model=model, limit=limit, without=at_hand, around_turn=around_turn
+        )

@@ -92,6 +92,8 @@ class Index:
         self._texts: list[bytes] = []
         self._segments: list[str] = []
         self._segment_of = array("I")
+        # Of each segment in `_segments`, which conversation it is of.
+        self._conversations: list[int] = []
         self._speaker_numbers: dict[str, int] = {}
         self._languages: Counter[str] = Counter()
         self._language = ENGLISH
@@ -112,9 +114,12 @@ class Index:
         number = len(self.ids)
         self.number_of[event.id] = number
         self.ids.append(event.id)
+        is_other = self._begins_anew
         self._place(number, event.timestamp)
-        if not self._segments or self._segments[-1] != session_id:
+        if not self._segments or self._segments[-1] != session_id or is_other:
             self._segments.append(session_id)
+            last = self._conversations[-1] if self._conversations else 0
+            self._conversations.append(last + is_other)
         self._segment_of.append(len(self._segments) - 1)
         self.speakers.append(self._speaker(said.speaker))
         if said.is_result:
@@ -209,6 +214,14 @@ class Index:
     def speaker_of(self, turn: int) -> str:
         """Who said a turn."""
         return self.speaker_names[self.speakers[turn]]
+
+    def whole(self, turn: int) -> tuple[int, int]:
+        """Where the last passage of a turn ends, as all of it."""
+        return 0, self.span(self.passages(turn)[-1])[1]
+
+    def conversation_of(self, turn: int) -> int:
+        """Which conversation a turn is of, as it was read."""
+        return self._conversations[self._segment_of[turn]]
 
     def turn(self, number: int) -> Turn:
         """A turn by its number."""

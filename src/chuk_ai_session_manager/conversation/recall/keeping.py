@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import Lock
-from typing import TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 from weakref import ref
 
 from ...exceptions import StorageError
@@ -27,7 +27,6 @@ from ...providers.messages import call_id_of, calls_of
 from ...stores.base import AnyEvent, AnySession
 from ...stores.turns import Turns
 from ..path import Paths
-from ..segments import whole_chain_of
 from .index import Index
 from .words import Words
 
@@ -53,8 +52,21 @@ class _RewrittenError(Exception):
     """Somebody edited the log while it was read."""
 
 
+class _Page(NamedTuple):
+    """Events of a session's log that are read together."""
+
+    state: LogState
+    start: int
+    end: int
+    conversation_id: str
+
+
+ReadStates: TypeAlias = Callable[[], Awaitable[list[list[LogState]]]]
+"""Reads how far the logs have come: of each conversation, those of its segments."""
+
+
 class KeptIndex:
-    """The index of one conversation, and how far it has come.
+    """The index of a conversation, or of several, and how far it has come.
 
     Args:
         words: makes the terms.
@@ -64,14 +76,15 @@ class KeptIndex:
         self._words = words
         self._turns = Turns()
         self._work = Lock()  # of threads, where a loop that was blocked goes on after its turn
-        self._before_first: list[str] | None = None
-        self._start_anew(paths=None)
+        self._start_anew(with_paths=False)
 
-    def _start_anew(self, paths: Paths | None) -> None:
+    def _start_anew(self, *, with_paths: bool) -> None:
         self.index: Index = Index(self._words)
         self._read: dict[str, LogState] = {}
-        self._paths = paths
+        self._paths: dict[str, Paths] | None = {} if with_paths else None
+        """Of each conversation, what of it holds, where any of them has second thoughts."""
         self._replaced: set[str] = set()
+        self._last: str | None = None
 
     @property
     def bytes(self) -> int:
@@ -79,48 +92,38 @@ class KeptIndex:
         return self.index.bytes + (0 if self._paths is None else _PATH_BYTES * len(self.index))
 
     @asynccontextmanager
-    async def current(self, live: AnySession, home: HomeStore) -> AsyncIterator[Index]:
+    async def current(
+        self, read_states: ReadStates, home: HomeStore, live: AnySession | None = None
+    ) -> AsyncIterator[Index]:
         """The index with all that is stored by now; nobody else changes it meanwhile.
 
         Args:
-            live: the conversation's last segment.
-            home: where it is.
+            read_states: reads how far the logs have come.
+            home: where they are.
+            live: the conversation's last segment, where that is at hand.
 
         Raises:
             SessionNotFound: the conversation expired or was deleted.
             StorageError: the store could not say.
         """
         async with self._turns.turn():
-            await self._catch_up(live, home)
+            await self._catch_up(read_states, home, live)
             yield self.index
 
-    async def _catch_up(self, live: AnySession, home: HomeStore) -> None:
+    async def _catch_up(self, read_states: ReadStates, home: HomeStore, live: AnySession | None) -> None:
         for _ in range(_TRIES):
-            states = await self._states(live, home)
-            if not self._is_continued_by(states):
-                self._start_anew(None if self._paths is None else Paths())
+            conversations = await read_states()
+            if not self._is_continued_by([state for states in conversations for state in states]):
+                self._start_anew(with_paths=self._paths is not None)
             try:
-                await self._read_new(states, live, home)
+                await self._read_new(conversations, home, live)
             except _ChoiceMetError:
-                self._start_anew(Paths())
+                self._start_anew(with_paths=True)
             except _RewrittenError:
-                self._start_anew(None if self._paths is None else Paths())
+                self._start_anew(with_paths=self._paths is not None)
             else:
                 return
-        raise StorageError(f"Session {live.id} is being edited all the time: recall it again later")
-
-    async def _states(self, live: AnySession, home: HomeStore) -> list[LogState]:
-        states = await home.log_states(live.id)
-        if self._before_first is None:  # segments that an application linked itself
-            known = {state.session_id for state in states}
-            self._before_first = [each for each in await whole_chain_of(live, home) if each not in known]
-        earlier = [
-            state
-            for each in self._before_first
-            for state in await home.log_states(each)
-            if state.session_id == each
-        ]
-        return [*earlier, *states] or [LogState(live.id, "", len(live.events))]
+        raise StorageError("The sessions are being edited all the time: recall again later")
 
     def _is_continued_by(self, states: Sequence[LogState]) -> bool:
         """Whether what was read is still there as it was read."""
@@ -132,58 +135,64 @@ class KeptIndex:
             for session_id, was in self._read.items()
         )
 
-    async def _read_new(self, states: Sequence[LogState], live: AnySession, home: HomeStore) -> None:
-        pages: list[tuple[LogState, int, int]] = []
-        for state in states:
-            was = self._read.get(state.session_id)
-            start = 0 if was is None else was.length
-            pages += ((state, at, min(at + _PAGE, state.length)) for at in range(start, state.length, _PAGE))
+    async def _read_new(
+        self, conversations: Sequence[Sequence[LogState]], home: HomeStore, live: AnySession | None
+    ) -> None:
+        pages: list[_Page] = []
+        for states in conversations:
+            for state in states:
+                was = self._read.get(state.session_id)
+                start = 0 if was is None else was.length
+                pages += (
+                    _Page(state, at, min(at + _PAGE, state.length), states[0].session_id)
+                    for at in range(start, state.length, _PAGE)
+                )
         for at in range(0, len(pages), _PAGES_AT_ONCE):
             batch = pages[at : at + _PAGES_AT_ONCE]
-            read = await asyncio.gather(*(self._page(*page, live, home) for page in batch))
-            placed = [
-                (event, page[0].session_id)
-                for page, events in zip(batch, read, strict=True)
-                for event in events
-            ]
-            await off_the_loop(len(placed) > _FEW_EVENTS, partial(self._take, placed))
-            for state, _, end in batch:
-                self._read[state.session_id] = state._replace(length=end)
+            read = await asyncio.gather(*(self._events(page, home, live) for page in batch))
+            await off_the_loop(sum(map(len, read)) > _FEW_EVENTS, partial(self._take, batch, read))
+            for page in batch:
+                self._read[page.state.session_id] = page.state._replace(length=page.end)
         if pages:
             self._say_what_holds()
 
-    async def _page(
-        self, state: LogState, start: int, end: int, live: AnySession, home: HomeStore
-    ) -> Sequence[AnyEvent]:
-        if start == 0 and end == state.length and state.session_id != live.id:
+    async def _events(self, page: _Page, home: HomeStore, live: AnySession | None) -> Sequence[AnyEvent]:
+        state, start, end = page.state, page.start, page.end
+        is_live = live is not None and state.session_id == live.id
+        if start == 0 and end == state.length and not is_live:
             stored = await home.get(state.session_id)
             events: Sequence[AnyEvent] = [] if stored is None else stored.events[:end]
         else:
-            head = live if state.session_id == live.id else await home.head(state.session_id)
-            page = None if head is None else await home.newest_events(head, before=end, limit=end - start)
-            events = [] if page is None or page.first != start else page.events
+            head = live if is_live else await home.head(state.session_id)
+            read = None if head is None else await home.newest_events(head, before=end, limit=end - start)
+            events = [] if read is None or read.first != start else read.events
         if len(events) != end - start:
             raise _RewrittenError
         return events
 
-    def _take(self, placed: Sequence[tuple[AnyEvent, str]]) -> None:
+    def _take(self, pages: Sequence[_Page], read: Sequence[Sequence[AnyEvent]]) -> None:
         # What was begun in a thread goes on after a cancellation, and touches nothing that was made since.
         index, paths, replaced = self.index, self._paths, self._replaced
         with self._work:
-            for event, session_id in placed:
-                if paths is None and choice_in(event) is not None:
-                    raise _ChoiceMetError
-                if paths is not None:
-                    paths.take(_for_path(event))
-                if isinstance(part := event.metadata.get(REPLACES), str):
-                    replaced.add(part)
-                index.add(event, session_id)
+            for page, events in zip(pages, read, strict=True):
+                if page.conversation_id != self._last:
+                    self._last = page.conversation_id
+                    index.begin_conversation()
+                path = None if paths is None else paths.setdefault(page.conversation_id, Paths())
+                for event in events:
+                    if path is not None:
+                        path.take(_for_path(event))
+                    elif choice_in(event) is not None:
+                        raise _ChoiceMetError
+                    if isinstance(part := event.metadata.get(REPLACES), str):
+                        replaced.add(part)
+                    index.add(event, page.state.session_id)
 
     def _say_what_holds(self) -> None:
         """Leave out what does not hold any more, and parts that were stored before their answers."""
         if self._paths is not None or self._replaced:
-            off = set() if self._paths is None else self._paths.off()
-            self.index.set_out(self._replaced | off)
+            off = [path.off() for path in (self._paths or {}).values()]
+            self.index.set_out(self._replaced.union(*off))
 
 
 def _for_path(event: AnyEvent) -> AnyEvent:

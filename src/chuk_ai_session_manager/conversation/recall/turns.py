@@ -12,6 +12,8 @@ from ...providers.messages import calls_of, function_of, name_of, text_of, tool_
 from ...stores.base import AnyEvent
 from .words import searched_part
 
+HISTORY_TOOLS = ("search_history", "read_history")
+"""What a model finds with these tools was said before: it is not found again as what the tools gave."""
 _PASSAGE = 380
 """Long turns are cut into passages of some 60 words, each of which may be recalled by itself. This is in
 bytes, which come nearer to tokens than words do, whatever the script."""
@@ -61,17 +63,24 @@ def words_of(message: Any) -> str:
         return "" if message is None else str(message)
     content = message.get("content")
     said = content if isinstance(content, str) else "\n".join(filter(None, texts_in(content or [])))
-    return "\n".join(filter(None, [said, *map(_call_text, calls_of(message))]))
+    return "\n".join(filter(None, [said, *_call_texts(message)]))
 
 
-def _call_text(call: dict[str, Any]) -> str:
-    function = function_of(call)
+def _call_texts(message: Any) -> Iterator[str]:
+    for call in calls_of(message):
+        if (name := function_of(call).get("name", "a tool")) not in HISTORY_TOOLS:
+            yield f"[calls {name}({_arguments_of(call)})]"
+
+
+def _arguments_of(call: dict[str, Any]) -> str:
     arguments = text_of({"tool_calls": [call]}).partition("\n")[2]
-    return f"[calls {function.get('name', 'a tool')}({arguments[:_MOST_OF_ARGUMENTS]})]"
+    return arguments[:_MOST_OF_ARGUMENTS]
 
 
 def _result_in(event: AnyEvent) -> Said | None:
     message = event.message if isinstance(event.message, dict) else {}
+    if message.get("tool") in HISTORY_TOOLS:
+        return None
     whole = tool_text(event.message)
     text = searched_part(whole)
     if not text.strip():

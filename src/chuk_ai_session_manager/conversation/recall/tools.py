@@ -1,0 +1,250 @@
+"""Tools with which a model looks up what was said earlier: definitions for each provider, and what they give.
+
+What a model asks wrongly is told to the model, in words: an error would end the application's loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from ...exceptions import InvalidInput
+from ...models.home import HomeStore
+from ...providers.common import data_of, parsed
+from ...providers.formats import Format, check_format
+from ...providers.messages import tool_text
+from ...stores.base import AnyEvent
+from .excerpts import day_line, in_order, line_of, shown
+from .finding import Finder
+from .index import Index
+from .turns import HISTORY_TOOLS, words_of
+
+SEARCH, READ = HISTORY_TOOLS
+_OPERATION = "run a tool"
+
+# What an answer of the tools has at most: tokens, characters of a page, turns around one.
+_SEARCH_TOKENS = 3_000
+_PAGE = 6_000
+_MOST_AROUND, _SHORT = 10, 600
+# An event's id and what stands around it, in tokens.
+_ID_TOKENS = 28
+# Before a place that was looked for, a page begins so many characters earlier.
+_BEFORE = 1_000
+
+_DEFINITIONS: tuple[dict[str, Any], ...] = (
+    {
+        "name": SEARCH,
+        "description": (
+            "Search all that was said earlier in this conversation, also what is not in your context any "
+            "more. Gives the passages that match best, each with its date, who said it and its event_id. Use it "
+            "whenever a question is about something that was said, decided, mentioned or looked up before. "
+            "Where passages disagree, the later one holds."
+        ),
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "query": {
+                    "type": "string",
+                    "description": "What to look for: names, things, numbers, a date, in the words in which "
+                    "it may have been said.",
+                }
+            },
+            "required": ["query"],
+        },
+    },
+    {
+        "name": READ,
+        "description": (
+            "Read one message or tool result of this conversation in full, by its event_id, as search_history "
+            "or a line about a cleared result gives it. Long ones come in pages."
+        ),
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "event_id": {
+                    "type": "string",
+                    "description": 'The event_id; for a further page of a long one with "#" and the page\'s '
+                    'number, as in "…#2".',
+                },
+                "around": {
+                    "type": "integer",
+                    "description": "So many messages before and after it are shown too (at most 10).",
+                },
+                "find": {"type": "string", "description": "Show the page on which this text stands."},
+            },
+            "required": ["event_id"],
+        },
+    },
+)
+
+
+def definitions(format_name: Format | None) -> list[dict[str, Any]]:
+    """The tools' definitions as a provider takes them; the same from call to call.
+
+    Raises:
+        InvalidInput: the format is unknown.
+    """
+    if format_name is not None:
+        check_format(format_name, "tools")
+    tools = [deepcopy(each) for each in _DEFINITIONS]
+    match format_name:
+        case "anthropic":
+            return [
+                {
+                    "name": each["name"],
+                    "description": each["description"],
+                    "input_schema": each["parameters"],
+                }
+                for each in tools
+            ]
+        case "openai-responses":
+            return [{"type": "function", **each, "strict": False} for each in tools]
+        case "google":
+            return [{"function_declarations": tools}]
+        case _:
+            return [{"type": "function", "function": each} for each in tools]
+
+
+def asked_by(call: object) -> tuple[str, Any]:
+    """The tool that a call names, and its arguments, in whichever provider's form it comes.
+
+    Raises:
+        InvalidInput: it is no call, or of a tool that is none of these.
+    """
+    data = data_of(call)
+    if not isinstance(data, Mapping):
+        data = {
+            name: getattr(call, name, None) for name in ("function", "name", "arguments", "input", "args")
+        }
+    for key in ("function", "functionCall", "function_call", "toolUse", "custom"):
+        if isinstance(inner := data.get(key), Mapping):
+            data = inner
+    name = data.get("name")
+    if name not in HISTORY_TOOLS:
+        known = " and ".join(HISTORY_TOOLS)
+        raise InvalidInput(_OPERATION, f"the call must name one of the tools of `tools()`: {known}")
+    given: Any = next((data[key] for key in ("arguments", "input", "args") if data.get(key) is not None), {})
+    return str(name), parsed(given) if isinstance(given, str) else given
+
+
+class HistoryTools:
+    """Runs the tools on an index.
+
+    Args:
+        finder: finds turns.
+        index: what may be found.
+        home: where it is stored.
+        model: whose tokens bound what is given.
+    """
+
+    def __init__(self, finder: Finder, index: Index, home: HomeStore, model: str) -> None:
+        self._finder = finder
+        self._index = index
+        self._home = home
+        self._model = model
+
+    async def run(self, name: str, arguments: object) -> str:
+        """What a tool gives, as text for the model."""
+        if not isinstance(arguments, Mapping):
+            return f"{name} needs a JSON object as its arguments."
+        if name == SEARCH:
+            query = arguments.get("query")
+            if not isinstance(query, str) or not query.strip():
+                return f'{SEARCH} needs a "query": what to look for.'
+            return await self._search(query)
+        event_id = arguments.get("event_id")
+        if not isinstance(event_id, str) or not event_id.strip():
+            return f'{READ} needs an "event_id", as {SEARCH} gives it.'
+        around, find = arguments.get("around"), arguments.get("find")
+        return await self._read(
+            event_id.strip(), min(_MOST_AROUND, _count(around)), find if isinstance(find, str) else ""
+        )
+
+    async def _search(self, query: str) -> str:
+        index = self._index
+        excerpts = await self._finder.excerpts(
+            index, query, max_tokens=_SEARCH_TOKENS, model=self._model, around_turn=_ID_TOKENS
+        )
+        if not excerpts:
+            return "Nothing that was said matches. Try other words: names, things or numbers that it may have had."
+        lines: list[str] = []
+        day = None
+        for excerpt in in_order(index, excerpts):
+            time = index.turn(excerpt.turn).time
+            if time.date() != day:
+                day = time.date()
+                lines.append(day_line(day))
+            line = line_of(index, excerpt.turn, excerpt.spans)
+            lines.append(f"({index.ids[excerpt.turn]}) {line}")
+        return "\n".join(lines)
+
+    async def _read(self, given: str, around: int, find: str) -> str:
+        event_id, _, page = given.partition("#")
+        turn = self._index.number_of.get(event_id)
+        if turn is None or turn in self._index.out:
+            return (
+                f'No message has the event_id "{event_id}". {SEARCH} gives the ids of those that there are.'
+            )
+        session_id = self._index.turn(turn).session_id
+        found = await self._home.events_by_id(session_id, [event_id])
+        if not found:
+            return f'The message with the event_id "{event_id}" is not there any more.'
+        text = _page_of(event_id, _whole_text(found[0]), _count(page), find)
+        lines = [*self._near(turn, -around), f"> {self._heading(turn)} {text}", *self._near(turn, around)]
+        return "\n".join(lines)
+
+    def _heading(self, turn: int) -> str:
+        time = self._index.turn(turn).time
+        return f"{day_line(time.date())} {self._index.speaker_of(turn)}:"
+
+    def _near(self, turn: int, count: int) -> list[str]:
+        """Turns after one, or, where there are to be fewer than none, before it; of the same conversation."""
+        index, step = self._index, 1 if count > 0 else -1
+        lines: list[str] = []
+        near, conversation = turn + step, index.conversation_of(turn)
+        while (
+            len(lines) < abs(count) and 0 <= near < len(index) and index.conversation_of(near) == conversation
+        ):
+            if near not in index.out:
+                text = shown(index, near, [(0, _SHORT)] if _is_longer(index, near) else [index.whole(near)])
+                lines.append(f"({index.ids[near]}) {self._heading(near)} {text}")
+            near += step
+        return lines[::step]
+
+
+def _is_longer(index: Index, turn: int) -> bool:
+    return index.whole(turn)[1] > _SHORT
+
+
+def _whole_text(event: AnyEvent) -> str:
+    is_result = isinstance(event.message, dict) and "result" in event.message and "tool" in event.message
+    return tool_text(event.message) if is_result else words_of(event.message)
+
+
+def _page_of(event_id: str, text: str, page: int, find: str) -> str:
+    """A page of a text: the one with a number, or that on which something stands."""
+    if len(text) <= _PAGE and not find:
+        return text
+    start = max(0, page - 1) * _PAGE
+    note = ""
+    if find:
+        at = text.casefold().find(find.casefold())
+        note = f"[{find!r} does not stand in it.] " if at < 0 else ""
+        start = max(0, at - _BEFORE) if len(text) > _PAGE and at >= 0 else start
+    if start >= len(text) > 0:
+        return f"[It has {len(text):,} characters: there is no page {page}.]"
+    end = min(len(text), start + _PAGE)
+    if (start, end) == (0, len(text)):
+        return note + text
+    more = f' Next page: event_id "{event_id}#{end // _PAGE + 1}".' if end < len(text) else ""
+    return f"{note}[Characters {start:,} to {end:,} of {len(text):,}.{more}]\n{text[start:end]}"
+
+
+def _count(value: object) -> int:
+    """A number that a model gave, also as text; 0 where it gave none."""
+    if isinstance(value, str):
+        value = int(value) if value.strip().isdecimal() and len(value) < 9 else 0  # noqa: PLR2004
+    if not isinstance(value, int | float) or value != value:  # noqa: PLR0124  (not a number)
+        return 0
+    return max(0, int(min(value, 1_000_000)))
