@@ -277,6 +277,7 @@ LEVELS = (
         "cli.usage",
         "cli.token_counts",
         "cli.program",
+        "cli.searching",
         "cli.erasing",
         "cli.repairing",
         "cli.moving",

@@ -16,7 +16,6 @@ from ..conversation.pins import pinned_ids
 from ..conversation.segments import read_all, segment_ids_of, segments_of
 from ..exceptions import SessionManagerError, StorageError
 from ..models import EventSource
-from ..models.choice import choice_in
 from ..stores import EventStore
 from .checkup import check_up
 from .figures import Tally, sums_as_json
@@ -29,6 +28,7 @@ from .program import app, run_command, say_done
 from .report import report_of
 from .running import NOT_THERE, Where, run
 from .screen import Screen, tell
+from .searching import Around, events_around, is_note
 from .token_counts import count_file
 from .transcript import Transcript, moment
 from .usage import BY, Asked, tell_usage
@@ -92,6 +92,14 @@ def show(
     tools: Annotated[bool, typer.Option("--tools", help="Show tool calls and results in full.")] = False,
     system: Annotated[bool, typer.Option("--system", help="Show a long system prompt in full.")] = False,
     last: Last = None,
+    around: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EVENT",
+            help="Only what was said around this event, such as `find` names it.",
+            show_default=False,
+        ),
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Show everything: ids too, and endings and annotations of answers.")
     ] = False,
@@ -104,6 +112,8 @@ def show(
     All segments, with their summaries, tool calls, tokens and cost. --all also shows messages that were
     undone, edited or replaced, marked "off the path".
     """
+    if last is not None and around is not None:
+        raise typer.BadParameter("name --last or --around, not both")
 
     async def work(opened: EventStore) -> None:
         screen = Screen()
@@ -122,6 +132,10 @@ def show(
             newest = await newest_of(session, opened, last, everything=everything)
             _show_newest(screen, transcript, newest, as_json=as_json)
             return
+        if around is not None:
+            there = await events_around(session, around, opened, everything=everything, off=off)
+            _show_around(screen, transcript, there, as_json=as_json)
+            return
         if as_json:
             segments = [each async for each in segments_of(session, opened)]
             rows = [each.model_dump(mode="json", warnings=False) for each in segments]
@@ -134,11 +148,25 @@ def show(
                 transcript.begin(segment, len(ids))
             transcript.segment(number, len(ids), segment)
             for event in segment.events:
-                if everything or not (event.id in off or choice_in(event)):
+                if everything or not (event.id in off or is_note(event)):
                     transcript.event(event)
         transcript.end_turn()
 
     run(Where(store, sandbox), work)
+
+
+def _show_around(screen: Screen, transcript: Transcript, around: Around, *, as_json: bool) -> None:
+    if as_json:
+        events = [
+            {"session_id": segment.id} | event.model_dump(mode="json", warnings=False)
+            for segment, event in around.events
+        ]
+        screen.json({"events": events, "events_left_out": around.before})
+        return
+    transcript.begin(around.root, len(around.chain))
+    transcript.left_out(around.before)
+    for segment, event in around.events:
+        transcript.look_on(segment, event)
 
 
 def _show_newest(screen: Screen, transcript: Transcript, newest: Newest, *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from ..conversation.recall.shown import shown_in
 from ..conversation.summaries import summary_text
 from ..models import EventSource, EventType
 from ..models.choice import Choice, choice_in
@@ -39,6 +40,8 @@ def kind_of(event: AnyEvent) -> str:
         return _SPEAKERS[EventSource(event.source)]
     if choice_in(event) is not None:
         return "choice"
+    if shown_in(event) is not None:
+        return "recalled"
     return "tool" if event.type == EventType.TOOL_CALL else EventType(event.type).value
 
 
@@ -51,6 +54,9 @@ def text_in(event: AnyEvent) -> str:
     choice = choice_in(event)
     if choice is not None:
         return _told_of(choice)
+    shown = shown_in(event)
+    if shown is not None:
+        return f"{len(shown.excerpts)} earlier turns were shown beside the question {shown.question_id}"
     content = content_of(event.message)
     if isinstance(content, list):
         return "\n".join(filter(None, map(_part_text, content)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from datetime import datetime
 
+from ..conversation.recall.shown import shown_in
 from ..conversation.sums import Sums
 from ..models.session_metadata import FORKED_FROM
 from ..models.token_usage import CallUsage
@@ -127,6 +128,8 @@ class Transcript:
             self._screen.line((f"── turn {self._turns}: {about}", "dim"))
 
     def _write(self, event: AnyEvent) -> None:
+        if shown_in(event) is not None and not self._shows_details:
+            return
         outcome = outcome_in(event, self._asked)
         if outcome is not None:
             self._write_outcome(event, outcome)

@@ -230,4 +230,4 @@ async def test_the_tools_search_all_of_a_user_where_the_application_says_so() ->
 )
 async def test_bad_input_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
-        await recall_user(**{"user_id": "ann", "query": "dog", "store": MemoryStore()} | options)
+        await recall_user(options.pop("user_id", "ann"), options.pop("query", "dog"), **options)

@@ -53,15 +53,16 @@ class Finder:
         kept.bound()
 
     @asynccontextmanager
-    async def index_of_user(self, user_id: str, home: HomeStore) -> AsyncIterator[Index]:
-        """The index of all conversations of a user in the store's sandbox.
+    async def index_of_user(self, user_id: str | None, home: HomeStore) -> AsyncIterator[Index]:
+        """The index of all conversations of a user, or of all users, in the store's sandbox.
 
         Raises:
             InvalidInput: the store cannot list its sessions.
             StorageError: the store could not say.
         """
         logs = UserLogs(user_id, home)
-        async with kept.of(f"user {user_id}", home, self._words).current(logs.read, home) as index:
+        key = "all" if user_id is None else f"user {user_id}"
+        async with kept.of(key, home, self._words).current(logs.read, home) as index:
             yield index
         kept.bound()
 

@@ -51,11 +51,11 @@ class UserLogs:
     """The logs of all conversations of a user in a store's sandbox.
 
     Args:
-        user_id: whose.
+        user_id: whose; `None` for all users and for those of nobody.
         home: where they are.
     """
 
-    def __init__(self, user_id: str, home: HomeStore) -> None:
+    def __init__(self, user_id: str | None, home: HomeStore) -> None:
         self._user_id = user_id
         self._home = home
 

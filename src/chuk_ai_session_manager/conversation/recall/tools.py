@@ -37,8 +37,8 @@ _DEFINITIONS: tuple[dict[str, Any], ...] = (
         "name": SEARCH,
         "description": (
             "Search all that was said earlier in this conversation, also what is not in your context any "
-            "more. Gives the passages that match best, each with its date, who said it and its event_id. Use it "
-            "whenever a question is about something that was said, decided, mentioned or looked up before. "
+            "more. Gives the passages that match best, each with its date, who said it and its event_id. Use "
+            "it whenever a question is about something that was said, decided or looked up before. "
             "Where passages disagree, the later one holds."
         ),
         "parameters": {
@@ -56,8 +56,8 @@ _DEFINITIONS: tuple[dict[str, Any], ...] = (
     {
         "name": READ,
         "description": (
-            "Read one message or tool result of this conversation in full, by its event_id, as search_history "
-            "or a line about a cleared result gives it. Long ones come in pages."
+            "Read one message or tool result of this conversation in full, by its event_id, as "
+            "search_history or a line about a cleared result gives it. Long ones come in pages."
         ),
         "parameters": {
             "type": "object",
@@ -167,7 +167,7 @@ class HistoryTools:
             index, query, max_tokens=_SEARCH_TOKENS, model=self._model, around_turn=_ID_TOKENS
         )
         if not excerpts:
-            return "Nothing that was said matches. Try other words: names, things or numbers that it may have had."
+            return "Nothing that was said matches. Try other words: names, things, numbers that it may have."
         lines: list[str] = []
         day = None
         for excerpt in in_order(index, excerpts):

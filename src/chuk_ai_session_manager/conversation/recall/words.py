@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from .languages import ENGLISH, Stem, is_stop_word, language_by_script, language_of, stemmer_of
 
@@ -93,6 +94,25 @@ class Words:
             )
         )
 
+    def places_of(
+        self, text: str, terms: AbstractSet[str], languages: Sequence[str]
+    ) -> list[tuple[int, int]]:
+        """Where words begin and end that have one of some terms.
+
+        Args:
+            text: any text.
+            terms: of a question.
+            languages: those that the text may be in.
+        """
+        found: list[tuple[int, int]] = []
+        for token in re.finditer(_TOKEN, text):
+            start, end = token.span()
+            if re.match(f"[{_PAIRED}]", token[0]):
+                found += ((at, at + 2) for at in range(start, end - 1) if text[at : at + 2] in terms)
+            elif any(not terms.isdisjoint(self._terms([token[0]], each)) for each in languages or [ENGLISH]):
+                found.append((start, end))
+        return _joined(found)
+
     def _terms(self, tokens: Iterable[str], language: str) -> list[str]:
         known = self._known.setdefault(language, {})
         terms: list[str] = []
@@ -129,6 +149,17 @@ class Words:
                 self._has_failed = True
                 logger.warning("The stemmer failed (%s): the built-in one is used", type(problem).__name__)
         return stemmer_of(language_by_script(word) or language)(word)
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans of which those that touch, or overlap, are one."""
+    found: list[tuple[int, int]] = []
+    for start, end in spans:
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return found
 
 
 def tokens_of(text: str) -> list[str]:

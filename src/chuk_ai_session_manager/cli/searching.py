@@ -1,0 +1,167 @@
+"""The command that finds what was said, and the place around a message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from ..accounts.tokens import DEFAULT_MODEL
+from ..conversation.recall.excerpts import RecalledTurn
+from ..conversation.recall.finding import Finder
+from ..conversation.recall.hooks import Hooks
+from ..conversation.recall.shown import shown_in
+from ..conversation.segments import segments_of
+from ..exceptions import InvalidInput
+from ..models.choice import choice_in
+from ..stores import EventStore
+from ..stores.base import AnyEvent, AnySession
+from .options import AsJson, Sandbox, StoreUrl, UserId
+from .program import app
+from .running import Where, run
+from .safe_text import cut
+from .screen import Screen, tell
+from .transcript import moment
+
+# So many messages are shown on each side of one.
+_AROUND = 5
+# What the hits of one search have together: tokens. Long turns are shown by the passages that matter.
+_TOKENS = 20_000
+_CUT = 300
+
+
+@app.command()
+def find(
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="What was said: words, names, a date.", show_default=False)
+    ],
+    user: UserId = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, metavar="NUMBER", help="Show at most this many hits.")
+    ] = 10,
+    store: StoreUrl = None,
+    sandbox: Sandbox = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find what was said in all conversations, the best hit first.
+
+    Words are found by their stems. Each hit comes with the command that shows the conversation around it.
+    """
+    if not text.strip():
+        raise typer.BadParameter("say what to look for")
+
+    async def work(opened: EventStore) -> None:
+        finder = Finder(Hooks())
+        async with finder.index_of_user(user, opened) as index:
+            found = await finder.recalled(index, text, max_tokens=_TOKENS, model=DEFAULT_MODEL, limit=limit)
+            terms = set(index.words.question_terms(text, index.languages))
+            hits = [
+                _Hit(turn, index.words.places_of(turn.text, terms, index.languages)) for turn in found.turns
+            ]
+        _show(Screen(), hits, as_json=as_json)
+
+    run(Where(store, sandbox), work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    """A turn that was found, and where in its text the words are."""
+
+    turn: RecalledTurn
+    places: list[tuple[int, int]]
+
+    @property
+    def way(self) -> str:
+        """The command that shows the conversation around it."""
+        return f"chuk-ai-sessions show {self.turn.session_id} --around {self.turn.event_id}"
+
+    def pieces(self) -> list[tuple[str, str]]:
+        """The text, cut around its first hit, with the hits highlighted."""
+        text, shift = self.turn.text, 0
+        if len(text) > _CUT and self.places:
+            shift = max(0, min(self.places[0][0] - _CUT // 3, len(text) - _CUT))
+        end = min(len(text), shift + _CUT)
+        pieces = [("… ", "dim")] if shift else []
+        at = shift
+        for start, stop in self.places:
+            if at <= start and stop <= end:
+                pieces += [(text[at:start], ""), (text[start:stop], "bold yellow")]
+                at = stop
+        pieces.append((text[at:end], ""))
+        return [*pieces, (" …", "dim")] if end < len(text) else pieces
+
+
+def _show(screen: Screen, hits: list[_Hit], *, as_json: bool) -> None:
+    if as_json:
+        screen.json({"hits": [_as_json(hit) for hit in hits]})
+        return
+    for hit in hits:
+        turn = hit.turn
+        if screen.is_terminal:
+            screen.line()
+            screen.line((turn.speaker, "bold cyan"), (f"  {moment(turn.time)}", "dim"))
+            screen.line("  ", *hit.pieces())
+            screen.line((f"  {hit.way}", "dim"))
+        else:
+            row = (turn.session_id, turn.event_id, moment(turn.time), turn.speaker)
+            screen.rows([(*row, cut(turn.text, _CUT))])
+    if not hits:
+        tell("Nothing that was said matches.")
+
+
+def _as_json(hit: _Hit) -> dict[str, object]:
+    turn = hit.turn
+    return {
+        "session_id": turn.session_id,
+        "event_id": turn.event_id,
+        "time": turn.time.isoformat(),
+        "speaker": turn.speaker,
+        "text": turn.text,
+        "hits": [list(place) for place in hit.places],
+        "score": round(turn.score, 4),
+        "show": hit.way,
+    }
+
+
+@dataclass(slots=True)
+class Around:
+    """The events around one, each with its segment, and how many of the conversation lie before them."""
+
+    root: AnySession
+    """The conversation's first segment."""
+    chain: list[str]
+    """The ids of all segments."""
+    events: list[tuple[AnySession, AnyEvent]]
+    before: int
+
+
+async def events_around(
+    session_id: str, event_id: str, store: EventStore, *, everything: bool, off: set[str]
+) -> Around:
+    """The events around one of a conversation: five on each side.
+
+    Raises:
+        InvalidInput: the conversation has no such event.
+        SessionNotFound: there is no such session.
+        StorageError: the store could not say.
+    """
+    placed: list[tuple[AnySession, AnyEvent]] = []
+    chain: list[AnySession] = []
+    async for segment in segments_of(session_id, store):
+        chain.append(segment)
+        placed += (
+            (segment, event)
+            for event in segment.events
+            if everything or not (event.id in off or is_note(event)) or event.id == event_id
+        )
+    at = next((at for at, (_, event) in enumerate(placed) if event.id == event_id), None)
+    if at is None:
+        raise InvalidInput("show", f"the conversation has no event {event_id}")
+    first = max(0, at - _AROUND)
+    return Around(chain[0], [segment.id for segment in chain], placed[first : at + _AROUND + 1], first)
+
+
+def is_note(event: AnyEvent) -> bool:
+    """Whether an event only says which of the others hold, or what was shown beside them."""
+    return choice_in(event) is not None or shown_in(event) is not None

@@ -1,0 +1,66 @@
+"""`find`, and `show --around`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from places import Place
+from program import at, program, say
+
+from chuk_ai_session_manager import SessionManager
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> Place:
+    place = Place(f"sqlite:///{tmp_path / 'a.db'}")
+    filler = [f"Filler number {n}." for n in range(12)]
+    await say(place, "a1", [*filler, "The blue zeppelins are in Ulm.", *filler], user_id="ann")
+    await say(place, "b1", ["The parrot is \x1b[31mred."], user_id="bob")
+    return place
+
+
+def test_what_was_said_is_found_with_the_way_to_it(place: Place) -> None:
+    found = program("find", "zeppelin", "-n", "1", "--json", *at(place))
+    [hit] = json.loads(found.stdout)["hits"]
+    assert hit["session_id"] == "a1"
+    assert [hit["text"][start:end] for start, end in hit["hits"]] == ["zeppelins"]
+    assert hit["show"] == f"chuk-ai-sessions show a1 --around {hit['event_id']}"
+    shown = program(*hit["show"].split()[1:], *at(place))
+    assert shown.returncode == 0, shown.stderr
+    assert "The blue zeppelins are in Ulm." in shown.stdout
+    assert shown.stdout.count("Filler number") == 10
+    assert "7 earlier events are not shown" in shown.stdout
+    events = json.loads(program(*hit["show"].split()[1:], "--json", *at(place)).stdout)
+    assert [event["id"] for event in events["events"]].index(hit["event_id"]) == 5
+
+
+def test_a_pipe_gets_a_line_for_each_hit_and_only_the_users(place: Place) -> None:
+    line = program("find", "Where are the zeppelins?", "--user", "ann", "-n", "1", *at(place)).stdout
+    assert line.split("\t")[0] == "a1"
+    assert line.rstrip("\n").split("\t")[3:] == ["user", "The blue zeppelins are in Ulm."]
+    assert program("find", "parrot", "--user", "ann", *at(place)).stdout == ""
+    assert "\x1b" not in program("find", "parrot", *at(place)).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["find", " "], ["find"], ["find", "x", "-n", "0"], ["show", "a1", "--around", "x", "--last", "2"],
+     ["show", "a1", "--around", "no-such-event"]],
+)  # fmt: skip
+def test_bad_input_is_refused(arguments: list[str], place: Place) -> None:
+    run = program(*arguments, *at(place))
+    assert run.returncode != 0
+    assert "Traceback" not in run.stderr
+    assert run.stderr
+
+
+async def test_what_was_recalled_is_shown_with_all_only(place: Place) -> None:
+    async with place.store() as store:
+        sm = SessionManager("a1", store=store, user_id="ann")
+        await sm.user_says("Where are the zeppelins?")
+        await sm.get_messages_for_llm(recall=True, max_tokens=120)
+        await sm.ai_responds("In Ulm.", model="gpt-4o")
+    assert "recalled" not in program("show", "a1", *at(place)).stdout
+    assert "were shown beside the question" in program("show", "a1", "--all", *at(place)).stdout
