@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,17 @@ from chuk_ai_session_manager.models import Session
 from chuk_ai_session_manager.stores import EventStore, MemoryStore, SessionPage, open_store
 from chuk_ai_session_manager.stores.base import AnyEvent, AnySession, check_page, page_of
 from chuk_ai_session_manager.stores.redis import RedisStore
+from chuk_ai_session_manager.stores.redis.replies import name_of
 from chuk_ai_session_manager.testing import Opener, StoreContract
+
+
+async def bodies_in_redis(store: EventStore) -> int:
+    """How many bodies a store keeps in its sandbox, and that its list of them is right."""
+    assert isinstance(store, RedisStore)
+    listed = await store._link.call(("SMEMBERS", store._keys.bodies))
+    there = await store._fetch([name_of(each) for each in listed])
+    assert len(there) == len(listed)
+    return len(there)
 
 
 class TestMemory(StoreContract):
@@ -38,18 +49,29 @@ class TestMemory(StoreContract):
 
 
 class TestSqlite(StoreContract):
+    async def count_bodies(self, store: EventStore) -> int:
+        with closing(sqlite3.connect(store.get_stats()["path"])) as db:
+            count: int = db.execute("SELECT count(*) FROM bodies").fetchone()[0]
+        return count
+
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Opener:
         return partial(open_store, f"sqlite:///{tmp_path}/sessions.db")
 
 
 class TestRedis(StoreContract):
+    async def count_bodies(self, store: EventStore) -> int:
+        return await bodies_in_redis(store)
+
     @pytest.fixture
     def opener(self, redis_server: RedisServer) -> Opener:
         return partial(RedisStore, redis_server.url, timeout=PATIENCE)
 
 
 class TestRedisCluster(StoreContract):
+    async def count_bodies(self, store: EventStore) -> int:
+        return await bodies_in_redis(store)
+
     @pytest.fixture
     def opener(self, redis_cluster: RedisCluster) -> Opener:
         return partial(RedisStore, redis_cluster.url, timeout=PATIENCE)

@@ -55,6 +55,8 @@ class Change:
     """How many of the oldest events stay as they are; `None` means all."""
     gone: list[str] = field(default_factory=list)
     """The ids of the stored events after those that stay."""
+    let_go: list[str] = field(default_factory=list)
+    """The hashes of bodies that no event of the session refers to any more."""
     events: list[EncodedEvent] = field(default_factory=list)
     """The events that come after those that stay."""
     born: str = ""

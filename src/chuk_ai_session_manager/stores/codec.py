@@ -19,6 +19,7 @@ from ..models.session_event import check_event_length
 from ..models.session_metadata import origins_of
 from ..models.session_totals import SessionTotals
 from .base import AnyEvent, AnySession
+from .bodies import NOTHING_TAKEN, PutBack, has_marks, take_out
 from .brief import brief_json
 from .counting import counters_of_event, newest_in, summary_in, totals_in
 from .folding import folded, unfolded
@@ -123,15 +124,19 @@ def header_value(name: str, text: str) -> Any:
 # -- events -------------------------------------------------------------------------------------
 
 
-async def encoded(events: Sequence[AnyEvent]) -> list[EncodedEvent]:
+async def encoded(events: Sequence[AnyEvent], *, with_bodies: bool = False) -> list[EncodedEvent]:
     """Encode events, each once; long events, and many, are encoded outside the event loop.
+
+    Args:
+        events: the events.
+        with_bodies: whether bodies are taken out of the JSON, for a store that keeps them apart.
 
     Raises:
         InvalidInput: as for `encode_events`.
     """
     if len(events) > _MANY_EVENTS or any(map(_is_long, events)):
-        return await asyncio.to_thread(encode_events, events)
-    return encode_events(events)
+        return await asyncio.to_thread(encode_events, events, with_bodies=with_bodies)
+    return encode_events(events, with_bodies=with_bodies)
 
 
 def _is_long(event: AnyEvent) -> bool:
@@ -140,26 +145,33 @@ def _is_long(event: AnyEvent) -> bool:
     if event.native is not None:
         return total_length(message, event.native) > _LONG_MESSAGE
     texts = message.values() if isinstance(message, dict) else (message,)
-    return any(isinstance(text, str) and len(text) > _LONG_MESSAGE for text in texts)
+    return any(
+        len(text) > _LONG_MESSAGE if isinstance(text, str) else total_length(text) > _LONG_MESSAGE
+        for text in texts
+        if isinstance(text, str | list | dict)
+    )
 
 
-def encode_events(events: Iterable[AnyEvent], *, complete: bool = False) -> list[EncodedEvent]:
+def encode_events(
+    events: Iterable[AnyEvent], *, complete: bool = False, with_bodies: bool = False
+) -> list[EncodedEvent]:
     """Encode events, each once.
 
     Args:
         events: the events.
         complete: whether to write all of them: fields with their default values, and the texts of the native
             form that the message has too.
+        with_bodies: whether to take bodies out of the JSON.
 
     Raises:
         InvalidInput: an event contains a value that is not JSON, or they are too long; nothing was written.
     """
     by_id = {event.id: event for event in events}
-    encoded = [
-        EncodedEvent(each.id, encode_event(each, complete=complete), counters_of_event(each))
-        for each in by_id.values()
-    ]
-    length = sum(len(each.body) for each in encoded)
+    encoded = []
+    for each in by_id.values():
+        body, bodies = _encoded_event(each, complete=complete, with_bodies=with_bodies)
+        encoded.append(EncodedEvent(each.id, body, counters_of_event(each), bodies))
+    length = sum(len(each.body) + sum(map(len, each.bodies.values())) for each in encoded)
     if length > _MOST_AT_ONCE:
         reason = f"one step may store {_MOST_AT_ONCE:,} characters of JSON, not {length:,}"
         raise InvalidInput("store events", reason)
@@ -167,7 +179,18 @@ def encode_events(events: Iterable[AnyEvent], *, complete: bool = False) -> list
 
 
 def encode_event(event: AnyEvent, *, complete: bool = False) -> str:
-    """One event as JSON: see `encode_events`.
+    """One event as JSON, whole: see `encode_events`.
+
+    Raises:
+        InvalidInput: the event contains a value that is not JSON, or is too long.
+    """
+    return _encoded_event(event, complete=complete, with_bodies=False)[0]
+
+
+def _encoded_event(
+    event: AnyEvent, *, complete: bool, with_bodies: bool
+) -> tuple[str, Mapping[str, bytes]]:
+    """One event as JSON, and the bodies that were taken out.
 
     Raises:
         InvalidInput: the event contains a value that is not JSON, or is too long.
@@ -179,19 +202,21 @@ def encode_event(event: AnyEvent, *, complete: bool = False) -> str:
         raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
     if event.native is not None and (misfit := json_misfit(event.native)):
         raise InvalidInput("store an event", f"its native form must be JSON: {misfit}")
+    whole, bodies = event, NOTHING_TAKEN.bodies
+    if event.native is not None and not complete:
+        event = event.model_copy(update={"native": folded(event.message, event.native)})
+    if with_bodies:
+        fields, bodies = take_out(event)
+        event = event.model_copy(update=fields) if fields else event
     try:
-        if complete:
-            body = event.model_dump_json(warnings=False)
-        elif event.native is None:
-            body = brief_json(event)
-        else:
-            body = brief_json(event.model_copy(update={"native": folded(event.message, event.native)}))
+        body = event.model_dump_json(warnings=False) if complete else brief_json(event)
     except PydanticSerializationError:
         # The error's text could quote the event.
         raise InvalidInput("store an event", "one of its fields cannot be written as JSON") from None
-    if len(body) > MAX_LENGTH:  # otherwise, its texts are not too long either
-        check_event_length(event)
-    return body
+    # Base64 has a third more characters than bytes.
+    if len(body) + 2 * sum(map(len, bodies.values())) > MAX_LENGTH:  # else its texts are not too long either
+        check_event_length(whole)
+    return body, bodies
 
 
 @cache
@@ -205,7 +230,8 @@ async def decode_events(stored: StoredSession) -> list[AnyEvent]:
     Raises:
         UnreadableData: an event is damaged; the error names session and event.
     """
-    if sum(map(len, stored.bodies)) > _MOST_DECODED_AT_ONCE:
+    length = sum(map(len, stored.bodies)) + sum(map(len, stored.found.values()))
+    if length > _MOST_DECODED_AT_ONCE:
         return await asyncio.to_thread(_decoded, stored)
     return _decoded(stored)
 
@@ -216,6 +242,10 @@ def _decoded(stored: StoredSession) -> list[AnyEvent]:
     try:
         for body in stored.bodies:
             events += decode(f"[{body}]")
+        if any(map(has_marks, stored.bodies)):
+            put_back = PutBack(stored.found)
+            for event in events:
+                put_back.into(event)
         for event in events:
             if event.native is not None:
                 event.native = unfolded(event.message, event.native)

@@ -32,6 +32,7 @@ from .base import (
     check_page_size,
     page_of,
 )
+from .bodies import hashes_in
 from .changes import (
     Appended,
     Change,
@@ -133,8 +134,14 @@ class DurableStore(RecordStore):
 
     async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
         """Return events of a session's conversation, whichever segments they are in."""
-        bodies = await self._find(session_id, event_ids) if is_session_id(session_id) else []
-        return await decode_events(StoredSession(session_id, "", {}, {}, bodies=bodies))
+        stored = StoredSession(session_id, "", {}, {})
+        for _ in range(TRIES if is_session_id(session_id) else 0):
+            stored.bodies = await self._find(session_id, event_ids)
+            hashes: set[str] = set().union(*map(hashes_in, stored.bodies))
+            stored.found = await self._fetch(hashes) if hashes else {}
+            if len(stored.found) == len(hashes):  # else an event went meanwhile, with its body
+                break
+        return await decode_events(stored)
 
     async def _load(self, session_id: str, *, with_events: bool) -> AnySession | None:
         if not is_session_id(session_id):
@@ -207,7 +214,7 @@ class DurableStore(RecordStore):
             events = [*session.events[mark.count - mark.first :], *events]
         if self.redact is not None:
             await redact_events(events, self.redact)
-        written = await encoded(events)
+        written = await encoded(events, with_bodies=self.keeps_bodies)
         if not written:
             return True
         only_at = None
@@ -279,7 +286,7 @@ class DurableStore(RecordStore):
         totals, newest = totals_of(log)
         counters = counters_of(totals, session.token_summary, newest)
         fields = encode_header(session)
-        events = await encoded(log)
+        events = await encoded(log, with_bodies=self.keeps_bodies)
         born = uuid4().hex
         if newest is not None:  # as with imports, whose messages may be of any time
             place = microseconds_of(newest)
@@ -319,7 +326,7 @@ class DurableStore(RecordStore):
         totals, newest = totals_of(log)
         counters = counters_of(totals, session.token_summary, newest)
         counters = counters_after(counters, [usage_only(each) for each in await encoded(others)])
-        change = await change_of_log(there, log, changed, counters)
+        change = await change_of_log(there, log, changed, counters, with_bodies=self.keeps_bodies)
         change = replace(change, place=place_of_new(log, there))
         if not await self._change(session.id, change, stored.born, stored.revision):
             return False

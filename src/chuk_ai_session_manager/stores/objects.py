@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ..models.session_totals import SessionTotals
 from .base import AnyEvent, AnySession
+from .bodies import take_out
 from .changes import Change, Mark
 from .codec import encode_header, encoded, header_value
 from .counting import counters_of, summary_in, totals_of
@@ -102,7 +104,12 @@ def merged_log(
 
 
 async def change_of_log(
-    there: Sequence[AnyEvent], log: Sequence[AnyEvent], fields: dict[str, str], counters: dict[str, float]
+    there: Sequence[AnyEvent],
+    log: Sequence[AnyEvent],
+    fields: dict[str, str],
+    counters: dict[str, float],
+    *,
+    with_bodies: bool = False,
 ) -> Change:
     """The change from a stored log to another one: the first difference and all after it are written."""
     same = 0
@@ -111,11 +118,31 @@ async def change_of_log(
     if same == len(there) == len(log):
         return Change(fields, counters)
     gone = [event.id for event in there[same:]]
-    return Change(fields, counters, keep=same, gone=gone, events=await encoded(log[same:]))
+    let_go = await asyncio.to_thread(_let_go, there[same:], log) if with_bodies and gone else []
+    return Change(
+        fields,
+        counters,
+        keep=same,
+        gone=gone,
+        let_go=let_go,
+        events=await encoded(log[same:], with_bodies=with_bodies),
+    )
+
+
+def _let_go(gone: Sequence[AnyEvent], log: Sequence[AnyEvent]) -> list[str]:
+    """The bodies that events refer to which go, and no event of the log does."""
+    hashes = {name for event in gone for name in take_out(event).bodies}
+    for event in log if hashes else ():
+        hashes -= take_out(event).bodies.keys()
+    return sorted(hashes)
 
 
 async def rewritten_log(
-    stored: StoredSession, there: Sequence[AnyEvent], log: Sequence[AnyEvent | None]
+    stored: StoredSession,
+    there: Sequence[AnyEvent],
+    log: Sequence[AnyEvent | None],
+    *,
+    with_bodies: bool = False,
 ) -> Change:
     """How a stored log is written over by what stands in each event's place now; `None`, where one goes."""
     kept = [event for event in log if event is not None]
@@ -124,7 +151,8 @@ async def rewritten_log(
     for event, now in zip(there, log, strict=True):
         if now is None and event.token_usage:
             summary.subtract(event.token_usage)
-    return await change_of_log(there, kept, {}, counters_of(totals, summary, newest))
+    counters = counters_of(totals, summary, newest)
+    return await change_of_log(there, kept, {}, counters, with_bodies=with_bodies)
 
 
 def place_of_new(log: Sequence[AnyEvent], there: Sequence[AnyEvent]) -> int | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from ..exceptions import session_not_found
 from .base import AnyEvent, AnySession, EventStore, cursor_at
@@ -20,6 +21,14 @@ TRIES = 50
 
 class RecordStore(EventStore):
     """A store that moves records: sessions and events as JSON texts, and numbers beside them."""
+
+    keeps_bodies: ClassVar[bool] = False
+    """Whether the store keeps bodies apart from events (`bodies.py`): it stores those of `EncodedEvent`, and
+    reads them into `StoredSession.found`."""
+
+    async def _fetch(self, hashes: Collection[str]) -> Mapping[str, bytes]:  # noqa: ARG002  (of those that do)
+        """Bodies by their hashes, those that are there."""
+        return {}
 
     # -- the methods of a store -----------------------------------------------------------------
 
@@ -79,7 +88,9 @@ class RecordStore(EventStore):
             fields = {name: stored.fields[name] for name in SHARED} if is_closed_one else {}
             if not changed and not fields:
                 return 0
-            rewritten = replace(await rewritten_log(stored, there, log), fields=fields)
+            rewritten = replace(
+                await rewritten_log(stored, there, log, with_bodies=self.keeps_bodies), fields=fields
+            )
             if await self._change(session_id, rewritten, stored.born, stored.revision):
                 return changed
             await after_a_collision(attempt)

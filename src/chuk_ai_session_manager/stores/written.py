@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..exceptions import UnreadableData
 
-SCHEMA = 1
-"""The version of the stored data; a store refuses to read a newer one."""
+SCHEMA = 2
+"""The newest version of the stored data that is read; a store refuses to read a newer one."""
+
+PLAIN_SCHEMA, BODIES_SCHEMA = 1, 2
+"""The version without bodies, which earlier releases read too, and with bodies, which they refuse."""
 
 HEADER_FIELDS = ("metadata", "parent_id", "child_ids", "task_ids", "runs", "state")
 """A session's fields other than its id, its events and their totals."""
@@ -27,6 +31,8 @@ class EncodedEvent(NamedTuple):
     id: str
     body: str
     counters: dict[str, float]
+    bodies: Mapping[str, bytes] = {}
+    """What was taken out of the JSON, by hash (`bodies.py`)."""
 
 
 @dataclass(slots=True)
@@ -47,6 +53,8 @@ class StoredSession:
     start: int = 0
     bodies: list[str] = field(default_factory=list)
     """The events' JSON; each entry contains up to `CHUNK` events, separated by commas."""
+    found: Mapping[str, bytes] = field(default_factory=dict)
+    """What was taken out of the events' JSON, by hash."""
 
 
 def span_of(start: int | None, end: int | None, count: int) -> tuple[int, int]:

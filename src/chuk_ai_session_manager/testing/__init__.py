@@ -24,6 +24,7 @@ The rest of the package does not import this folder, because it needs pytest.
 
 from .appending import Appending
 from .base import Opener, Stores
+from .bodies import Bodies
 from .contents import Contents
 from .creating import Creating
 from .deleting import Deleting
@@ -65,6 +66,7 @@ class StoreContract(
     Erasing,
     Recall,
     Redacting,
+    Bodies,
 ):
     """The tests. Subclass it in a test module, with a fixture `opener` that gives an `Opener`.
 

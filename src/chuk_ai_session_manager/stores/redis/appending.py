@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...exceptions import StorageError, session_not_found
@@ -11,6 +11,7 @@ from ..codec import check_same
 from ..counting import dump_counters
 from ..recency import place_of
 from ..written import EncodedEvent, damaged_header, newer_schema
+from .bodies import Bodies, all_bodies
 from .keys import Keys
 from .lifetimes import Lifetimes
 from .link import Link
@@ -28,11 +29,12 @@ _IDS_NAMED = 5
 class Appender:
     """Appends events to sessions."""
 
-    def __init__(self, link: Link, keys: Keys, places: Places, lifetimes: Lifetimes) -> None:
+    def __init__(self, link: Link, keys: Keys, places: Places, lifetimes: Lifetimes, bodies: Bodies) -> None:
         self._link = link
         self._keys = keys
         self._places = places
         self._lifetimes = lifetimes
+        self._bodies = bodies
 
     async def add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
@@ -78,8 +80,13 @@ class Appender:
         def command(key: str) -> Command:
             return _ADD(self._keys.with_index(key), *arguments)
 
+        bodies = all_bodies(events)
         try:
+            if bodies:
+                await self._bodies.hold(session_id, bodies)
             answer = await self._places.ask(session_id, command, self._link.call_together)
+            if bodies:
+                await self._after(session_id, bodies, is_there=answer is not None)
             if self._link.is_cluster and answer is not None and text_of(answer[0]) == "added":
                 is_first = int(answer[1]) == 0
                 await self._link.call_together(
@@ -89,6 +96,13 @@ class Appender:
             ids = ", ".join(event.id for event in events[:_IDS_NAMED])
             raise type(problem)(f"{problem} (event {ids})") from problem.__cause__
         return answer
+
+    async def _after(self, session_id: str, bodies: Mapping[str, bytes], *, is_there: bool) -> None:
+        """See to it that the bodies of events that were written are there, and those of no others."""
+        if is_there:
+            await self._bodies.hold(session_id, bodies)
+        else:  # the conversation went meanwhile
+            await self._bodies.let_go(self._places.known(session_id), list(bodies))
 
 
 def _but(

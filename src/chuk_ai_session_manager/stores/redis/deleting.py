@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ..lifecycle import Lifecycle
+from .bodies import Bodies
 from .keys import Keys
 from .link import Link
 from .places import Places
@@ -20,15 +21,18 @@ _SCANNED_AT_ONCE = 1_000
 class Deleter:
     """Deletes sessions. The original's record of a session is deleted first: it must not bring it back."""
 
-    def __init__(self, link: Link, keys: Keys, places: Places, lifecycle: Lifecycle) -> None:
+    def __init__(self, link: Link, keys: Keys, places: Places, lifecycle: Lifecycle, bodies: Bodies) -> None:
         self._link = link
         self._keys = keys
         self._places = places
         self._lifecycle = lifecycle
+        self._bodies = bodies
 
     async def delete(self, session_id: str) -> None:
         """Delete a session; its parents and children stay."""
         await self._lifecycle.delete(session_id)
+        there = await self._places.find(session_id)
+        bodies = [] if there is None else await self._bodies.of_conversation(there)
         dropped = await self._places.ask(session_id, partial(_drop_command, session_id))
         place = self._places.known(session_id)
         self._places.forget(session_id)
@@ -38,6 +42,8 @@ class Deleter:
         await self._link.call_all(commands)
         if dropped is not None and text_of(dropped[1]):
             await self._clear(self._keys.of(place), text_of(dropped[1]))
+        if there is not None:
+            await self._bodies.let_go(there, bodies)
 
     async def _clear(self, key: str, number: str) -> None:
         """Delete the events of a session that was deleted from its conversation."""
@@ -56,12 +62,14 @@ class Deleter:
         """Delete all segments of the conversation at a place; return their number."""
         ids = await self._places.segments(place)
         there = await self._places.are_there(ids, place)
+        bodies = await self._bodies.of_conversation(place)
         for each in ids:
             await self._lifecycle.delete(each)
             self._places.forget(each)
         await self._link.call(("UNLINK", self._keys.of(place)))
         commands: list[Command] = [("UNLINK", self._keys.of(each)) for each in ids if each != place]
         await self._link.call_all([*commands, ("ZREM", self._keys.index, *ids)])
+        await self._bodies.let_go(place, bodies)
         return len(there)
 
 

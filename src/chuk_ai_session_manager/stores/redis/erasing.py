@@ -16,6 +16,7 @@ from ..codec import origins_in, user_id_in
 from ..lifecycle import Lifecycle, metadata_of
 from ..receipts import Erased
 from ..written import load
+from .bodies import Bodies
 from .keys import Keys
 from .link import Link
 from .places import Places
@@ -39,6 +40,8 @@ class _Note:
     parents: list[str] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
     """The conversations that it was forked from."""
+    bodies: list[str] = field(default_factory=list)
+    """The hashes of bodies that its events refer to."""
     with_copies: bool = True
     """Whether copies in other conversations go too."""
 
@@ -51,6 +54,7 @@ class Eraser:
         keys: the sandbox's.
         places: where sessions live.
         lifecycle: the records of chuk-sessions.
+        bodies: the images, audio and files that events refer to.
         erase_copies: takes a conversation's events out of those that were forked from it.
     """
 
@@ -60,12 +64,14 @@ class Eraser:
         keys: Keys,
         places: Places,
         lifecycle: Lifecycle,
+        bodies: Bodies,
         erase_copies: Callable[[str], Awaitable[int]],
     ) -> None:
         self._link = link
         self._keys = keys
         self._places = places
         self._lifecycle = lifecycle
+        self._bodies = bodies
         self._erase_copies = erase_copies
 
     async def erase(self, session_id: str, written_since: int | None) -> Erased | None:
@@ -117,6 +123,7 @@ class Eraser:
             user_id = user_id_in(metadata or "")
             if user_id is not None and user_id not in note.users:
                 note.users.append(user_id)
+        note.bodies = await self._bodies.of_conversation(place)
         note.origins, note.born = origins_in(told[1]), told[3] or ""
         note.parents = [each for each in [_read(told[2])] if isinstance(each, str)]
         return note, events
@@ -134,6 +141,7 @@ class Eraser:
             for each in gone:  # an id may have been used again since
                 await self._lifecycle.delete(each)
                 self._places.forget(each)
+        await self._bodies.let_go(place, note.bodies)
         await self._link.call(("HDEL", self._keys.erasing, place))
         return copies
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from ..codec import origins_in, user_id_in
@@ -48,6 +49,8 @@ class Lifetimes:
         self._lifecycle = lifecycle
         self._chores = chores
         self._renewing: set[str] = set()
+        self.keys_beside: Callable[[str], Awaitable[list[str]]] | None = None
+        """Names more keys that live as long as the conversation at a place."""
 
     async def left(self, place: str) -> int | None:
         """The milliseconds until a conversation expires, below 0 for never; `None` if it does not exist."""
@@ -105,6 +108,7 @@ class Lifetimes:
         if user_id := user_id_in(metadata):
             keys.append(self._keys.of(user_id, "user:"))
         keys += [self._keys.of(each, "forks:") for each in origins_in(metadata)]
+        keys += [] if self.keys_beside is None else await self.keys_beside(place)
         await self._link.call_all([_LIVE([key], lives * BESIDE, 0) for key in keys])
         for each in ids:
             await self._lifecycle.keep(each, lives / 1000)

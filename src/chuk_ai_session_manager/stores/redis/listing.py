@@ -93,11 +93,17 @@ class Listing:
                 break
         return found
 
-    def sweep_in_turn(self) -> None:
-        """After a session was created: at intervals, look for entries of expired sessions."""
+    def sweep_in_turn(self) -> bool:
+        """After a session was created: at intervals, look for entries of expired sessions.
+
+        Returns:
+            Whether it was time for that.
+        """
         self._created += 1
-        if self._created % _SWEEP_EVERY == 0:
+        is_time = self._created % _SWEEP_EVERY == 0
+        if is_time:
             self._chores.do(self._sweep(), "the index was not swept")
+        return is_time
 
     async def _sweep(self) -> None:
         """Remove some entries of expired sessions from the index, so that it does not grow for ever."""

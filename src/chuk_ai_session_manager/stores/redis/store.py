@@ -9,8 +9,8 @@ field `in`: the id of the conversation's first session.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import Any, ClassVar
 
 from redis.credentials import CredentialProvider
 from redis.exceptions import ResponseError
@@ -32,6 +32,7 @@ from ..redaction import RedactHook
 from ..written import EncodedEvent, StoredSession, damaged_header
 from .accounts import Accounts
 from .appending import Appender
+from .bodies import Bodies
 from .chores import Chores
 from .clients import Client
 from .deleting import Deleter
@@ -97,11 +98,12 @@ class RedisStore(DurableStore):
         self._places = places = Places(link, keys, self._take_over_original)
         self._listing = Listing(link, keys, self._chores, None if lives is None else lives * BESIDE)
         self._lifetimes = Lifetimes(link, keys, places, self.lifecycle, self._chores, lives)
-        self._appender = Appender(link, keys, places, self._lifetimes)
-        self._writer = Writer(link, keys, places, self._listing, self._lifetimes)
+        self._bodies = bodies = Bodies(link, keys, places, self._lifetimes)
+        self._appender = Appender(link, keys, places, self._lifetimes, bodies)
+        self._writer = Writer(link, keys, places, self._listing, self._lifetimes, bodies)
         self._accounts = Accounts(link, keys)
-        self._deleter = Deleter(link, keys, places, self.lifecycle)
-        self._eraser = Eraser(link, keys, places, self.lifecycle, self._erase_copies)
+        self._deleter = Deleter(link, keys, places, self.lifecycle, bodies)
+        self._eraser = Eraser(link, keys, places, self.lifecycle, bodies, self._erase_copies)
         self._importing: set[str] = set()
 
     def __repr__(self) -> str:
@@ -154,7 +156,12 @@ class RedisStore(DurableStore):
     # -- reading and writing --------------------------------------------------------------------
 
     async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
-        return await read_session(self._places, session_id, start, end)
+        return await read_session(self._places, self._bodies, session_id, start, end)
+
+    keeps_bodies: ClassVar[bool] = True
+
+    async def _fetch(self, hashes: Collection[str]) -> Mapping[str, bytes]:
+        return await self._bodies.fetch(hashes)
 
     async def _find(self, session_id: str, event_ids: Sequence[str]) -> list[str]:
         return await find_events(self._places, session_id, event_ids)
@@ -183,7 +190,8 @@ class RedisStore(DurableStore):
             await self.lifecycle.delete(session.id)
             raise
         if created:
-            self._listing.sweep_in_turn()
+            if self._listing.sweep_in_turn():
+                self._chores.do(self._bodies.sweep(), "bodies were not swept")
             if parent is not None and not is_segment_after(session, session.parent_id):
                 await enter_with_parent(session, self)
         return created

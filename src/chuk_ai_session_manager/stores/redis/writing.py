@@ -12,6 +12,7 @@ from ..changes import Change, MovedError
 from ..codec import user_id_in
 from ..counting import dump_counters
 from ..written import damaged_header, dump
+from .bodies import Bodies, all_bodies
 from .keys import Keys
 from .lifetimes import BESIDE, Lifetimes
 from .link import Link
@@ -27,13 +28,20 @@ class Writer:
     """Writes headers and whole logs, each session in one atomic step."""
 
     def __init__(
-        self, link: Link, keys: Keys, places: Places, listing: Listing, lifetimes: Lifetimes
+        self,
+        link: Link,
+        keys: Keys,
+        places: Places,
+        listing: Listing,
+        lifetimes: Lifetimes,
+        bodies: Bodies,
     ) -> None:
         self._link = link
         self._keys = keys
         self._places = places
         self._listing = listing
         self._lifetimes = lifetimes
+        self._bodies = bodies
 
     async def create(self, session: AnySession, change: Change, parent: str | None) -> bool:
         """Write a new session; `False` if its id is taken.
@@ -50,12 +58,17 @@ class Writer:
             if change.follows_at is not None:
                 raise session_not_found(session.parent_id or "")
             parent = None  # the parent is gone
+        bodies = all_bodies(change.events)
+        if bodies:
+            await self._bodies.hold(session.id, bodies, place=session.id)
         command = self._put(self._keys.of(session.id), session.id, change, parent=parent or "")
         answer = await naming(session.id, self._link.call(command))
         if text_of(answer[0]) == "taken" and not await self._places.is_stored(session.id):
             # The id is taken by a pointer to a conversation that expired.
             await self._link.call(("HDEL", self._keys.of(session.id), "in"))
             answer = await self._link.call(command)
+        if text_of(answer[0]) == "put" and bodies:
+            await self._bodies.hold(session.id, bodies)
         return text_of(answer[0]) == "put"
 
     async def _write_segment(self, session: AnySession, change: Change, parent: str) -> bool | None:
@@ -67,6 +80,9 @@ class Writer:
         lives: int | str = "" if left is None or left < 0 else max(left, own) * BESIDE
         if text_of(await self._link.call(_POINT([here], session.id, parent, lives))) == "taken":
             return False
+        bodies = all_bodies(change.events)
+        if bodies:
+            await self._bodies.hold(session.id, bodies, place=parent)
         command = self._put(self._keys.of(parent), session.id, change, follows=session.parent_id or "")
         answer = await naming(session.id, self._link.call(command))
         if text_of(answer[0]) == "moved":
@@ -77,6 +93,8 @@ class Writer:
             await self._link.call(("UNLINK", here))
             return None
         self._places.remember(session.id, parent)
+        if bodies:
+            await self._bodies.hold(session.id, bodies)
         return text_of(answer[0]) == "put"
 
     async def change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
@@ -85,9 +103,16 @@ class Writer:
         def command(key: str) -> Command:
             return self._put(key, session_id, replace(change, born=born), expected=only_at)
 
+        bodies = all_bodies(change.events)
+        if bodies:
+            await self._bodies.hold(session_id, bodies)
         answer = await self._places.ask(session_id, command)
         if answer is None or text_of(answer[0]) != "put":
             return False
+        if bodies:
+            await self._bodies.hold(session_id, bodies)
+        if change.let_go:
+            await self._bodies.let_go(self._places.known(session_id), change.let_go)
         user_id = user_id_in(change.fields.get("metadata", "null"))
         parent_id = json.loads(change.fields.get("parent_id", "null"))
         await self._listing.enter(session_id, user_id, parent_id, change.place)
@@ -115,6 +140,8 @@ class Writer:
         counters = change.counters
         arguments.append("" if counters is None else dump_counters(counters))
         arguments += ["" if change.keep is None else change.keep, len(change.gone), *change.gone]
+        bodies = all_bodies(change.events)
+        arguments += [len(change.let_go), *change.let_go, len(bodies), *bodies]
         for event in change.events:
             arguments += (event.id, event.body)
         return _PUT(self._keys.with_index(key), *arguments)

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ...exceptions import StorageError
-from ..written import SCHEMA, newer_schema
+from ..written import PLAIN_SCHEMA, SCHEMA, newer_schema
 
 # "casm" in ASCII: distinguishes our files from other applications' databases.
 _APPLICATION_ID = 0x6361736D
@@ -130,7 +130,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     for statement in _SCHEMA.split(";\n"):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+    connection.execute(f"PRAGMA user_version = {PLAIN_SCHEMA}")
 
 
 def _retried(action: Callable[[], object], seconds: float) -> None:

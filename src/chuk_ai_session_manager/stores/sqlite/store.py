@@ -6,10 +6,10 @@ import asyncio
 import math
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from ...exceptions import InvalidSessionOperation, UnreadableData
 from ...exceptions.validation import check_at_least
@@ -30,6 +30,7 @@ from ..recency import now
 from ..redaction import RedactHook
 from ..written import EncodedEvent, StoredSession
 from .accounts import change_account
+from .bodies import fetch_bodies
 from .erasing import clear_log, drop_accounts, erase_whole, forks_in, sessions_of_user
 from .file import checked_path, connect, copy_file
 from .transactions import (
@@ -101,6 +102,11 @@ class SqliteStore(DurableStore):
         }
 
     # -- the methods of a durable store ---------------------------------------------------------
+
+    keeps_bodies: ClassVar[bool] = True
+
+    async def _fetch(self, hashes: Collection[str]) -> Mapping[str, bytes]:
+        return await self._worker.read(partial(fetch_bodies, self.sandbox_id, hashes))
 
     async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
         return await self._worker.read(partial(read_session, self.sandbox_id, session_id, start, end))

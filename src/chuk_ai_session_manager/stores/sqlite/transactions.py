@@ -14,12 +14,14 @@ from ..base import (
     AnySession,
     is_segment_after,
 )
+from ..bodies import hashes_in
 from ..changes import Appended, Change, MovedError
 from ..codec import check_same, join_header, split_header, user_id_in
 from ..counting import counters_after, dump_counters, load_counters
 from ..merging import is_closed, with_shared
 from ..recency import NOW, now, place_of
 from ..written import CHUNK, EncodedEvent, StoredSession, damaged_header, dump, span_of
+from .bodies import fetch_bodies, keep_bodies
 
 _SESSION = """
 SELECT
@@ -130,8 +132,9 @@ def read_session(
     header, counters = row.read_header(), row.read_counters()
     if is_closed(session_id, header):
         header = with_shared(header, _header_of_last(db, row.conversation))
+    found = fetch_bodies(sandbox, set().union(*map(hashes_in, chunks)), db)
     return StoredSession(
-        session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks
+        session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks, found
     )
 
 
@@ -189,7 +192,7 @@ def add_events(
             return Appended(count, revision, 0)
         if only_at not in {None, revision}:
             return None
-        _insert(db, key, count, new)
+        _insert(db, sandbox, key, count, new)
     counters = counters_after(before, new)
     text = dump_counters(counters)
     place = place_of(int(max([event.counters["newest"] for event in new])))
@@ -202,7 +205,7 @@ def add_events(
 
 def _inserted(db: sqlite3.Connection, key: int, count: int, events: Sequence[EncodedEvent]) -> bool:
     """Insert an event that is most likely new; `False`, without a change, if its id is stored already."""
-    if len(events) != 1:
+    if len(events) != 1 or events[0].bodies:
         return False
     (event,) = events
     try:
@@ -240,11 +243,16 @@ def _is_stored(db: sqlite3.Connection, key: int, session_id: str, event: Encoded
     return True
 
 
-def _insert(db: sqlite3.Connection, key: int, number: int, events: Sequence[EncodedEvent]) -> None:
+def _insert(
+    db: sqlite3.Connection, sandbox: str, key: int, number: int, events: Sequence[EncodedEvent]
+) -> None:
     db.executemany(
         _INSERT,
         [(key, number + at, event.id, event.body) for at, event in enumerate(events)],
     )
+    for at, event in enumerate(events):
+        if event.bodies:
+            keep_bodies(sandbox, key, number + at, event.bodies, db)
 
 
 def create_session(
@@ -284,7 +292,7 @@ def create_session(
     insert = f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  (the names above)
     key = db.execute(insert, list(columns.values())).lastrowid
     assert key is not None  # noqa: S101  (an INSERT has one; tells mypy)
-    _insert(db, key, 0, change.events)
+    _insert(db, sandbox, key, 0, change.events)
     if parent is not None and parent_fields is not None:
         _enter_child(db, parent, parent_fields, session.id)
         _renew(db, parent.conversation, lives)
@@ -337,7 +345,7 @@ def change_session(
     if change.keep is not None:
         rewritten = change.keep < row.count
         db.execute("DELETE FROM events WHERE session = ? AND number >= ?", (row.key, change.keep))
-        _insert(db, row.key, change.keep, change.events)
+        _insert(db, sandbox, row.key, change.keep, change.events)
         count = change.keep + len(change.events)
     db.execute(
         "UPDATE sessions SET header = ?, counters = coalesce(?, counters), count = ?, parent_id = ?,"

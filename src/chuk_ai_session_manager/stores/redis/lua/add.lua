@@ -31,7 +31,7 @@ if born ~= '' and born ~= state[6] then
   redis.call('HDEL', key, 'in')
   return {'not here', ''}
 end
-if (tonumber(state[7]) or 0) > 1 then
+if (tonumber(state[7]) or 0) > 2 then
   return {'newer', state[7]}
 end
 local count, revision = tonumber(state[2]), tonumber(state[3])

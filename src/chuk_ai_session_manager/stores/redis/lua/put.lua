@@ -6,7 +6,8 @@
 --         the conversation of its parent or '', what tells the session from others that had its id,
 --         the revision that the segment it follows must be at or '', number of header fields, and each one's name and JSON,
 --         counters as JSON or '', how many of the oldest events stay, number of ids of stored events
---         that go, those ids, then of each event that comes: id, body
+--         that go, those ids, number of bodies that its events refer to no more, their hashes, number of
+--         bodies that they refer to from now on, their hashes, then of each event that comes: id, body
 local key, id, lives, expected, follows = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local n = redis.call('HGET', key, 's:' .. id)
 local count, revision, rewrites = 0, 0, 0
@@ -76,6 +77,19 @@ for _ = 1, gone do
   redis.call('HDEL', key, n .. '#' .. ARGV[i])
   i = i + 1
 end
+local unmarked = tonumber(ARGV[i])
+for at = i + 1, i + unmarked do
+  redis.call('HDEL', key, n .. ':b:' .. ARGV[at])
+end
+i = i + 1 + unmarked
+local marked = tonumber(ARGV[i])
+if marked > 0 then
+  redis.call('HSET', key, 'schema', 2)  -- earlier releases know no bodies
+end
+for at = i + 1, i + marked do
+  redis.call('HSET', key, n .. ':b:' .. ARGV[at], 1)
+end
+i = i + 1 + marked
 local number = keep
 while ARGV[i] do
   redis.call('HSET', key, n .. ':' .. number, ARGV[i + 1], n .. '#' .. ARGV[i], number)

@@ -1,0 +1,168 @@
+"""Bodies: the bytes of images, audio and files, and long results of tools, which stores keep once.
+
+In an event's JSON, an object with the key "$body" stands in the place of the text: the SHA-256 of the
+bytes, their size, and how they were written in the text. A store keeps the bytes under their hash, once a
+sandbox, as long as an event refers to them. Text in base64 is kept as the bytes that it means, if writing
+them in base64 gives the very same text; any other text as UTF-8.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from ..models import EventType, SessionEvent
+
+_BODY = "$body"
+# Of a text result: from here on (characters), it is kept like a file.
+_LONG_RESULT = 65_536
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
+_HASH = re.compile(rf'"\{_BODY}":"([0-9a-f]{{64}})"')
+# The keys of inline bytes: always, or beside a key that tells of media, or in an object of such a type.
+_ALWAYS = {"file_data", "b64_json", "bytes", "partial_image_b64"}
+_IN_MEDIA = {"data", "blob", "base64"}
+_BESIDE = {"media_type", "mediaType", "mime_type", "mimeType", "format", "transcript", "expires_at"}
+_TYPES = {"base64", "image", "audio", "file", "document", "media", "input_audio", "video", "blob"}
+
+
+class Taken(NamedTuple):
+    """The fields of an event as they are stored, and the bodies that were taken out of them."""
+
+    fields: dict[str, Any]
+    bodies: dict[str, bytes]
+
+
+NOTHING_TAKEN = Taken({}, {})
+
+
+def take_out(event: SessionEvent[Any]) -> Taken:
+    """Take the bodies out of an event; no fields where it has none, as most have."""
+    if isinstance(event.message, str) and event.native is None:
+        return NOTHING_TAKEN
+    taking = _Taking(takes_long=event.type == EventType.TOOL_CALL)
+    message = taking.value(event.message)
+    native = None if event.native is None else taking.value(event.native)
+    metadata = taking.value(event.metadata) if event.type == EventType.TOOL_CALL else event.metadata
+    if not taking.marks:
+        return NOTHING_TAKEN
+    return Taken({"message": message, "native": native, "metadata": metadata}, taking.bodies)
+
+
+def hashes_in(text: str) -> set[str]:
+    """The hashes of the bodies that events refer to, by their JSON."""
+    return set(_HASH.findall(text)) if _BODY in text else set()
+
+
+def has_marks(text: str) -> bool:
+    """Whether something may have been taken out of events, by their JSON."""
+    return _BODY in text
+
+
+class PutBack:
+    """Puts bodies back into events; a body that stands in several events is the same text in all of them.
+
+    Args:
+        found: the bytes by their hashes.
+    """
+
+    def __init__(self, found: Mapping[str, bytes]) -> None:
+        self._found = found
+        self._texts: dict[tuple[str, ...], str] = {}
+
+    def into(self, event: SessionEvent[Any]) -> None:
+        """Put them into an event.
+
+        Raises:
+            LookupError: a body is missing.
+            ValueError: a mark is none of ours.
+        """
+        event.message = self._value(event.message)
+        event.metadata = self._value(event.metadata)
+        if event.native is not None:
+            event.native = self._value(event.native)
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return self._body(value) if _BODY in value else {k: self._value(v) for k, v in value.items()}
+        return [self._value(item) for item in value] if isinstance(value, list) else value
+
+    def _body(self, mark: dict[str, Any]) -> Any:
+        if mark[_BODY] is None:  # the application's own key of this name
+            return {name: self._value(item) for name, item in mark["fields"]}
+        where = mark[_BODY], mark["form"], mark.get("prefix", "")
+        if where not in self._texts:
+            data = self._found[mark[_BODY]]
+            text = b64encode(data).decode() if mark["form"] == "base64" else data.decode()
+            self._texts[where] = where[2] + text
+        return self._texts[where]
+
+
+class _Taking:
+    """Takes bodies out of JSON values.
+
+    Args:
+        takes_long: whether long texts are taken out too.
+    """
+
+    def __init__(self, *, takes_long: bool) -> None:
+        self._takes_long = takes_long
+        self.bodies: dict[str, bytes] = {}
+        self.marks = 0
+
+    def value(self, value: Any) -> Any:
+        """A value with marks in the places of bodies."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, Mapping):
+            fields = {name: self._field(name, item, value) for name, item in value.items()}
+            if _BODY in value:
+                self.marks += 1
+                return {_BODY: None, "fields": [[name, item] for name, item in fields.items()]}
+            return fields
+        return [self.value(item) for item in value] if isinstance(value, list | tuple) else value
+
+    def _field(self, name: str, value: Any, holder: Mapping[str, Any]) -> Any:
+        if isinstance(value, str):
+            return self._text(value, is_data=bool(value) and _is_data(name, holder))
+        return self.value(value)
+
+    def _text(self, text: str, *, is_data: bool = False) -> Any:
+        if text.startswith("data:") and (url := _DATA_URL.match(text)):
+            return self._mark(text[url.end() :], prefix=url[0])
+        if is_data:
+            return self._mark(text)
+        if self._takes_long and len(text) > _LONG_RESULT:
+            return self._kept(text.encode(), "text")
+        return text
+
+    def _mark(self, text: str, prefix: str = "") -> dict[str, Any]:
+        try:
+            data = b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            data = b""
+        if data and b64encode(data).decode() == text:
+            return self._kept(data, "base64", prefix)
+        return self._kept(text.encode(), "text", prefix)
+
+    def _kept(self, data: bytes, form: str, prefix: str = "") -> dict[str, Any]:
+        self.marks += 1
+        name = sha256(data).hexdigest()
+        self.bodies[name] = data
+        mark = {_BODY: name, "size": len(data), "form": form}
+        return mark | {"prefix": prefix} if prefix else mark
+
+
+def _is_data(name: str, holder: Mapping[str, Any]) -> bool:
+    """Whether a field is the inline bytes of media."""
+    if name in _ALWAYS:
+        return True
+    if name == "result":
+        return holder.get("type") == "image_generation_call"
+    if name not in _IN_MEDIA:
+        return False
+    kind = holder.get("type")
+    return not _BESIDE.isdisjoint(holder) or (isinstance(kind, str) and kind in _TYPES)

@@ -1,0 +1,156 @@
+"""Bodies in Redis: each a hash of its own, with the conversations that refer to it.
+
+A body may lie in another slot of a Cluster than the conversation, so they are written one after the other,
+in an order that never leaves an event without its body: the mark in the conversation (`n:b:hash`) and the
+body with its reference (`u:conversation`), then the event. To let go of a body goes the other way. What a
+crash leaves in between is a body too many; `sweep` takes such bodies away, once they are an hour old.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ..written import BODIES_SCHEMA
+from .keys import Keys
+from .lifetimes import BESIDE, Lifetimes
+from .link import Link
+from .places import Places
+from .replies import text_of
+from .scripts import Command, Script, ask_hash
+
+_HOLD, _RELEASE, _MARK, _USES, _REFS = (Script(name) for name in ("hold", "release", "mark", "uses", "refs"))
+
+_FETCHED_AT_ONCE = 8
+_SCANNED_AT_ONCE = 1_000
+_SWEPT_AT_ONCE = 64
+_GRACE = 3_600
+"""Seconds after which a reference without a mark is not one that is just being written."""
+
+
+class Bodies:
+    """Keeps the bodies of one sandbox.
+
+    Args:
+        link: the way to the server.
+        keys: the sandbox's.
+        places: where sessions live.
+        lifetimes: how long they live.
+    """
+
+    def __init__(self, link: Link, keys: Keys, places: Places, lifetimes: Lifetimes) -> None:
+        self._link = link
+        self._keys = keys
+        self._places = places
+        self._lifetimes = lifetimes
+        lifetimes.keys_beside = self._keys_of_conversation
+
+    async def fetch(self, hashes: Collection[str]) -> dict[str, bytes]:
+        """Bodies by their hashes, those that are there."""
+        found: dict[str, bytes] = {}
+        names = sorted(hashes)
+        for at in range(0, len(names), _FETCHED_AT_ONCE):
+            part = names[at : at + _FETCHED_AT_ONCE]
+            asked = [ask_hash(self._key(each), "HGET", "data") for each in part]
+            for name, answer in zip(part, await self._link.call_all(asked), strict=True):
+                if answer is not None:
+                    found[name] = _decoded(text_of(answer))
+        return found
+
+    async def hold(self, session_id: str, bodies: Mapping[str, bytes], *, place: str | None = None) -> None:
+        """Keep bodies for events of a session that are just being written.
+
+        Done before the events are written, and again after, in case somebody let go of them meanwhile.
+
+        Args:
+            session_id: the session.
+            bodies: the bodies by their hashes.
+            place: where a session lives that is not there yet; of one that is, it is asked.
+        """
+        if place is None:
+            await self._places.ask(session_id, partial(_mark_command, session_id, list(bodies)))
+            place = self._places.known(session_id)
+        held = await self._link.call_all([self._hold(each, place) for each in bodies])
+        for (name, data), is_held in zip(bodies.items(), held, strict=True):
+            if not int(is_held):
+                await self._link.call(self._hold(name, place, _encoded(data)))
+        if self._link.is_cluster:
+            await self._link.call(("SADD", self._keys.bodies, *bodies))
+
+    def _hold(self, name: str, place: str, *data: str) -> Command:
+        own = self._lifetimes.milliseconds
+        key = self._key(name)
+        keys = [key] if self._link.is_cluster else [key, self._keys.bodies]
+        return _HOLD(keys, place, "" if own is None else own * BESIDE, name, *data)
+
+    async def of_conversation(self, place: str) -> list[str]:
+        """The hashes of the bodies that a conversation's events refer to."""
+        key = self._keys.of(place)
+        schema = text_of(await self._link.call(ask_hash(key, "HGET", "schema")) or "")
+        if schema != str(BODIES_SCHEMA):
+            return []  # it never had any
+        kept: dict[str, None] = {}
+        cursor = "0"
+        while True:
+            scan = ("HSCAN", key, cursor, "MATCH", "*:b:*", "COUNT", _SCANNED_AT_ONCE)
+            answer = await self._link.call(scan)
+            cursor = text_of(answer[0])
+            fields = answer[1] if isinstance(answer[1], dict) else answer[1][::2]
+            for field in map(text_of, fields):
+                number, _, name = field.partition(":b:")
+                if number.isdecimal() and name:
+                    kept[name] = None
+            if cursor == "0":
+                return list(kept)
+
+    async def let_go(self, place: str, hashes: Sequence[str]) -> None:
+        """Let a conversation, whose marks of these bodies are gone, not keep the bodies any more."""
+        for name in hashes:
+            if not int(await self._link.call(_USES([self._keys.of(place)], name))):
+                gone = await self._link.call(_RELEASE([self._key(name)], place))
+                if int(gone):
+                    await self._link.call(("SREM", self._keys.bodies, name))
+
+    async def _keys_of_conversation(self, place: str) -> list[str]:
+        return [self._key(each) for each in await self.of_conversation(place)]
+
+    async def sweep(self, older_than: int = _GRACE) -> None:
+        """Let go of some bodies that nothing refers to: what writers left that were cut off.
+
+        Args:
+            older_than: seconds; younger references may be to events that are just being written.
+        """
+        listed = await self._link.call(("SRANDMEMBER", self._keys.bodies, _SWEPT_AT_ONCE))
+        for name in map(text_of, listed or ()):
+            count, refs = await self._link.call(_REFS([self._key(name)]))
+            if not int(count):
+                await self._link.call(("SREM", self._keys.bodies, name))
+            for place, age in zip(refs[::2], refs[1::2], strict=True):
+                if int(age) >= older_than:
+                    await self.let_go(text_of(place), [name])
+
+    def _key(self, name: str) -> str:
+        return self._keys.of(name, "body:")
+
+
+def _mark_command(session_id: str, hashes: Sequence[str], key: str) -> Command:
+    return _MARK([key], session_id, *hashes)
+
+
+def _encoded(data: bytes) -> str:
+    """Bytes as text: an application's client may decode all that it reads."""
+    try:
+        return f"t{data.decode()}"
+    except UnicodeDecodeError:
+        return f"b{b64encode(data).decode()}"
+
+
+def _decoded(text: str) -> bytes:
+    return b64decode(text[1:]) if text.startswith("b") else text[1:].encode()
+
+
+def all_bodies(events: Iterable[Any]) -> dict[str, bytes]:
+    """The bodies of events as they are written."""
+    return {name: data for event in events for name, data in event.bodies.items()}
