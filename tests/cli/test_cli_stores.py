@@ -31,7 +31,7 @@ def test_doctor_finds_a_healthy_store_healthy(place: Place, cli: Callable[..., E
     assert "Damaged   none" in well.out
     assert CANARY not in well.out
     found = cli("doctor", "--json", at=place).json
-    assert (found["sessions"], found["events"], found["damaged"], found["schema"]) == (3, 8, {}, 1)
+    assert (found["sessions"], found["events"], found["damaged"], found["schema"]) == (3, 8, {}, 2)
     assert found["durability"]["provider"] == place.url.partition(":")[0]
     assert found["server_version"]
     assert found["packages"]["typer"]

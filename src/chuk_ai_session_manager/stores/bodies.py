@@ -25,8 +25,12 @@ _HASH = re.compile(rf'"\{_BODY}":"([0-9a-f]{{64}})"')
 # The keys of inline bytes: always, or beside a key that tells of media, or in an object of such a type.
 _ALWAYS = {"file_data", "b64_json", "bytes", "partial_image_b64"}
 _IN_MEDIA = {"data", "blob", "base64"}
+_GENERATED = "image_generation_call"
 _BESIDE = {"media_type", "mediaType", "mime_type", "mimeType", "format", "transcript", "expires_at"}
 _TYPES = {"base64", "image", "audio", "file", "document", "media", "input_audio", "video", "blob"}
+
+
+_KEYS = frozenset(_ALWAYS | _IN_MEDIA | {_BODY})
 
 
 class Taken(NamedTuple):
@@ -43,13 +47,39 @@ def take_out(event: SessionEvent[Any]) -> Taken:
     """Take the bodies out of an event; no fields where it has none, as most have."""
     if isinstance(event.message, str) and event.native is None:
         return NOTHING_TAKEN
-    taking = _Taking(takes_long=event.type == EventType.TOOL_CALL)
+    takes_long = event.type == EventType.TOOL_CALL
+    if not _may_have_bodies(
+        [event.message, event.native, event.metadata if takes_long else None], takes_long
+    ):
+        return NOTHING_TAKEN
+    taking = _Taking(takes_long=takes_long)
     message = taking.value(event.message)
     native = None if event.native is None else taking.value(event.native)
     metadata = taking.value(event.metadata) if event.type == EventType.TOOL_CALL else event.metadata
     if not taking.marks:
         return NOTHING_TAKEN
     return Taken({"message": message, "native": native, "metadata": metadata}, taking.bodies)
+
+
+def _may_have_bodies(values: list[Any], takes_long: bool) -> bool:
+    """Whether it is worth while to look closer; asked of each event that is more than a text."""
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            if not _KEYS.isdisjoint(value) or value.get("type") == _GENERATED:
+                return True
+            value = value.values()
+        elif isinstance(value, str):
+            value = (value,)
+        elif not isinstance(value, list | tuple):
+            continue
+        for item in value:
+            if isinstance(item, str):
+                if item.startswith("data:") or (takes_long and len(item) > _LONG_RESULT):
+                    return True
+            elif isinstance(item, dict | list | tuple):
+                values.append(item)
+    return False
 
 
 def hashes_in(text: str) -> set[str]:
@@ -156,12 +186,28 @@ class _Taking:
         return mark | {"prefix": prefix} if prefix else mark
 
 
+def is_body(text: str, name: object, holder: object, *, takes_long: bool) -> bool:
+    """Whether a text is kept apart from its event.
+
+    Args:
+        text: the text.
+        name: its key, if an object holds it.
+        holder: what holds it.
+        takes_long: whether long texts are, as in results of tools.
+    """
+    if text.startswith("data:"):
+        return _DATA_URL.match(text) is not None
+    if isinstance(holder, Mapping) and text and _is_data(str(name), holder):
+        return True
+    return takes_long and len(text) > _LONG_RESULT
+
+
 def _is_data(name: str, holder: Mapping[str, Any]) -> bool:
     """Whether a field is the inline bytes of media."""
     if name in _ALWAYS:
         return True
     if name == "result":
-        return holder.get("type") == "image_generation_call"
+        return holder.get("type") == _GENERATED
     if name not in _IN_MEDIA:
         return False
     kind = holder.get("type")

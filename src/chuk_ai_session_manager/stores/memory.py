@@ -31,6 +31,7 @@ from .kept import KeptConversation
 from .placement import Placement
 from .receipts import BACKUPS, Erased, Forgotten
 from .redaction import RedactHook, checked_hook, redact_events
+from .shared_texts import SharedTexts
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -50,8 +51,7 @@ class MemoryStore(EventStore):
             the one being written to, or its parents, so a single endless conversation has no limit). `None`
             means no limit.
         clock: returns the time in seconds; for tests.
-        redact: gets each text of an event before it is written, and returns the text to store: as for
-            `open_store`.
+        redact: gets each text of an event before it is written: as for `open_store`.
 
     Raises:
         InvalidInput: `ttl_hours` or `max_sessions` is not above 0.
@@ -80,6 +80,7 @@ class MemoryStore(EventStore):
         self._conversations: dict[str, KeptConversation] = {}
         self._births = 0
         self._placement = Placement()
+        self._shared = SharedTexts()
         # The conversations, from the least recently written to the newest.
         self._by_last_write: dict[KeptConversation, None] = {}
         self._last_written: KeptConversation | None = None
@@ -201,6 +202,7 @@ class MemoryStore(EventStore):
             if live is not session:
                 session.record(*events)
             if new:
+                self._shared.share(session.id, new)
                 said = new[0].timestamp if len(new) == 1 else max(event.timestamp for event in new)
                 self._placement.place_said(live, said)
             self._renew(self._conversations[session.id])
@@ -250,11 +252,10 @@ class MemoryStore(EventStore):
 
     async def _erase_stored(self, session_id: str, written_since: int | None) -> Erased | None:
         with guard:  # no other thread writes meanwhile: nothing here waits
-            live = [self._sessions.get(each) for each in await self.segment_ids(session_id)]
+            live = [self._sessions[each] for each in await self.segment_ids(session_id)]
             erased = await super()._erase_stored(session_id, written_since)
             for session in live if erased is not None else ():
-                if session is not None:  # whoever still holds the object has no words any more
-                    session.events, session.state = [], {}
+                session.events, session.state = [], {}  # whoever still holds the object has no words any more
             return erased
 
     async def rewrite_events(
@@ -270,8 +271,8 @@ class MemoryStore(EventStore):
 
     async def _forget_user(self, user_id: str) -> Forgotten:
         with guard:
-            names = account_names(user_id)
-            return Forgotten(sum(self._accounts.pop(name, None) is not None for name in names))
+            found = [self._accounts.pop(name, None) for name in account_names(user_id)]
+            return Forgotten(sum(account is not None for account in found))
 
     async def scrub(self) -> list[str]:
         """Name what is out of reach."""
@@ -408,6 +409,7 @@ class MemoryStore(EventStore):
             self._edits[session.id] = self._edits.get(session.id, 0) + 1
         self._renew(conversation)
         if is_new:
+            self._shared.share(session.id, session.events)
             self._free_oldest(but=conversation)
 
     def _share(self, session: AnySession, conversation: KeptConversation) -> None:
@@ -481,6 +483,7 @@ class MemoryStore(EventStore):
 
     def _drop(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)
+        self._shared.release(session_id)
         self._born.pop(session_id, None)
         self._edits.pop(session_id, None)
         self._placement.remove(session_id)

@@ -17,7 +17,7 @@ from ..written import BODIES_SCHEMA
 from .keys import Keys
 from .lifetimes import BESIDE, Lifetimes
 from .link import Link
-from .places import Places
+from .places import Places, naming
 from .replies import text_of
 from .scripts import Command, Script, ask_hash
 
@@ -88,7 +88,7 @@ class Bodies:
     async def of_conversation(self, place: str) -> list[str]:
         """The hashes of the bodies that a conversation's events refer to."""
         key = self._keys.of(place)
-        schema = text_of(await self._link.call(ask_hash(key, "HGET", "schema")) or "")
+        schema = text_of(await naming(place, self._link.call(ask_hash(key, "HGET", "schema"))) or "")
         if schema != str(BODIES_SCHEMA):
             return []  # it never had any
         kept: dict[str, None] = {}

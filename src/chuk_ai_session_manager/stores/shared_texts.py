@@ -1,0 +1,58 @@
+"""Bodies in memory: events that hold the same image, audio, file or long result hold the same text object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..models import EventType, SessionEvent
+from .bodies import is_body
+
+
+class SharedTexts:
+    """The texts that events of several sessions share, each for as long as one of these sessions is kept."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[str, set[str]]] = {}
+        self._of_session: dict[str, set[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def share(self, session_id: str, events: Iterable[SessionEvent[Any]]) -> None:
+        """Let events of a session hold the texts that are kept already in the place of their own."""
+        for event in events:
+            if isinstance(event.message, str) and event.native is None:
+                continue
+            for part in (event.message, event.native, event.metadata):
+                for holder, name in _places(part, takes_long=event.type == EventType.TOOL_CALL):
+                    holder[name] = self._shared(session_id, holder[name])
+
+    def _shared(self, session_id: str, text: str) -> str:
+        kept, sessions = self._kept.setdefault(text, (text, set()))
+        sessions.add(session_id)
+        self._of_session.setdefault(session_id, set()).add(kept)
+        return kept
+
+    def release(self, session_id: str) -> None:
+        """Let go of what only this session held."""
+        for text in self._of_session.pop(session_id, ()):
+            sessions = self._kept[text][1]
+            sessions.discard(session_id)
+            if not sessions:
+                del self._kept[text]
+
+
+def _places(value: Any, *, takes_long: bool) -> Iterator[tuple[Any, Any]]:
+    """Where bodies are in a JSON value: what holds each, and under which key or number."""
+    if isinstance(value, dict):
+        items: Iterable[tuple[Any, Any]] = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))
+    else:
+        return
+    for name, item in items:
+        if not isinstance(item, str):
+            yield from _places(item, takes_long=takes_long)
+        elif is_body(item, name, value, takes_long=takes_long):
+            yield value, name
