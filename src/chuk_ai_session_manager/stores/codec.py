@@ -187,9 +187,7 @@ def encode_event(event: AnyEvent, *, complete: bool = False) -> str:
     return _encoded_event(event, complete=complete, with_bodies=False)[0]
 
 
-def _encoded_event(
-    event: AnyEvent, *, complete: bool, with_bodies: bool
-) -> tuple[str, Mapping[str, bytes]]:
+def _encoded_event(event: AnyEvent, *, complete: bool, with_bodies: bool) -> tuple[str, Mapping[str, bytes]]:
     """One event as JSON, and the bodies that were taken out.
 
     Raises:
