@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leftovers import cut_after, holders
 from servers import RedisServer
-from test_erasing import cut_after, holders
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager
 from chuk_ai_session_manager.exceptions import StorageError, UnreadableData

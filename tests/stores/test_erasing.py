@@ -6,19 +6,19 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from leftovers import CutOffError, cut_after, holders
 from running import wait_until
 from servers import RedisCluster, RedisServer
 
-from chuk_ai_session_manager import Budget, Session, SessionEvent, SessionManager, StorageError
+from chuk_ai_session_manager import Budget, Session, SessionEvent, SessionManager
 from chuk_ai_session_manager.stores import EventStore, open_store
-from chuk_ai_session_manager.stores.redis.store import RedisStore
 from chuk_ai_session_manager.stores.sqlite.store import SqliteStore
 
 MARKER = "marker-7f3a"
@@ -62,16 +62,6 @@ async def fill(store: EventStore) -> None:
 
 
 # -- files ------------------------------------------------------------------------------------------
-
-
-def holders(path: Path, *texts: str) -> list[str]:
-    """The files of a database, whichever there are, that hold one of these texts."""
-    files = [path, Path(f"{path}-wal"), Path(f"{path}-shm"), Path(f"{path}-journal")]
-    return [
-        file.name
-        for file in files
-        if file.exists() and any(text.encode() in file.read_bytes() for text in texts)
-    ]
 
 
 async def test_no_byte_of_an_erased_user_is_in_the_files_of_sqlite(tmp_path: Path) -> None:
@@ -276,27 +266,6 @@ async def test_a_cluster_keeps_nothing_either_and_says_what_it_did_not_search(
 
 
 # -- interruptions ----------------------------------------------------------------------------------
-
-
-class CutOffError(StorageError):
-    """The connection is cut off."""
-
-
-def cut_after(store: EventStore, steps: int) -> Callable[[], int]:
-    """Let a store fail for good after so many steps; how many it made is told."""
-    made = 0
-    owner, name = (store._link, "call_all") if isinstance(store, RedisStore) else (store._worker, "_submit")  # type: ignore[attr-defined]
-    step: Callable[..., Any] = getattr(owner, name)
-
-    def counted(*arguments: Any, **options: Any) -> Awaitable[Any]:
-        nonlocal made
-        made += 1
-        if made > steps:
-            raise CutOffError("cut off")
-        return step(*arguments, **options)  # type: ignore[no-any-return]
-
-    setattr(owner, name, counted)
-    return lambda: made
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
