@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 from places import InMemory, Place, in_memory_too
 
-from chuk_ai_session_manager import Session, SessionEvent, SessionManager
+from chuk_ai_session_manager import Session, SessionEvent, SessionManager, stream_llm_call
 from chuk_ai_session_manager.exceptions import (
     EventConflict,
     InvalidInput,
@@ -32,6 +32,7 @@ from chuk_ai_session_manager.stores import EventStore, MemoryStore
 T = TypeVar("T")
 
 IDS = st.sampled_from(["a", "b", "ü{}:*"])
+PIECES = st.sampled_from(["one ", "two ", "three"])
 TEXTS = st.sampled_from(["hello", "", "好的 ✓", "{}", "\n"])
 
 
@@ -75,6 +76,53 @@ class Talk:
         return [at for at in self.way_to(self.place) if at not in self.out]
 
 
+class Telling:
+    """A conversation whose answers stream: each question with what has come of its answer."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[list[str]] = []
+
+    def ask(self, text: str) -> list[str]:
+        self.exchanges.append([text])
+        return self.exchanges[-1]
+
+    @property
+    def told(self) -> list[str]:
+        return [text for exchange in self.exchanges for text in exchange]
+
+
+class Streaming:
+    """A stream that is being read, by a manager and store of its own, and what was stored of its answer."""
+
+    def __init__(self, store: EventStore, exchange: list[str], pieces: list[str]) -> None:
+        self.store = store
+        self.sm = SessionManager("streams", store=store, infinite_context=True, max_turns_per_segment=3)
+        self.exchange, self.pieces, self.came = exchange, pieces, 0
+        self.stream = stream_llm_call(exchange[0], self.model, session_manager=self.sm)
+        self._reading = aiter(self.stream)
+
+    async def model(self, _: Any) -> AsyncIterator[str]:
+        for piece in self.pieces:
+            yield piece
+
+    async def read(self) -> bool:
+        """Read a piece; whether there was one, or the answer is whole now."""
+        piece = await anext(self._reading, None)
+        self.came += piece is not None
+        if piece is None:
+            self.exchange[1:] = ["".join(self.pieces)]
+        return piece is not None
+
+    async def close(self) -> None:
+        await self.stream.aclose()
+        await self.store.close()
+
+    def is_stored(self) -> None:
+        """What came so far stands beside its question."""
+        if self.came:
+            self.exchange[1:] = ["".join(self.pieces[: self.came])]
+
+
 class StoreMachine(RuleBasedStateMachine):
     """Two openings of one place, used in turn, as two processes would."""
 
@@ -89,11 +137,15 @@ class StoreMachine(RuleBasedStateMachine):
         self.talks: dict[str, Talk] = {}
         self.states: dict[str, dict[str, int]] = {}
         self.owners: dict[str, str] = {}
+        self.telling = Telling()
+        self.streams: list[Streaming] = []
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(work, 60))
 
     def teardown(self) -> None:
+        for streaming in self.streams:
+            self.do(streaming.close())
         for store in self.stores:
             self.do(store.close())
         self.loop.close()
@@ -273,6 +325,45 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(InvalidSessionOperation):
                 self.do(work)
 
+    @rule(pieces=st.lists(PIECES, min_size=1, max_size=3))
+    def begin_a_stream(self, pieces: list[str]) -> None:
+        exchange = self.telling.ask(f"Question {len(self.telling.exchanges)}")
+        streaming = Streaming(self.here.store(), exchange, pieces)
+        self.do(streaming.read())
+        self.streams.append(streaming)
+
+    @precondition(lambda self: bool(self.streams))
+    @rule(data=st.data())
+    def read_on(self, data: st.DataObject) -> None:
+        streaming = data.draw(st.sampled_from(self.streams))
+        if not self.do(streaming.read()):
+            self.streams.remove(streaming)
+            self.do(streaming.close())
+
+    @precondition(lambda self: bool(self.streams))
+    @rule(data=st.data())
+    def leave_a_stream(self, data: st.DataObject) -> None:
+        streaming = data.draw(st.sampled_from(self.streams))
+        self.streams.remove(streaming)
+        self.do(streaming.close())
+        streaming.is_stored()
+
+    @precondition(lambda self: bool(self.streams))
+    @rule(data=st.data())
+    def ask_beside_a_stream(self, data: st.DataObject) -> None:
+        """By the manager that is reading: what came is in the next question's context."""
+        streaming = data.draw(st.sampled_from(self.streams))
+        streaming.is_stored()
+        text = self.telling.ask(f"Question {len(self.telling.exchanges)}")[0]
+        self.do(streaming.sm.user_says(text))
+
+    @rule(which=st.integers(0, 1))
+    def ask_elsewhere(self, which: int) -> None:
+        """By a manager that knows of no stream."""
+        text = self.telling.ask(f"Question {len(self.telling.exchanges)}")[0]
+        sm = SessionManager("streams", store=self.stores[which], infinite_context=True)
+        self.do(sm.user_says(text))
+
     @rule(talk=st.sampled_from(["talk1", "talk2"]), which=st.integers(0, 1))
     def forget(self, talk: str, which: int) -> None:
         deleted = self.do(self.stores[which].delete_conversation(talk))
@@ -292,6 +383,10 @@ class StoreMachine(RuleBasedStateMachine):
                         (event.id, event.message) for event in self.model[session_id]
                     ]
                     assert session.totals.user_messages == len(session.events)
+            if self.telling.exchanges:
+                sm = SessionManager("streams", store=store)
+                rows = self.do(sm.get_conversation(include_all_segments=True))
+                assert [row["content"] for row in rows] == self.telling.told
             for talk, said in self.talks.items():
                 self.do(self.check_talk(store, talk, said))
                 self.do(self.check_shared(store, talk))
