@@ -16,6 +16,7 @@ from ..conversation.pins import pinned_ids
 from ..conversation.segments import read_all, segment_ids_of, segments_of
 from ..exceptions import SessionManagerError, StorageError
 from ..models import EventSource
+from ..models.record import utc_text
 from ..stores import EventStore
 from .checkup import check_up
 from .figures import Tally, sums_as_json
@@ -266,7 +267,7 @@ def stats(
         screen = Screen()
         if as_json:
             models = {model: sums_as_json(sums) for model, sums in tally.models()}
-            dates = {"created_at": created[0].isoformat(), "last_update": max(updated).isoformat()}
+            dates = {"created_at": utc_text(created[0]), "last_update": utc_text(max(updated))}
             screen.json(
                 {"segments": list(ids), "user_id": users[-1]}
                 | dates

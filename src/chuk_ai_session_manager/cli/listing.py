@@ -9,7 +9,7 @@ from typing import Any
 
 from ..conversation.segments import segment_ids_of
 from ..exceptions import SessionManagerError, SessionNotFound, UnreadableData
-from ..models.record import utc_now
+from ..models.record import utc_now, utc_text
 from ..models.session import next_segment_id
 from ..stores import EventStore
 from ..stores.base import is_segment_after
@@ -121,8 +121,8 @@ async def row_of(session_id: str, store: EventStore) -> dict[str, Any]:
         "content_tokens": session.total_tokens,
         "cost_usd": known_cost(session.totals, session.total_cost),
         "unpriced_calls": session.totals.unpriced_calls,
-        "created_at": session.metadata.created_at.isoformat(),
-        "last_update": session.last_update_time.isoformat(),
+        "created_at": utc_text(session.metadata.created_at),
+        "last_update": utc_text(session.last_update_time),
     }
 
 

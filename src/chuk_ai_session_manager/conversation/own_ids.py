@@ -8,7 +8,7 @@ from typing import Any
 
 from ..exceptions import EventConflict
 from ..models import EventType, SessionEvent
-from ..models.session_event import REPLACES
+from ..models.session_event import REDACTED, REPLACES, content_of
 from .drafts import Draft, without_prompt
 from .order import QUESTION_IN
 
@@ -46,11 +46,21 @@ def conflict_of(draft: Draft) -> EventConflict:
 def _says_the_same(draft: Draft, known: SessionEvent[Any]) -> bool:
     """Whether a draft is the event that is stored with its id.
 
-    Time, count and bill may differ: a retry is made later, and may be estimated differently.
+    Time, count and bill may differ: a retry is made later, and may be estimated differently. So may words
+    that were redacted since.
     """
     event = draft.event
-    kinds = (event.type, event.source) == (known.type, known.source)
-    return kinds and _content_of(event, event) == _content_of(known, event)
+    if (event.type, event.source) != (known.type, known.source):
+        return False
+    return _has_no_words(known) or _content_of(event, event) == _content_of(known, event)
+
+
+def _has_no_words(known: SessionEvent[Any]) -> bool:
+    """Whether an event's words were replaced for good: nobody can tell any more what they were."""
+    said = known.message
+    if known.type == EventType.TOOL_CALL and isinstance(said, dict):
+        return said.get("result") == REDACTED
+    return bool(content_of(said) == REDACTED)
 
 
 def _content_of(event: SessionEvent[Any], as_given: SessionEvent[Any]) -> str:

@@ -11,7 +11,7 @@ from ..exceptions import InvalidInput, InvalidSessionOperation, SessionNotFound
 from ..models import EventType
 from ..models.home import HomeStore
 from ..models.record import utc_now
-from ..models.session_event import REPLACES, content_of, origin_of
+from ..models.session_event import REDACTED, REPLACES, content_of, origin_of
 from ..models.session_metadata import FORKED_FROM, origins_of
 from ..providers.messages import calls_of, function_of, turns_of
 from ..stores import EventStore, WholeSessionStore
@@ -25,9 +25,6 @@ from .notes import NO_NOTES
 from .opening import Conversation
 from .summaries import Summarizer
 from .writing import Writer
-
-REDACTED = "[redacted]"
-"""The text that replaces an event's words."""
 
 _OPERATION = "redact"
 

@@ -12,6 +12,7 @@ from ..exceptions import EventConflict
 from ..models import Session, SessionEvent
 from ..models.home import HomeStore
 from ..providers.usage import ReportedUsage
+from ..stores.redaction import redact_events
 from .drafts import Draft
 from .own_ids import not_stored
 from .segments import is_of_segments, latest, live_segment
@@ -156,6 +157,9 @@ class Replays:
         the same id, and a model may say the same again. Its id is made of what it differs in, too.
         """
         known = await self._known_of(home, session, drafts, refused=refused)
+        own = [draft.event for draft in drafts if draft.has_own_id and draft.event.id in known]
+        if own and (hook := getattr(home, "redact", None)) is not None:
+            await redact_events(own, hook)  # as they were when they were stored
         drafts = not_stored(drafts, known)
         if others := [draft for draft in drafts if _is_another_than(known, draft)]:
             conversation_id = await self._conversation_id(home, session)

@@ -48,6 +48,10 @@ def origin_of(event: SessionEvent[Any]) -> Origin:
     return Origin(event.id)
 
 
+REDACTED = "[redacted]"
+"""The text that replaces an event's words for good."""
+
+
 def content_of(message: Any) -> Any:
     """The content of a message: a text itself, or the `content` of a chat message."""
     is_row = isinstance(message, dict) and ("content" in message or "role" in message)

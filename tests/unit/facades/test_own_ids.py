@@ -28,6 +28,7 @@ ROWS: list[dict[str, Any]] = [
     {"role": "tool", "tool_call_id": "c1", "content": "12:30"},
     {"role": "assistant", "content": "12:30"},
 ]
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgoA" + "AAAA" * 500}}
 Tell = Callable[[SessionManager], Awaitable[str]]
 
 
@@ -51,7 +52,7 @@ class TestEventIds:
             sm = SessionManager("s", store=store)
             calls: list[Tell] = [
                 lambda sm: sm.user_says("one", event_id="q", channel="web"),
-                lambda sm: sm.user_says([{"type": "text", "text": "two"}], event_id="p"),
+                lambda sm: sm.user_says([{"type": "text", "text": "two"}, PICTURE], event_id="p"),
                 lambda sm: sm.ai_responds("1", model="gpt-4o", event_id="a"),
                 lambda sm: sm.tool_used("clock", {"zone": "UTC"}, (12, 30), event_id="t", tool_call_id="c"),
                 lambda sm: sm.add_messages(ROWS[1:], event_id="list"),
@@ -145,6 +146,26 @@ class TestEventIds:
                 await again.add_messages(ROWS, event_id="list")
                 assert await said(again) == whole
             assert again.system_prompt == "Be brief."
+
+    async def test_words_that_were_redacted_are_no_conflict(self, place: Place) -> None:
+        async with place.store() as store:
+            sm = SessionManager("s", store=store)
+            await sm.user_says("my secret", event_id="q")
+            await sm.tool_used("clock", {}, "secret", event_id="t")
+            for event_id in ("q", "t"):
+                await sm.redact(event_id)
+            await sm.user_says("my secret", event_id="q")
+            await sm.tool_used("clock", {}, "secret", event_id="t")
+            with pytest.raises(EventConflict):
+                await sm.ai_responds("my secret", event_id="q")
+            assert (await sm.get_stats())["total_events"] == 2
+            store.redact = lambda text: text.replace("secret", "***")
+            for _ in range(2):
+                await sm.user_says("another secret", event_id="r")
+            hiding = SessionManager("s", store=store, redact=lambda text: text.replace("words", "***"))
+            for _ in range(2):
+                await hiding.user_says("words", event_id="w")
+            assert await said(sm) == ["[redacted]", "another ***", "***"]
 
     async def test_a_limit_does_not_refuse_what_is_there(self, place: Place) -> None:
         async with place.store() as store:
