@@ -151,6 +151,7 @@ LEVELS = (
         "conversation.order",
         "conversation.calls",
         "conversation.segments",
+        "conversation.corrections",
         "conversation.looking_back",
         "conversation.own_ids",
         "conversation.late",

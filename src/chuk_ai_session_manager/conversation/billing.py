@@ -62,6 +62,7 @@ async def bill_estimated(
     length: int,
     around: int,
     preface_length: Callable[[str], Awaitable[int]] | None,
+    correction: Callable[[str], float],
 ) -> None:
     """Put an estimated bill on each call whose provider reported none.
 
@@ -74,12 +75,17 @@ async def bill_estimated(
         around: the additional tokens for the session's messages.
         preface_length: returns all tokens, in a model's count, that are sent before the session's messages;
             `None` if there are none.
+        correction: returns how many tokens a model's provider counts where we count one.
     """
     if not has_prices():
         await load_prices()
     for draft in drafts:
         if draft.is_call and draft.reported is None:
-            _bill(draft, await _estimate(draft, length, around, preface_length))
+            usage = await _estimate(draft, length, around, preface_length)
+            factor = correction(draft.model)
+            if factor != 1 and draft.partly is None:
+                usage["input_tokens"] = round(usage["input_tokens"] * factor)
+            _bill(draft, usage)
         length += draft.tokens
         around += 0 if draft.text is None else TOKENS_A_MESSAGE
 
@@ -122,6 +128,8 @@ def estimated_usage(sent: int, answered: int) -> ReportedUsage:
 def _bill(draft: Draft, usage: ReportedUsage) -> None:
     if draft.service_tier is not None:
         usage = {**usage, "service_tier": draft.service_tier}
+    if draft.counted is not None and draft.reported is not None and "iterations" not in usage:
+        usage = {**usage, "counted_tokens": draft.counted}
     whole = _put_bill(
         draft.event,
         draft.model,
@@ -269,6 +277,7 @@ def _call(
             "iterations": calls,
             "cache_saved_usd": saved,
             "cache_miss_reason": usage.get("cache_miss_reason"),
+            "counted_tokens": usage.get("counted_tokens"),
             "continues": False,
         }
     )

@@ -58,6 +58,8 @@ class Draft:
     """Whether the application chose the event's id: a stored event with the id is this event."""
     is_dated: bool = False
     """Whether the application named the time, which then does not change."""
+    counted: int | None = None
+    """Of an answer: what we counted of the context that it was given."""
     is_pinned: bool = False
     """Whether every context must contain it."""
     is_stored: bool = False

@@ -26,6 +26,7 @@ from .calls import OpenCalls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .context.chain import Contexts, is_compaction, mark_told
+from .corrections import Corrections
 from .drafts import (
     Draft,
     Unfinished,
@@ -71,6 +72,7 @@ class Writer:
         allowance: the most that the conversation, and its user, may use.
         summarizer: makes the summaries of full segments.
         pins: the pinned messages.
+        corrections: how far our counts are from those of providers.
         redact: gets all texts before they are written.
     """
 
@@ -84,10 +86,12 @@ class Writer:
         allowance: Allowance,
         summarizer: Summarizer,
         pins: Pins,
+        corrections: Corrections,
         redact: RedactHook | None = None,
     ) -> None:
         self._conversation = conversation
         self.pins: Pins = pins
+        self._corrections = corrections
         self._beginning = beginning
         self._model = model
         self.allowance: Allowance = allowance
@@ -480,7 +484,8 @@ class Writer:
         around = (held.messages + held.tool_calls) * TOKENS_A_MESSAGE
         is_alone = self._beginning.is_empty(session)
         preface_length = None if is_alone else partial(self._beginning.length, home, session)
-        await bill_estimated(drafts, held.tokens, around, preface_length)
+        await self._corrections.load_once(session, home, is_infinite=self._conversation.is_infinite)
+        await bill_estimated(drafts, held.tokens, around, preface_length, self._corrections.factor)
 
 
 def _in(seconds: float) -> float:

@@ -251,6 +251,9 @@ class CallUsage(Record):
     cache_miss_reason: str | None = None
     """Why the provider's cache did not have the beginning of the prompt, as the provider says:
     "tools_changed", "messages_changed" and so on."""
+    counted_tokens: int | None = None
+    """What we counted of the context that was sent, where it came from here: beside `input_tokens`, it says
+    how far our count of this model's tokens is off."""
     continues: bool = False
     """Whether this continues the bill of a call of which a part was stored before: it is not another call."""
 
@@ -273,6 +276,7 @@ _OPTIONAL = (
     "iterations",
     "cache_saved_usd",
     "cache_miss_reason",
+    "counted_tokens",
     "continues",
 )
 

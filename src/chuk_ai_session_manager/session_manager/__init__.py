@@ -11,6 +11,7 @@ from ..conversation.budgets import Budget, Spending
 from ..conversation.callbacks import Done, call
 from ..conversation.context.beginning import Beginning
 from ..conversation.context.chain import Contexts
+from ..conversation.corrections import Corrections
 from ..conversation.forking import fork
 from ..conversation.limits import Allowance, Limits
 from ..conversation.notes import Notes
@@ -89,6 +90,9 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             that opens the new segment waits for the callback up to 2 seconds, and so do calls that were
             recorded together with it. Until the callback's summary is there, the built-in one is used.
         summary_max_tokens: the most tokens of the summary of all earlier segments.
+        correct_counts: whether limits of contexts and estimates of bills follow what providers report: where
+            a provider counts 1.3 tokens for each that is counted here, a context has fewer messages. The
+            median of the last reports of a model counts; content tokens and reported bills stay as they are.
         recall_tokens: adds up to so many tokens of earlier turns, which may answer the user's last message,
             to each context of `get_messages_for_llm` (see its `recall`). Useful with infinite context.
         embedder: lets recall compare meanings too: a function that gets a list of texts and returns a vector
@@ -129,6 +133,7 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
         summary_timeout: float = 30.0,
         summary_max_tokens: int = 500,
         recall_tokens: int | None = None,
+        correct_counts: bool = True,
         embedder: Embedder | None = None,
         reranker: Reranker | None = None,
         stemmer: Stem | str | None = None,
@@ -169,6 +174,7 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             "summary_timeout": summary_timeout,
             "summary_max_tokens": summary_max_tokens,
             "recall_tokens": recall_tokens,
+            "correct_counts": correct_counts,
             "embedder": embedder,
             "reranker": reranker,
             "stemmer": stemmer,
@@ -197,6 +203,7 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
         )
         self._beginning = Beginning(self._conversation, self._summarizer)
         self._contexts = Contexts()
+        self._corrections = Corrections(is_on=correct_counts)
         self.writer: Writer = Writer(
             self._conversation,
             self._beginning,
@@ -209,6 +216,7 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             ),
             summarizer=self._summarizer,
             pins=Pins(self._conversation, token_limit),
+            corrections=self._corrections,
             redact=redact,
         )
         self._pinned = PinnedTurns()

@@ -11,6 +11,7 @@ from ..conversation.context.asking import asked
 from ..conversation.context.beginning import Beginning
 from ..conversation.context.chain import Contexts
 from ..conversation.context.wanted import Wanted
+from ..conversation.corrections import Corrections
 from ..conversation.looking_back import newest_held
 from ..conversation.opening import Conversation
 from ..conversation.order import as_told
@@ -50,6 +51,7 @@ class Reading:
     _beginning: Beginning
     _contexts: Contexts
     _pinned: PinnedTurns
+    _corrections: Corrections
     _finder: Finder
     _recall_tokens: int | None
 
@@ -181,7 +183,13 @@ class Reading:
             recall_tokens=self._recall_tokens,
         )
         return await asked(
-            self._conversation, self._beginning, self._contexts, self._pinned, self._finder, wanted
+            self._conversation,
+            self._beginning,
+            self._contexts,
+            self._pinned,
+            self._finder,
+            self._corrections,
+            wanted,
         )
 
     async def get_conversation(
@@ -279,7 +287,8 @@ class Reading:
         their parts are what the `llm_calls` were billed for; `usage_source` says where these figures come
         from: "reported" by the provider, "estimated", "mixed" or "none". `estimated_cost` is in USD, without
         the `unpriced_calls`. The statistics cover all segments if `include_all_segments` is `True`, and by
-        default with infinite context; `session_chain` lists the segments' ids.
+        default with infinite context; `session_chain` lists the segments' ids. `count_correction` says, by
+        model, how many tokens its provider counted where we counted one: the median of its last calls.
 
         Raises:
             SessionNotFound: the session does not exist.
@@ -300,8 +309,16 @@ class Reading:
             "session_segments": len(chain),
             "infinite_context": self._conversation.is_infinite,
             **figures_of(sums),
+            "count_correction": await self._count_correction(sums, session, home),
         }
         return stats | ({"session_chain": chain} if covers_all else {})
+
+    async def _count_correction(self, sums: Sums, session: Session[Any], home: HomeStore) -> dict[str, float]:
+        """How many tokens the providers of the models that answered last count where we count one."""
+        if not sums.totals.reported_calls:
+            return {}
+        await self._corrections.load(session, home, is_infinite=self._conversation.is_infinite)
+        return self._corrections.shown
 
     async def get_state(self) -> dict[str, Any]:
         """Return a copy of the conversation's state, which is the same with any segment's id.

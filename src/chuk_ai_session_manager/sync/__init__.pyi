@@ -40,6 +40,7 @@ from chuk_ai_session_manager.models.home import HomeStore
 from chuk_ai_session_manager.providers.answers import Answer
 from chuk_ai_session_manager.providers.anthropic_messages import AnthropicRequest
 from chuk_ai_session_manager.providers.formats import ContextOptions
+from chuk_ai_session_manager.providers.formats import Format
 from chuk_ai_session_manager.providers.formats import GoogleRequest
 from chuk_ai_session_manager.providers.formats import OpenAIMessages
 from chuk_ai_session_manager.providers.formats import ResponsesInput
@@ -122,6 +123,7 @@ __all__ = [
     "is_available",
     "open_store",
     "quick_conversation",
+    "recall_user",
     "run",
     "setup_chuk_sessions_storage",
     "stream_llm_call",
@@ -301,6 +303,8 @@ class SessionAwareToolProcessor:
 
 class SessionManager:
     def recall(self, query: str, *, max_tokens: int = 2000, limit: int | None = None) -> Recalled: ...
+    def tools(self, format: Format | None = None) -> list[dict[str, Any]]: ...
+    def run_tool(self, call: object, *, of_user: bool = False) -> str: ...
     @overload
     def get_messages_for_llm(
         self, include_system: bool = ..., *, format: None = ..., **options: Unpack[ContextOptions]
@@ -430,6 +434,7 @@ class SessionManager:
         summary_timeout: float = 30.0,
         summary_max_tokens: int = 500,
         recall_tokens: int | None = None,
+        correct_counts: bool = True,
         embedder: Embedder | None = None,
         reranker: Reranker | None = None,
         stemmer: Stem | str | None = None,
@@ -544,6 +549,18 @@ def quick_conversation(
     usage: object | None = None,
     store: SessionStore | EventStore | ChukSessionsStore | None = None,
 ) -> dict[str, Any]: ...
+def recall_user(
+    user_id: str,
+    query: str,
+    *,
+    store: SessionStore | EventStore | ChukSessionsStore | None = None,
+    max_tokens: int = 2000,
+    limit: int | None = None,
+    model: str | None = None,
+    embedder: Embedder | None = None,
+    reranker: Reranker | None = None,
+    stemmer: Stem | str | None = None,
+) -> Recalled: ...
 def setup_chuk_sessions_storage(
     sandbox_id: str = "ai-session-manager", default_ttl_hours: float | None = ...
 ) -> SessionStorage: ...

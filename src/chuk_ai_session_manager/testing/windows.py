@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ..conversation.usage_report import usage_report
+from ..models import TokenUsage
 from ..session_manager import SessionManager
 from ..stores.base import EventStore
 from .base import Contract, Stores, in_a_loop
@@ -123,6 +124,40 @@ class Windows(Contract):
                 assert await _manager(stores.open()).get_messages_for_llm(**options) == rows
                 assert f"found-{number} word" in str(rows)
         assert "the result of look, " in str(rows)
+
+    @pytest.mark.parametrize("infinite", [False, True])
+    @in_a_loop
+    async def test_counts_learn_from_what_providers_report(self, stores: Stores, *, infinite: bool) -> None:
+        manager = SessionManager(
+            "talk", store=stores.open(), infinite_context=infinite, max_turns_per_segment=8, model="my-model"
+        )
+        counted = 0
+        for number in range(7):
+            await manager.user_says(f"question-{number}? " + "word " * 60)
+            rows = await manager.get_messages_for_llm(format="openai", max_tokens=2_000)
+            counted = sum(
+                [await TokenUsage.count_tokens(str(row["content"]), "my-model") + 4 for row in rows]
+            )
+            ratio = 100 if number == 3 else 1.3  # a single absurd report
+            usage = {"prompt_tokens": round((counted + 3) * ratio), "completion_tokens": 1}
+            await manager.ai_responds("Yes.", model="my-model-2026-01-01", usage=usage)
+        await manager.wait_for_summaries()
+        other = SessionManager("talk", store=stores.open(), model="my-model", infinite_context=infinite)
+        for reader in (manager, other):
+            found = (await reader.get_stats())["count_correction"]
+            assert found == {"my-model": pytest.approx(1.3, abs=0.01)}
+        plain = SessionManager("talk", store=stores.open(), model="my-model", correct_counts=False)
+        assert await manager.get_messages_for_llm(format="openai", max_tokens=500) == (
+            await plain.get_messages_for_llm(format="openai", max_tokens=int(500 / 1.3))
+        )
+        await manager.user_says("And then?")
+        bill = (await manager.get_stats())["input_tokens"]
+        await manager.ai_responds("Nothing.", model="my-model")  # estimated
+        corrected = (await manager.get_stats())["input_tokens"] - bill
+        await plain.user_says("And then?")
+        bill = (await plain.get_stats())["input_tokens"]
+        await plain.ai_responds("Nothing.", model="my-model")
+        assert corrected > 1.2 * ((await plain.get_stats())["input_tokens"] - bill) - 40
 
 
 def _cached_answer(number: int) -> dict[str, Any]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...models.home import HomeStore
 from ...providers.cache_marks import with_cache_marks
 from ...providers.fingerprints import fingerprint_of_tools
 from ...providers.formats import written
 from ...providers.messages import ChatMessage
 from ...providers.responses_state import responses_request
-from ...stores.base import AnyEvent
+from ...stores.base import AnyEvent, AnySession
 from ..background import Background
+from ..billing import TOKENS_A_MESSAGE, TOKENS_OF_A_BEGINNING
+from ..corrections import Corrections
 from ..log_end import KnownEnd, LogEnd, PathEnd
 from ..opening import Conversation
 from ..pinned import PinnedTurns
@@ -20,6 +23,7 @@ from .beginning import Beginning
 from .chain import Contexts, signing
 from .loops import Loop, unfinished_loop
 from .recalled import Excerpts, is_question
+from .room import Room
 from .seen import Seen
 from .wanted import Wanted
 
@@ -30,6 +34,7 @@ async def asked(
     contexts: Contexts,
     pinned: PinnedTurns,
     finder: Finder,
+    corrections: Corrections,
     wanted: Wanted,
 ) -> Any:
     """What `SessionManager.get_messages_for_llm` gives; see there."""
@@ -44,12 +49,17 @@ async def asked(
     has_choices = bool(session.totals.choices or background.sums.totals.choices)
     moment = None if bound is None else bound.began
     turns = await pinned.turns(session, home, has_choices=has_choices, moment=moment)
-    seen = Seen(beginning, home, wanted, await wanted.room(), turns, excerpts)
+    if wanted.max_tokens is not None:
+        await corrections.load(session, home, is_infinite=conversation.is_infinite)
+    room = await wanted.room(corrections.factor(wanted.model))
+    seen = Seen(beginning, home, wanted, room, turns, excerpts)
     if wanted.recalls:
         await excerpts.ask(*await _question(log, background, loop), in_loop=loop is not None)
     rows = await _rows(seen, excerpts, log, bound)
     if wanted.recalls:
         rows = await seen.with_excerpts(rows, [*background.start, *log.events])
+    if corrections.is_on and (counted := await _length(rows, room, beginning, home, session, wanted)):
+        contexts.count_out(counted)
     if not wanted.has_tools:
         return _marked(written(rows, wanted.format_name, model=wanted.model), wanted)
     chain = contexts.chain(wanted.kind)
@@ -71,6 +81,30 @@ def _marked(request: Any, wanted: Wanted) -> Any:
     if ttl is None:
         return request
     return with_cache_marks(request, wanted.format_name, wanted.model, ttl, wanted.tools or ())
+
+
+async def _length(
+    rows: Sequence[ChatMessage],
+    room: Room | None,
+    beginning: Beginning,
+    home: HomeStore,
+    session: AnySession,
+    wanted: Wanted,
+) -> int | None:
+    """How long a context is, by our count; `None` where only counting it would tell.
+
+    Without a limit, it is what its messages were counted when they were recorded. (What tools gave was not.)
+    """
+    if room is not None:
+        length = wanted.length()
+        tokens = sum([await length(row) for row in rows]) + sum(room.parts.values())
+        around = 0 if wanted.counts_all else (TOKENS_A_MESSAGE + 1) * len(rows) + TOKENS_OF_A_BEGINNING
+        return tokens + around
+    held = await beginning.held_length(home, session)
+    if held.tool_calls or wanted.tools:
+        return None
+    tokens = held.tokens + held.messages * (TOKENS_A_MESSAGE + 1) + TOKENS_OF_A_BEGINNING
+    return tokens + await beginning.length(home, session, wanted.counted_model)
 
 
 async def _question(

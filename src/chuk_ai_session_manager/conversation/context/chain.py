@@ -23,6 +23,12 @@ _newest: ContextVar[tuple[object, dict[str, tuple[int, Sent]]] | None] = Context
 )
 
 
+# How long that context is, by our count; `None` once an answer to it was recorded.
+_newest_count: ContextVar[tuple[object, int | None] | None] = ContextVar(
+    "chuk_ai_session_manager_counted", default=None
+)
+
+
 class Contexts:
     """The contexts that one manager handed out: the last of each kind.
 
@@ -35,6 +41,7 @@ class Contexts:
         """What contexts showed beside questions that nobody has answered yet, by the questions' ids."""
         self._known: dict[str, Chained] = {}
         self._last: dict[str, tuple[int, Sent]] = {}
+        self._counted: int | None = None
         self._number = count()
         self._mark = object()
 
@@ -50,6 +57,20 @@ class Contexts:
         here = _newest.get()
         mine = here[1] if here is not None and here[0] is self._mark else {}
         _newest.set((self._mark, mine | {kind: sent}))
+
+    def count_out(self, tokens: int) -> None:
+        """Note how long, by our count, the context is that is handed out now."""
+        self._counted = tokens
+        _newest_count.set((self._mark, tokens))
+
+    def _take_count(self) -> int | None:
+        """How long the context is that an answer was given; what is recorded after it was given another."""
+        here = _newest_count.get()
+        found = here[1] if here is not None and here[0] is self._mark else self._counted
+        if here is not None and here[0] is self._mark:
+            _newest_count.set((self._mark, None))
+        self._counted = None
+        return found
 
     def with_shown(self, drafts: Sequence[Draft], model: str) -> Sequence[Draft]:
         """What is recorded, and before an answer, what was recalled for the questions that wait for one."""
@@ -69,7 +90,10 @@ class Contexts:
         Only the first of the events that are recorded together answers it; those after that saw more.
         """
         draft = drafts[0] if drafts else None
-        if draft is None or not draft.is_call or draft.event.context is not None:
+        if draft is None or not draft.is_call:
+            return
+        draft.counted = self._take_count()
+        if draft.event.context is not None:
             return
         native_format, native = native_of(draft.event)
         if native_format and (sent := self._sent(native_format)) is not None:

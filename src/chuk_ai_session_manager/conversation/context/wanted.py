@@ -106,8 +106,11 @@ class Wanted:
         """Counts a row of the context."""
         return sent_length(self.counted_model) if self.counts_all else content_length(self.counted_model)
 
-    async def room(self) -> Room | None:
+    async def room(self, correction: float = 1.0) -> Room | None:
         """What of a limit there is for messages; `None` without a limit.
+
+        Args:
+            correction: how many tokens the provider counts where we count one.
 
         Raises:
             InvalidInput: the model's window is asked for, and nobody knows it.
@@ -118,10 +121,11 @@ class Wanted:
             self.max_tokens if isinstance(self.max_tokens, int) else await window_of(self.model, _OPERATION)
         )
         if not self.counts_all:
-            return Room(limit)
+            return Room(limit, correction=correction)
         defined = 0
         if self._defined:
             defined = await definitions_length(
                 self.tools or (), self.response_format, self.counted_model, self.format_name
             )
-        return Room(limit, self.reserve, {"definitions": defined, "around": TOKENS_OF_A_BEGINNING})
+        parts = {"definitions": defined, "around": TOKENS_OF_A_BEGINNING}
+        return Room(limit, self.reserve, parts, correction)

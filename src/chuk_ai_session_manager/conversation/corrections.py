@@ -1,0 +1,110 @@
+"""How far our counts of contexts are from what providers count, learned from what they report.
+
+Each answer's event keeps what we counted of the context that it was given, beside the input tokens that its
+provider reports. Tokenizers that are not public differ from ours by 0.7 to 1.5.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from statistics import median
+
+from ..models.home import HomeStore
+from ..stores.base import AnyEvent, AnySession
+from .log_end import LogEnd
+from .segments import segments_before
+
+# The median of so many of the newest reports counts, which are looked for in so many events.
+_LAST, _SEARCHED = 5, 60
+# With fewer reports, those that are missing count as right: one that is absurd upsets nothing.
+_FEWEST = 3
+# What is further off is no other tokenizer, but another request than the one that was counted.
+_LEAST, _MOST = 0.5, 2.0
+# Contexts that are this short say little: what goes around a message is as long as the message.
+_SHORTEST = 40
+# Limits are corrected in steps, so that windows do not move with each report.
+_STEP = 0.05
+# What may follow a model's name in a response: the date of a snapshot.
+_SNAPSHOT = re.compile(r"[-@:](?:20\d{2}-?\d{2}-?\d{2}|\d{4}|latest)$")
+
+
+class Corrections:
+    """What a manager knows of the models that are asked in its conversation.
+
+    Args:
+        is_on: whether counts are corrected at all.
+    """
+
+    def __init__(self, *, is_on: bool) -> None:
+        self.is_on = is_on
+        self._reports: dict[str, list[float]] = {}
+        self._is_loaded = False
+        self._earlier: tuple[str, dict[str, list[float]]] | None = None
+
+    async def load(self, session: AnySession, home: HomeStore, *, is_infinite: bool) -> None:
+        """Read what the newest events say; where a segment has just begun, those of the one before."""
+        if not self.is_on:
+            return
+        log = LogEnd(session, home)
+        while len(log.events) < _SEARCHED and not log.is_whole:
+            await log.read_back(limit=_SEARCHED)
+        found = _reports_in(log.events)
+        if not found and is_infinite and session.parent_id:
+            found = await self._before(session, home)
+        self._reports, self._is_loaded = found, True
+
+    async def load_once(self, session: AnySession, home: HomeStore, *, is_infinite: bool) -> None:
+        """The same, if nothing was read so far."""
+        if not self._is_loaded:
+            await self.load(session, home, is_infinite=is_infinite)
+
+    async def _before(self, session: AnySession, home: HomeStore) -> dict[str, list[float]]:
+        if self._earlier is None or self._earlier[0] != session.id:
+            found: dict[str, list[float]] = {}
+            async for log in segments_before(session, home):
+                await log.read_back(limit=_SEARCHED)
+                found = _reports_in(log.events)
+                break
+            self._earlier = session.id, found
+        return self._earlier[1]
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """By model: how many tokens its provider counts where we count one."""
+        return {model: round(_middle(reports), 3) for model, reports in self._reports.items()}
+
+    def factor(self, model: str | None) -> float:
+        """By how much our count for a model is to be multiplied; `None` for the one that answered last."""
+        if not self.is_on or not self._reports:
+            return 1.0
+        name = next(iter(self._reports)) if model is None else _bare(model)
+        reports = self._reports.get(name)
+        if reports is None:
+            return 1.0
+        return math.ceil(round(_middle(reports) / _STEP, 6)) * _STEP
+
+
+def _reports_in(events: Iterable[AnyEvent]) -> dict[str, list[float]]:
+    """The newest ratios of each model, the model that answered last first."""
+    found: dict[str, list[float]] = {}
+    for event in list(events)[: -_SEARCHED - 1 : -1]:
+        usage = event.usage
+        if usage is None or not usage.counted_tokens or usage.counted_tokens < _SHORTEST or usage.estimated:
+            continue
+        ratio = usage.input_tokens / usage.counted_tokens
+        if _LEAST <= ratio <= _MOST:
+            reports = found.setdefault(_bare(usage.model), [])
+            if len(reports) < _LAST:
+                reports.append(ratio)
+    return found
+
+
+def _middle(reports: list[float]) -> float:
+    return median([*reports, *[1.0] * (_FEWEST - len(reports))])
+
+
+def _bare(model: str) -> str:
+    """A model's name without its maker and its snapshot."""
+    return _SNAPSHOT.sub("", model.rpartition("/")[2].lower())
