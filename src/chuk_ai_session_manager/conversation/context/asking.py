@@ -1,4 +1,4 @@
-"""What a model's next call is to see of a conversation, in the format of the provider that is asked."""
+"""The context of a model's next call, in the format of the provider that is called."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def asked(
     corrections: Corrections,
     wanted: Wanted,
 ) -> Any:
-    """What `SessionManager.get_messages_for_llm` gives; see there."""
+    """Make what `SessionManager.get_messages_for_llm` returns; the arguments are explained there."""
     wanted.check()
     home, session = await conversation.current(with_events=wanted.max_tokens is None)
     excerpts = Excerpts(finder, conversation.id, session, home, contexts.recalled, wanted)
@@ -76,7 +76,7 @@ async def asked(
 
 
 def _marked(request: Any, wanted: Wanted) -> Any:
-    """A context with the marks of where the provider's cache is to end, if these are wanted."""
+    """A context in which the end of the cached part is marked, where the caller asked for these marks."""
     ttl = wanted.cache_ttl
     if ttl is None:
         return request
@@ -110,7 +110,7 @@ async def _length(
 async def _question(
     log: LogEnd, background: Background, loop: Loop | None
 ) -> tuple[AnyEvent | None, Sequence[AnyEvent]]:
-    """The newest message of the user, and what came after it."""
+    """The user's newest message, and the events after it."""
     if loop is not None:
         return loop.question, loop.events
     question = await log.read_back_to(is_question)
@@ -119,7 +119,7 @@ async def _question(
 
 
 async def _rows(seen: Seen, excerpts: Excerpts, log: LogEnd, bound: Loop | None) -> list[ChatMessage]:
-    """The rows of a context, with what was recalled for earlier questions."""
+    """The rows of a context, with the excerpts that were recalled for earlier questions."""
     while True:
         rows = await (seen.rows(log) if bound is None else seen.rows_of_loop(bound))
         if not await excerpts.were_read():
@@ -127,6 +127,6 @@ async def _rows(seen: Seen, excerpts: Excerpts, log: LogEnd, bound: Loop | None)
 
 
 def _before_loss(events: Sequence[AnyEvent]) -> set[str]:
-    """The events before the newest call that failed because the server had forgotten what it held."""
+    """The events before the newest call that failed because the provider had lost the state it stored."""
     lost = max((at for at, event in enumerate(events) if event.metadata.get("state_lost")), default=0)
     return {event.id for event in events[:lost]}

@@ -1,4 +1,4 @@
-"""What a context begins with: the system prompt, and what is told of the segments before the live one."""
+"""How a context begins: with the system prompt, and with the background from the earlier segments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..notes import Notes
 from ..opening import Conversation
 from ..summaries import Summarizer
 
-# Of so many segments it is known what they go on from: the newest ones.
+# The backgrounds of this many segments are kept in memory.
 _KEPT = 4
 _ValueT = TypeVar("_ValueT")
 
@@ -32,34 +32,34 @@ class Length(NamedTuple):
 
 
 class Beginning:
-    """What goes before a conversation's messages: made once a segment, and counted once."""
+    """The part of a context before the conversation's messages: made and counted once for each segment."""
 
     def __init__(self, conversation: Conversation, summarizer: Summarizer) -> None:
         self._conversation = conversation
         self._summarizer = summarizer
         self._lengths = LengthCache()
-        # What segments go on from, once that is final: the newest, and that in which a long tool loop began.
+        # Final backgrounds of segments: of the newest one, and of the one in which a long tool loop began.
         self._known: dict[str, Background] = {}
         self._told: dict[str, Notes] = {}
-        """What the last context told of all before a segment that is not final yet, by its id."""
+        """The notes on earlier segments in the last context, by the live segment's id; not final yet."""
         self._shown: dict[str, Notes] = {}
-        """The same, once a model was sent it: its answer was recorded."""
+        """The same notes, once a model's answer to such a context was recorded."""
         self._rewritten = 0
 
     @property
     def rows(self) -> list[ChatMessage]:
-        """What goes before all that was said: the system prompt, the only system message of ours."""
+        """The rows before all messages: the system prompt, which is the only system message that we add."""
         prompt = self._conversation.system_prompt
         return [{"role": "system", "content": prompt}] if prompt and prompt.strip() else []
 
     def is_empty(self, session: Session[Any]) -> bool:
-        """Whether nothing goes before a segment's messages."""
+        """Whether a segment's context begins with its messages."""
         return not (self._conversation.system_prompt or self._has_background(session))
 
     async def length(self, home: HomeStore, session: Session[Any], model: str) -> int:
-        """How long all is that goes before a segment's own messages, in a model's tokens.
+        """How many tokens everything before a segment's own messages has, as a model counts them.
 
-        What goes around each message is counted too.
+        The tokens around each message are included.
         """
         background = await self.background_of(home, session) if self._has_background(session) else None
         length = 0
@@ -67,14 +67,14 @@ class Beginning:
             length += await self._lengths.length(row["content"], model) + TOKENS_A_MESSAGE
         if background is None:
             return length
-        if background.told:  # this stands in a row of those that follow
+        if background.told:  # it is written into the first message that follows
             length += await self._lengths.length(marked(str(background.told)), model)
         for event in background.start:
             length += (event.token_usage.total_tokens if event.token_usage else 0) + TOKENS_A_MESSAGE
         return length
 
     async def held_length(self, home: HomeStore, session: Session[Any]) -> Length:
-        """How long what stands behind the background is."""
+        """How long the part of a segment is that stands behind its background."""
         totals = session.totals
         held = (await self.background_of(home, session)).held if totals.choices else None
         if held is None:
@@ -84,7 +84,7 @@ class Beginning:
         return Length(tokens_of(held), kinds.count(EventType.MESSAGE), kinds.count(EventType.TOOL_CALL))
 
     async def background_of(self, home: HomeStore, session: Session[Any]) -> Background:
-        """What a segment goes on from; what a closed one ends in stays, and is read once."""
+        """The background of a segment. Once the segments before it are final, the background is read once."""
         if not self._has_background(session):
             return NO_BACKGROUND
         self._forget_rewritten(session)
@@ -95,13 +95,13 @@ class Beginning:
         goes_before = session.id if found.held is None else found.segment_id
         shown = found.shown if goes_before is None else self._shown.get(goes_before, found.shown)
         background = replace(found, notes=notes, shown=shown)
-        # A session without events may yet begin with an answer.
+        # A session without events may still get an answer as its first event.
         if background.summary is not None and session.totals.events and background.held is None:
             _keep(self._known, session.id, background)
         return background
 
     def _forget_rewritten(self, session: Session[Any]) -> None:
-        """Forget what closed segments said, where words of them were erased or redacted since."""
+        """Forget the notes on closed segments after parts of these were erased or redacted."""
         settings = session.metadata.conversation
         if settings is not None and settings.rewritten != self._rewritten:
             self._rewritten = settings.rewritten
@@ -112,7 +112,7 @@ class Beginning:
         return self._conversation.is_infinite and session.parent_id is not None
 
     async def told(self, home: HomeStore, session: Session[Any]) -> Background:
-        """The same, for a context that is handed out."""
+        """The background for a context that is handed out: its notes are kept until the answer."""
         background = await self.background_of(home, session)
         is_final = background.summary is not None or background.held is not None
         if not is_final and background.notes and background.shown is None:
@@ -122,14 +122,14 @@ class Beginning:
         return background
 
     def was_sent(self) -> None:
-        """Note that a model answered the last context: what that told of earlier segments stays."""
+        """Record that a model answered the last context: from now on, its notes on earlier segments stay."""
         while self._told:
             segment_id, notes = self._told.popitem()
             self._known.pop(segment_id, None)
             _keep(self._shown, segment_id, notes)
 
     def shown_after(self, segment_id: str) -> Notes | None:
-        """What was told of a segment, and of all before it, while its summary was not there yet."""
+        """The notes on a segment, and on all before it, that contexts showed before its summary was ready."""
         return self._shown.get(next_segment_id(segment_id))
 
 

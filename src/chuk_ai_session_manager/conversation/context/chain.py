@@ -1,4 +1,4 @@
-"""Which contexts were handed out: an answer's event keeps the fingerprint of the one that it answers."""
+"""The contexts that were handed out: an answer's event keeps the fingerprint of the context it answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ...stores.base import AnyEvent
 from ..drafts import Draft
 from ..recall.shown import Shown, shown_in
 
-# Whose context was handed out last in this task (or in the one that began this one), its kind, and when.
+# The contexts that were handed out last in this task, or in its parent task: their owner, and for each kind
+# the context and its number.
 _newest: ContextVar[tuple[object, dict[str, tuple[int, Sent]]] | None] = ContextVar(
     "chuk_ai_session_manager_handed_out", default=None
 )
@@ -30,15 +31,15 @@ _newest_count: ContextVar[tuple[object, int | None] | None] = ContextVar(
 
 
 class Contexts:
-    """The contexts that one manager handed out: the last of each kind.
+    """The contexts that one manager handed out: the last one of each kind.
 
-    Tasks that use a manager at the same time each go by what was handed out to themselves. An answer that is
-    recorded by a task that asked for no context goes by the manager's last one.
+    Where several tasks use a manager at the same time, each task goes by the contexts that it was given
+    itself. An answer recorded by a task that asked for no context goes by the manager's last one.
     """
 
     def __init__(self) -> None:
         self.recalled: dict[str, Shown] = {}
-        """What contexts showed beside questions that nobody has answered yet, by the questions' ids."""
+        """The excerpts shown beside questions that have no answer yet, by the question's id."""
         self._known: dict[str, Chained] = {}
         self._last: dict[str, tuple[int, Sent]] = {}
         self._counted: int | None = None
@@ -46,11 +47,11 @@ class Contexts:
         self._mark = object()
 
     def chain(self, kind: str) -> Chain:
-        """A chain for the next context of a kind, which hashes nothing that the last one hashed."""
+        """A chain for the next context of a kind; nothing that the last one hashed is hashed again."""
         return Chain(kind, self._known.get(kind))
 
     def hand_out(self, kind: str, chain: Chain, tools: str) -> None:
-        """Note what a context consists of that is handed out now, and the fingerprint of its tools."""
+        """Remember the context that is handed out now, and the fingerprint of its tools."""
         sent = next(self._number), chain.sent(tools)
         self._known[kind] = chain.remembered()
         self._last[kind] = sent
@@ -73,21 +74,22 @@ class Contexts:
         return found
 
     def with_shown(self, drafts: Sequence[Draft], model: str) -> Sequence[Draft]:
-        """What is recorded, and before an answer, what was recalled for the questions that wait for one."""
+        """The drafts to record; in front of an answer, the excerpts that were shown beside its question."""
         if not self.recalled or not any(draft.is_call for draft in drafts):
             return drafts
         return [*(Draft(each.as_event(), None, model) for each in self.recalled.values()), *drafts]
 
     def were_recorded(self, drafts: Sequence[Draft]) -> None:
-        """Note that what was recalled is recorded."""
+        """Forget the excerpts that are recorded now."""
         for draft in drafts if self.recalled else ():
             if (shown := shown_in(draft.event)) is not None:
                 self.recalled.pop(shown.question_id, None)
 
     def mark(self, drafts: Sequence[Draft]) -> None:
-        """Put on an answer that is recorded the fingerprint of the context that it answers.
+        """Put on an answer the fingerprint of the context that it answers.
 
-        Only the first of the events that are recorded together answers it; those after that saw more.
+        Of several events that are recorded together, only the first one answers the context; the model saw
+        more before each of the others.
         """
         draft = drafts[0] if drafts else None
         if draft is None or not draft.is_call:
@@ -100,21 +102,21 @@ class Contexts:
             draft.event.context = fingerprint_for(native_format, native, sent)
 
     def _sent(self, native_format: str) -> Sent | None:
-        """The newest context that an answer of a format may answer."""
+        """The newest context that an answer in this format can belong to."""
         here = _newest.get()
         last = here[1] if here is not None and here[0] is self._mark else self._last
-        # Chat messages go to any provider, through LiteLLM or `for_anthropic`.
+        # Chat messages can go to any provider: LiteLLM and `for_anthropic` translate them.
         found = [last[kind] for kind in {native_format, openai_messages.FORMAT} if kind in last]
         return max(found, key=lambda each: each[0])[1] if found else None
 
 
 def mark_told(drafts: Sequence[Draft], prompt: str | None) -> None:
-    """Put fingerprints on the answers in a list of messages that begins a conversation.
+    """Put fingerprints on the answers in a list of messages with which a conversation begins.
 
-    Such a list is what the application sent: each answer was given what stands before it there.
+    The application sent these messages itself, so each answer belongs to the messages before it in the list.
 
     Args:
-        drafts: the list's, without a system message that became the prompt.
+        drafts: the messages, without a leading system message that became the prompt.
         prompt: the conversation's system prompt.
     """
     if len(drafts) < 2 or not any(draft.is_call and draft.event.context is None for draft in drafts):  # noqa: PLR2004
@@ -137,9 +139,9 @@ def mark_told(drafts: Sequence[Draft], prompt: str | None) -> None:
 
 
 def fingerprint_for(native_format: str, native: Any, sent: Sent) -> str:
-    """The fingerprint that an answer keeps: of what stood before its first signed part.
+    """The fingerprint that an answer keeps: a hash of everything before the answer's first signed part.
 
-    After a compaction, that is the system prompt and the compaction, which replaces all else.
+    After a compaction, only the system prompt and the compaction are left before it.
     """
     blocks = anthropic_messages.compacted(native_format, native)
     if blocks:
@@ -148,7 +150,7 @@ def fingerprint_for(native_format: str, native: Any, sent: Sent) -> str:
 
 
 def is_compaction(event: AnyEvent) -> bool:
-    """Whether an event is an answer in which a provider compacted all that stands before it."""
+    """Whether an event is an answer in which the provider compacted everything before it."""
     if event.source != EventSource.LLM or event.native is None:
         return False
     native = native_of(event)
@@ -156,19 +158,19 @@ def is_compaction(event: AnyEvent) -> bool:
 
 
 def signing(kind: str, chain: Chain, tools: str, unfinished: Collection[str]) -> MaySign:
-    """Which answers' signed parts may go back, while a context is written.
+    """Decide which answers' signed parts may be sent back, while a context is written.
 
-    That is each provider's rule: thinking of Anthropic's models is bound to all before it
-    (`anthropic_messages.is_bound`); what others sign is not.
+    The rule is the provider's: Anthropic binds a model's thinking to everything before it
+    (`anthropic_messages.is_bound`); the signatures of other providers are not bound.
 
     Args:
-        kind: what form the context is written in.
-        chain: of the context.
-        tools: the fingerprint of the tools that are sent with it; empty where these are not known.
-        unfinished: the events of the tool loop that goes on. Of answers that keep no fingerprint, only
-            these give their thinking back: the API wants it to go on.
+        kind: the form that the context is written in.
+        chain: the chain of the context.
+        tools: the fingerprint of the tools that are sent with the context; empty where the tools are unknown.
+        unfinished: the events of the tool loop that goes on. Among answers without a fingerprint, only these
+            give their thinking back, because the API needs it to go on.
     """
-    is_asked_of_bound = kind == anthropic_messages.FORMAT  # the writer asks of no other answers
+    is_asked_of_bound = kind == anthropic_messages.FORMAT  # this writer asks only about bound answers
 
     def may_sign(row: ChatMessage) -> bool:
         origin = row.get(ORIGIN)

@@ -1,4 +1,4 @@
-"""Old results of tools that a context has only a line of: the log keeps them whole."""
+"""Old tool results that a context replaces with one line each: the log keeps them whole."""
 
 from __future__ import annotations
 
@@ -10,38 +10,39 @@ from ...providers.messages import ChatMessage, text_of
 from .lengths import Length
 
 HISTORY_TOOL = "read_history"
-"""The tool by which a model asks for what was said before (`sm.recall_tool`)."""
+"""The tool with which a model asks for earlier parts of the conversation (`sm.recall_tool`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clearing:
-    """Which results are cleared: those older than the newest ones, so many at a time.
+    """Which results are cleared: those older than the newest ones, always a fixed number at a time.
 
-    All are counted from the first row of the context. So the line between the two moves once in so many
-    results, and the beginning of the context stays the same in between.
+    Results are counted from the first row of the context. So the border between cleared and whole results
+    moves only once in `keep` results, and in between, the beginning of the context does not change.
 
     Args:
-        keep: at least so many of the newest results stay whole, and at most twice as many, less one.
-        exempt: the ids of events that are not cleared: what is pinned.
+        keep: at least this many of the newest results stay whole, and at most one less than twice as many.
+        exempt: the ids of the events that are never cleared: the pinned ones.
     """
 
     keep: int
     exempt: Collection[str] = ()
 
     def applied(self, rows: Sequence[ChatMessage]) -> list[ChatMessage]:
-        """Rows of which the old results are cleared."""
+        """The rows, with the old results cleared."""
         results = self._results(rows)
         gone = set(results[: self._count(len(results))])
         return [_cleared(row) if at in gone else row for at, row in enumerate(rows)]
 
     async def length(self, rows: Sequence[ChatMessage], length: Length, *, at_most: bool) -> int:
-        """How long rows are once this is applied.
+        """How long rows are after the old results are cleared.
 
         Args:
             rows: the rows.
-            length: how long a row is.
-            at_most: the longest that they have been since they were begun: what once was too long, and was
-                shortened by clearing, is too long for a window whose start must not go back.
+            length: measures a row.
+            at_most: return the greatest length that the rows have had since the first of them. A window
+                whose start must not go back needs it: a start that once did not fit stays too long, though
+                clearing has shortened the rows since.
         """
         results = self._results(rows)
         gone = [rows[at] for at in results[: self._count(len(results))]]
@@ -58,11 +59,11 @@ class Clearing:
         return longest if at_most else total
 
     def _count(self, results: int) -> int:
-        """How many of so many results are cleared."""
+        """How many of this many results are cleared."""
         return max(0, (results - self.keep) // self.keep * self.keep)
 
     def _results(self, rows: Sequence[ChatMessage]) -> list[int]:
-        """Where the results are that may be cleared."""
+        """The positions of the results that may be cleared."""
         return [
             at
             for at, row in enumerate(rows)

@@ -1,4 +1,4 @@
-"""Contexts of at most so many tokens, made of the end of a log: what is older than the window is not read."""
+"""Contexts of at most so many tokens, made from the end of a log: events before the window are not read."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from .windows import is_system, is_user, shortened
 RowsOf: TypeAlias = Callable[[Sequence[AnyEvent]], list[ChatMessage]]
 """Makes chat messages of events that follow each other."""
 
-# A result's call is looked for in so many events before the result; one whose call is further away is shown
-# with a call made of what the result says.
+# The call of a result is looked for among this many events before the result. If the call is further away,
+# a call is made up from what the result says.
 _CALL_SEARCHED = 200
-# So many events are looked at first.
+# How many events are looked at first.
 _FEW = 30
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedRows:
-    """The rows of a pinned message, and of what belongs to it."""
+    """The rows of a pinned message, and of the events that belong to it."""
 
     event_id: str
     rows: Sequence[ChatMessage]
@@ -44,16 +44,16 @@ class Fitting:
     """How a log is made to fit.
 
     Args:
-        log: the end of the live segment's log; more of it is read as needed.
-        beginning: the rows that go before all messages: the system prompt.
-        start: the events that go before the log: the start of the exchange that it goes on with.
+        log: the end of the live segment's log; more of the log is read as needed.
+        beginning: the rows before all messages: the system prompt.
+        start: the events before the log: the first part of an exchange that goes on in this log.
         rows_of: makes the messages.
-        may_begin_with_system: whether `rows_of` may give system rows where the log begins: these belong to
-            what is never dropped.
-        length: how many tokens a row is.
-        step: how far the window's start moves at a time, in content tokens; `None` for as little as fits.
-        pins: what every window has; where it does not have them in their places, they stand in front.
-        clearing: which results are not whole in a window.
+        may_begin_with_system: whether `rows_of` may make system rows of the first events of the log; these
+            rows are never dropped.
+        length: measures a row, in tokens.
+        step: how far the window's start moves at a time, in content tokens; `None`: as little as possible.
+        pins: the rows that every window has; a pin that is older than the window stands in front of it.
+        clearing: which results a window replaces with a line.
     """
 
     log: LogEnd
@@ -67,10 +67,10 @@ class Fitting:
     clearing: Clearing | None = None
 
     async def window(self, room: int) -> Window:
-        """The messages that have room: all of them, or those from one on.
+        """The messages that fit: all of them, or all from one of the user's messages on.
 
         Args:
-            room: what the rows' lengths may add up to.
+            room: how many tokens the rows may have together.
 
         Raises:
             TokenLimitExceeded: not even the newest exchange fits.
@@ -90,7 +90,7 @@ class Fitting:
             if end.starts:
                 if front is None:
                     front = [*self.beginning, *await self._leading_system_rows()]
-                    continue  # the log may have been read anew
+                    continue  # the log may have been read again meanwhile
                 cut = await self._cut(front, end, room)
                 if cut is not None:
                     return cut
@@ -100,7 +100,7 @@ class Fitting:
         return await self._of_whole(room)
 
     async def _of_whole(self, room: int) -> Window:
-        """The same of a log of which all is at hand."""
+        """The window of a log that is in memory as a whole."""
         log = self.log
         late = await late_questions(log.events, log.home)
         events = [*late, *self.start, *log.events]
@@ -126,7 +126,7 @@ class Fitting:
     async def _shortened(
         self, front: Sequence[ChatMessage], pinned: list[ChatMessage], rows: list[ChatMessage], room: int
     ) -> Window:
-        """As much of the newest exchange as has room."""
+        """As much of the newest exchange as fits."""
         taken = sum([await self.length(row) for row in pinned])
         try:
             cut = await shortened([*front, *rows], room - taken, self.length, self.step)
@@ -135,14 +135,14 @@ class Fitting:
         return Window(front, pinned, rows if cut is None else cut[len(front) :])
 
     def _pinned_before(self, events: Sequence[AnyEvent], start: int) -> list[ChatMessage]:
-        """The rows of pins that a window from one of the events on does not have in their places."""
+        """The rows of the pins that are not in the window which begins at one of the events."""
         inside = {event.id for event in events[start:]} if self.pins else set()
         return [row for pin in self.pins if pin.event_id not in inside for row in pin.rows]
 
     async def _cut(
         self, front: Sequence[ChatMessage], end: _End, room: int, *, is_whole: bool = False
     ) -> Window | None:
-        """A window; `None` where all that is at hand has room, so that more may."""
+        """A window; `None` where all events at hand fit, so that more of the log is to be read."""
         rows, firsts = end.rows, end.first_rows
         around = sum([await self.length(row) for row in front])
         lengths = await self._lengths(rows, firsts, room - around)
@@ -154,7 +154,7 @@ class Fitting:
             ]
         fits = [around + length <= room for length in lengths]
         if self.step and len(self.log.passed) != len(self.log.events):
-            # A start that did not fit before something after it was retracted does not come back.
+            # A start that did not fit before later events were retracted does not come back.
             retracted = self.log.retracted_since()
             did = [
                 around + length + retracted.get(end.events[at].id, 0) <= room
@@ -176,7 +176,7 @@ class Fitting:
         return list(rows) if self.clearing is None else self.clearing.applied(rows)
 
     async def _lengths(self, rows: Sequence[ChatMessage], firsts: Sequence[int], room: int) -> list[int]:
-        """How long a window is from each of some rows on; what is too long is not counted any further."""
+        """The length of the windows that begin at certain rows; counting stops once one is too long."""
         if self.clearing is None:
             return await _lengths_from_end(rows, firsts, room, self.length)
         found: list[int] = []
@@ -189,10 +189,10 @@ class Fitting:
         return found[::-1]
 
     def _positions(self, end: _End) -> tuple[list[int], list[int | None]]:
-        """Where in the conversation each start stands, and the exchange before it."""
+        """The position of each start in the conversation, and of the exchange before each start."""
         known = self.log.positions()
         ids = [end.events[start].id for start in end.starts]
-        # What is told before the log stands where that begins.
+        # Events before the log count as standing where the log begins.
         at = {each: known.get(each, 0) for each in ids}
         before: dict[str, int | None] = {}
         last: int | None = None
@@ -202,7 +202,7 @@ class Fitting:
         return [at[each] for each in ids], [before[each] for each in ids]
 
     def _asked(self, starts: Sequence[str]) -> list[str]:
-        """The log's questions, those that were retracted among them."""
+        """The ids of the log's questions, with the retracted ones."""
         known = set(starts)
         return [event.id for event in self.log.passed if event.id in known or _is_question(event)]
 
@@ -227,20 +227,20 @@ class Window:
     front: Sequence[ChatMessage]
     """The system prompt, and the system rows that the log begins with."""
     pinned: Sequence[ChatMessage]
-    """What is pinned and stands before the others."""
+    """The pinned rows that stand before the others."""
     said: Sequence[ChatMessage]
 
     @property
     def rows(self) -> list[ChatMessage]:
-        """All of them."""
+        """All rows of the context."""
         return with_newest_marks([*self.front, *self.pinned, *self.said])
 
 
 class _End:
-    """Events that follow each other, and where in their rows a window may begin.
+    """The last events of a log, and the rows at which a window may begin.
 
-    In the rows, results stand with their calls and answers with their questions, so that any of the user's
-    rows may be the first one of a window.
+    In the rows, results follow their calls and answers follow their questions, so a window may begin at any
+    of the user's rows.
     """
 
     def __init__(self, events: Sequence[AnyEvent], rows: Sequence[ChatMessage], users: Sequence[int]) -> None:
@@ -249,18 +249,18 @@ class _End:
         asked = [at for at, row in enumerate(rows) if is_user(row)]
         after = list(accumulate(users, initial=0))
         self.starts = [at for at, count in enumerate(users) if count]
-        """Which of the events are the user's."""
+        """The positions of the user's events."""
         self.first_rows = [asked[after[at]] for at in self.starts]
-        """Which of the rows each of these is."""
+        """The position of the first row of each of these events."""
 
     @classmethod
     def of_whole(cls, events: Sequence[AnyEvent], rows: Sequence[ChatMessage], rows_of: RowsOf) -> Self:
-        """All events that a context may have, and their rows."""
+        """For all events that a context may have, and their rows."""
         return cls(events, rows, [_users_rows(event, rows_of) for event in events])
 
     @classmethod
     def of_newest(cls, events: Sequence[AnyEvent], rows_of: RowsOf) -> Self:
-        """The newest events of a log, from the first one on before which none has its call or question."""
+        """For the newest events of a log: from the first one before which no call or question is missing."""
         users = [_users_rows(event, rows_of) for event in events]
         barred = _barred(events)
         first = next((at for at, count in enumerate(users) if count and not barred[at]), len(events))
@@ -281,21 +281,21 @@ def _is_question(event: AnyEvent) -> bool:
 
 
 def _barred(events: Sequence[AnyEvent]) -> list[bool]:
-    """For each event, whether a window that begins there has a result, and not the call that it is of."""
+    """For each event: whether a window that begins there has a result but lacks the result's call."""
     changes = [0] * (len(events) + 1)
     for call, result in [*call_and_result_numbers(events), *late_answers(events)]:
         if call is not None:
             changes[call + 1] += 1
         elif result < _CALL_SEARCHED:
             changes[0] += 1
-        else:  # else the call would have been among the events
+        else:  # the call is not among the events, though it would be if there were one
             continue
         changes[result + 1] -= 1
     return [count > 0 for count in accumulate(changes)]
 
 
 def _newest_with(events: Sequence[AnyEvent], tokens: int) -> int:
-    """How many of the newest events it takes to have so many content tokens."""
+    """How many of the newest events together have this many content tokens."""
     count = 0
     for event in reversed(events):
         if tokens < 0:
@@ -306,7 +306,7 @@ def _newest_with(events: Sequence[AnyEvent], tokens: int) -> int:
 
 
 async def _are_longer(rows: Sequence[ChatMessage], room: int, length: Length) -> bool:
-    """Whether rows are longer than there is room; they are counted from the end, as far as it takes."""
+    """Whether rows have more tokens than this; they are counted from the end, no further than needed."""
     for row in reversed(rows):
         room -= await length(row)
         if room < 0:
@@ -317,7 +317,7 @@ async def _are_longer(rows: Sequence[ChatMessage], room: int, length: Length) ->
 async def _lengths_from_end(
     rows: Sequence[ChatMessage], firsts: Sequence[int], room: int, length: Length
 ) -> list[int]:
-    """How long the rows are from each of some rows on; what is far too long is not counted any further."""
+    """The length of the rows from each of some positions on; nothing is counted once it is far too long."""
     found: list[int] = []
     total, end = 0, len(rows)
     for first in reversed(firsts):
@@ -331,10 +331,10 @@ async def _lengths_from_end(
 async def fitted_with_earlier(
     cut: Callable[[int], Awaitable[list[ChatMessage]]], summary: str, max_tokens: int, model: str
 ) -> list[ChatMessage]:
-    """Messages cut to so many tokens, the first user's row of which begins with a summary.
+    """Messages cut to so many tokens, with a summary at the beginning of the user's first row.
 
     Raises:
-        TokenLimitExceeded: the summary, and what `cut` leaves in any case, are more than that.
+        TokenLimitExceeded: the summary, and the rows that `cut` always keeps, are too long together.
     """
     length = await TokenUsage.count_tokens(marked(summary), model)
     while length < max_tokens:
@@ -346,7 +346,7 @@ async def fitted_with_earlier(
         longer = await _tokens(told, model) - await _tokens(rows, model)
         if longer <= length:
             return told
-        length = longer  # two texts together can be more tokens than each of them
+        length = longer  # joined texts can have more tokens than the texts have alone
     raise TokenLimitExceeded(max_tokens, length + 1)
 
 

@@ -1,6 +1,6 @@
-"""How many tokens a request is: its messages with what goes around them, and the tools that it offers.
+"""How many tokens a request has: its messages with the tokens around them, and the tools that it offers.
 
-OpenAI has published its rule for messages (`TOKENS_A_MESSAGE`). What is not published counts as JSON.
+OpenAI has published its rule for messages (`TOKENS_A_MESSAGE`). Parts without a published rule count as JSON.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ...providers.parts import media_length, media_of
 from ..billing import TOKENS_A_MESSAGE
 
 Length: TypeAlias = Callable[[ChatMessage], Awaitable[int]]
-"""How many tokens a message is."""
+"""How many tokens a message has."""
 
-# Of a role such as "user", which is sent too; and of a name, besides its text. The source is that of
-# TOKENS_A_MESSAGE. One more, because a name may stand before the text, after a colon.
+# A role such as "user" is sent as text too. So is a name (the source is that of TOKENS_A_MESSAGE); it costs
+# one token more than its text, because a colon may follow it.
 _ROLE, _NAME = 1, 2
 # With tools, Anthropic adds a system prompt of 346 tokens (313 where a tool has to be called):
 # https://docs.claude.com/en/docs/agents-and-tools/tool-use/overview#pricing
@@ -27,7 +27,7 @@ _ANTHROPIC_TOOLS = 346
 
 
 class _Counted:
-    """Counts each text once: the same rows are measured several times while a window is looked for."""
+    """Counts each text once, though the same rows are measured several times while a window is searched."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -70,7 +70,7 @@ def sent_length(model: str) -> Length:
 async def definitions_length(
     tools: Sequence[Any], response_format: Any, model: str, format_name: str | None
 ) -> int:
-    """How many tokens tools' definitions are, and the schema of a structured answer, as they are sent."""
+    """The tokens of the definitions of tools, and the schema of a structured answer, as they are sent."""
     definitions = [*tools, *([] if response_format is None else [response_format])]
     tokens = sum([await TokenUsage.count_tokens(_json(each), model) for each in definitions])
     return tokens + (_ANTHROPIC_TOOLS if tools and format_name == "anthropic" else 0)
@@ -81,7 +81,7 @@ def _json(definition: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """An SDK's object as what it is sent as; a model class of pydantic's as its schema."""
+    """The plain data that an SDK's object is sent as; for a model class of pydantic, its schema."""
     if isinstance(value, Mapping):
         return dict(value)
     for name in ("model_json_schema",) if isinstance(value, type) else ("model_dump", "to_dict"):

@@ -1,4 +1,4 @@
-"""Tool loops that go on: calls whose results are being sent. What the model saw then is not changed."""
+"""Tool loops that go on: calls have results to send. The rows that the model saw before do not change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..background import Background
 from ..log_end import LogEnd
 from ..segments import segments_before
 
-# Answers that their provider goes on with by itself when they are sent back: Anthropic's `pause_turn`.
+# Stop reasons of answers that the provider continues when they are sent back: Anthropic's `pause_turn`.
 _PAUSED = "pause_turn"
 
 
@@ -25,26 +25,26 @@ class Loop:
     """A tool loop that goes on."""
 
     log: LogEnd
-    """The segment that it began in, read back to its question at least."""
+    """The segment in which the loop began, read back at least to the loop's question."""
     question: AnyEvent
-    """The question; the first event of a conversation without one."""
+    """The question; in a conversation without one, the first event."""
     later: Sequence[AnyEvent]
-    """What is in the segments after that one."""
+    """The events of the segments after that one."""
 
     @property
     def events(self) -> list[AnyEvent]:
-        """The question and all that came after it."""
+        """The question and all events after it."""
         return [*self.log.since(self.question), *self.later]
 
     @property
     def began(self) -> str:
-        """When the model's first answer in it was stored: what was pinned by then, the model saw."""
+        """When the loop's first answer was stored: the model saw the pins that existed by then."""
         answers = [event for event in self.events if event.source == EventSource.LLM]
         return (answers or self.events)[0].timestamp.astimezone(UTC).isoformat(timespec="microseconds")
 
     @property
     def is_bound(self) -> bool:
-        """Whether its answers have thinking that is bound to all that stood before it."""
+        """Whether the loop's answers have thinking that is bound to everything before it."""
         return any(block.get("type") in SIGNED for event in self.events for block in _blocks(event))
 
 
@@ -53,16 +53,16 @@ def _blocks(event: AnyEvent) -> list[dict[str, object]]:
 
 
 async def unfinished_loop(log: LogEnd, background: Background, home: HomeStore) -> Loop | None:
-    """The tool loop that a conversation is in the middle of, if it is.
+    """The tool loop that the conversation is in, if there is one.
 
     Args:
         log: the end of the live segment.
-        background: what the live segment goes on from.
-        home: where it is.
+        background: the background of the live segment.
+        home: the store of the conversation.
 
     Raises:
         SessionNotFound: the session expired or was deleted.
-        StorageError: the store could not say.
+        StorageError: the store failed.
     """
     newest = await log.read_back_to(_is_said)
     if newest is None or not _waits(newest):
@@ -72,14 +72,14 @@ async def unfinished_loop(log: LogEnd, background: Background, home: HomeStore) 
         return Loop(log, question, ())
     if background.held is not None:
         return None
-    if background.question is None:  # nobody asked: the loop begins where the conversation does
+    if background.question is None:  # without a question, the loop begins with the conversation
         return Loop(log, log.events[0], ()) if log.session.parent_id is None else None
     return await _begun_earlier(log, background.question, home)
 
 
 async def _begun_earlier(log: LogEnd, question: tuple[str, str], home: HomeStore) -> Loop | None:
     session_id, event_id = question
-    later: list[AnyEvent] = list(log.events)  # all of it: there is no question in it
+    later: list[AnyEvent] = list(log.events)  # all events: the question is not among them
     async for earlier in segments_before(log.session, home, on_path=True):
         found = await earlier.read_back_to(lambda event: event.id == event_id)
         if found is not None and earlier.session.id == session_id:
@@ -97,7 +97,7 @@ def _is_question(event: AnyEvent) -> bool:
 
 
 def _waits(event: AnyEvent) -> bool:
-    """Whether an event is an answer that the model goes on from: it calls tools, or was paused."""
+    """Whether the model goes on from an event: from an answer that calls tools, or that was paused."""
     if event.source != EventSource.LLM:
         return False
     return bool(calls_of(event.message)) or event.metadata.get("finish_reason") == _PAUSED

@@ -1,7 +1,7 @@
-"""Recall in a context: excerpts of earlier turns, in front of the question that they were recalled for.
+"""Recall in a context: excerpts of earlier turns, in front of the question for which they were recalled.
 
-What is shown stays: once the question is answered, an event beside it names the excerpts, and later contexts
-show the same bytes in the same place until the window's start moves past the question.
+Excerpts stay where they were shown: once the question is answered, an event beside it names them, and later
+contexts show the same bytes in the same place until the window's start moves past the question.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ..recall.turns import words_of
 from .lengths import Length
 from .wanted import Wanted
 
-# What is recalled where nothing bounds the context.
+# How many tokens of excerpts a context without a limit gets.
 _TOKENS = 2_000
-# Less than this holds no excerpt that says anything.
+# An excerpt with fewer tokens than this says nothing.
 _LEAST = 12
 
 
@@ -36,11 +36,11 @@ class Excerpts:
 
     Args:
         finder: finds turns.
-        conversation_id: the conversation's id for life.
-        live: its last segment.
-        home: where it is.
-        waiting: what contexts showed beside questions that nobody has answered yet, by the questions' ids.
-        wanted: what the context is asked for.
+        conversation_id: the id that the conversation keeps for life.
+        live: the conversation's last segment.
+        home: the store of the conversation.
+        waiting: the excerpts shown beside questions that have no answer yet, by the question's id.
+        wanted: the arguments with which the context was asked for.
     """
 
     finder: Finder
@@ -50,11 +50,11 @@ class Excerpts:
     waiting: dict[str, Shown]
     wanted: Wanted
     question: AnyEvent | None = None
-    """The newest message of the user."""
+    """The user's newest message."""
     is_new: bool = False
-    """Whether something is to be recalled for it now."""
+    """Whether turns are to be recalled for the question now."""
     tokens: int = 0
-    """How long the excerpts are that stand beside the question already."""
+    """How many tokens the excerpts have that stand beside the question already."""
     _asked: str = ""
     _query: str = ""
     _now: datetime | None = None
@@ -63,12 +63,12 @@ class Excerpts:
     _missing: list[Shown] = field(default_factory=list)
 
     async def ask(self, question: AnyEvent | None, events: Sequence[AnyEvent], *, in_loop: bool) -> None:
-        """Say which question turns are recalled for, and see whether it has its excerpts already.
+        """Set the question for which turns are recalled, and find the excerpts that it has already.
 
         Args:
-            question: the newest message of the user.
-            events: the newest ones of the log, back to the question.
-            in_loop: whether tools are being called for it: then nothing is recalled anew.
+            question: the user's newest message.
+            events: the newest events of the log, back to the question.
+            in_loop: whether a tool loop is running for the question: then nothing more is recalled for it.
         """
         self.question = question
         if question is None:
@@ -87,12 +87,12 @@ class Excerpts:
             self.tokens = await TokenUsage.count_tokens(self._texts[self._kept], self.wanted.counted_model)
 
     def rest_of(self, tokens: int) -> int:
-        """What of a context's tokens is for the newest exchanges: a sixth, or what recall does not want."""
+        """How many of a context's tokens the newest exchanges get: a sixth, or all that recall leaves."""
         wanted = self.wanted.recall_tokens
         return tokens // 6 if wanted is None else max(tokens // 6, tokens - wanted)
 
     def leave_out(self) -> None:
-        """Recall nothing: there is no room beside the newest exchange."""
+        """Recall nothing, because the newest exchange leaves no room."""
         self._kept, self.is_new, self.tokens = None, False, 0
 
     def _set_query(self, question: AnyEvent) -> None:
@@ -104,13 +104,13 @@ class Excerpts:
     # -- of earlier questions ----------------------------------------------------------------------
 
     def are_in(self, events: Sequence[AnyEvent]) -> bool:
-        """Whether rows of these events have excerpts, or are to get some."""
+        """Whether the rows of these events have excerpts, or are to get some."""
         return self.wanted.recalls or any(map(shown_in, events))
 
     def in_rows(self, rows: list[ChatMessage], events: Sequence[AnyEvent]) -> list[ChatMessage]:
-        """Rows with the excerpts that were shown when their questions were answered.
+        """Add to rows the excerpts that were shown when their questions were answered.
 
-        Those of the newest question come last, because the window is cut without them (`finished`).
+        The newest question gets its excerpts last (`finished`), because the window is cut without them.
         """
         beside = _shown_beside(events)
         if self.question is not None:
@@ -125,7 +125,7 @@ class Excerpts:
         return found
 
     async def were_read(self) -> bool:
-        """Read the excerpts that rows were made without; whether there were any."""
+        """Read the excerpts that were missing when rows were made; return whether there were any."""
         missing, self._missing = self._missing, []
         await self._read(missing)
         return bool(missing)
@@ -148,14 +148,14 @@ class Excerpts:
         room: int | None,
         length: Length,
     ) -> list[ChatMessage]:
-        """Rows with the excerpts of the newest question: those that it has, or new ones.
+        """Add to rows the excerpts of the newest question: those that it has already, or new ones.
 
         Args:
-            rows: the context's, cut to what else there is room for.
-            events: those that the rows are of.
-            others: the ids of events that stand there too.
-            room: what the rows' lengths may add up to; `None` for any.
-            length: how many tokens a row is.
+            rows: the rows of the context, cut to the room that is left for them.
+            events: the events of these rows.
+            others: the ids of other events that the context shows.
+            room: how many tokens the rows may have together; `None` for any number.
+            length: measures a row, in tokens.
         """
         at = self._place(rows)
         if at is None:
@@ -194,7 +194,7 @@ class Excerpts:
         room: int | None,
         length: Length,
     ) -> list[ChatMessage]:
-        """Rows with as many excerpts as have room: a text and another together may be more tokens."""
+        """Rows with as many excerpts as fit: joined texts can have more tokens than the texts have alone."""
         others = sum([await length(row) for number, row in enumerate(rows) if number != at])
         while found and self.question is not None:
             row = with_excerpts(rows[at], marked_excerpts(told(index, found)))
@@ -205,7 +205,7 @@ class Excerpts:
         return rows
 
     def _place(self, rows: Sequence[ChatMessage]) -> int | None:
-        """Which row is the newest question's."""
+        """The position of the newest question's row."""
         if self.question is None:
             return None
         found = [
@@ -216,16 +216,17 @@ class Excerpts:
         return found[0] if found else None
 
     def _ids_shown_in(self, rows: Sequence[ChatMessage], events: Sequence[AnyEvent]) -> set[str]:
-        """What stands in the rows as excerpts of earlier questions."""
+        """The ids of the events that the rows show as excerpts beside earlier questions."""
         ids = {row[ORIGIN].event_id for row in rows if ORIGIN in row}
         beside = _shown_beside(events)
         return {event_id for each in ids if (shown := beside.get(each)) for event_id, _ in shown.excerpts}
 
 
 def _shown_beside(events: Sequence[AnyEvent]) -> dict[str, Shown]:
-    """What was shown beside questions: of several, what the answer that holds was given.
+    """The excerpts shown beside each question.
 
-    A question that was asked again, with other excerpts, has several.
+    A question that was asked again may have several sets of excerpts: the set counts that the kept answer
+    saw.
     """
     found: dict[str, Shown] = {}
     is_answered: set[str] = set()

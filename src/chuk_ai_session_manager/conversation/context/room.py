@@ -1,4 +1,4 @@
-"""What of a limit a context may take: the limit less what goes with it."""
+"""How much of a token limit the messages of a context may take."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ AUTO = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A limit in tokens, and what of it is taken before anything was said."""
+    """A token limit, and the parts of it that are taken before the first message."""
 
     limit: int
     reserve: int = 0
     """Tokens for the answer."""
     parts: dict[str, int] = field(default_factory=dict)
-    """What else is sent, by name: as many tokens as it has in our count."""
+    """The other parts of a request, by name, with their tokens as we count them."""
     correction: float = 1.0
-    """How many tokens the provider counts where we count one."""
+    """How many tokens the provider counts for each one that we count."""
 
     @property
     def tokens(self) -> int:
-        """How many tokens, in our count, are left for messages."""
+        """How many tokens, as we count them, are left for messages."""
         return int((self.limit - self.reserve) / self.correction) - sum(self.parts.values())
 
     def exceeded(self, **parts: int) -> TokenLimitExceeded:
-        """The error that there is not enough room, with all figures.
+        """The error for a context that does not fit, with all figures.
 
         Args:
-            **parts: how long messages are that a context cannot do without.
+            **parts: the lengths of the messages that the context must have.
         """
         figures = {name: count for name, count in {**self.parts, **parts}.items() if count}
         figures = {name: round(count * self.correction) for name, count in figures.items()}
@@ -47,7 +47,7 @@ async def window_of(model: str | None, operation: str) -> int:
     """The context window of a model, in tokens.
 
     Raises:
-        InvalidInput: it is not known; saying how to tell it.
+        InvalidInput: the window is unknown; the message says how to set it.
     """
     if model is None:
         reason = 'max_tokens="auto" is the window of a model: name the model, here or in SessionManager(...)'
@@ -56,7 +56,7 @@ async def window_of(model: str | None, operation: str) -> int:
     window = context_window(model)
     if window is None:
         reason = (
-            f"nobody knows the context window of {model!r}: give max_tokens a number, or tell the window by "
+            f"the context window of {model!r} is unknown: give max_tokens a number, or set the window with "
             f"set_price({model!r}, input=..., output=..., context_window=...)"
         )
         raise InvalidInput(operation, reason)

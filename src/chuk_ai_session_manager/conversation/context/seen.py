@@ -1,4 +1,4 @@
-"""The rows of a context: what of a conversation the next call sees."""
+"""The rows of a context: what the next call sees of a conversation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .windows import is_system
 
 
 class Seen:
-    """What of a conversation goes into a context."""
+    """The rows of one context."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Seen:
             self._in_format = partial(context_rows, include_system=system)
         self._excerpts = excerpts
         self._first: str | None = None
-        """The first event of the window; `None` where all of the log is seen."""
+        """The id of the window's first event; `None` where the context shows the whole log."""
         self._pinned_ids = {event.id for turn in pinned for event in turn.events}
         pins = [PinnedRows(turn.event.id, self._rows_of(turn.events)) for turn in pinned]
         self._pins = [pin for pin in pins if pin.rows]
@@ -70,7 +70,7 @@ class Seen:
         return self._excerpts.in_rows(rows, events)
 
     def _cleared(self, rows: list[ChatMessage], until: AnyEvent | None = None) -> list[ChatMessage]:
-        """Rows of which old results are cleared, but for those from an event on."""
+        """Rows with their old results cleared, except the rows from one event on."""
         if self._clearing is None:
             return rows
         end = len(rows)
@@ -97,13 +97,13 @@ class Seen:
         return rows if summary is None else with_earlier(rows, summary)
 
     async def _told(self, log: LogEnd) -> tuple[str | None, Sequence[AnyEvent]]:
-        """What goes before a segment: a summary, and the start of the exchange that it goes on with."""
+        """What stands before a segment: a summary, and the first part of an exchange that goes on in it."""
         background = await self._beginning.told(self._home, log.session)
         told = background.told if self._wanted.include_system else None
         return str(told) if told else None, background.start
 
     async def rows(self, log: LogEnd) -> list[ChatMessage]:
-        """The rows of a segment: all of them, or a window's."""
+        """The rows of a segment: all of them, or those of a window."""
         summary, start = await self._told(log)
         if self._room is not None:
             window, summary = await self._window(log, summary, start, self._room)
@@ -111,10 +111,10 @@ class Seen:
         return await self._whole(log.events, summary, start)
 
     async def rows_of_loop(self, loop: Loop) -> list[ChatMessage]:
-        """The rows that the model saw when a tool loop began, and those of the loop.
+        """The rows that the model saw when a tool loop began, and the rows of the loop.
 
-        A window that began somewhere then does so until the loop ends, and a segment that was opened
-        meanwhile changes nothing.
+        The window keeps its start until the loop ends, and a segment that is opened meanwhile changes
+        nothing.
         """
         summary, start = await self._told(loop.log)
         if self._room is None:
@@ -131,11 +131,11 @@ class Seen:
         return rows if summary is None else with_earlier(rows, summary)
 
     async def with_excerpts(self, rows: list[ChatMessage], events: Sequence[AnyEvent]) -> list[ChatMessage]:
-        """Rows with earlier turns in front of the newest question.
+        """Add excerpts of earlier turns in front of the newest question.
 
         Args:
-            rows: the context's.
-            events: those that the rows are of, and perhaps some before these.
+            rows: the rows of the context.
+            events: the events of these rows, and perhaps some before them.
         """
         at = next((at for at, event in enumerate(events) if event.id == self._first), 0)
         room = None if self._room is None else self._room.tokens
@@ -145,10 +145,10 @@ class Seen:
     async def _window(
         self, log: LogEnd, summary: str | None, start: Sequence[Any], room: Room
     ) -> tuple[Window, str | None]:
-        """A window, and the summary that it is to begin with.
+        """A window, and the summary with which it begins.
 
-        Where earlier turns are recalled, the newest exchanges have a part of the room; the newest one is
-        there in any case, and the summary only where it fits too.
+        Where earlier turns are recalled, the newest exchanges get only a part of the room. The newest
+        exchange is always there; the summary is there only where both fit.
         """
         length = self._wanted.length()
         pinned = sum([await length(row) for pin in self._pins for row in pin.rows])
@@ -207,7 +207,7 @@ class Seen:
 
 
 async def _window_with_earlier(fitting: Fitting, summary: str, tokens: int, model: str) -> Window:
-    """The window that has room beside a summary; which the first user's row is to begin with then."""
+    """The window that fits beside a summary, which is later written into the user's first row."""
     window: Window | None = None
 
     async def cut(room: int) -> list[ChatMessage]:
@@ -216,5 +216,5 @@ async def _window_with_earlier(fitting: Fitting, summary: str, tokens: int, mode
         return window.rows
 
     await fitted_with_earlier(cut, summary, tokens, model)
-    assert window is not None  # noqa: S101  (it was cut; tells mypy)
+    assert window is not None  # noqa: S101  (`cut` has set it; mypy cannot know)
     return window

@@ -1,4 +1,4 @@
-"""Where a window begins whose start moves in steps, so that a provider's cache holds what calls repeat."""
+"""Where a window begins whose start moves in steps, so that a provider can cache what calls repeat."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ times less; the contexts are 0.85 (0.89) times as long.
 
 
 def first_in_step(positions: Sequence[int], before: Sequence[int | None], fits_from: int, step: float) -> int:
-    """The first place at which something fits and a step begins.
+    """The first place that fits and at which a step begins.
 
-    Steps are counted from the beginning of what is divided, so that every process finds the same places
-    without knowing what another one chose. Where no step begins at a place that fits, the steps are halved.
+    Steps are counted from the beginning of the conversation, so that every process finds the same places
+    without knowing which one another process chose. Where no step begins at a place that fits, the steps are
+    halved.
 
     Args:
         positions: how many tokens stand before each place, the oldest first.
-        before: the same of what is before each place; `None` where nothing is.
-        fits_from: from which place on all fit.
-        step: how long a step is, in tokens.
+        before: how many tokens stand before the place in front of each place; `None` where there is none.
+        fits_from: the first place from which on all places fit.
+        step: the length of a step, in tokens.
     """
     while step >= 1:
         for at in range(fits_from, len(positions)):

@@ -1,4 +1,4 @@
-"""What a context is asked for."""
+"""The arguments with which a context is asked for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPERATION = "get_messages_for_llm"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What `SessionManager.get_messages_for_llm` is asked for; see there."""
+    """The arguments of `SessionManager.get_messages_for_llm`; they are explained there."""
 
     format_name: Format | None
     include_system: bool
@@ -37,13 +37,13 @@ class Wanted:
     server_state: bool
     recall: str | bool | None = None
     recall_tokens: int | None = None
-    """The manager's: then something is recalled for each question."""
+    """The manager's setting: with it, turns are recalled for each question."""
 
     def check(self) -> None:
-        """Refuse what cannot be right.
+        """Refuse arguments that are wrong or do not go together.
 
         Raises:
-            InvalidInput: saying what.
+            InvalidInput: the message names the argument.
         """
         if self.format_name is not None:
             check_format(self.format_name, _OPERATION)
@@ -53,18 +53,20 @@ class Wanted:
             check_count(self.max_tokens, 1, "max_tokens", _OPERATION)
         check_count(self.reserve, 0, "reserve", _OPERATION)
         if self.reserve and self.max_tokens is None:
-            raise InvalidInput(_OPERATION, "reserve is kept free of max_tokens: give both")
+            raise InvalidInput(_OPERATION, "reserve is taken from max_tokens: give both")
         if self.keep_tool_results is not None:
             check_count(self.keep_tool_results, 1, "keep_tool_results", _OPERATION)
         if self.cache not in _CACHES:
             raise InvalidInput(_OPERATION, 'cache must be True, False, "5m" or "1h"')
         if self.server_state and self.format_name != "openai-responses":
-            raise InvalidInput(_OPERATION, 'server_state goes with format="openai-responses" only')
+            raise InvalidInput(_OPERATION, 'server_state works only with format="openai-responses"')
 
         if isinstance(self.recall, str):
             check_name(self.recall.strip(), "recall", _OPERATION)
         elif self.recall is not None and not isinstance(self.recall, bool):
-            raise InvalidInput(_OPERATION, "recall must be a question, or True for the user's last message")
+            raise InvalidInput(
+                _OPERATION, "recall must be a question, or True to search with the user's last message"
+            )
 
     @property
     def recalls(self) -> bool:
@@ -75,22 +77,22 @@ class Wanted:
 
     @property
     def cache_ttl(self) -> CacheTtl | None:
-        """How long the provider's cache is to hold the context; `None` where that is not marked."""
+        """How long the provider is to cache the context; `None` where no cache is asked for."""
         return DEFAULT_TTL if self.cache is True else self.cache or None
 
     @property
     def has_tools(self) -> bool:
-        """Whether calls and results are rows too."""
+        """Whether calls and results become rows too."""
         return self.include_tools or self.format_name not in {None, "openai"}
 
     @property
     def kind(self) -> str:
-        """What form the rows are written in."""
+        """The form in which the rows are written."""
         return self.format_name or "openai"
 
     @property
     def counts_all(self) -> bool:
-        """Whether `max_tokens` is for all that is sent, and not, as in the original, for what was said."""
+        """Whether `max_tokens` counts everything that is sent; the original counts only the messages."""
         return self.format_name is not None or self.max_tokens == AUTO or bool(self.reserve or self._defined)
 
     @property
@@ -99,21 +101,21 @@ class Wanted:
 
     @property
     def counted_model(self) -> str:
-        """Whose tokens are counted."""
+        """The model whose tokenizer counts."""
         return self.model or DEFAULT_MODEL
 
     def length(self) -> Length:
-        """Counts a row of the context."""
+        """The function that counts a row of the context."""
         return sent_length(self.counted_model) if self.counts_all else content_length(self.counted_model)
 
     async def room(self, correction: float = 1.0) -> Room | None:
-        """What of a limit there is for messages; `None` without a limit.
+        """The room for messages; `None` without a limit.
 
         Args:
-            correction: how many tokens the provider counts where we count one.
+            correction: how many tokens the provider counts for each one that we count.
 
         Raises:
-            InvalidInput: the model's window is asked for, and nobody knows it.
+            InvalidInput: `max_tokens` is "auto", and the model's window is unknown.
         """
         if self.max_tokens is None:
             return None

@@ -1,4 +1,4 @@
-"""How messages are made to fit: which of them go where there are too many tokens."""
+"""Cutting messages to a number of tokens: which of them are dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .steps import first_in_step
 
 
 class _Row(NamedTuple):
-    """A message of a prompt, and how many tokens it is."""
+    """A message of a prompt, and its tokens."""
 
     message: ChatMessage
     tokens: int
@@ -23,21 +23,21 @@ class _Row(NamedTuple):
 async def truncate_prompt_to_token_limit(
     prompt: list[ChatMessage], max_tokens: int, model: str = "gpt-3.5-turbo"
 ) -> list[ChatMessage]:
-    """Cut a prompt to at most so many tokens; one that fits is given back as it is.
+    """Cut a prompt to at most so many tokens; a prompt that fits is returned as it is.
 
-    Kept in any case: the system rows in front, the last user row, and what came last after it. The
-    oldest goes first: exchange by exchange (a user row up to the next), then, inside the newest one,
-    answer by answer. A call and its results stay or go together; only results behind an
-    assistant's row without calls (those of the original's strategies) go one by one.
+    These rows are always kept: the system rows in front, the last user row, and the last answer after it.
+    The oldest rows are dropped first: exchange by exchange (an exchange reaches from a user row to the next),
+    then, inside the newest exchange, answer by answer. A call and its results stay or go together; only
+    results after an assistant's row without calls (the original's strategies make such rows) go one by one.
 
     Args:
-        prompt: chat messages, each call directly followed by its results; it is not changed.
-        max_tokens: what the tokens of the rows' texts may add up to.
-        model: whose tokens those are.
+        prompt: chat messages, each call directly followed by its results; the list is not changed.
+        max_tokens: how many tokens the rows' texts may have together.
+        model: the model whose tokens are counted.
 
     Raises:
-        InvalidInput: `max_tokens` below 1.
-        TokenLimitExceeded: what is kept in any case is more; `actual` is how many tokens it has.
+        InvalidInput: `max_tokens` is below 1.
+        TokenLimitExceeded: the rows that are always kept have more tokens; `actual` says how many.
     """
     check_count(max_tokens, 1, "max_tokens", "truncate a prompt")
     cut = await shortened(prompt, max_tokens, content_length(model))
@@ -47,13 +47,13 @@ async def truncate_prompt_to_token_limit(
 async def shortened(
     prompt: list[ChatMessage], max_tokens: int, length: Length, step: float | None = None
 ) -> list[ChatMessage] | None:
-    """A prompt, cut to at most so many tokens; `None` where it is no longer than that.
+    """A prompt, cut to at most so many tokens; `None` where it already fits.
 
     Args:
         prompt: chat messages.
-        max_tokens: what their lengths may add up to.
-        length: how long a message is.
-        step: inside the newest exchange, answers go in steps of so many tokens.
+        max_tokens: how many tokens the messages may have together.
+        length: measures a message.
+        step: inside the newest exchange, answers are dropped in steps of this many tokens.
 
     Raises:
         TokenLimitExceeded: as for `truncate_prompt_to_token_limit`.
@@ -72,7 +72,7 @@ async def shortened(
 
 
 async def _counted_from_the_end(prompt: list[ChatMessage], room: int, length: Length) -> list[_Row]:
-    """As many of the last rows as matter: until they are too long, and the newest question is there."""
+    """The last rows, counted from the end until they are too long and the newest question is among them."""
     rows: list[_Row] = []
     has_question = False
     for message in reversed(prompt):
@@ -85,7 +85,7 @@ async def _counted_from_the_end(prompt: list[ChatMessage], room: int, length: Le
 
 
 def _newest_exchange_within(exchanges: list[list[_Row]], room: int, step: float | None) -> list[_Row]:
-    """The newest exchange without its oldest answers: as much as fits, or the least there can be."""
+    """The newest exchange without its oldest answers: as many answers as fit, or the fewest possible."""
     newest = [row for exchange in exchanges[-1:] for row in exchange]
     question = list(takewhile(lambda row: is_user(row.message), newest))
     room -= _tokens(question)
@@ -94,7 +94,7 @@ def _newest_exchange_within(exchanges: list[list[_Row]], room: int, step: float 
 
 
 def _without_loose_results(answers: list[list[_Row]], room: int) -> list[_Row]:
-    """The last answer; without its oldest results, where they answer no call."""
+    """The last answer; where its results answer no call, without the oldest of them."""
     last = [row for answer in answers[-1:] for row in answer]
     if not last or calls_of(last[0].message):
         return last
@@ -102,7 +102,7 @@ def _without_loose_results(answers: list[list[_Row]], room: int) -> list[_Row]:
 
 
 def _blocks(rows: Iterable[_Row], belongs: Callable[[ChatMessage, ChatMessage], bool]) -> list[list[_Row]]:
-    """Cut rows into blocks: a row that does not belong to the block's first one begins another."""
+    """Cut rows into blocks: a row that does not belong to the first row of a block begins the next block."""
     blocks: list[list[_Row]] = []
     for row in rows:
         if blocks and belongs(blocks[-1][0].message, row.message):
@@ -113,7 +113,7 @@ def _blocks(rows: Iterable[_Row], belongs: Callable[[ChatMessage, ChatMessage], 
 
 
 def _newest(blocks: Sequence[list[_Row]], room: int, step: float | None = None) -> list[_Row]:
-    """The rows of as many blocks, from the last one back, as there is room for; or from a step's first on."""
+    """The rows of the last blocks: as many blocks as fit, or fewer where they have to begin at a step."""
     fitting = 0
     for block in reversed(blocks):
         room -= _tokens(block)
@@ -136,10 +136,10 @@ def _is_result_of(call: ChatMessage, row: ChatMessage) -> bool:
 
 
 def is_user(row: ChatMessage) -> bool:
-    """Whether the user said it."""
+    """Whether a row is the user's."""
     return row.get("role") == "user"
 
 
 def is_system(row: ChatMessage) -> bool:
-    """Whether the application tells it to the model."""
+    """Whether a row is an instruction of the application to the model."""
     return row.get("role") in SYSTEM_ROLES
