@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from chuk_ai_session_manager import Session, SessionEvent, SessionManager, SessionMetadata
+from chuk_ai_session_manager import EventType, Session, SessionEvent, SessionManager, SessionMetadata
 from chuk_ai_session_manager.cli.commands import run_command
 from chuk_ai_session_manager.models.record import utc_now
 from chuk_ai_session_manager.stores import open_store
@@ -77,6 +78,22 @@ def test_a_conversation_is_erased_in_words(url: str, capfd: pytest.CaptureFixtur
     assert run_command(["show", "talk", "--store", url]) == 1
     assert run_command(["show", "fork", "--store", url]) == 0
     assert f"{MARKER} talk" not in capfd.readouterr().out
+
+
+def test_segments_that_an_application_linked_are_erased_together(
+    url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def link() -> None:
+        async with open_store(url) as store:
+            for name, parent in (("first", None), ("second", "first"), ("third", "second")):
+                summary: SessionEvent[str] = SessionEvent(message=name, type=EventType.SUMMARY)
+                await Session.create(session_id=name, parent_id=parent, store=store, events=[summary])
+
+    asyncio.run(link())
+    assert run_command(["erase", "third", "-y", "--json", "--store", url]) == 0
+    receipt = json.loads(capfd.readouterr().out)
+    assert (set(receipt["sessions"]), receipt["events"]) == ({"first", "second", "third"}, 3)
+    assert not {"first", "second", "third"} & ids(url, capfd)
 
 
 def test_pruning_says_first_what_it_would_erase(url: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -28,12 +28,18 @@ from chuk_ai_session_manager.exceptions import (
 )
 from chuk_ai_session_manager.models import EventSource, EventType, TokenUsage
 from chuk_ai_session_manager.stores import EventStore, MemoryStore
+from chuk_ai_session_manager.testing.bodies import picture
 
 T = TypeVar("T")
 
 IDS = st.sampled_from(["a", "b", "ü{}:*"])
 PIECES = st.sampled_from(["one ", "two ", "three"])
+REDACTED = "[redacted]"
 TEXTS = st.sampled_from(["hello", "", "好的 ✓", "{}", "\n"])
+
+
+def picture_part(number: int) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture(number, 50)}"}}
 
 
 class Talk:
@@ -41,15 +47,19 @@ class Talk:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.counted: list[str] = []
+        """The texts as their tokens were counted: those of redacted ones stay."""
         self.follows: list[int | None] = []
         self.place: int | None = None
         self.ends: list[int | None] = []
         self.out: set[int] = set()
         self.by_own_id: dict[str, str] = {}
+        self.at_own_id: dict[str, int] = {}
         self.has_choices = False
 
     def say(self, text: str) -> None:
         self.texts.append(text)
+        self.counted.append(text)
         self.follows.append(self.place)
         self.place = len(self.texts) - 1
 
@@ -229,6 +239,7 @@ class StoreMachine(RuleBasedStateMachine):
         if own_id not in known:
             known[own_id] = text
             self.talks[talk].say(text)
+            self.talks[talk].at_own_id[own_id] = len(self.talks[talk].texts) - 1
 
     @precondition(lambda self: bool(self.talks))
     @rule(which=st.integers(0, 1), text=TEXTS, data=st.data())
@@ -364,13 +375,57 @@ class StoreMachine(RuleBasedStateMachine):
         sm = SessionManager("streams", store=self.stores[which], infinite_context=True)
         self.do(sm.user_says(text))
 
-    @rule(talk=st.sampled_from(["talk1", "talk2"]), which=st.integers(0, 1))
-    def forget(self, talk: str, which: int) -> None:
-        deleted = self.do(self.stores[which].delete_conversation(talk))
+    @precondition(lambda self: bool(self.talks))
+    @rule(which=st.integers(0, 1), data=st.data())
+    def redact(self, which: int, data: st.DataObject) -> None:
+        """The words go, on the path or off it; the tokens and the path stay."""
+        talk = data.draw(st.sampled_from(sorted(self.talks)))
+        model = self.talks[talk]
+        at = data.draw(st.integers(0, len(model.texts) - 1))
+        session_id = data.draw(st.sampled_from(self.do(self.stores[which].segment_ids(talk))))
+        sm = SessionManager(session_id, store=self.stores[which])
+        event_id = self.id_of(talk, at)
+        assert self.do(sm.redact(event_id)).events == 1
+        model.texts[at] = REDACTED
+        for own_id in [own_id for own_id in model.by_own_id if model.at_own_id[own_id] == at]:
+            model.by_own_id[own_id] = REDACTED  # to say it again is something else
+
+    @rule(talk=st.sampled_from(["talk1", "talk2"]), which=st.integers(0, 1), erases=st.booleans())
+    def forget(self, talk: str, which: int, *, erases: bool) -> None:
+        store = self.stores[which]
+        if erases:
+            deleted = len(self.do(store.erase_conversation(talk)).sessions)
+        else:
+            deleted = self.do(store.delete_conversation(talk))
         said = self.talks.pop(talk, Talk())
         self.states.pop(talk, None)
         self.owners.pop(talk, None)
         assert said.has_choices or deleted == (len(said.texts) + 1) // 2
+
+    @rule(user=st.sampled_from(["ada", "bob"]), which=st.integers(0, 1))
+    def erase_user(self, user: str, which: int) -> None:
+        receipt = self.do(self.stores[which].erase_user(user))
+        gone = {talk for talk, owner in self.owners.items() if owner == user}
+        assert set(receipt.conversations) == gone
+        for talk in gone:
+            del self.talks[talk], self.owners[talk]
+            self.states.pop(talk, None)
+
+    @rule(session_id=IDS, which=st.integers(0, 1), number=st.integers(0, 2))
+    def append_picture(self, session_id: str, which: int, number: int) -> None:
+        """One of three, so that events of several sessions have the same; some are edited away."""
+        store = self.stores[which]
+        session = self.do(store.get(session_id))
+        if session is None:
+            return
+        event: SessionEvent[Any] = SessionEvent(
+            message={"role": "user", "content": [picture_part(number)]}, source=EventSource.USER
+        )
+        assert self.do(store.append(session, [event]))
+        self.model[session_id].append(event.model_copy(deep=True))
+        if number == 2:
+            session.events[-1] = self.model[session_id][-1] = event.model_copy(update={"message": "edited"})
+            self.do(store.save(session))
 
     @invariant()
     def all_is_as_it_was_said(self) -> None:
@@ -408,13 +463,15 @@ class StoreMachine(RuleBasedStateMachine):
     @staticmethod
     async def check_talk(store: EventStore, talk: str, said: Talk) -> None:
         sm = SessionManager(talk, store=store, infinite_context=True, create=False)
-        held = [said.texts[at] for at in said.path]
+        held, counted = ([texts[at] for at in said.path] for texts in (said.texts, said.counted))
         assert [row["content"] for row in await sm.get_conversation()] == held
         newest = await sm.get_conversation(limit=2)
         assert [row["content"] for row in newest] == held[-2:]
         stats = await sm.get_stats()
         assert stats["total_messages"] == len(held)
-        assert stats["total_tokens"] == sum([await TokenUsage.count_tokens(text, sm.model) for text in held])
+        assert stats["total_tokens"] == sum(
+            [await TokenUsage.count_tokens(text, sm.model) for text in counted]
+        )
         assert said.has_choices or stats["session_segments"] == (len(said.texts) + 1) // 2
         for session_id in stats["session_chain"][:-1]:
             segment = await store.get(session_id)

@@ -8,7 +8,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ..exceptions import InvalidInput
+from ..conversation.segments import segment_ids_of
+from ..exceptions import InvalidInput, SessionNotFound, UnreadableData
 from ..exceptions.validation import check_name
 from ..stores import EventStore
 from ..stores.erasing import checked_age
@@ -55,9 +56,7 @@ def erase(
         raise typer.Exit(NOT_THERE)
 
     async def work(opened: EventStore) -> ErasureReceipt:
-        if session is not None:
-            return await opened.erase_conversation(session)
-        return await opened.erase_user(user or "")
+        return await (opened.erase_user(user or "") if session is None else _erased(session, opened))
 
     receipt = result_of(Where(store, sandbox), work)
     _show(receipt, "Erased", as_json=as_json)
@@ -90,6 +89,19 @@ def prune(
         _show(receipt, "Would erase" if dry_run else "Erased", as_json=as_json)
 
     run(Where(store, sandbox), work)
+
+
+async def _erased(session_id: str, store: EventStore) -> ErasureReceipt:
+    """Erase a conversation, of which an application may have linked segments that have ids of their own."""
+    try:
+        ids = await segment_ids_of(session_id, store)
+    except (SessionNotFound, UnreadableData):
+        ids = []
+    receipt = await store.erase_conversation(session_id)
+    for each in ids:
+        if each not in receipt.sessions:
+            receipt = receipt.followed_by(await store.erase_conversation(each))
+    return receipt
 
 
 def _checked(check: Callable[[], T]) -> T:

@@ -181,7 +181,10 @@ class SessionRecords:
             text = None
         session = await self._store.head(key.removeprefix("session:"))
         if session is None:
-            return None if _is_ours(text) else text
+            if not _is_ours(text):
+                return text
+            self._written.pop(key, None)  # of a session that is gone
+            return None
         seconds = await self._store.time_to_live(session.id)
         now = datetime.now(UTC)
         lives = timedelta(hours=_FOR_EVER_HOURS)

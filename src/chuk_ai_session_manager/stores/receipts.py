@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +40,18 @@ class ErasureReceipt:
     """Where copies may be left that the store cannot reach, in words."""
     is_dry_run: bool = False
     """Whether this only says what would be erased."""
+
+    def followed_by(self, other: ErasureReceipt) -> ErasureReceipt:
+        """One receipt of two erasures, one after the other."""
+        return replace(
+            other,
+            started_at=self.started_at,
+            conversations=self.conversations + other.conversations,
+            sessions=self.sessions + other.sessions,
+            events=self.events + other.events,
+            copies=self.copies + other.copies,
+            accounts=self.accounts + other.accounts,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The receipt as JSON values, to be kept."""
