@@ -81,6 +81,7 @@ async def append_to_live(
     on_closed: Callable[[AnySession], object],
     prepare: Callable[[AnySession], Awaitable[None]] | None = None,
     check: Callable[[AnySession], Awaitable[None]] | None = None,
+    looks_again: bool = False,
 ) -> AnySession:
     """Store events at the end of a conversation; return the segment that they are in.
 
@@ -93,6 +94,8 @@ async def append_to_live(
         on_closed: called with a segment after which a new one was opened here.
         prepare: called with the live segment before a new one is opened.
         check: called with a segment that was opened for the events; may refuse them.
+        looks_again: whether to read a full segment anew before a new one is opened: what others chose
+            meanwhile may matter.
 
     Raises:
         SessionNotFound: the conversation expired or was deleted.
@@ -102,6 +105,10 @@ async def append_to_live(
         if prepare is not None:
             await prepare(session)
             session = await live_segment(session, home)  # others may have opened a new one meanwhile
+        if looks_again and await is_full(session):
+            session = await live_segment(await latest(session, home, with_events=False), home)
+            if prepare is not None:
+                await prepare(session)
         if await is_full(session):
             following, was_made_here = await open_next_segment(session, home, thresholds)
             if was_made_here:

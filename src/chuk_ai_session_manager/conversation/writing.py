@@ -411,6 +411,7 @@ class Writer:
                 on_closed=lambda closed: closings.append(self.closing.start(closed, home)),
                 prepare=partial(self._prepare, home, drafts, events, is_limited),
                 check=partial(self._replays.check_before, home, drafts) if have_keys(drafts) else None,
+                looks_again=drafts[-1].event.parent_event_id is not None,
             )
         if self.allowance.spending is not None:
             for draft in drafts:

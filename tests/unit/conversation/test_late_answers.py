@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from places import Place, in_memory_too
+from running import PATIENCE
 
-from chuk_ai_session_manager import SessionManager, TokenUsage, stream_llm_call, track_llm_call
+from chuk_ai_session_manager import Session, SessionManager, TokenUsage, stream_llm_call, track_llm_call
 from chuk_ai_session_manager.stores import EventStore
 
 CALL: list[dict[str, Any]] = [
@@ -120,3 +121,42 @@ class TestLate:
             assert len(rows) == 15
             stats = await sm.get_stats()
             assert (stats["total_messages"], stats["tool_calls"]) == (12, 3)
+
+
+class TwoMethods:
+    """A store of an application: each reader has an object of its own, as in another process."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    async def get(self, session_id: str) -> Session[Any] | None:
+        text = self.kept.get(session_id)
+        return None if text is None else Session.model_validate_json(text)
+
+    async def save(self, session: Session[Any]) -> None:
+        self.kept[session.id] = session.model_dump_json()
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+async def test_what_others_chose_meanwhile_is_seen(before: int) -> None:
+    store = TwoMethods()
+    sm = SessionManager("s", store=store, infinite_context=True, max_turns_per_segment=2)
+    for number in range(before):
+        await sm.user_says(str(number))
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def model(question: str) -> str:
+        asked.set()
+        await go.wait()
+        return "late"
+
+    calling = asyncio.create_task(track_llm_call("question", model, session_manager=sm))
+    await asyncio.wait_for(asked.wait(), PATIENCE)
+    await SessionManager("s", store=store).undo()
+    go.set()
+    await calling
+    held = [str(number) for number in range(before)]
+    for manager in (sm, SessionManager("s", store=store)):
+        assert await said(manager) == held
+        assert (await manager.get_stats())["total_messages"] == before
+        assert len(await manager.get_session_chain()) == max(1, (before + 2) // 2)
