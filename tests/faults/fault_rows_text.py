@@ -91,7 +91,7 @@ async def messages_are_big(trial: Trial) -> None:
                         await sm.tool_used("t", {"a": "b"}, {"c": [text]})
                     rows = await SessionManager("s", store=other, create=False).get_conversation()
                 same = [each["content"] for each in rows] == ["small", text]
-                assert same, "no diff: it would be as big"
+                assert same, "the contents differ"
                 stalls[type(store).__name__] = stall.longest
                 if not trial.is_small:
                     await the_biggest_is_stored(trial, store, other)
@@ -114,7 +114,7 @@ async def the_biggest_is_stored(trial: Trial, store: EventStore, other: EventSto
         await store.append(session, [event])
         read = await other.get("biggest")
         assert read is not None
-        assert read.events[0].message == event.message, "no diff: it would be as big"
+        assert read.events[0].message == event.message, "the contents differ"
 
 
 async def too_long_is_refused(trial: Trial, store: EventStore) -> None:

@@ -1,11 +1,11 @@
-"""What people get when they export their data from ChatGPT or Claude, read as trees of messages.
+"""The files that people get when they export their data from ChatGPT or Claude, read as trees of messages.
 
-Both are a file `conversations.json`, a list of conversations. Their makers do not document the forms; what is
-read here was seen in exports of 2023 to 2026:
+Both products write a file `conversations.json`, a list of conversations. Neither documents the form of the
+file; this module reads the forms that were seen in exports of 2023 to 2026:
 
 * ChatGPT: `mapping` has a node for each message, with `parent` and `children`; `current_node` is the last
   message of the branch that the user sees. Times are seconds since 1970.
-* Claude: `chat_messages` is a list, in which `parent_message_uuid` (since 2025) says what a message follows.
+* Claude: `chat_messages` is a list, in which `parent_message_uuid` (since 2025) names the previous message.
   Times are texts. The model is not named.
 
 Hidden instructions, thinking, and the bytes of images and files are not read: a line of text names an image
@@ -25,7 +25,7 @@ from ..providers.messages import ChatMessage
 
 @dataclass(slots=True)
 class Told:
-    """A message of an export, with what it follows."""
+    """A message of an export, and the message before it."""
 
     id: str
     parent: str | None
@@ -46,14 +46,14 @@ class Talk:
     provider: str
     created_at: datetime | None
     told: list[Told] = field(default_factory=list)
-    """Its messages. A message stands after the one that it follows, and after earlier variants of it."""
+    """Its messages. Each stands after the message that it follows, and after earlier variants of itself."""
     leaf: str | None = None
     """The last message of the branch that the user sees."""
 
 
 # -- ChatGPT --------------------------------------------------------------------------------------
 
-# What the user or the model did not say to each other.
+# Kinds of content that neither the user nor the model said.
 _UNSAID = {"user_editable_context", "model_editable_context", "thoughts", "reasoning_recap"}
 
 
@@ -68,7 +68,7 @@ def chatgpt_talk(record: Mapping[str, Any]) -> Talk:
     )
     nodes = {str(name): node for name, node in record["mapping"].items() if isinstance(node, Mapping)}
     model = _text(record.get("default_model_slug")) or "unknown"
-    asked: dict[str, str] = {}  # by node: the call that waits for a result there
+    asked: dict[str, str] = {}  # by node: the id of the call that waits for a result there
     for name in _in_order(nodes):
         node = nodes[name]
         parent = node.get("parent") if node.get("parent") in nodes else None
@@ -90,7 +90,7 @@ def chatgpt_talk(record: Mapping[str, Any]) -> Talk:
 
 
 def _in_order(nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """The nodes' names: each after its parent, and siblings in their order."""
+    """The nodes' names: each node after its parent, and siblings in their order."""
     waiting = [name for name, node in reversed([*nodes.items()]) if node.get("parent") not in nodes]
     seen: set[str] = set()
     while waiting:
@@ -116,7 +116,7 @@ def _chatgpt_rows(name: str, message: Mapping[str, Any], waiting: str | None) ->
     if not text.strip():
         return []
     if role == "tool":
-        if waiting is None:  # nobody asked for it, as for what is remembered of the user
+        if waiting is None:  # no call asked for it: memories about the user, for example
             return []
         tool = {"name": str(author["name"])} if author.get("name") else {}
         return [{"role": "tool", "tool_call_id": waiting, "content": text, **tool}]
@@ -143,7 +143,7 @@ def _chatgpt_part(part: object) -> str:
 
 
 def _arguments(text: str) -> str:
-    """What a tool was asked, as the arguments of a call: a JSON object."""
+    """The text with which a tool was called, as the arguments of a call: a JSON object."""
     try:
         is_object = isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
@@ -199,7 +199,7 @@ def _claude_rows(name: str, message: Mapping[str, Any]) -> list[ChatMessage]:
 
 
 def _claude_answers(name: str, blocks: Sequence[Mapping[str, Any]]) -> list[ChatMessage]:
-    """A model's message: what it said, called, and was answered, in turn."""
+    """A model's message as rows: its texts, its calls and their results, in order."""
     rows: list[ChatMessage] = []
     waiting: list[str] = []
     for at, block in enumerate(blocks):

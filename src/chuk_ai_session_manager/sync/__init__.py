@@ -9,12 +9,13 @@
         sm.ai_responds("Hi there!", model="gpt-4")
         stats = sm.get_stats()
 
-Each name here is one of the async API: the same arguments, results and errors. `async with` is `with`,
-`async for` is `for`, and `aclose` is `close`. Functions that are handed over (a model's, a summary callback)
-may be plain or async. What has nothing to await (errors, records, enums) is the same object as there; the few
-methods of records that are async are run by `run(session.add_event_and_save(event))`.
+Each name here is one of the async API, with the same arguments, results and errors. Write `with` for
+`async with`, `for` for `async for`, and `close` for `aclose`. Functions that you pass in (a model's, a
+summary callback) may be plain or async. Names that have nothing to await (errors, records, enums) are the
+same objects as in the async API; call the few async methods of records with
+`run(session.add_event_and_save(event))`.
 
-The work is done by one event loop for each process, in a thread that the first call starts.
+One event loop for each process does the work, in a thread that the first call starts.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """A name of the async API, made to be used without `await` when it is first asked for."""
+    """Find a name of the async API, and make it usable without `await` when it is first used."""
     if name == "__all__":
         return __dir__()
     package = import_module(_PACKAGE)
@@ -55,5 +56,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """All names, those too that were not used yet."""
+    """All names, also those that were not used yet."""
     return sorted({*_HOME_OF, *import_module(_PACKAGE).__all__})

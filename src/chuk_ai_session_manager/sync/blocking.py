@@ -1,4 +1,4 @@
-"""Blocking stand-ins for what is async: functions, iterators, and objects with all their methods."""
+"""Blocking stand-ins for parts of the async API: for functions, iterators, and objects with their methods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 _PACKAGE = __name__.partition(".")[0]
 _END = object()
-# The methods that `async with` and `async for` call, and what `with` and `for` call in their place.
+# The methods that `async with` and `async for` call, and those that `with` and `for` call instead.
 NAMES = {
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
@@ -26,16 +26,16 @@ NAMES = {
 
 
 def blocking(value: Any) -> Any:
-    """A function or class of the async API as one to use without `await`; anything else as it is."""
+    """Make a function or class of the async API usable without `await`; return anything else as it is."""
     if isinstance(value, type):
         return blocking_class(value) if is_async_class(value) else value
     return _blocking_function(value) if isinstance(value, FunctionType) else value
 
 
 def is_async_class(kind: type) -> bool:
-    """Whether a class of this package has methods to await.
+    """Whether a class of this package has async methods.
 
-    The records are not among them: sessions and events are what everybody else holds too.
+    Records are not counted among these classes: sessions and events are the same objects in both APIs.
     """
     if not kind.__module__.startswith(f"{_PACKAGE}.") or kind.__module__.startswith(f"{_PACKAGE}.models"):
         return False
@@ -52,15 +52,15 @@ def _is_async(member: object) -> bool:
 
 
 class Blocking:
-    """What stands for an object of the async API, and waits for what its methods do.
+    """A stand-in for an object of the async API: it waits for the results of the object's methods.
 
-    Its attributes are those of the object. As an argument, it stands for the object too.
+    Its attributes are those of the object. Passed as an argument, it is replaced with the object.
     """
 
     _stands_for: Any
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_stands_for":  # not made yet, as while it is copied
+        if name == "_stands_for":  # not set yet, for example during a copy
             raise AttributeError(name)
         return _outward(getattr(self._stands_for, name))
 
@@ -86,7 +86,7 @@ def _stand_in(made: Any) -> Blocking:
 
 @cache
 def blocking_class(kind: type) -> type[Blocking]:
-    """The class of an async class's stand-ins, with the same methods, of which none is to be awaited."""
+    """The class of the stand-ins for an async class: it has the same methods, and none is async."""
     bases = [blocking_class(base) for base in kind.__bases__ if is_async_class(base)]
     members: dict[str, Any] = {"__module__": f"{_PACKAGE}.sync", "__doc__": kind.__doc__, "_kind": kind}
     if "__init__" in vars(kind):
@@ -145,13 +145,13 @@ def _blocking_function(function: FunctionType) -> Callable[..., Any]:
 
 
 class BlockingIterator(Iterator[T]):
-    """An async iterator, read with `for`: each step waits until the next item is there."""
+    """An async iterator, read with `for`: each step waits for the next item."""
 
     def __init__(self, source: AsyncIterator[T]) -> None:
         self._source = source
         if isinstance(source, AsyncGenerator):
             is_read(source)
-        self._context = copy_context()  # one for all steps, as in a task that reads it
+        self._context = copy_context()  # one for all steps, as a task that reads the iterator would have
 
     def __next__(self) -> T:
         async def step() -> Any:
@@ -163,14 +163,14 @@ class BlockingIterator(Iterator[T]):
         return item  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Read no further, and let go of what the items come from."""
+        """Stop reading, and release the source of the items."""
         close = getattr(self._source, "aclose", None)
         if close is not None:
             run(close(), self._context)
 
 
 def _waited_for(value: Any) -> Any:
-    """What a call gives, once it is there."""
+    """The result of a call, awaited if necessary."""
     if isinstance(value, AsyncIterator):
         return BlockingIterator(value)
     if inspect.iscoroutine(value):
@@ -189,17 +189,17 @@ def _all_inward(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def inward(value: Any) -> Any:
-    """An argument as the async API takes it."""
+    """An argument in the form that the async API takes."""
     return value._stands_for if isinstance(value, Blocking) else value  # noqa: SLF001
 
 
 def _outward(value: Any) -> Any:
-    """A result as the blocking API gives it."""
+    """A result in the form that the blocking API returns."""
     return value if _async_class_of(value) is None else _stand_in(value)
 
 
 def _async_class_of(value: Any) -> Any:
-    """The class of this package that makes an object one of the async API; `None` of all others."""
+    """The async class of this package that an object belongs to; `None` if it belongs to none."""
     kind: Any = type(value)
     return _first_async_class(kind)
 

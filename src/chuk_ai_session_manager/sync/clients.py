@@ -1,4 +1,4 @@
-"""Clients of providers' SDKs that block, whose calls are recorded."""
+"""Blocking clients of providers' SDKs, whose calls are recorded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Client = TypeVar("Client")
 
 @wraps(track_async_client)
 def track_client(client: Client, session_manager: Blocking, *, provider: str = "unknown") -> Client:
-    """As that of the async API, for clients such as `OpenAI` and `Anthropic`."""
+    """Like `track_client` of the async API, for blocking clients such as `OpenAI` and `Anthropic`."""
     if hasattr(client, "__aenter__"):
         reason = (
-            f"{type(client).__name__} is an async client: use track_client of chuk_ai_session_manager, with "
-            "a SessionManager of that"
+            f"{type(client).__name__} is an async client: use track_client and SessionManager of "
+            "chuk_ai_session_manager"
         )
         raise InvalidInput("track a client", reason)
     tracked: Any = _BlockingClient(Tracked(client, inward(session_manager), provider, _in_thread))
@@ -34,11 +34,11 @@ async def _in_thread(create: Callable[..., Any], *given: Any, **arguments: Any) 
 
 
 class _BlockingClient(InPlaceOf):
-    """A client that blocks, or a part of one, with its calls tracked."""
+    """A blocking client, or a part of one, whose calls are recorded."""
 
     def __init__(self, tracked: Tracked) -> None:
         self._tracked = tracked
-        self._target = tracked._target  # noqa: SLF001  (not public: an SDK may have a `target`)
+        self._target = tracked._target  # noqa: SLF001  (private, because an SDK's object may have a `target`)
 
     def __repr__(self) -> str:
         return repr(self._tracked)
@@ -60,7 +60,7 @@ class _BlockingClient(InPlaceOf):
 
 
 class _BlockingStream(InPlaceOf):
-    """A stream of an SDK's that blocks, which is recorded as it is read."""
+    """A stream of a blocking SDK, recorded while it is read."""
 
     def __init__(self, stream: RecordedStream) -> None:
         self._stream = stream
@@ -83,12 +83,12 @@ class _BlockingStream(InPlaceOf):
         self.close()
 
     def close(self) -> None:
-        """Stop reading, and record what there is so far."""
+        """Stop reading, and record what was read so far."""
         run(self._stream.close())
 
 
 def _outward(value: Any) -> Any:
-    # Not `isinstance`: these say that they are of their SDK's classes.
+    # Not `isinstance`: tracked objects claim to be instances of their SDK's classes.
     kind = type(value)
     if kind is Tracked:
         return _BlockingClient(value)

@@ -1,4 +1,4 @@
-"""What a store promises, as tests that the author of a store runs on it.
+"""The promises of a store as tests, which the author of a store runs on it.
 
 In a test module::
 
@@ -13,13 +13,13 @@ In a test module::
         def opener(self, tmp_path):
             return partial(MyStore, tmp_path / "sessions")
 
-and in `conftest.py`, so that failures show what differs::
+and in `conftest.py`, so that failures show the difference::
 
     pytest.register_assert_rewrite("chuk_ai_session_manager.testing")
 
-The tests are plain functions that start their own event loops, so they need no plugin of pytest, and no
-plugin is in the way. Each topic of the contract is a module with a class; `StoreContract` has all of them.
-The rest of the package does not import this folder, because it needs pytest.
+The tests are plain functions that start their own event loops, so they neither need a plugin of pytest nor
+conflict with one. Each topic of the contract is a module with a class; `StoreContract` has all of them. The
+rest of the package does not import this folder, because it needs pytest.
 """
 
 from .appending import Appending

@@ -19,7 +19,7 @@ T = TypeVar("T")
 Opener: TypeAlias = Callable[..., EventStore]
 """Opens a store; called with `sandbox_id` and `ttl_hours` where the store knows them."""
 
-# Seconds for one test, in its other processes too. Only a test that hangs uses them up.
+# The seconds that one test may take, with its other processes. Only a test that hangs takes so long.
 PATIENCE = 60.0
 
 
@@ -92,7 +92,7 @@ def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
 
 
 class Contract:
-    """The base of each topic: what the store can do, and the stores of a test."""
+    """The base of each topic: the abilities of the store, and the stores of a test."""
 
     survives_the_process: ClassVar[bool] = True
     """Sessions outlive the store object: another store, opened with the same arguments, has them too."""

@@ -40,7 +40,7 @@ def _summed(session: AnySession) -> dict[str, Any]:
 
 
 def check_all_in_order(session: AnySession, names: Sequence[str], count: int) -> None:
-    """Each writer's events are there, once, in the order of its writing; and the totals are theirs."""
+    """Check that each writer's events are there once, in the order of writing, and that the totals agree."""
     assert len({event.id for event in session.events}) == len(session.events)
     check_each_in_order(messages_in(session), names, count)
     check_totals(session)

@@ -78,7 +78,7 @@ class Contents(Contract):
         for text in ("small", big, "small again"):
             await session.add_event_and_save(user_message(text))
         is_same = messages_in(await read_session(stores.open(), "s")) == ["small", big, "small again"]
-        assert is_same, "no diff: it would be as big"
+        assert is_same, "the contents differ"
 
     @in_a_loop
     async def test_figures_name_the_provider_and_tell_no_secrets(self, stores: Stores) -> None:

@@ -1,4 +1,4 @@
-"""Tests of deleting: what is deleted stays away, and nothing else is deleted."""
+"""Tests of deleting: deleted sessions do not come back, and no other session is deleted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .samples import WRITES, user_message, write_conversation
 
 
 class Deleting(Contract):
-    """Tests of deleting: what is deleted stays away, and nothing else is deleted."""
+    """Tests of deleting: deleted sessions do not come back, and no other session is deleted."""
 
     @pytest.mark.parametrize("write", ["append", "add_event_and_save", "save", "update", "add_child"])
     @in_a_loop
@@ -40,7 +40,7 @@ class Deleting(Contract):
         await other.delete("s")
         await Session.create(session_id="s", events=[user_message("new")], store=other)
         old.state["a"] = 2
-        with pytest.raises(SessionNotFound):  # what the store handed out was deleted since
+        with pytest.raises(SessionNotFound):  # the session was deleted after the store had returned it
             await store.save(old)
         read = await read_session(other, "s")
         assert (messages_in(read), read.state) == (["new"], {})
@@ -53,7 +53,7 @@ class Deleting(Contract):
         old = await Session.create(session_id="s", events=[user_message("deleted")], store=store)
         await other.delete("s")
         await Session.create(session_id="s", events=[user_message("new")], store=other)
-        with suppress(SessionNotFound):  # or it goes to the new one
+        with suppress(SessionNotFound):  # or the write reaches the new session
             await store.append(old, [user_message("late")])
         stored = messages_in(await read_session(other, "s"))
         assert stored in (["new"], ["new", "late"])
@@ -70,7 +70,7 @@ class Deleting(Contract):
             )
         for deleted in (ids[1], ids[0]):
             await stores.open().delete(deleted)
-            await store.delete(deleted)  # one that is not there is no error
+            await store.delete(deleted)  # to delete a session that does not exist is no error
             assert await store.get(deleted) is None
             ids.remove(deleted)
             for kept in ids:

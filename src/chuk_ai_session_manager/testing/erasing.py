@@ -1,4 +1,4 @@
-"""Tests of erasing: every copy goes, nothing else does, and the receipt says so."""
+"""Tests of erasing: every copy is erased, nothing else is, and the receipt says so."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def _talk(store: EventStore, session_id: str = "talk", exchanges: int = 5)
 
 
 async def _all_that_is_told(store: EventStore, session_id: str, *managers: SessionManager) -> str:
-    """All that a conversation's segments hold, and what contexts of it say, as one text."""
+    """The contents of all segments of a conversation, and of its contexts, as one text."""
     ids = await store.segment_ids(session_id)
     told: list[Any] = [(await read_session(store, each)).model_dump(mode="json") for each in ids]
     for manager in (*managers, _manager(store, session_id)):
@@ -47,7 +47,7 @@ async def _all_that_is_told(store: EventStore, session_id: str, *managers: Sessi
 
 
 class Erasing(Contract):
-    """Tests of erasing: every copy goes, nothing else does, and the receipt says so."""
+    """Tests of erasing: every copy is erased, nothing else is, and the receipt says so."""
 
     @pytest.mark.parametrize("segment", [0, 1, 2])
     @in_a_loop
@@ -68,7 +68,7 @@ class Erasing(Contract):
         assert (await read_head(store, "parent")).child_ids == []
         for each in segments:
             assert await store.get(each) is None
-        again = await store.erase_conversation(segments[segment])  # no error, and nothing more
+        again = await store.erase_conversation(segments[segment])  # no error; nothing is left to erase
         assert (again.conversations, again.sessions, again.events) == ((), (), 0)
 
     @in_a_loop
@@ -185,7 +185,7 @@ class Erasing(Contract):
 
         ids = [f"talk-{number}" for number in range(4)]
         writers = [asyncio.create_task(write(each)) for each in ids]
-        # Until each has crossed a segment's end.
+        # Until the end of a segment has passed in each conversation.
         while min([len(await store.segment_ids(each)) for each in ids]) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         receipt = await stores.open().erase_user("ann")

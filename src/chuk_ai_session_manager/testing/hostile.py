@@ -9,7 +9,7 @@ from ..models import SessionRun
 from ..stores.base import AnySession, EventStore
 from .samples import user_message
 
-# ruff: noqa: SIM905  (of many short words, a text is easier to read than a list)
+# ruff: noqa: SIM905  (many short words are easier to read as a text than as a list)
 
 HOSTILE_IDS = (
     *"a A a: :a : a:b a:b:c {a} {a a} }{ {} * a* ? [a] % %% a% _ __ %7Ba%7D %25 ' '' \" ';-- \"a\"".split(),
@@ -18,21 +18,21 @@ HOSTILE_IDS = (
     *(" ", "a ", " a", "a b", "session not found"),
     *("x" * 255, "x" * 254 + "y", "x" * 254, "界" * 255, "😀" * 255),
 )
-"""Ids that may be told apart badly: by patterns, separators, quotes, letter case, or cutting them off."""
+"""Ids that a store may mix up: through patterns, separators, quotes, letter case, or by cutting them off."""
 
 INVALID_IDS = ("", "\n", "a\nb", "a\0", "\x7f", "\u200b", "\u2028", "x" * 256, "\ud800")
-"""What is no id: nothing, what is not printable, and more than 255 characters."""
+"""Values that are no ids: the empty text, unprintable characters, and more than 255 characters."""
 
 ODD_TEXTS = (
     *r"""<|endoftext|> \u0000 "}], {{}} %s ';DROP--""".split(),
     *("", "\0", "a\0b", "😀👨\u200d👩\u200d👧", "שלום \u202e עולם", "\u2028\u2029", "\r\n\t "),
     *("\ufeff", "\uffff", "\x7f\x80", "\U0010ffff"),
 )
-"""Texts that come back exactly, wherever they stand."""
+"""Texts that must come back exactly, in every place."""
 
 
 def odd_values() -> list[Any]:
-    """Values that JSON cannot hold, or not every writer of it."""
+    """Values that JSON cannot hold, or that some JSON writers cannot write."""
     deep: list[Any] = []
     for _ in range(150):
         deep = [deep]
@@ -41,7 +41,7 @@ def odd_values() -> list[Any]:
 
 
 async def write_odd(store: EventStore, session: AnySession, field: str, value: Any) -> None:
-    """Write a value that is not JSON, somewhere, after what is in order."""
+    """Write a value that is not JSON, in some place, after valid values."""
     if field in {"message", "metadata"}:
         odd = {"odd": value}
         last = user_message(odd) if field == "message" else user_message("", metadata=odd)
@@ -56,7 +56,7 @@ async def write_odd(store: EventStore, session: AnySession, field: str, value: A
 
 
 def odd_in(session: AnySession, field: str) -> str:
-    """What came back of it. As text: not even the same NaN is equal to itself."""
+    """The value that was read, as text, because not even one NaN equals itself."""
     places = {
         "message": session.events[-1].message,
         "metadata": session.events[-1].metadata,

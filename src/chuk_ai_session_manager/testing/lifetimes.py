@@ -29,12 +29,12 @@ class Lifetimes(Contract):
         store = stores.open(ttl_hours=lifetime / 3600)
         segments = await write_conversation(store, "first")
         last = await read_head(store, segments[-1])
-        for _ in range(3):  # longer than a lifetime, all in all
+        for _ in range(3):  # together longer than a lifetime
             written = time.monotonic()
             await store.append(last, [user_message("still here")])
             await asyncio.sleep(0.5 * lifetime)
             there = [await store.get(each) is not None for each in segments]
-            if time.monotonic() - written < lifetime:  # else the machine was too slow to say
+            if time.monotonic() - written < lifetime:  # otherwise the machine was too slow for the test
                 assert all(there)
         await asyncio.sleep(0.5 * lifetime + 0.2)
         for expired in segments:
@@ -97,7 +97,7 @@ class Lifetimes(Contract):
             with pytest.raises(InvalidInput):
                 await store.extend_session_ttl("s", hours)
         assert await store.time_to_live("s") == pytest.approx(before, abs=60)
-        for hours in (1e6, 1e100, math.inf):  # as far as the store can count
+        for hours in (1e6, 1e100, math.inf):  # up to the store's largest number
             with suppress(InvalidInput, StorageError):
                 assert await store.extend_session_ttl("s", hours)
             left = await store.time_to_live("s")

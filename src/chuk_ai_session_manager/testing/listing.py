@@ -68,7 +68,7 @@ class Listing(Contract):
         names = await write_numbered(store, 25)
 
         async def write(page: SessionPage) -> None:
-            for name in (page[0], page[-1]):  # what was listed moves to the front
+            for name in (page[0], page[-1]):  # a write moves a listed session to the front
                 await (await read_head(other, name)).add_event_and_save(user_message("hello"))
             await Session.create(session_id=f"new since {page[-1]}", store=other)
 
@@ -83,7 +83,7 @@ class Listing(Contract):
         await (await read_head(other, written)).add_event_and_save(user_message("hello"))
         await other.delete(deleted)
         listed = [*first, *await listed_pages(store, 10, cursor=first.next_cursor)]
-        # The one that was written to is the newest now: it may come, or have gone to the front.
+        # The session that was written to is the newest now: it is listed here, or has moved to the front.
         others = [name for name in names[::-1] if name not in {written, deleted}]
         assert [name for name in listed if name != written] == others
         assert listed.count(written) <= 1

@@ -1,4 +1,4 @@
-"""Tests of a store whose messages are pinned: every context has them, whatever happened since."""
+"""Tests of a store with pinned messages: every context has them, whatever happened since."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def _exchanges(manager: SessionManager, count: int) -> None:
 
 
 async def _pinned_in(manager: SessionManager, text: str = _RULE) -> list[int]:
-    """How often a text is in each of the contexts, whole and cut, in every format."""
+    """How often a text occurs in each context: whole and cut, in every format."""
     get: Any = manager.get_messages_for_llm
     options: list[dict[str, Any]] = [
         {"include_tools": True, "max_tokens": most, "steady": steady}
@@ -44,13 +44,13 @@ async def _pinned_in(manager: SessionManager, text: str = _RULE) -> list[int]:
 
 
 def _without_summary(context: Any) -> str:
-    """A context as text, without the summary, which tells of pinned messages as of others."""
+    """A context as text, without the summary, which mentions pinned messages like all others."""
     before, opening, rest = repr(context).partition("<earlier_conversation>")
     return before + (rest.partition("</earlier_conversation>")[2] if opening else "")
 
 
 class Pinning(Contract):
-    """Tests of a store whose messages are pinned."""
+    """Tests of a store with pinned messages."""
 
     @pytest.mark.parametrize("infinite", [False, True])
     @in_a_loop

@@ -1,4 +1,4 @@
-"""Tests of reading: what other writers stored, and the end of a long log."""
+"""Tests of reading: events that other writers stored, and the end of a long log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .samples import content_tokens, sample_bill, sample_events, user_message, w
 
 
 class Reading(Contract):
-    """Tests of reading: what other writers stored, and the end of a long log."""
+    """Tests of reading: events that other writers stored, and the end of a long log."""
 
     @in_a_loop
     async def test_the_latest_has_what_others_wrote(self, stores: Stores) -> None:
@@ -118,7 +118,7 @@ class Reading(Contract):
     @in_a_loop
     async def test_the_newest_events_of_a_log_of_many_lengths(self, stores: Stores) -> None:
         store = stores.open()
-        lengths = [900] * 300 + [1] * 700  # the average says little of the end
+        lengths = [900] * 300 + [1] * 700  # the average length says little about the end
         events = [user_message(at, token_usage=content_tokens(length)) for at, length in enumerate(lengths)]
         session = await Session.create(session_id="s", store=store)
         await store.append(session, events)

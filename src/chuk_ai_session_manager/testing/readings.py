@@ -1,4 +1,4 @@
-"""What the tests of the contract read."""
+"""Functions with which the tests of the contract read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def log_pages(store: EventStore, session: AnySession, **asked_for: int) ->
 
 
 async def read_by_another(store: EventStore, session: AnySession) -> AnySession:
-    """The session as another object, which is not told what happens to this one."""
+    """The session as another object, which does not notice changes to this one."""
     read = await read_session(store, session.id)
     return read.model_copy(deep=True) if read is session else read
 
@@ -55,7 +55,7 @@ async def listed_pages(
     between: Callable[[SessionPage], Awaitable[object]] | None = None,
     **filters: Any,
 ) -> list[str]:
-    """All that is listed, page by page; `between` the pages, others do something."""
+    """All listed sessions, page by page; `between` runs after each page."""
     page = await store.list_sessions(limit=limit, **filters)
     listed = list(page)
     while page.next_cursor is not None:
@@ -78,7 +78,7 @@ def messages_in(session: AnySession) -> list[Any]:
 
 
 def plain_contents(session: AnySession) -> dict[str, Any]:
-    """All that a session holds, and what it adds up to, as plain values that another process can send."""
+    """All contents and totals of a session, as plain values that another process can send."""
     summed = {"totals": session.totals.as_dict(), "cost": session.total_cost, "tokens": session.total_tokens}
     return session.model_dump() | summed | {"changed": session.last_update_time}
 

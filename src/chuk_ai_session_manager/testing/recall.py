@@ -1,4 +1,4 @@
-"""Tests of a store under recall: what any writer appended is found, what does not hold is not."""
+"""Tests of recall on a store: turns of every writer are found; turns that were taken back are not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def _say(sm: SessionManager, *texts: str) -> None:
 
 
 async def _found(store: EventStore, question: str, session_id: str = "talk") -> list[str]:
-    """The best three turns that answer a question."""
+    """The three turns that answer a question best."""
     return [turn.text for turn in await _manager(store, session_id).recall(question, limit=3)]
 
 
@@ -37,7 +37,7 @@ async def _said_elsewhere(store: EventStore, text: str) -> None:
 
 
 class Recall(Contract):
-    """Tests of a store under recall."""
+    """Tests of recall on a store."""
 
     @in_a_loop
     async def test_recall_finds_what_any_writer_said_in_any_segment(self, stores: Stores) -> None:

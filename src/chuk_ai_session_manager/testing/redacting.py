@@ -1,4 +1,4 @@
-"""Tests of redacting: the words of one event go for good, and nothing else changes."""
+"""Tests of redacting: the text of one event is removed for good, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _manager(store: EventStore, session_id: str = "talk", **options: Any) -> Ses
 async def _talk(
     store: EventStore, exchanges: int, marked: int, answer: Any = "Fine."
 ) -> tuple[SessionManager, str]:
-    """A conversation of which one exchange holds the marker; and its question's event."""
+    """A conversation with the marker in one exchange, and the event of that exchange's question."""
     manager, event_id = _manager(store, model="gpt-4o"), ""
     for number in range(exchanges):
         said = f"My name is {MARKER}." if number == marked else f"question-{number}?"
@@ -61,7 +61,7 @@ async def _talk(
 
 
 async def _told(store: EventStore, session_id: str, *managers: SessionManager) -> str:
-    """All that a conversation's segments hold, and what contexts of it say, as one text."""
+    """The contents of all segments of a conversation, and of its contexts, as one text."""
     ids = await store.segment_ids(session_id)
     told: list[Any] = [(await read_session(store, each)).model_dump(mode="json") for each in ids]
     for manager in (*managers, _manager(store, session_id)):
@@ -76,7 +76,7 @@ async def _ledger(manager: SessionManager) -> dict[str, Any]:
 
 
 class Redacting(Contract):
-    """Tests of redacting: the words of one event go for good, and nothing else changes."""
+    """Tests of redacting: the text of one event is removed for good, and nothing else changes."""
 
     @pytest.mark.parametrize("marked", [0, 2, 5])
     @in_a_loop
@@ -85,7 +85,7 @@ class Redacting(Contract):
     ) -> None:
         store = stores.open()
         manager, event_id = await _talk(store, 6, marked)
-        other = _manager(stores.open())  # which remembers what earlier segments said
+        other = _manager(stores.open())  # this manager has the background of earlier segments in memory
         for reader in (manager, other):
             assert MARKER in json.dumps(await reader.get_messages_for_llm())
         before = await _ledger(manager)
@@ -99,7 +99,7 @@ class Redacting(Contract):
         assert [row["content"] for row in rows if row["event_id"] == event_id] == ["[redacted]"]
         assert len(rows) == 12
         await manager.user_says("It goes on.")
-        assert (await manager.redact(event_id)).events == 1  # again: nothing more
+        assert (await manager.redact(event_id)).events == 1  # the second time changes nothing more
         assert MARKER not in await _told(stores.open(), "talk", manager, other)
 
     @pytest.mark.parametrize("kind", _ANSWERS)
@@ -180,7 +180,7 @@ class Redacting(Contract):
 
         await asyncio.gather(manager.redact(event_id), write("one"), write("two"))
         await manager.wait_for_summaries()
-        await manager.redact(event_id)  # a summary may have been under way
+        await manager.redact(event_id)  # a summary may have been in the making
         told = await _told(stores.open(), "talk", manager)
         assert MARKER not in told
         assert all(f"{name} {number}" in told for name in ("one", "two") for number in range(5))
@@ -275,7 +275,7 @@ class Redacting(Contract):
 
 
 async def _has_hooks(store: EventStore) -> bool:
-    """Whether a store calls its hook: those of applications need not."""
+    """Whether a store calls its hook; an application's store need not call hooks."""
     await SessionManager("asks", store=store).user_says(MARKER)
     return MARKER not in json.dumps((await read_session(store, "asks")).model_dump(mode="json"))
 

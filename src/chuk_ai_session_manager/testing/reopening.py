@@ -1,4 +1,4 @@
-"""Tests that what is written is read again: elsewhere, after closing, and never anything else."""
+"""Tests that a store reads what was written: in another process, after closing, and unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .samples import user_message, write_everything
 
 
 class Reopening(Contract):
-    """Tests that what is written is read again: elsewhere, after closing, and never anything else."""
+    """Tests that a store reads what was written: in another process, after closing, and unchanged."""
 
     @in_a_loop
     async def test_what_is_written_is_read_in_another_process(self, stores: Stores) -> None:

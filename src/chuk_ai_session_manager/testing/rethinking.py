@@ -1,4 +1,4 @@
-"""Tests of a store under second thoughts: what was said is taken back, by many writers at once."""
+"""Tests of second thoughts on a store: exchanges are taken back, by many writers at once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def _texts(manager: SessionManager) -> list[str]:
 
 
 async def _contexts(manager: SessionManager) -> list[Any]:
-    """The next context in every format, whole and cut."""
+    """The next context in every format: whole and cut."""
     return [
         await manager.get_messages_for_llm(format=each, include_tools=True, max_tokens=most)
         for each in FORMATS
@@ -47,12 +47,12 @@ async def _contexts(manager: SessionManager) -> list[Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two contexts are equal to the byte, as they are sent."""
+    """Whether two contexts are sent as the same bytes."""
     return json.dumps(one) == json.dumps(other)
 
 
 def _undo_in_a_loop(store: EventStore) -> str:
-    """Take the last exchange back in an event loop of this thread's own."""
+    """Take the last exchange back, in an event loop of this thread's own."""
 
     async def undo() -> str:
         async with asyncio.timeout(PATIENCE / 2):
@@ -62,7 +62,7 @@ def _undo_in_a_loop(store: EventStore) -> str:
 
 
 class Rethinking(Contract):
-    """Tests of a store under second thoughts."""
+    """Tests of second thoughts on a store."""
 
     @pytest.mark.parametrize("infinite", [False, True])
     @in_a_loop
@@ -109,7 +109,7 @@ class Rethinking(Contract):
             assert not any(f"-{gone}" in repr(told) for gone in range(number, 7))
             if (
                 not infinite or number % 2 or not number
-            ):  # else the segment before was live then, and is summarised now
+            ):  # otherwise the earlier segment was live then, and has a summary now
                 assert told == before[number]
         stats = await _manager(stores.open()).get_stats()
         assert (stats["total_messages"], stats["total_tokens"], stats["llm_calls"]) == (0, 0, 7)

@@ -1,4 +1,4 @@
-"""What the tests of the contract write."""
+"""The sessions and events that the tests of the contract write."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def user_message(message: Any, **fields: Any) -> AnyEvent:
 
 
 def content_tokens(count: int) -> TokenUsage | None:
-    """What an event says of so many content tokens; nothing where it has none."""
+    """The usage of an event with so many content tokens; `None` for an event without tokens."""
     return TokenUsage(total_tokens=count, model="m", estimated_cost_usd=None) if count else None
 
 
@@ -46,7 +46,7 @@ def sample_bill() -> CallUsage:
 
 
 def sample_events() -> list[AnyEvent]:
-    """Events of every type and source, with all that an event can have."""
+    """Events of every type and source, with every field that an event can have."""
     zone = timezone(timedelta(hours=5.5))
     lengths = [
         TokenUsage(prompt_tokens=3, completion_tokens=4, model="m", estimated_cost_usd=0.25),
@@ -79,7 +79,7 @@ def sample_events() -> list[AnyEvent]:
 
 
 async def write_everything(store: EventStore) -> dict[str, Any]:
-    """Write a session that has all that a session can have; what it holds."""
+    """Write a session with everything that a session can have; return its contents."""
     run = SessionRun(metadata={"step": [1, 2.5, None]}, tool_calls=["message user"])
     await run.mark_failed("no answer")
     session = await Session.create(
@@ -105,7 +105,7 @@ async def write_everything(store: EventStore) -> dict[str, Any]:
 
 
 async def write_conversation(store: EventStore, first: str, parent_id: str | None = None) -> list[str]:
-    """Write a conversation of three segments; their ids."""
+    """Write a conversation of three segments; return their ids."""
     ids: list[str] = []
     for session_id in (first, next_segment_id(first), next_segment_id(next_segment_id(first))):
         before = ids[-1] if ids else parent_id
@@ -117,7 +117,7 @@ async def write_conversation(store: EventStore, first: str, parent_id: str | Non
 
 
 async def write_numbered(store: EventStore, count: int) -> list[str]:
-    """Write so many sessions, every other one of Ann's; their ids, the oldest first."""
+    """Write so many sessions, every second one of Ann's; return their ids, the oldest first."""
     names = [f"s{number}" for number in range(count)]
     for number, name in enumerate(names):
         user = SessionMetadata(properties={"user_id": "bob" if number % 2 else "ann"})
@@ -126,7 +126,7 @@ async def write_numbered(store: EventStore, count: int) -> list[str]:
 
 
 async def write_beside(names: Sequence[str], name: str, count: int, store: EventStore) -> list[str]:
-    """Append so many events beside other processes, once all of them are at it; what was seen in the end."""
+    """Append so many events while other processes append theirs; return the messages seen at the end."""
     session = await read_head(store, "s")
     await store.append(session, [user_message(f"{name} 0", usage=sample_bill())])
     beginnings = {f"{each} 0" for each in names}

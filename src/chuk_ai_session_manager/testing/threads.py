@@ -21,12 +21,12 @@ def say_in_a_loop(manager: SessionManager, texts: Iterable[str]) -> None:
 
 
 def cut_off_in_the_middle(manager: SessionManager) -> None:
-    """Have an event loop end while a message is being recorded in it."""
+    """End an event loop while a message is being recorded in it."""
 
     async def end() -> None:
         saying = asyncio.create_task(manager.user_says("cut off"))
         await asyncio.sleep(0)
-        saying.get_name()  # it goes on until the loop is ended, which cancels it
+        saying.get_name()  # the task runs until the end of the loop cancels it
 
     asyncio.run(end())
 

@@ -1,4 +1,4 @@
-"""Tests of a store under contexts of a limited length: every process makes the same ones of the log's end."""
+"""Tests of contexts of a limited length on a store: every process makes the same contexts of a log's end."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ async def _window(manager: SessionManager) -> list[dict[str, Any]]:
 
 
 async def _start(manager: SessionManager) -> str:
-    """The first message of the window: its first word."""
+    """The first word of the window's first message."""
     return str((await _window(manager))[1]["content"].split()[0])
 
 
 class Windows(Contract):
-    """Tests of a store under contexts of a limited length."""
+    """Tests of contexts of a limited length on a store."""
 
     @pytest.mark.parametrize("infinite", [False, True])
     @in_a_loop
@@ -161,7 +161,7 @@ class Windows(Contract):
 
 
 def _cached_answer(number: int) -> dict[str, Any]:
-    """An answer of Anthropic's; of three, two say why the cache missed."""
+    """An answer of Anthropic's; two of three say why the cache missed."""
     reasons = [None, {"type": "tools_changed"}, {"type": "messages_changed"}]
     return {
         "id": f"msg_{number}",
