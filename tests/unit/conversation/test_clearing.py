@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-import tiktoken
+from counting import o200k_tokens
 from request_rules import check_request
 
 from chuk_ai_session_manager import SessionManager
@@ -102,7 +102,6 @@ async def test_short_results_and_pinned_ones_stay() -> None:
 
 @pytest.mark.parametrize("asks", [True, False])
 async def test_more_of_the_conversation_has_room(*, asks: bool) -> None:
-    count = tiktoken.get_encoding("o200k_base").encode_ordinary
     sm = SessionManager(store=MemoryStore(), system_prompt="Be brief.", model="gpt-4o")
     await sm.user_says("Look around.")
     starts = []
@@ -113,7 +112,7 @@ async def test_more_of_the_conversation_has_room(*, asks: bool) -> None:
             await sm.user_says(f"And {number}?")
         await sm.add_messages(look(number))
         rows = await context(sm, max_tokens=1_000, keep_tool_results=2)
-        assert sum(len(count(str(row["content"]))) + 3 for row in rows) + 3 <= 1_000
+        assert sum(o200k_tokens(str(row["content"])) + 3 for row in rows) + 3 <= 1_000
         assert {number - 1, number} - {-1} <= set(whole_in(rows))
         now = [json.dumps(row) for row in rows]
         changes += now[: len(before)] != before

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-import tiktoken
+from counting import o200k_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -34,25 +34,21 @@ TOOLS = [
 ]
 
 
-def tokens(text: str) -> int:
-    return len(tiktoken.get_encoding("o200k_base").encode_ordinary(text))
-
-
 def by_the_cookbook(messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> int:
     """https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken, for gpt-4o."""
     total = 3
     for message in messages:
         total += 3
         for key, value in message.items():
-            total += tokens(value if isinstance(value, str) else said_in(value)) + (key == "name")
+            total += o200k_tokens(value if isinstance(value, str) else said_in(value)) + (key == "name")
     for tool in tools:
         function = tool["function"]
-        total += 7 + tokens(f"{function['name']}:{function['description']}")
+        total += 7 + o200k_tokens(f"{function['name']}:{function['description']}")
         properties = function["parameters"]["properties"]
         total += 3 if properties else 0
         for name, about in properties.items():
-            total += 3 + tokens(f"{name}:{about['type']}:{about['description'].rstrip('.')}")
-            total += -3 + sum(3 + tokens(each) for each in about["enum"])
+            total += 3 + o200k_tokens(f"{name}:{about['type']}:{about['description'].rstrip('.')}")
+            total += -3 + sum(3 + o200k_tokens(each) for each in about["enum"])
     return total + (12 if tools else 0)
 
 
@@ -116,7 +112,7 @@ async def test_all_texts_of_a_context_count_in_every_format(format_name: Format)
     for limit in (150, 400, 800):
         request = await get(format=format_name, max_tokens=limit, include_tools=True)
         said = [text for text in texts_of(request) if text not in {"user", "assistant", "model", "tool"}]
-        assert sum(map(tokens, said)) + 3 <= limit
+        assert sum(map(o200k_tokens, said)) + 3 <= limit
 
 
 def texts_of(value: Any) -> list[str]:
@@ -154,7 +150,7 @@ async def test_a_limit_without_room_is_refused_with_each_figure() -> None:
     get: Any = sm.get_messages_for_llm
     with pytest.raises(TokenLimitExceeded) as refused:
         await get(format="openai", max_tokens=200, reserve=100, tools=TOOLS)
-    definitions = sum(tokens(json.dumps(tool)) for tool in TOOLS)
+    definitions = sum(o200k_tokens(json.dumps(tool)) for tool in TOOLS)
     text = str(refused.value)
     for part in (
         "reserve 100",
