@@ -1,6 +1,6 @@
 """How much of what answers a question is in the context, by its length: recall beside what others do.
 
-    python benchmarks/recall.py FILE [FILE ...] [--peers] [--tools] [--latency]
+    python benchmarks/recall.py FILE [FILE ...] [--kinds] [--times 1000 10000 100000]
 
 Each FILE holds conversations with questions and the turns that answer these, as JSON: `conversations`, each
 with `turns` (`id`, `speaker`, `date`, `text`; or lists of id, role, time and text) and `questions`
@@ -17,95 +17,27 @@ import argparse
 import asyncio
 import json
 import re
+import resource
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import time_machine
+from recall_peers import HAS_BM25S, by_bm25s, by_fts5, by_window
+from recall_talks import BUDGETS, MODEL, Inside, Question, Talk, recorded, talks_in
 
 from chuk_ai_session_manager import SessionManager, TokenUsage
+from chuk_ai_session_manager.models import EventSource, Session, SessionEvent
+from chuk_ai_session_manager.stores import open_store
 
-BUDGETS = (1_000, 2_000, 4_000, 8_000)
 FORMATS: tuple[Any, ...] = ("openai", "anthropic", "google", "openai-responses")  # in turns
-MODEL = "gpt-4o"  # whose vocabulary is o200k_base
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What somebody said."""
-
-    id: str
-    speaker: str
-    time: datetime
-    text: str
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question, and the turns that answer it."""
-
-    kind: str
-    text: str
-    evidence: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Talk:
-    """A conversation with questions about it."""
-
-    turns: list[Turn]
-    questions: list[Question]
-
-
-def talks_in(path: Path) -> list[Talk]:
-    """The conversations of a file."""
-    return [
-        Talk(
-            turns := [*map(_turn, raw["turns"])], [*_questions(raw["questions"], {turn.id for turn in turns})]
-        )
-        for raw in json.loads(path.read_text(encoding="utf-8"))["conversations"]
-    ]
-
-
-def _turn(raw: Any) -> Turn:
-    if isinstance(raw, list):
-        turn_id, role, said, text = raw
-        return Turn(str(turn_id), role, datetime.fromisoformat(said).replace(tzinfo=UTC), text)
-    said = datetime.strptime(raw["date"], "%I:%M %p on %d %B, %Y").replace(tzinfo=UTC)
-    return Turn(str(raw["id"]), raw["speaker"], said, raw["text"])
-
-
-def _questions(raw: Iterable[Any], known: set[str]) -> Iterable[Question]:
-    for each in raw:
-        kind, text, evidence = (
-            each if isinstance(each, list) else (each["category"], each["question"], each["evidence"])
-        )
-        if found := frozenset(map(str, evidence)) & known:
-            yield Question(str(kind), text, found)
-
-
-async def recorded(talk: Talk, **settings: Any) -> tuple[SessionManager, dict[str, str]]:
-    """A manager of a conversation in which a talk was recorded, and the id of each event's turn."""
-    sm = SessionManager(infinite_context=True, model=MODEL, **settings)
-    with time_machine.travel(talk.turns[0].time, tick=False) as clock:
-        for turn in talk.turns:
-            clock.move_to(max(turn.time, datetime.now(UTC)), tick=False)
-            if turn.speaker == "assistant":
-                await sm.ai_responds(turn.text, model=MODEL, provider="openai")
-            else:
-                name: dict[str, Any] = {} if turn.speaker == "user" else {"name": turn.speaker}
-                await sm.user_says(turn.text, **name)
-    rows = await sm.get_conversation(include_all_segments=True, with_ids=True)
-    return sm, {row["event_id"]: turn.id for row, turn in zip(rows, talk.turns, strict=True)}
-
-
-Inside = Callable[[Question], Awaitable[list[set[str]]]]
-"""Gives the turns that are inside what a question gets, for each of the budgets."""
 
 
 @asynccontextmanager
@@ -163,31 +95,14 @@ def _is_in(said: str, words: str) -> bool:
     return len(said) > 660 and any(len(piece) > 40 and piece in words for piece in pieces)
 
 
-@asynccontextmanager
-async def by_window(talk: Talk) -> AsyncIterator[Inside]:
-    """The last turns that fit."""
-    lengths = [await TokenUsage.count_tokens(turn.text, MODEL) for turn in talk.turns]
-
-    async def inside(_: Question) -> list[set[str]]:
-        found: list[set[str]] = []
-        for budget in BUDGETS:
-            room, kept = budget, set[str]()
-            for turn, length in zip(reversed(talk.turns), reversed(lengths), strict=True):
-                room -= length
-                if room < 0:
-                    break
-                kept.add(turn.id)
-            found.append(kept)
-        return found
-
-    yield inside
-
-
 WAYS: dict[str, Callable[[Talk], Any]] = {
     "recall()": by_recall,
     "get_messages_for_llm(recall=True)": by_context,
     "a window: the last turns": by_window,
+    "FTS5 porter, words ORed": by_fts5,
 }
+if HAS_BM25S:
+    WAYS["bm25s, the same words"] = by_bm25s
 
 
 async def share(way: Callable[[Talk], Any], talks: Iterable[Talk]) -> dict[str, list[list[float]]]:
@@ -207,27 +122,140 @@ def row(name: str, by_budget: list[list[float]]) -> str:
     return f"{name:<42}" + "".join(f"{statistics.mean(each):8.3f}" for each in by_budget)
 
 
-async def main() -> None:
+# -- tools ------------------------------------------------------------------------------------------
+
+# Kinds of questions that ask for one fact, or for its newest version.
+_FACTS = {"4", "information_extraction", "knowledge_update"}
+_ID = re.compile(r"\(([0-9a-f-]{36})\) (.*)")
+
+
+async def tools_share(talks: Iterable[Talk]) -> tuple[float, int]:
+    """How often a scripted model has a turn that answers, after at most two calls of the tools.
+
+    It searches for the question as it is; then it reads around the best hit, as far as words tell.
+    """
+    found: list[bool] = []
+    for talk in talks:
+        sm, turn_of = await recorded(talk)
+        for question in talk.questions:
+            if question.kind not in _FACTS:
+                continue
+            given = await sm.run_tool({"name": "search_history", "arguments": {"query": question.text}})
+            hits = _ID.findall(given)
+            seen = {turn_of[event_id] for event_id, _ in hits}
+            if hits and not seen & question.evidence:
+                words = set(re.findall(r"\w{4,}", question.text.lower()))
+                best, _ = max(hits, key=lambda hit: len(words & set(re.findall(r"\w{4,}", hit[1].lower()))))
+                arguments = {"event_id": best, "around": 10}
+                more = await sm.run_tool({"name": "read_history", "arguments": arguments})
+                seen |= {turn_of[event_id] for event_id, _ in _ID.findall(more)}
+            found.append(bool(seen & question.evidence))
+    return statistics.mean(found), len(found)
+
+
+# -- time and memory ----------------------------------------------------------------------------------
+
+
+async def fill(path: Path, texts: list[str], events: int) -> None:
+    """Store a conversation of so many messages, made of some texts; each has words of its own."""
+    async with open_store(f"sqlite:///{path}") as store:
+        session = Session(id="long")
+        await store.create(session)
+        begun = datetime(2024, 1, 1, tzinfo=UTC)
+        for at in range(0, events, 2_000):
+            batch = [
+                SessionEvent(
+                    message=f"{texts[number * 7 % len(texts)]} item{number % 5_000}",
+                    source=EventSource.LLM if number % 2 else EventSource.USER,
+                    timestamp=begun + timedelta(minutes=7 * number),
+                )
+                for number in range(at, min(at + 2_000, events))
+            ]
+            await store.append(session, batch)
+
+
+async def measure(path: str) -> None:
+    """What recall takes in this process, which was just started: prints it as JSON."""
+    sm = SessionManager("long", store=open_store(f"sqlite:///{path}"), model=MODEL, create=False)
+    await TokenUsage.count_tokens("the vocabulary is loaded", MODEL)
+    await sm.get_session_chain()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    stalls: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            asked = time.perf_counter()
+            await asyncio.sleep(0.001)
+            stalls.append(time.perf_counter() - asked - 0.001)
+
+    beating = asyncio.create_task(beat())
+    started = time.perf_counter()
+    await sm.recall("When did we talk of the sunrise at the lake?")
+    first = time.perf_counter() - started
+    later: list[float] = []
+    for number in range(15):
+        started = time.perf_counter()
+        await sm.recall(f"What about item{number * 31}, and where was the pottery class last week?")
+        later.append(time.perf_counter() - started)
+    beating.cancel()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    figures = {
+        "first": first,
+        "later": statistics.median(later),
+        "stall": max(stalls),
+        "memory": grown / 1024,
+    }
+    print(json.dumps(figures))
+
+
+def times(path: Path, lengths: Iterable[int]) -> None:
+    """Print what the first recall in a fresh process takes, and later ones, by the conversation's length."""
+    texts = [turn.text for talk in talks_in(path) for turn in talk.turns]
+    print(f"\n{'events':>10}{'first, s':>12}{'later, ms':>12}{'stall, ms':>12}{'memory, MB':>12}")
+    with tempfile.TemporaryDirectory() as folder:
+        for length in lengths:
+            file = Path(folder) / f"{length}.db"
+            asyncio.run(fill(file, texts, length))
+            done = subprocess.run(  # noqa: S603  (this program)
+                [sys.executable, __file__, "--measure", str(file)], capture_output=True, text=True, check=True
+            )
+            got = json.loads(done.stdout)
+            print(
+                f"{length:>10,}{got['first']:>12.2f}{got['later'] * 1000:>12.1f}{got['stall'] * 1000:>12.0f}"
+                f"{got['memory']:>12.0f}"
+            )
+
+
+async def evidence(path: Path, *, kinds: bool) -> None:
+    """Print how much of the evidence is inside, each way."""
+    talks = talks_in(path)
+    print(f"\n{path.name}\n{'share of evidence inside, at tokens':<42}" + "".join(f"{n:8,}" for n in BUDGETS))
+    for name, way in WAYS.items():
+        shares = await share(way, talks)
+        everything = [[each for kind in shares.values() for each in kind[at]] for at in range(len(BUDGETS))]
+        print(row(name, everything))
+        for kind in sorted(shares) if kinds else ():
+            print(row(f"  {kind} ({len(shares[kind][0])})", shares[kind]))
+    found, count = await tools_share(talks)
+    print(f"two tool calls find a turn that answers: {found:.3f} of {count} questions for a fact")
+
+
+def main() -> None:
     """Print the tables."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    arguments.add_argument("files", nargs="+", type=Path)
+    arguments.add_argument("files", nargs="*", type=Path)
     arguments.add_argument("--kinds", action="store_true", help="a line for each kind of question too")
+    arguments.add_argument("--times", type=int, nargs="+", metavar="EVENTS", help="time and memory too")
+    arguments.add_argument("--measure", metavar="DB", help=argparse.SUPPRESS)
     given = arguments.parse_args()
+    if given.measure:
+        asyncio.run(measure(given.measure))
+        return
     for path in given.files:
-        talks = talks_in(path)
-        print(
-            f"\n{path.name}\n{'share of evidence inside, at tokens':<42}"
-            + "".join(f"{n:8,}" for n in BUDGETS)
-        )
-        for name, way in WAYS.items():
-            shares = await share(way, talks)
-            everything = [
-                [each for kind in shares.values() for each in kind[at]] for at in range(len(BUDGETS))
-            ]
-            print(row(name, everything))
-            for kind in sorted(shares) if given.kinds else ():
-                print(row(f"  {kind} ({len(shares[kind][0])})", shares[kind]))
+        asyncio.run(evidence(path, kinds=given.kinds))
+    if given.times:
+        times(given.files[0], given.times)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -85,7 +85,7 @@ class Recalling:
             of_user: search all conversations of this one's user in the store, and not only this one.
 
         Returns:
-            What to give the model: some 3,000 tokens at most.
+            What to give the model: some 4,000 tokens at most.
 
         Raises:
             InvalidInput: it is no call of one of these tools; or `of_user`, and there is no user.

@@ -24,7 +24,7 @@ SEARCH, READ = HISTORY_TOOLS
 _OPERATION = "run a tool"
 
 # What an answer of the tools has at most: tokens, characters of a page, turns around one.
-_SEARCH_TOKENS = 3_000
+_SEARCH_TOKENS = 4_000
 _PAGE = 6_000
 _MOST_AROUND, _SHORT = 10, 600
 # An event's id and what stands around it, in tokens.
