@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -15,9 +16,11 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 # Where a passage has more before it, or behind it.
 _MORE = "…"
 # A line with the day, in tokens; and the fewest that an excerpt may be.
-_DAY_COST, _LEAST = 9, 4
+_DAY_COST, _LEAST = 9, 10
 # So many excerpts in a row that do not fit any more: the others are not looked at.
-_MOST_PASSED_OVER = 300
+_MOST_PASSED_OVER = 100
+# So many are looked at before others in the event loop have their turn.
+_TOGETHER = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,9 @@ async def chosen(
     found: dict[int, Excerpt] = {}
     days: set[object] = set()
     room, passed_over = max_tokens, 0
-    for score, passage in candidates:
+    for number, (score, passage) in enumerate(candidates):
+        if number % _TOGETHER == _TOGETHER - 1:
+            await asyncio.sleep(0)  # counting is fast, but not of hundreds
         turn = index.turns_of_passages[passage]
         if turn in without or (turn in found and turn in index.results):
             continue
@@ -97,7 +102,7 @@ async def chosen(
             continue
         day, span = index.turn(turn).time.date(), index.span(passage)
         cost = (0 if day in days else _DAY_COST) + (0 if turn in found else around_turn)
-        is_too_long = index.cost(passage) > 3 * room + 60
+        is_too_long = index.least_cost(passage) > room
         cost += 0 if is_too_long else await TokenUsage.count_tokens(line_of(index, turn, [span]), model)
         if is_too_long or cost > room:
             passed_over += 1

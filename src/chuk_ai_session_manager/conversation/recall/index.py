@@ -249,10 +249,10 @@ class Index:
         start, end = self.span(passage)
         return f"{self.speaker_of(turn)}: {self._texts[turn].decode()[start:end]}"
 
-    def cost(self, passage: int) -> int:
-        """About how many tokens a passage is."""
+    def least_cost(self, passage: int) -> int:
+        """How many tokens a passage is at least: no vocabulary has eight characters a token in any text."""
         start, end = self.span(passage)
-        return (end - start) // 5
+        return (end - start) // 8
 
     def found(self, term: str) -> tuple[dict[int, int], list[tuple[int, int]]]:
         """The turns that hold and have a term, and how often; the same of the passages of long turns."""

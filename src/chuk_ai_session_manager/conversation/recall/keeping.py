@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import Lock
@@ -34,8 +34,9 @@ T = TypeVar("T")
 
 MOST_BYTES = 200_000_000
 """What all indexes of the process may take together, about; one alone may take more."""
-# How many events are read in one go, and how many such pages at a time.
-_PAGE, _PAGES_AT_ONCE = 2_000, 8
+# How many events are read in one go, and how many such pages, and events, at a time: many objects that are
+# alive at once make Python's garbage collector slow.
+_PAGE, _PAGES_AT_ONCE, _EVENTS_AT_ONCE = 500, 40, 1_000
 # More events than this, and a larger index than this, are worked on off the event loop.
 _FEW_EVENTS, _FEW_PASSAGES = 40, 3_000
 # How often it is tried again because somebody edited the log meanwhile.
@@ -147,8 +148,7 @@ class KeptIndex:
                     _Page(state, at, min(at + _PAGE, state.length), states[0].session_id)
                     for at in range(start, state.length, _PAGE)
                 )
-        for at in range(0, len(pages), _PAGES_AT_ONCE):
-            batch = pages[at : at + _PAGES_AT_ONCE]
+        for batch in _batches(pages):
             read = await asyncio.gather(*(self._events(page, home, live) for page in batch))
             await off_the_loop(sum(map(len, read)) > _FEW_EVENTS, partial(self._take, batch, read))
             for page in batch:
@@ -193,6 +193,20 @@ class KeptIndex:
         if self._paths is not None or self._replaced:
             off = [path.off() for path in (self._paths or {}).values()]
             self.index.set_out(self._replaced.union(*off))
+
+
+def _batches(pages: Iterable[_Page]) -> Iterator[list[_Page]]:
+    """Pages in groups that are read together."""
+    batch: list[_Page] = []
+    events = 0
+    for page in pages:
+        batch.append(page)
+        events += page.end - page.start
+        if events >= _EVENTS_AT_ONCE or len(batch) >= _PAGES_AT_ONCE:
+            yield batch
+            batch, events = [], 0
+    if batch:
+        yield batch
 
 
 def _for_path(event: AnyEvent) -> AnyEvent:
