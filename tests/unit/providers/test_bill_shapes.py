@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from bills import about, bill_of
 
 from chuk_ai_session_manager.providers.usage import read_usage, usage_of
 
-CASES = Path(__file__).parents[4] / "shared" / "data" / "provider_cases.json"
+BESIDE = Path(__file__).parents[4] / "shared" / "data" / "airline_chats.jsonl"
+CASES = Path(os.environ.get("CHATS", BESIDE)).with_name("provider_cases.json")
 
 
 class TestShapes:
