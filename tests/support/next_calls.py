@@ -108,6 +108,13 @@ class Talk:
                 self.sm = await self.sm.fork(at=row["event_id"])
         self.waiting, self.has_asked, self.loop = [], False, None
 
+    async def pin(self, what: str, at: int) -> None:
+        """Pin a message or a tool's result, or let it be like others."""
+        rows = await self.sm.get_conversation(with_ids=True, include_tools=True) if self.is_stored else []
+        if rows:
+            change = self.sm.pin if what == "pin" else self.sm.unpin
+            await change(rows[at % len(rows)]["event_id"])
+
     async def answer(self, provider: str, calls: int = 0, **options: Any) -> None:
         """Have a provider answer; nothing where nobody asked."""
         if not self.has_asked:

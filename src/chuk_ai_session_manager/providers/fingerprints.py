@@ -63,7 +63,7 @@ class Chain:
         self.head = 0
         """How many of them belong to the system prompt."""
         self._known = known or Chained()
-        self._positions = iter(sorted(self._known.values))
+        self._positions = iter(self._known.values)  # in ascending order, as they were found
         self._next = next(self._positions, None)
         self._kind = kind
         self._at, self._value = 0, kind

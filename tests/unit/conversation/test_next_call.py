@@ -21,13 +21,24 @@ ANSWERS = st.tuples(
     st.just("answer"),
     st.sampled_from(PROVIDERS),
     st.integers(0, 2),
-    st.sampled_from([None, None, 60, 150]),
+    st.sampled_from(
+        [
+            {},
+            {},
+            {"max_tokens": 90},
+            {"max_tokens": 200},
+            {"max_tokens": 200, "steady": False},
+            {"keep_tool_results": 1},
+            {"keep_tool_results": 2, "max_tokens": 300, "cache": True},
+        ]
+    ),
 )
 STEPS = st.one_of(
     ANSWERS,
     ANSWERS,
     ANSWERS,
     st.tuples(st.sampled_from(["undo", "edit", "retract", "clear", "fork"]), st.integers(0, 9)),
+    st.tuples(st.sampled_from(["pin", "pin", "unpin"]), st.integers(0, 9)),
     st.sampled_from([("user",), ("results",), ("results",), ("reopen",), ("prompt",), ("stopped",)]),
 )
 each_store = pytest.mark.parametrize("place", ["memory", "sqlite", "redis"], indirect=True)
@@ -38,8 +49,10 @@ async def play(steps: list[tuple[Any, ...]], *, infinite: bool) -> Talk:
     talk = Talk(**settings_of)
     for step in steps:
         match step:
-            case ("answer", provider, calls, limit):
-                await talk.answer(provider, calls, **({} if limit is None else {"max_tokens": limit}))
+            case ("answer", provider, calls, options):
+                await talk.answer(provider, calls, **options)
+            case ("pin" | "unpin" as what, int(at)):
+                await talk.pin(what, at)
             case (str(what), int(at)):
                 await talk.second_thought(what, at)
             case ("user",):
