@@ -31,7 +31,7 @@ HEADER = '''"""The types of the blocking API, made from the async API by tests/s
 # ruff: noqa
 '''
 # What a parameter may also be: the blocking API's own stores stand for those of the async API.
-ALSO = {"SessionStore": ["EventStore", "ChukSessionsStore"], "HomeStore": ["EventStore"]}
+ALSO = {"SessionStore": ["EventStore", "ChukSessionsStore", "BlockingStore"], "HomeStore": ["EventStore"]}
 BLOCKING = {"AsyncIterator": "BlockingIterator", "AsyncGenerator": "BlockingIterator"}
 VARIABLES = ("T", "Client")
 # Those that a type checker must see, and how.
@@ -123,6 +123,8 @@ class Annotations(ast.NodeTransformer):
     def note(self, name: str) -> None:
         if name in MADE or name in VARIABLES or hasattr(builtins, name):
             return
+        if name == "SessionStore":
+            self.imported.add(f"from {NAME}.sync.blocking import BlockingStore")
         if name == "BlockingIterator":
             self.imported.add(f"from {NAME}.sync.blocking import BlockingIterator")
         elif name in NAMES_HERE:

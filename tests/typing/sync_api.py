@@ -61,12 +61,23 @@ def one_liners(sm: SessionManager) -> None:
     track_llm_call("Hello", "an answer")  # type: ignore[arg-type]
 
 
+class WithTwoMethods:
+    """A store of an application needs no more."""
+
+    def get(self, session_id: str) -> Session[Any] | None:
+        return None
+
+    def save(self, session: Session[Any]) -> None:
+        return None
+
+
 def stores() -> None:
     with open_store("sqlite:///chats.db") as store:
         assert_type(store, EventStore)
         assert_type(store.get("s"), Session[Any] | None)
         assert_type(list(export_conversation("s", store)), list[str])
         SessionManager(store=store)
+    SessionManager(store=WithTwoMethods())
     assert_type(get_backend().store, EventStore)
     session = run(Session.create())
     assert_type(session, Session[Any])

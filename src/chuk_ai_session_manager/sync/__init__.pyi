@@ -56,6 +56,7 @@ from chuk_ai_session_manager.stores.durability import DurabilityReport
 from chuk_ai_session_manager.stores.receipts import ErasureReceipt
 from chuk_ai_session_manager.stores.redaction import RedactHook
 from chuk_ai_session_manager.sync.blocking import BlockingIterator
+from chuk_ai_session_manager.sync.blocking import BlockingStore
 from chuk_sessions import SessionManager as ChukSessionManager
 from collections.abc import Callable
 from collections.abc import Coroutine
@@ -287,7 +288,7 @@ class SessionAwareToolProcessor:
         retry_delay: float = 1.0,
         processor: ToolProcessor | None = None,
         timeout: float | None = None,
-        store: SessionStore | EventStore | ChukSessionsStore | None = None,
+        store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
     ) -> None: ...
     @classmethod
     def create(cls, session_id: str, **kwargs: Any) -> Self: ...
@@ -419,7 +420,7 @@ class SessionManager:
         system_prompt: str | None = None,
         parent_id: str | None = None,
         metadata: dict[str, Any] | None = None,
-        store: SessionStore | EventStore | ChukSessionsStore | None = None,
+        store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
         infinite_context: bool = False,
         token_threshold: int = ...,
         max_turns_per_segment: int = ...,
@@ -514,14 +515,14 @@ def get_conversation_history(
     include_all_segments: bool = False,
     *,
     user_id: str | None = None,
-    store: SessionStore | EventStore | ChukSessionsStore | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
 ) -> list[dict[str, Any]]: ...
 def get_session_stats(
     session_id: str,
     include_all_segments: bool = False,
     *,
     user_id: str | None = None,
-    store: SessionStore | EventStore | ChukSessionsStore | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
 ) -> dict[str, Any]: ...
 def get_storage_info() -> dict[str, Any]: ...
 def get_version() -> str: ...
@@ -547,13 +548,13 @@ def quick_conversation(
     user_id: str | None = None,
     metadata: dict[str, Any] | None = None,
     usage: object | None = None,
-    store: SessionStore | EventStore | ChukSessionsStore | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
 ) -> dict[str, Any]: ...
 def recall_user(
     user_id: str,
     query: str,
     *,
-    store: SessionStore | EventStore | ChukSessionsStore | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
     max_tokens: int = 2000,
     limit: int | None = None,
     model: str | None = None,
@@ -577,7 +578,7 @@ def stream_llm_call(
     user_id: str | None = None,
     metadata: dict[str, Any] | None = None,
     usage: object | None = None,
-    store: SessionStore | EventStore | ChukSessionsStore | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
 ) -> LLMStream: ...
 def track_client(client: Client, session_manager: SessionManager, *, provider: str = "unknown") -> Client: ...
 def track_conversation(
@@ -592,7 +593,7 @@ def track_conversation(
     user_id: str | None = None,
     metadata: dict[str, Any] | None = None,
     usage: object | None = None,
-    store: SessionStore | EventStore | ChukSessionsStore | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
 ) -> str: ...
 def track_infinite_conversation(
     user_message: Content,
@@ -606,7 +607,7 @@ def track_infinite_conversation(
     user_id: str | None = None,
     metadata: dict[str, Any] | None = None,
     usage: object | None = None,
-    store: SessionStore | EventStore | ChukSessionsStore | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
 ) -> str: ...
 def track_llm_call(
     user_input: Content,
@@ -621,7 +622,7 @@ def track_llm_call(
     user_id: str | None = None,
     metadata: dict[str, Any] | None = None,
     usage: object | None = None,
-    store: SessionStore | EventStore | ChukSessionsStore | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
 ) -> tuple[str, str]: ...
 def track_tool_use(
     tool_name: str,
@@ -631,14 +632,14 @@ def track_tool_use(
     error: str | None = None,
     *,
     user_id: str | None = None,
-    store: SessionStore | EventStore | ChukSessionsStore | None = None,
+    store: SessionStore | EventStore | ChukSessionsStore | BlockingStore | None = None,
     **metadata: Any,
 ) -> str: ...
 def truncate_prompt_to_token_limit(
     prompt: list[ChatMessage], max_tokens: int, model: str = "gpt-3.5-turbo"
 ) -> list[ChatMessage]: ...
 def usage_report(
-    store: SessionStore | EventStore | ChukSessionsStore,
+    store: SessionStore | EventStore | ChukSessionsStore | BlockingStore,
     by: Sequence[str] = ...,
     *,
     since: datetime | None = None,

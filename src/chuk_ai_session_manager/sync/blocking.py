@@ -7,8 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextvars import copy_context
 from functools import cache, cached_property, wraps
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
+from ..conversation.callbacks import call
+from ..models.guard import guard
+from ..stores.base import AnySession
 from .background import is_read, run
 
 T = TypeVar("T")
@@ -189,8 +193,52 @@ def _all_inward(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def inward(value: Any) -> Any:
-    """An argument in the form that the async API takes."""
-    return value._stands_for if isinstance(value, Blocking) else value  # noqa: SLF001
+    """An argument as the async API takes it."""
+    if isinstance(value, Blocking):
+        return value._stands_for  # noqa: SLF001
+    return _in_threads(value) if _is_blocking_store(value) else value
+
+
+def _is_blocking_store(value: Any) -> bool:
+    """Whether an object is a store of the application whose methods are not async."""
+    methods = getattr(value, "get", None), getattr(value, "save", None)
+    return all(inspect.ismethod(each) and not inspect.iscoroutinefunction(each) for each in methods)
+
+
+class BlockingStore(Protocol):
+    """A store of an application: any object with these two methods, which may block."""
+
+    def get(self, session_id: str) -> AnySession | None:
+        """Return the stored session, or `None` if there is none."""
+
+    def save(self, session: AnySession) -> None:
+        """Store the whole session as it is now."""
+
+
+class _InThreads:
+    """A store of an application as one of the async API: its methods run in threads."""
+
+    def __init__(self, store: BlockingStore) -> None:
+        self._store = store
+
+    async def get(self, session_id: str) -> AnySession | None:
+        found: AnySession | None = await call(self._store.get, session_id)
+        return found
+
+    async def save(self, session: AnySession) -> None:
+        await call(self._store.save, session)
+
+
+# One for each store: managers of the same store take turns.
+_stores: WeakValueDictionary[int, _InThreads] = WeakValueDictionary()
+
+
+def _in_threads(store: BlockingStore) -> _InThreads:
+    with guard:
+        known = _stores.get(id(store))
+        if known is None:
+            known = _stores[id(store)] = _InThreads(store)
+    return known
 
 
 def _outward(value: Any) -> Any:
