@@ -45,10 +45,13 @@ class Usd(float):
         made.units = units
         return made
 
-    @classmethod
-    def sum_of(cls, amount: float, units: int) -> Usd:
+    @staticmethod
+    def sum_of(amount: float, units: int) -> Usd:
         """The sum of an amount and so many units; `Usd(amount) + other` would create one object more."""
-        return cls.of_units((amount.units if isinstance(amount, Usd) else units_of(amount)) + units)
+        units += amount.units if type(amount) is Usd else units_of(amount)
+        made = _new_float(Usd, units / UNITS)
+        made.units = units
+        return made
 
     def __add__(self, other: float) -> Usd:
         return Usd.of_units(self.units + units_of(other))

@@ -290,6 +290,13 @@ def _is_price(price: Any) -> bool:
     return all(isinstance(amount, Decimal) and amount.is_finite() and amount >= 0 for amount in amounts)
 
 
+def known_rates(model: str, provider: str | None, terms: CallTerms) -> Rates | None:
+    """What `listed_rates` returned before, if that holds at any time and the list is the same."""
+    if _updates().get_snapshot() is not _Current.seen:
+        return None
+    return _Current.rates.get((model, provider, terms))
+
+
 def listed_rates(
     model: str, provider: str | None, terms: CallTerms = STANDARD_TERMS, when: datetime | None = None
 ) -> Rates | None:

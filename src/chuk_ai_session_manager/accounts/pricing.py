@@ -25,6 +25,7 @@ from .price_list import (
     Rates,
     context_window_of,
     has_prices,
+    known_rates,
     listed_rates,
     load_prices,
 )
@@ -298,10 +299,12 @@ def cost_of_counts(
     when: datetime | None = None,
 ) -> float | None:
     """The same of counts that lie in a mapping, under the names of `call_cost`'s parameters."""
-    own = own_price(model, provider)
-    if own is None and costs_nothing(model, provider):
-        return 0.0
-    rates = own.rates(terms) if own is not None else listed_rates(model, provider, terms, when)
+    rates = known_rates(model, provider, terms) if when is None and not _own_prices else None
+    if rates is None:
+        own = own_price(model, provider)
+        if own is None and costs_nothing(model, provider):
+            return 0.0
+        rates = own.rates(terms) if own is not None else listed_rates(model, provider, terms, when)
     return None if rates is None else rates.cost_of(counts, details or {})
 
 

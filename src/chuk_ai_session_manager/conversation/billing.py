@@ -81,7 +81,10 @@ async def bill_estimated(
         await load_prices()
     for draft in drafts:
         if draft.is_call and draft.reported is None:
-            usage = await _estimate(draft, length, around, preface_length)
+            if preface_length is None and draft.is_whole:  # nothing is to be waited for
+                usage = estimated_usage(length + around + TOKENS_OF_A_BEGINNING, draft.whole_tokens)
+            else:
+                usage = await _estimate(draft, length, around, preface_length)
             factor = correction(draft.model)
             if factor != 1 and draft.partly is None:
                 usage["input_tokens"] = round(usage["input_tokens"] * factor)
@@ -130,21 +133,14 @@ def _bill(draft: Draft, usage: ReportedUsage) -> None:
         usage = {**usage, "service_tier": draft.service_tier}
     if draft.counted is not None and draft.reported is not None and "iterations" not in usage:
         usage = {**usage, "counted_tokens": draft.counted}
-    whole = _put_bill(
-        draft.event,
-        draft.model,
-        draft.provider,
-        usage,
-        estimated=draft.reported is None,
-        when=draft.event.timestamp if draft.is_dated else None,
-    )
-    draft.whole_usage = whole
+    event = draft.event
+    when = event.timestamp if draft.is_dated else None
+    billed = call_usage(draft.model, draft.provider, usage, estimated=draft.reported is None, when=when)
+    draft.whole_usage = billed
     part = draft.replaces
     if part is not None and part.is_stored and part.whole_usage is not None:
-        rest = _rest_of(whole, part.whole_usage)
-        draft.event.usage = rest
-        if draft.event.token_usage is not None:
-            draft.event.token_usage.estimated_cost_usd = rest.cost_usd
+        billed = _rest_of(billed, part.whole_usage)
+    _put(billed, event)
 
 
 def _difference(whole: float | None, part: float | None) -> float | None:
@@ -185,25 +181,16 @@ async def bill(
 ) -> None:
     """Put the bill of a model call on the event of its answer."""
     await load_prices()
-    _put_bill(event, model, provider, usage, estimated=estimated, when=when)
+    _put(call_usage(model, provider, usage, estimated=estimated, when=when), event)
 
 
-def _put_bill(
-    event: SessionEvent[Any],
-    model: str,
-    provider: str,
-    usage: ReportedUsage,
-    *,
-    estimated: bool,
-    when: datetime | None,
-) -> CallUsage:
+def _put(billed: CallUsage, event: SessionEvent[Any]) -> None:
     # By `vars`: setting a field in pydantic's own way takes five times as long.
-    vars(event)["usage"] = billed = call_usage(model, provider, usage, estimated=estimated, when=when)
+    vars(event)["usage"] = billed
     # The call's cost, so that a session's cost is the sum of its events'; a question has no cost.
     if event.token_usage is None:
-        event.token_usage = TokenUsage(model=model, total_tokens=0)
+        event.token_usage = TokenUsage(model=billed.model, total_tokens=0)
     vars(event.token_usage)["estimated_cost_usd"] = billed.cost_usd
-    return billed
 
 
 def call_usage(

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from ..accounts.tokens import DEFAULT_MODEL
 from ..models import CallUsage, EventSource, EventType, SessionEvent
-from ..models.record import utc_now
 from ..models.session_event import check_event_length, new_event
 from ..providers.answers import Answer
 from ..providers.common import readable_json, readable_text
@@ -18,6 +17,9 @@ from ..providers.messages import ChatMessage, calls_of, event_of, text_of, tool_
 from ..providers.parts import Part, media_of
 from ..providers.usage import ReportedUsage
 from ..stores.redaction import RedactHook, redact_events, redact_text
+
+# Looked up once: a member of an enum takes as long to find as a call takes, and these are asked for often.
+_MESSAGE, _USER, _LLM = EventType.MESSAGE, EventSource.USER, EventSource.LLM
 
 
 @dataclass(slots=True)
@@ -69,10 +71,21 @@ class Draft:
     """The bill of the whole call, of which a part may be billed already."""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is no answer that was stopped, late, or of a request that is at hand."""
+        return (
+            self.written is None
+            and self.partly is None
+            and self.replaces is None
+            and self.request is None
+            and self.length is None
+        )
+
+    @property
     def asks(self) -> bool:
         """Whether a model must answer it. Limits stop such an event, but no answer and no result."""
         event = self.event
-        return event.type == EventType.MESSAGE and event.source != EventSource.LLM
+        return event.type == _MESSAGE and event.source != _LLM
 
     @property
     def tokens(self) -> int:
@@ -97,7 +110,7 @@ def draft_question(
     """
     is_text = isinstance(content, str)
     row: ChatMessage = {"role": "user", "content": content}
-    event = new_event(content if is_text else row, EventSource.USER, EventType.MESSAGE, metadata or {})
+    event = new_event(content if is_text else row, _USER, _MESSAGE, metadata or {})
     if isinstance(content, str):
         return Draft(event, content, model, reader=reader or "")
     return Draft(event, text_of(row), model, media=media_of(content), reader=reader or "")
@@ -113,13 +126,14 @@ def draft_answer(
     service_tier: str | None = None,
 ) -> Draft:
     """The draft of an answer; the bill is the answer's usage, or else it is estimated."""
-    said = described(model, provider)
+    message = answer.message
+    said: dict[str, Any] = {}
+    event = new_event(message, _LLM, _MESSAGE, said)
+    said |= described(model, provider, event.timestamp)
     if metadata:
         said |= metadata
     if answer.finish_reason is not None:
         said.setdefault("finish_reason", answer.finish_reason)
-    message = answer.message
-    event = new_event(message, EventSource.LLM, EventType.MESSAGE, said)
     if parent_event_id is not None:
         event.parent_event_id = parent_event_id
     if answer.native is not None:
@@ -197,7 +211,7 @@ def draft_rows(
         event = event_of(row, calls)
         is_answer = row["role"] == "assistant"
         if is_answer:
-            event.metadata |= described(model, provider)
+            event.metadata |= described(model, provider, event.timestamp)
             calls |= {call["id"]: call for call in calls_of(row)}
         counting_model = DEFAULT_MODEL if model == "unknown" and not is_answer else model
         reader = "" if model == "unknown" else model
@@ -210,9 +224,9 @@ def draft_rows(
     return drafts
 
 
-def described(model: str, provider: str) -> dict[str, Any]:
+def described(model: str, provider: str, said: datetime) -> dict[str, Any]:
     """The model, the provider and the time of an answer, for its metadata."""
-    return {"model": model, "provider": provider, "timestamp": utc_now().isoformat()}
+    return {"model": model, "provider": provider, "timestamp": said.isoformat()}
 
 
 def tell(drafts: Sequence[Draft], event_id: str | None, timestamp: datetime | None) -> None:

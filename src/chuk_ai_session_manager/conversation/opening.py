@@ -132,6 +132,10 @@ class Conversation:
         self.session_id = session.id
         if not self.is_infinite:
             self.is_infinite = is_of_segments(session)
+        self.take_prompt(session)
+
+    def take_prompt(self, session: Session[Any]) -> None:
+        """Go on with this segment's system prompt, which others may have set."""
         if not self._prompt_is_own:
             self.system_prompt = session.metadata.properties.get("system_prompt")
 

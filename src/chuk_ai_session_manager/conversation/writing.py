@@ -142,7 +142,8 @@ class Writer:
         closings: list[asyncio.Task[None]] = []
         until, session_id = math.inf, ""
         async with self._writing.turn():
-            await self.redact(drafts)
+            if self._redact is not None:
+                await self.redact(drafts)
             parts = cut_at_question(drafts)
             if self.unfinished and any(asks for _, asks in parts):
                 await self._settle(closings, before_question=True)
@@ -230,7 +231,8 @@ class Writer:
     ) -> tuple[float, str]:
         """The same, in its turn; until when summaries may be waited for, and the session's id."""
         until = math.inf
-        drafts = self._contexts.with_shown(drafts, self._model)
+        if self._contexts.recalled:
+            drafts = self._contexts.with_shown(drafts, self._model)
         is_limited = asks and bool(self.allowance.limits)
         await count(drafts)
         if is_limited:  # a question that not even an empty conversation could hold creates none
@@ -247,7 +249,7 @@ class Writer:
             await self.allowance.admit(home, session, drafts)
         if not is_plain:
             drafts = await self._with_what_is_known(home, session, drafts)
-        if not any(draft.is_pinned for draft in drafts):
+        if not any([draft.is_pinned for draft in drafts]):  # noqa: C419  (a generator costs more)
             return await self._append_all(home, session, drafts, closings, is_limited=is_limited)
         async with self.pins.added(home, session, drafts, may_be_refused=asks):
             home, session = await self._conversation.open_to_write()
@@ -263,7 +265,7 @@ class Writer:
         is_limited: bool,
     ) -> tuple[float, str]:
         """Store drafts that are complete."""
-        until = math.inf
+        until, opened = math.inf, session
         # All at once, or one by one if any of them may open a new segment.
         for batch in [[draft] for draft in drafts] if self._conversation.is_infinite else [drafts]:
             if closings:  # without the summary, the next estimates would include all of its segment
@@ -276,8 +278,12 @@ class Writer:
                 session = await self._append(home, session, rest, closings, is_limited=is_limited)
             for draft in batch:
                 draft.is_stored = True
-        self._contexts.were_recorded(drafts)
-        self._conversation.adopt(session)
+        if self._contexts.recalled:
+            self._contexts.were_recorded(drafts)
+        if session is opened:
+            self._conversation.take_prompt(session)
+        else:
+            self._conversation.adopt(session)
         return until, session.id
 
     async def correct_usage(self, event_id: str, usage: ReportedUsage) -> str:
@@ -481,12 +487,16 @@ class Writer:
 
     async def _estimate(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Estimate the calls whose usage no provider reported."""
-        held = await self._beginning.held_length(home, session)
-        around = (held.messages + held.tool_calls) * TOKENS_A_MESSAGE
+        totals = session.totals
+        length, rows = session.token_summary.total_tokens, totals.messages + totals.tool_calls
+        if totals.choices:  # otherwise, everything is on the path
+            held = await self._beginning.held_length(home, session)
+            length, rows = held.tokens, held.messages + held.tool_calls
+        around = rows * TOKENS_A_MESSAGE
         is_alone = self._beginning.is_empty(session)
         preface_length = None if is_alone else partial(self._beginning.length, home, session)
         await self._corrections.load_once(session, home, is_infinite=self._conversation.is_infinite)
-        await bill_estimated(drafts, held.tokens, around, preface_length, self._corrections.factor)
+        await bill_estimated(drafts, length, around, preface_length, self._corrections.factor)
 
 
 def _in(seconds: float) -> float:

@@ -69,7 +69,8 @@ class Session(Record, Generic[MessageT]):
     @property
     def totals(self) -> SessionTotals:
         """Counts of events, messages, tool calls and billed tokens; only new events are read for them."""
-        return self._events_index().totals
+        index: EventIndex = (self.__pydantic_private__ or {})["_index"]  # as in `_events_index`
+        return index.catch_up(self.events or []).totals
 
     @property
     def last_update_time(self) -> datetime:

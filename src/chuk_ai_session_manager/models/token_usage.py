@@ -136,7 +136,7 @@ class TokenUsage(Record):
         sums["total_tokens"] += other.total_tokens
         if other.estimated:
             sums["estimated"] = True
-        if other.estimated_cost_usd is not None:
+        if units or (other.estimated_cost_usd is not None and sums["estimated_cost_usd"] is None):
             sums["estimated_cost_usd"] = Usd.sum_of(sums["estimated_cost_usd"] or 0.0, units)
 
     def __add__(self, other: TokenUsage) -> TokenUsage:

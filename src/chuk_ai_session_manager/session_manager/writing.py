@@ -28,6 +28,7 @@ from ..exceptions.validation import (
 )
 from ..providers.answers import Answer
 from ..providers.anthropic_messages import rows_of_turns
+from ..providers.common import mended
 from ..providers.messages import ChatMessage, check_chat_messages
 from ..providers.parts import Content, check_content
 from ..providers.registry import read_answer
@@ -135,7 +136,7 @@ class Writing:
                 is unreadable or negative, the metadata is not JSON, or the timestamp has no time zone.
             EventConflict, SessionNotFound, StorageError: as for `user_says`. Limits never refuse an answer.
         """
-        answer = read_answer(response)
+        answer = Answer(mended(response)) if type(response) is str else read_answer(response)
         check_answer(answer.text, model, provider, "ai_responds")
         metadata = check_json_object(metadata, "metadata", "ai_responds")
         if service_tier is not None:

@@ -38,6 +38,7 @@ class Beginning:
         self._conversation = conversation
         self._summarizer = summarizer
         self._lengths = LengthCache()
+        self._in_words: tuple[Notes, str] | None = None
         # Final backgrounds of segments: of the newest one, and of the one in which a long tool loop began.
         self._known: dict[str, Background] = {}
         self._told: dict[str, Notes] = {}
@@ -68,10 +69,16 @@ class Beginning:
         if background is None:
             return length
         if background.told:  # it is written into the first message that follows
-            length += await self._lengths.length(marked(str(background.told)), model)
+            length += await self._lengths.length(self._as_told(background.told), model)
         for event in background.start:
             length += (event.token_usage.total_tokens if event.token_usage else 0) + TOKENS_A_MESSAGE
         return length
+
+    def _as_told(self, notes: Notes) -> str:
+        """The notes as a context contains them: written once, not for every answer."""
+        if self._in_words is None or self._in_words[0] is not notes:
+            self._in_words = notes, marked(str(notes))
+        return self._in_words[1]
 
     async def held_length(self, home: HomeStore, session: Session[Any]) -> Length:
         """How long the part of a segment is that stands behind its background."""
