@@ -1,4 +1,4 @@
-"""The present bill of a recorded call: that of the newest correction, if there is one."""
+"""The present bill of a recorded call: that of the newest correction, if there is one; and new corrections."""
 
 from __future__ import annotations
 
@@ -8,10 +8,39 @@ from typing import Any
 from ..accounts.pricing import load_prices
 from ..exceptions import InvalidInput
 from ..models import CallUsage, Session, SessionEvent
-from ..models.correction import correction_in
+from ..models.correction import Correction, correction_in
 from ..models.home import HomeStore
+from ..providers.usage import ReportedUsage
+from .billing import call_usage
+from .limits import Allowance
 from .log_end import LogEnd
-from .segments import segments_before
+from .opening import Conversation
+from .segments import append, segments_before
+
+
+async def correct_bill(
+    conversation: Conversation, allowance: Allowance, event_id: str, usage: ReportedUsage
+) -> str:
+    """Store a correction of a recorded call's bill; the id of the session that it was written to.
+
+    Raises:
+        InvalidInput: the conversation has no model call's event with this id.
+        SessionNotFound, StorageError: as for `user_says`.
+    """
+    await conversation.open_to_write()
+    while True:
+        home, session = await conversation.current(with_events=False)
+        called, billed = await bill_now(home, session, event_id)
+        right = call_usage(billed.model, billed.provider, usage, when=called.timestamp)
+        event = Correction(event_id, called.timestamp, billed, right).as_event()
+        # Only on top of the log that was read: another correction may come in between.
+        was_stored, session = await append(session, [event], home, only_if_current=True)
+        if was_stored:
+            conversation.adopt(session)
+            if allowance.spending is not None:
+                difference = (right.cost_usd or 0.0) - (billed.cost_usd or 0.0)
+                await allowance.spending.charge(home, difference, event.id)
+            return session.id
 
 
 async def bill_now(

@@ -12,7 +12,6 @@ from typing import Any
 
 from ..exceptions import EventConflict, SessionManagerError
 from ..models import EventSource, EventType, Session, SessionEvent
-from ..models.correction import Correction
 from ..models.home import HomeStore
 from ..models.record import is_before
 from ..providers.anthropic_messages import rows_of_turns
@@ -20,8 +19,8 @@ from ..providers.messages import ChatMessage, asked_of, check_chat_messages
 from ..providers.usage import ReportedUsage
 from ..stores.redaction import RedactHook
 from ..stores.turns import Turns
-from .bill_now import bill_now
-from .billing import TOKENS_A_MESSAGE, bill_estimated, call_usage, count
+from .bill_now import correct_bill
+from .billing import TOKENS_A_MESSAGE, bill_estimated, count
 from .calls import OpenCalls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
@@ -297,20 +296,7 @@ class Writer:
             SessionNotFound, StorageError: as for `user_says`.
         """
         async with self._writing.turn():
-            await self._conversation.open_to_write()
-            while True:
-                home, session = await self._conversation.current(with_events=False)
-                called, billed = await bill_now(home, session, event_id)
-                right = call_usage(billed.model, billed.provider, usage, when=called.timestamp)
-                event = Correction(event_id, called.timestamp, billed, right).as_event()
-                # Only if nothing changed since it was read: another correction may come in between.
-                was_stored, session = await append(session, [event], home, only_if_current=True)
-                if was_stored:
-                    self._conversation.adopt(session)
-                    if self.allowance.spending is not None:
-                        difference = (right.cost_usd or 0.0) - (billed.cost_usd or 0.0)
-                        await self.allowance.spending.charge(home, difference, event.id)
-                    return session.id
+            return await correct_bill(self._conversation, self.allowance, event_id, usage)
 
     async def add_new_messages(self, messages: Sequence[ChatMessage]) -> str | None:
         """Record the messages of a request that are new since the model's last answer.
