@@ -1,4 +1,4 @@
-"""The present bill of a recorded call: that of the newest correction, if there is one; and new corrections."""
+"""The present bill of a recorded call, which its newest correction says; and storing such corrections."""
 
 from __future__ import annotations
 
