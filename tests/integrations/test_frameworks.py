@@ -100,3 +100,35 @@ async def test_litellm(provider: str, streams: bool, litellm: Any, address: str)
     assert bill.cache_write_tokens == (0 if provider == "openai" else 300)
     assert (bill.cost_usd or 0) > 0
     assert (answer.native or {})["format"] == "openai"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_a_transcript_of_langchain_s_is_known(address: str) -> None:
+    """Answers that were recorded when they came, whole and streamed, are given again."""
+    langchain_openai = pytest.importorskip("langchain_openai")
+    messages = pytest.importorskip("langchain_core.messages")
+    model = langchain_openai.ChatOpenAI(
+        model="gpt-5-mini", base_url=f"{address}/v1", api_key="none", max_retries=0, stream_usage=True
+    )
+    sm = SessionManager()
+    transcript: list[Any] = []
+
+    async def ask(prompt: str) -> Any:
+        transcript.extend([messages.HumanMessage(prompt), await model.ainvoke([*transcript, prompt])])
+        return transcript[-1]
+
+    for prompt in ("one", "two"):
+        await track_llm_call(prompt, ask, session_manager=sm)
+    stream = stream_llm_call("three", lambda _: model.astream(transcript), session_manager=sm)
+    chunks = [chunk async for chunk in stream]
+    whole = chunks[0]
+    for chunk in chunks[1:]:
+        whole += chunk
+    transcript.append(whole)
+    await model.root_async_client.close()
+    for each in transcript:
+        if each.type != "human":
+            await sm.ai_responds(each)
+            await sm.ai_responds(messages.message_to_dict(each))
+    stats = await sm.get_stats()
+    assert (stats["llm_calls"], stats["total_messages"]) == (3, 6)
