@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from ..api.recall import recall_user
 from ..exceptions import SessionNotFound
 from ..session_manager import SessionManager
 from ..stores.base import EventStore
@@ -91,6 +92,24 @@ class Recall(Contract):
         await _say(_manager(store), "My cat is called Tom.")
         assert await _found(store, "Which dog?") == []
         assert (await _found(store, "Which cat?"))[0] == "My cat is called Tom."
+
+    @in_a_loop
+    async def test_recall_of_a_user_is_over_that_users_conversations_in_that_sandbox(
+        self, stores: Stores
+    ) -> None:
+        store = stores.open()
+        for user, session_id in (("ann", "a1"), ("ann", "a2"), ("bob", "b1")):
+            sm = SessionManager(session_id, store=store, user_id=user, infinite_context=True)
+            await _say(sm, f"The zeppelin {session_id} is in Ulm.", "Thanks.")
+        for each in (store, stores.open()):
+            found = await recall_user("ann", "Where is the zeppelin?", store=each)
+            texts = {turn.session_id: turn.text for turn in found if "zeppelin" in turn.text}
+            assert texts == {name: f"The zeppelin {name} is in Ulm." for name in ("a1", "a2")}
+        await store.delete_conversation("a1")
+        found = await recall_user("ann", "Where is the zeppelin?", store=stores.open())
+        assert {turn.session_id for turn in found} == {"a2"}
+        if self.has_sandboxes:
+            assert not await recall_user("ann", "zeppelin", store=stores.open("another sandbox"))
 
     @in_a_loop
     async def test_an_event_that_was_edited_or_removed_is_not_recalled(self, stores: Stores) -> None:

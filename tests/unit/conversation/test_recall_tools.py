@@ -231,3 +231,16 @@ async def test_the_tools_search_all_of_a_user_where_the_application_says_so() ->
 async def test_bad_input_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         await recall_user(options.pop("user_id", "ann"), options.pop("query", "dog"), **options)
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+async def test_a_summary_names_the_tool_where_it_is_offered(format_name: Any) -> None:
+    sm = manager()
+    await told(sm)
+    await sm.wait_for_summaries()
+    own = [{"type": "function", "function": {"name": "tide", "parameters": {}}}]
+    for tools, is_named in ((None, False), (own, False), (sm.tools(format_name), True)):
+        context = await sm.get_messages_for_llm(format=format_name, tools=tools)
+        text = json.dumps(context)
+        assert "earlier_conversation" in text
+        assert ("search_history" in text) == is_named

@@ -18,6 +18,7 @@ from ..log_end import LogEnd
 from ..order import as_told, late_questions
 from ..pinned import PinnedTurn
 from ..pins import pins_too_long
+from ..recall.tools import NOTE, are_offered
 from .beginning import Beginning
 from .clearing import Clearing
 from .fitting import Fitting, PinnedRows, RowsOf, Window, fitted_with_earlier
@@ -100,7 +101,9 @@ class Seen:
         """What stands before a segment: a summary, and the first part of an exchange that goes on in it."""
         background = await self._beginning.told(self._home, log.session)
         told = background.told if self._wanted.include_system else None
-        return str(told) if told else None, background.start
+        if not told:
+            return None, background.start
+        return str(told) + (NOTE if are_offered(self._wanted.tools or ()) else ""), background.start
 
     async def rows(self, log: LogEnd) -> list[ChatMessage]:
         """The rows of a segment: all of them, or those of a window."""

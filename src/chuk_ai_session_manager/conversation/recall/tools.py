@@ -5,7 +5,7 @@ What a model asks wrongly is told to the model, in words: an error would end the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -22,6 +22,9 @@ from .turns import HISTORY_TOOLS, words_of
 
 SEARCH, READ = HISTORY_TOOLS
 _OPERATION = "run a tool"
+
+NOTE = f"\n\nThe tool {SEARCH} finds what was said, word for word."
+"""What a summary ends in where the tools are offered."""
 
 # What an answer of the tools has at most: tokens, characters of a page, turns around one.
 _SEARCH_TOKENS = 4_000
@@ -104,6 +107,21 @@ def definitions(format_name: Format | None) -> list[dict[str, Any]]:
             return [{"function_declarations": tools}]
         case _:
             return [{"type": "function", "function": each} for each in tools]
+
+
+def are_offered(tools: Sequence[Any]) -> bool:
+    """Whether the definitions that are sent with a context, in any provider's form, have `search_history`."""
+    return any(_defines_search(data_of(tool)) for tool in tools)
+
+
+def _defines_search(tool: Any) -> bool:
+    if not isinstance(tool, Mapping):
+        return False
+    inner = [
+        tool.get("function"),
+        *(tool.get("function_declarations") or tool.get("functionDeclarations") or ()),
+    ]
+    return tool.get("name") == SEARCH or any(map(_defines_search, inner))
 
 
 def asked_by(call: object) -> tuple[str, Any]:
