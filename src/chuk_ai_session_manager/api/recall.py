@@ -26,24 +26,24 @@ async def recall_user(
     reranker: Reranker | None = None,
     stemmer: Stem | str | None = None,
 ) -> Recalled:
-    """The turns of all of a user's conversations that may answer a question; see `SessionManager.recall`.
+    """Find the turns in all conversations of a user that may answer a question; see `SessionManager.recall`.
 
     Only conversations with this `user_id` are searched, and only those in the store's sandbox.
 
     Args:
-        user_id: whose conversations.
+        user_id: the user.
         query: the question, in any language.
-        store: where they are; the default store without one.
-        max_tokens: what the turns may come to, as dated excerpts.
-        limit: at most so many turns.
-        model: whose tokens `max_tokens` counts.
-        embedder: see `SessionManager`, as for the next two.
+        store: the store of the conversations; by default the default store.
+        max_tokens: the most tokens of the turns as dated excerpts.
+        limit: the most turns.
+        model: the model whose tokens `max_tokens` counts.
+        embedder: as for `SessionManager`, like the next two arguments.
         reranker: puts the best passages in order.
         stemmer: gives the stems of words, or names the language.
 
     Raises:
-        InvalidInput: no user, no query, a number below 1, or a store that cannot list its sessions.
-        StorageError: the store could not say.
+        InvalidInput: the user or the query is empty, a number is below 1, or the store cannot list sessions.
+        StorageError: the store failed.
     """
     check_name(user_id, "user_id", _OPERATION)
     check_name(query.strip() if isinstance(query, str) else query, "query", _OPERATION)

@@ -97,7 +97,7 @@ def show(
         str | None,
         typer.Option(
             metavar="EVENT",
-            help="Only what was said around this event, such as `find` names it.",
+            help="Show only the messages around this event, whose id `find` shows.",
             show_default=False,
         ),
     ] = None,
@@ -114,7 +114,7 @@ def show(
     undone, edited or replaced, marked "off the path".
     """
     if last is not None and around is not None:
-        raise typer.BadParameter("name --last or --around, not both")
+        raise typer.BadParameter("give --last or --around, not both")
 
     async def work(opened: EventStore) -> None:
         screen = Screen()

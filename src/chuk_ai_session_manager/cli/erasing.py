@@ -92,7 +92,7 @@ def prune(
 
 
 async def _erased(session_id: str, store: EventStore) -> ErasureReceipt:
-    """Erase a conversation, of which an application may have linked segments that have ids of their own."""
+    """Erase a conversation, also the segments that an application linked under ids of its own."""
     try:
         ids = await segment_ids_of(session_id, store)
     except (SessionNotFound, UnreadableData):

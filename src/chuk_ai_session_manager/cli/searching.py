@@ -1,4 +1,4 @@
-"""The command that finds what was said, and the place around a message."""
+"""The command that finds messages, and the messages around a hit."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from .safe_text import cut
 from .screen import Screen, tell
 from .transcript import moment
 
-# So many messages are shown on each side of one.
+# How many messages are shown on each side of a hit.
 _AROUND = 5
-# What the hits of one search have together: tokens. Long turns are shown by the passages that matter.
+# How many tokens the hits of one search have together. Of long messages, only the matching passages are
+# shown.
 _TOKENS = 20_000
 _CUT = 300
 
@@ -34,7 +35,7 @@ _CUT = 300
 @app.command()
 def find(
     text: Annotated[
-        str, typer.Argument(metavar="TEXT", help="What was said: words, names, a date.", show_default=False)
+        str, typer.Argument(metavar="TEXT", help="What to find: words, names, a date.", show_default=False)
     ],
     user: UserId = None,
     limit: Annotated[
@@ -44,12 +45,12 @@ def find(
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find what was said in all conversations, the best hit first.
+    """Find messages in all conversations, the best hit first.
 
-    Words are found by their stems. Each hit comes with the command that shows the conversation around it.
+    Words are compared by their stems. Each hit names the command that shows the messages around it.
     """
     if not text.strip():
-        raise typer.BadParameter("say what to look for")
+        raise typer.BadParameter("TEXT is empty: give the words to find")
 
     async def work(opened: EventStore) -> None:
         finder = Finder(Hooks())
@@ -66,18 +67,18 @@ def find(
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
-    """A turn that was found, and where in its text the words are."""
+    """A message that was found, and the positions of the words in its text."""
 
     turn: RecalledTurn
     places: list[tuple[int, int]]
 
     @property
     def way(self) -> str:
-        """The command that shows the conversation around it."""
+        """The command that shows the messages around the hit."""
         return f"chuk-ai-sessions show {self.turn.session_id} --around {self.turn.event_id}"
 
     def pieces(self) -> list[tuple[str, str]]:
-        """The text, cut around its first hit, with the hits highlighted."""
+        """The text, cut around the first word that was found; the words are highlighted."""
         text, shift = self.turn.text, 0
         if len(text) > _CUT and self.places:
             shift = max(0, min(self.places[0][0] - _CUT // 3, len(text) - _CUT))
@@ -107,7 +108,7 @@ def _show(screen: Screen, hits: list[_Hit], *, as_json: bool) -> None:
             row = (turn.session_id, turn.event_id, moment(turn.time), turn.speaker)
             screen.rows([(*row, cut(turn.text, _CUT))])
     if not hits:
-        tell("Nothing that was said matches.")
+        tell("No message matches.")
 
 
 def _as_json(hit: _Hit) -> dict[str, object]:
@@ -126,7 +127,7 @@ def _as_json(hit: _Hit) -> dict[str, object]:
 
 @dataclass(slots=True)
 class Around:
-    """The events around one, each with its segment, and how many of the conversation lie before them."""
+    """The events around one event, each with its segment, and how many events come before them."""
 
     root: AnySession
     """The conversation's first segment."""
@@ -139,12 +140,12 @@ class Around:
 async def events_around(
     session_id: str, event_id: str, store: EventStore, *, everything: bool, off: set[str]
 ) -> Around:
-    """The events around one of a conversation: five on each side.
+    """The events around one event of a conversation: five on each side.
 
     Raises:
         InvalidInput: the conversation has no such event.
-        SessionNotFound: there is no such session.
-        StorageError: the store could not say.
+        SessionNotFound: the session does not exist.
+        StorageError: the store failed.
     """
     placed: list[tuple[AnySession, AnyEvent]] = []
     chain: list[AnySession] = []
@@ -163,5 +164,5 @@ async def events_around(
 
 
 def is_note(event: AnyEvent) -> bool:
-    """Whether an event only says which of the others hold, or what was shown beside them."""
+    """Whether an event is only a note on others: a choice between them, or the excerpts shown beside them."""
     return choice_in(event) is not None or shown_in(event) is not None

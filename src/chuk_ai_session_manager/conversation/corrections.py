@@ -1,7 +1,7 @@
-"""How far our counts of contexts are from what providers count, learned from what they report.
+"""Corrections of our token counts, learned from the counts that providers report.
 
-Each answer's event keeps what we counted of the context that it was given, beside the input tokens that its
-provider reports. Tokenizers that are not public differ from ours by 0.7 to 1.5.
+Each answer's event keeps our count of its context beside the input tokens that the provider reported.
+Providers whose tokenizers are not public count 0.7 to 1.5 tokens for each that we count.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from ..stores.base import AnyEvent, AnySession
 from .log_end import LogEnd
 from .segments import segments_before
 
-# The median of so many of the newest reports counts, which are looked for in so many events.
+# The correction is the median of this many reports, the newest ones among this many events.
 _LAST, _SEARCHED = 5, 60
-# With fewer reports, those that are missing count as right: one that is absurd upsets nothing.
+# If there are fewer reports, the missing ones count as 1.0, so that a single absurd report changes nothing.
 _FEWEST = 3
-# What is further off is no other tokenizer, but another request than the one that was counted.
+# A ratio outside these bounds does not come from a tokenizer: the request was not the one that was counted.
 _LEAST, _MOST = 0.5, 2.0
-# Contexts that are this short say little: what goes around a message is as long as the message.
+# Shorter contexts say little, because the tokens around a message outweigh the message.
 _SHORTEST = 40
-# Limits are corrected in steps, so that windows do not move with each report.
+# Limits are corrected in steps of this size, so that windows do not move with each report.
 _STEP = 0.05
-# What may follow a model's name in a response: the date of a snapshot.
+# The date of a snapshot, which may follow a model's name in a response.
 _SNAPSHOT = re.compile(r"[-@:](?:20\d{2}-?\d{2}-?\d{2}|\d{4}|latest)$")
 
 
 class Corrections:
-    """What a manager knows of the models that are asked in its conversation.
+    """The corrections for the models of a manager's conversation.
 
     Args:
         is_on: whether counts are corrected at all.
@@ -44,7 +44,7 @@ class Corrections:
         self._earlier: tuple[str, dict[str, list[float]]] | None = None
 
     async def load(self, session: AnySession, home: HomeStore, *, is_infinite: bool) -> None:
-        """Read what the newest events say; where a segment has just begun, those of the one before."""
+        """Read the reports in the newest events, or, in a new segment, those of the segment before."""
         if not self.is_on:
             return
         log = LogEnd(session, home)
@@ -56,7 +56,7 @@ class Corrections:
         self._reports, self._is_loaded = found, True
 
     async def load_once(self, session: AnySession, home: HomeStore, *, is_infinite: bool) -> None:
-        """The same, if nothing was read so far."""
+        """Read the reports, unless they were read before."""
         if not self._is_loaded:
             await self.load(session, home, is_infinite=is_infinite)
 
@@ -72,11 +72,11 @@ class Corrections:
 
     @property
     def shown(self) -> dict[str, float]:
-        """By model: how many tokens its provider counts where we count one."""
+        """By model: how many tokens the provider counts for each that we count."""
         return {model: round(_middle(reports), 3) for model, reports in self._reports.items()}
 
     def factor(self, model: str | None) -> float:
-        """By how much our count for a model is to be multiplied; `None` for the one that answered last."""
+        """The factor for our counts of a model; `None` is the model that answered last."""
         if not self.is_on or not self._reports:
             return 1.0
         name = next(iter(self._reports)) if model is None else _bare(model)
@@ -87,7 +87,7 @@ class Corrections:
 
 
 def _reports_in(events: Iterable[AnyEvent]) -> dict[str, list[float]]:
-    """The newest ratios of each model, the model that answered last first."""
+    """The newest ratios of each model; the model that answered last comes first."""
     found: dict[str, list[float]] = {}
     for event in list(events)[: -_SEARCHED - 1 : -1]:
         usage = event.usage

@@ -1,4 +1,4 @@
-"""What was said before a fork: in the conversation that it was forked from, as long as that is there."""
+"""The messages before a fork: those of its original conversation, as long as the original exists."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .segments import Placed, chain_of, segments_in
 
 
 async def before_fork(root: AnySession, own: Sequence[AnyEvent], home: HomeStore) -> list[Placed]:
-    """The messages on the path of the original that a fork has no copies of, oldest first.
+    """The messages on the original's path of which a fork has no copies, oldest first.
 
-    None of a conversation that is no fork, or whose original is gone or belongs to another user.
+    There are none if the conversation is no fork, or if its original is gone or belongs to another user.
 
     Args:
         root: the first segment of the fork, with its events.
-        own: the messages of the fork, its copies among them.
+        own: the messages of the fork, with its copies.
         home: the store of both.
 
     Raises:
@@ -44,7 +44,7 @@ async def before_fork(root: AnySession, own: Sequence[AnyEvent], home: HomeStore
 
 
 async def _source_of(root: AnySession, home: HomeStore) -> AnySession | None:
-    """The segment of the original that the copies of a fork are from, if it has more than these."""
+    """The segment of the original from which a fork's copies come, if the fork lacks messages of it."""
     origin: Any = root.metadata.properties.get(FORKED_FROM)
     is_cut = any(is_of_fork(event) for event in root.events) and not any(map(is_said, root.events))
     if not is_cut or not isinstance(origin, dict):

@@ -252,8 +252,8 @@ class CallUsage(Record):
     """Why the provider's cache did not have the beginning of the prompt, as the provider says:
     "tools_changed", "messages_changed" and so on."""
     counted_tokens: int | None = None
-    """What we counted of the context that was sent, where it came from here: beside `input_tokens`, it says
-    how far our count of this model's tokens is off."""
+    """How many tokens this library counted in the context, if the context came from it. Compared with
+    `input_tokens`, it shows how far the library's count of this model's tokens is off."""
     continues: bool = False
     """Whether this continues the bill of a call of which a part was stored before: it is not another call."""
 

@@ -90,9 +90,10 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             that opens the new segment waits for the callback up to 2 seconds, and so do calls that were
             recorded together with it. Until the callback's summary is there, the built-in one is used.
         summary_max_tokens: the most tokens of the summary of all earlier segments.
-        correct_counts: whether limits of contexts and estimates of bills follow what providers report: where
-            a provider counts 1.3 tokens for each that is counted here, a context has fewer messages. The
-            median of the last reports of a model counts; content tokens and reported bills stay as they are.
+        correct_counts: whether to correct the limits of contexts, and estimated bills, by the token counts
+            that providers report: if a provider counts 1.3 tokens for each token counted here, contexts get
+            shorter. The correction is the median of a model's last reports. Content tokens and reported bills
+            are never corrected.
         recall_tokens: adds up to so many tokens of earlier turns, which may answer the user's last message,
             to each context of `get_messages_for_llm` (see its `recall`). Useful with infinite context.
         embedder: lets recall compare meanings too: a function that gets a list of texts and returns a vector

@@ -214,9 +214,9 @@ class Reading:
                 `tool_call_id`. Otherwise, a message that only calls tools is left out.
             with_ids: whether each row has its `event_id`, the event's `metadata`, and `pinned` if it is.
             limit: return only this many of the newest rows; older events are not read.
-            include_origin: whether a fork begins with the messages that it has no copies of, as long as the
-                original is there. They are the original's, with its ids: they cannot be edited here, and are
-                in no total. Contexts have a summary of them.
+            include_origin: whether the messages of a fork begin with those of the original of which the fork
+                has no copies, as long as the original exists. These messages keep the original's ids. They
+                cannot be edited in the fork, and no total counts them. Contexts have a summary of them.
 
         Raises:
             InvalidInput: `limit` is below 1.
@@ -287,8 +287,9 @@ class Reading:
         their parts are what the `llm_calls` were billed for; `usage_source` says where these figures come
         from: "reported" by the provider, "estimated", "mixed" or "none". `estimated_cost` is in USD, without
         the `unpriced_calls`. The statistics cover all segments if `include_all_segments` is `True`, and by
-        default with infinite context; `session_chain` lists the segments' ids. `count_correction` says, by
-        model, how many tokens its provider counted where we counted one: the median of its last calls.
+        default with infinite context; `session_chain` lists the segments' ids. `count_correction` has,
+        by model, how many tokens the provider counted for each token counted here: the median of the last
+        calls.
 
         Raises:
             SessionNotFound: the session does not exist.
@@ -314,7 +315,7 @@ class Reading:
         return stats | ({"session_chain": chain} if covers_all else {})
 
     async def _count_correction(self, sums: Sums, session: Session[Any], home: HomeStore) -> dict[str, float]:
-        """How many tokens the providers of the models that answered last count where we count one."""
+        """For each model that answered lately: how many tokens its provider counts for each that we count."""
         if not sums.totals.reported_calls:
             return {}
         await self._corrections.load(session, home, is_infinite=self._conversation.is_infinite)

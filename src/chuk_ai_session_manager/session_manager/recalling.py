@@ -1,4 +1,4 @@
-"""The method of `SessionManager` that finds earlier turns."""
+"""The methods of `SessionManager` that find earlier messages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..exceptions import InvalidInput
 from ..exceptions.validation import check_count, check_name
 from ..providers.formats import Format
 
-_NO_USER = "the conversation has no user, whose others could be searched: name the user_id, or claim it"
+_NO_USER = "of_user=True needs a conversation with a user: set user_id, or claim the conversation for a user"
 
 
 class Recalling:
-    """The method of `SessionManager` that finds earlier messages."""
+    """The methods of `SessionManager` that find earlier messages."""
 
     writer: Writer
     _conversation: Conversation
@@ -35,7 +35,7 @@ class Recalling:
             query: the question, in any language, without special syntax; "last Tuesday" is relative to now.
             max_tokens: the most tokens of the turns as dated excerpts (`Recalled.text`), counted for this
                 manager's model. The default is a quarter of a small context.
-            limit: at most so many turns.
+            limit: the most turns.
 
         Returns:
             The turns, the best one first: `event_id`, `session_id`, `time`, `speaker`, `text` and `score`.
@@ -59,15 +59,16 @@ class Recalling:
             )
 
     def tools(self, format: Format | None = None) -> list[dict[str, Any]]:  # noqa: A002  (as elsewhere)
-        """The definitions of two tools with which a model looks up what was said earlier.
+        """Return the definitions of two tools with which a model searches the earlier conversation.
 
-        `search_history(query)` gives the passages that match, dated and with event ids;
-        `read_history(event_id, around, find)` gives one message or result in full, page by page. Send them
-        with the call, beside your own tools: they are equal from call to call, to the byte. `run_tool` runs
-        what the model asks of them.
+        `search_history(query)` returns the passages that match, with dates and event ids;
+        `read_history(event_id, around, find)` returns one message or result in full, page by page. Send the
+        definitions beside those of your own tools; they are the same bytes at every call. `run_tool` runs the
+        model's calls of these tools.
 
         Args:
-            format: for whom, as in `get_messages_for_llm`; by default as OpenAI's chat completions take them.
+            format: the provider's format, as in `get_messages_for_llm`; by default that of OpenAI's chat
+                completions.
 
         Raises:
             InvalidInput: the format is unknown.
@@ -75,22 +76,24 @@ class Recalling:
         return definitions(format)
 
     async def run_tool(self, call: object, *, of_user: bool = False) -> str:
-        """Run a model's call of one of the two tools; record what it gives as any tool's result.
+        """Run a model's call of one of the two tools. Record the result like that of any other tool.
 
-        What a model asks wrongly (no query, an unknown event id) is told in the result, so that it can go on.
+        If the model's call is wrong (it has no query, or an unknown event id), the result says so, and the
+        model can try again.
 
         Args:
-            call: the call as its provider gave it, as a dict or its SDK's object; or a dict with `name` and
-                `arguments`.
-            of_user: search all conversations of this one's user in the store, and not only this one.
+            call: the call as the provider returned it, as a dict or as an object of the SDK; or a dict with
+                `name` and `arguments`.
+            of_user: whether to search all conversations of this conversation's user in the store.
 
         Returns:
-            What to give the model: some 4,000 tokens at most.
+            The text for the model: about 4,000 tokens at most.
 
         Raises:
-            InvalidInput: it is no call of one of these tools; or `of_user`, and there is no user.
-            SessionNotFound: there is no such session.
-            StorageError: the store could not say.
+            InvalidInput: the call is not one of these tools'; or `of_user` is set, but the conversation has
+                no user.
+            SessionNotFound: the session does not exist.
+            StorageError: the store failed.
         """
         name, arguments = asked_by(call)
         await self.writer.settle()

@@ -1,9 +1,9 @@
-"""Bodies: the bytes of images, audio and files, and long results of tools, which stores keep once.
+"""Bodies: the bytes of images, audio, files and long tool results, which stores keep once.
 
-In an event's JSON, an object with the key "$body" stands in the place of the text: the SHA-256 of the
-bytes, their size, and how they were written in the text. A store keeps the bytes under their hash, once a
-sandbox, as long as an event refers to them. Text in base64 is kept as the bytes that it means, if writing
-them in base64 gives the very same text; any other text as UTF-8.
+In an event's JSON, an object with the key "$body" replaces the text. It has the SHA-256 of the bytes, their
+size, and how the text wrote them. A store keeps the bytes under their hash, once for each sandbox, as long as
+an event refers to them. A text in base64 is kept as decoded bytes, if encoding these gives exactly the same
+text; any other text is kept as UTF-8.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from ..models import EventType, SessionEvent
 
 _BODY = "$body"
-# Of a text result: from here on (characters), it is kept like a file.
+# Text results with more characters than this are bodies too.
 _LONG_RESULT = 65_536
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 _HASH = re.compile(rf'"\{_BODY}":"([0-9a-f]{{64}})"')
-# The keys of inline bytes: always, or beside a key that tells of media, or in an object of such a type.
+# Keys whose values are inline bytes: always, or in an object that a key or its type marks as media.
 _ALWAYS = {"file_data", "b64_json", "bytes", "partial_image_b64"}
 _IN_MEDIA = {"data", "blob", "base64"}
 _GENERATED = "image_generation_call"
@@ -44,7 +44,7 @@ NOTHING_TAKEN = Taken({}, {})
 
 
 def take_out(event: SessionEvent[Any]) -> Taken:
-    """Take the bodies out of an event; no fields where it has none, as most have."""
+    """Take the bodies out of an event; for the many events without bodies, there are no fields."""
     if isinstance(event.message, str) and event.native is None:
         return NOTHING_TAKEN
     takes_long = event.type == EventType.TOOL_CALL
@@ -62,7 +62,7 @@ def take_out(event: SessionEvent[Any]) -> Taken:
 
 
 def _may_have_bodies(values: list[Any], takes_long: bool) -> bool:
-    """Whether it is worth while to look closer; asked of each event that is more than a text."""
+    """Whether values may have bodies: a quick check for events that are more than a text."""
     while values:
         value = values.pop()
         if isinstance(value, dict):
@@ -83,20 +83,20 @@ def _may_have_bodies(values: list[Any], takes_long: bool) -> bool:
 
 
 def hashes_in(text: str) -> set[str]:
-    """The hashes of the bodies that events refer to, by their JSON."""
+    """The hashes of the bodies to which the JSON of events refers."""
     return set(_HASH.findall(text)) if _BODY in text else set()
 
 
 def has_marks(text: str) -> bool:
-    """Whether something may have been taken out of events, by their JSON."""
+    """Whether the JSON of events may have marks in place of bodies."""
     return _BODY in text
 
 
 class PutBack:
-    """Puts bodies back into events; a body that stands in several events is the same text in all of them.
+    """Puts bodies back into events; events with the same body share one text.
 
     Args:
-        found: the bytes by their hashes.
+        found: the bytes, by hash.
     """
 
     def __init__(self, found: Mapping[str, bytes]) -> None:
@@ -104,11 +104,11 @@ class PutBack:
         self._texts: dict[tuple[str, ...], str] = {}
 
     def into(self, event: SessionEvent[Any]) -> None:
-        """Put them into an event.
+        """Put the bodies into an event.
 
         Raises:
             LookupError: a body is missing.
-            ValueError: a mark is none of ours.
+            ValueError: a mark is not one that `take_out` makes.
         """
         event.message = self._value(event.message)
         event.metadata = self._value(event.metadata)
@@ -144,7 +144,7 @@ class _Taking:
         self.marks = 0
 
     def value(self, value: Any) -> Any:
-        """A value with marks in the places of bodies."""
+        """A value in which marks replace the bodies."""
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, Mapping):
@@ -187,13 +187,13 @@ class _Taking:
 
 
 def is_body(text: str, name: object, holder: object, *, takes_long: bool) -> bool:
-    """Whether a text is kept apart from its event.
+    """Whether a text is a body, and is stored apart from its event.
 
     Args:
         text: the text.
-        name: its key, if an object holds it.
-        holder: what holds it.
-        takes_long: whether long texts are, as in results of tools.
+        name: the text's key, if it stands in an object.
+        holder: the object or list in which the text stands.
+        takes_long: whether long texts are bodies, as in tool results.
     """
     if text.startswith("data:"):
         return _DATA_URL.match(text) is not None
@@ -203,7 +203,7 @@ def is_body(text: str, name: object, holder: object, *, takes_long: bool) -> boo
 
 
 def _is_data(name: str, holder: Mapping[str, Any]) -> bool:
-    """Whether a field is the inline bytes of media."""
+    """Whether a field has inline bytes of media."""
     if name in _ALWAYS:
         return True
     if name == "result":

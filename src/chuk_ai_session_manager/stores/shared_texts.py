@@ -1,4 +1,4 @@
-"""Bodies in memory: events that hold the same image, audio, file or long result hold the same text object."""
+"""Bodies in memory: events with the same image, audio, file or long result share one text object."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .bodies import is_body
 
 
 class SharedTexts:
-    """The texts that events of several sessions share, each for as long as one of these sessions is kept."""
+    """The texts that events of several sessions share; each is kept as long as one of these sessions."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[str, set[str]]] = {}
@@ -20,7 +20,7 @@ class SharedTexts:
         return len(self._kept)
 
     def share(self, session_id: str, events: Iterable[SessionEvent[Any]]) -> None:
-        """Let events of a session hold the texts that are kept already in the place of their own."""
+        """Replace texts in events of a session with equal texts that are kept already."""
         for event in events:
             if isinstance(event.message, str) and event.native is None:
                 continue
@@ -35,7 +35,7 @@ class SharedTexts:
         return kept
 
     def release(self, session_id: str) -> None:
-        """Let go of what only this session held."""
+        """Drop the texts that only this session had."""
         for text in self._of_session.pop(session_id, ()):
             sessions = self._kept[text][1]
             sessions.discard(session_id)
@@ -44,7 +44,7 @@ class SharedTexts:
 
 
 def _places(value: Any, *, takes_long: bool) -> Iterator[tuple[Any, Any]]:
-    """Where bodies are in a JSON value: what holds each, and under which key or number."""
+    """The places of bodies in a JSON value: the object or list, and the key or number in it."""
     if isinstance(value, dict):
         items: Iterable[tuple[Any, Any]] = list(value.items())
     elif isinstance(value, list):

@@ -1,9 +1,9 @@
-"""Bodies in Redis: each a hash of its own, with the conversations that refer to it.
+"""Bodies in Redis: each has a hash of its own, which also lists the conversations that refer to the body.
 
-A body may lie in another slot of a Cluster than the conversation, so they are written one after the other,
-in an order that never leaves an event without its body: the mark in the conversation (`n:b:hash`) and the
-body with its reference (`u:conversation`), then the event. To let go of a body goes the other way. What a
-crash leaves in between is a body too many; `sweep` takes such bodies away, once they are an hour old.
+In a Cluster, a body may lie in another slot than its conversation, so both are written one after the other,
+in an order that never leaves an event without its body: first the mark in the conversation (`n:b:hash`), then
+the body with its reference (`u:conversation`), then the event. Deleting takes the same steps backwards. A
+crash in between leaves a body too many; `sweep` deletes such bodies once they are an hour old.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _FETCHED_AT_ONCE = 8
 _SCANNED_AT_ONCE = 1_000
 _SWEPT_AT_ONCE = 64
 _GRACE = 3_600
-"""Seconds after which a reference without a mark is not one that is just being written."""
+"""How old (in seconds) a reference without a mark is before no writer can still be at work on it."""
 
 
 class Bodies:
     """Keeps the bodies of one sandbox.
 
     Args:
-        link: the way to the server.
-        keys: the sandbox's.
-        places: where sessions live.
-        lifetimes: how long they live.
+        link: the connection to the server.
+        keys: the names of the sandbox's keys.
+        places: knows the key of each session.
+        lifetimes: how long sessions live.
     """
 
     def __init__(self, link: Link, keys: Keys, places: Places, lifetimes: Lifetimes) -> None:
@@ -48,7 +48,7 @@ class Bodies:
         lifetimes.keys_beside = self._keys_of_conversation
 
     async def fetch(self, hashes: Collection[str]) -> dict[str, bytes]:
-        """Bodies by their hashes, those that are there."""
+        """The bodies with these hashes, as far as they exist."""
         found: dict[str, bytes] = {}
         names = sorted(hashes)
         for at in range(0, len(names), _FETCHED_AT_ONCE):
@@ -60,14 +60,16 @@ class Bodies:
         return found
 
     async def hold(self, session_id: str, bodies: Mapping[str, bytes], *, place: str | None = None) -> None:
-        """Keep bodies for events of a session that are just being written.
+        """Store bodies for events of a session that are being written.
 
-        Done before the events are written, and again after, in case somebody let go of them meanwhile.
+        This is done before the events are written, and again afterwards, in case another writer deleted the
+        bodies in between.
 
         Args:
             session_id: the session.
-            bodies: the bodies by their hashes.
-            place: where a session lives that is not there yet; of one that is, it is asked.
+            bodies: the bodies, by hash.
+            place: the key of a session that does not exist yet; for an existing session, the key is looked
+                up.
         """
         if place is None:
             await self._places.ask(session_id, partial(_mark_command, session_id, list(bodies)))
@@ -90,7 +92,7 @@ class Bodies:
         key = self._keys.of(place)
         schema = text_of(await naming(place, self._link.call(ask_hash(key, "HGET", "schema"))) or "")
         if schema != str(BODIES_SCHEMA):
-            return []  # it never had any
+            return []  # the conversation never had bodies
         kept: dict[str, None] = {}
         cursor = "0"
         while True:
@@ -106,7 +108,7 @@ class Bodies:
                 return list(kept)
 
     async def let_go(self, place: str, hashes: Sequence[str]) -> None:
-        """Let a conversation, whose marks of these bodies are gone, not keep the bodies any more."""
+        """Release bodies from a conversation in which no mark of them is left."""
         for name in hashes:
             if not int(await self._link.call(_USES([self._keys.of(place)], name))):
                 gone = await self._link.call(_RELEASE([self._key(name)], place))
@@ -117,10 +119,10 @@ class Bodies:
         return [self._key(each) for each in await self.of_conversation(place)]
 
     async def sweep(self, older_than: int = _GRACE) -> None:
-        """Let go of some bodies that nothing refers to: what writers left that were cut off.
+        """Delete some bodies that no event refers to: those that interrupted writers left.
 
         Args:
-            older_than: seconds; younger references may be to events that are just being written.
+            older_than: in seconds; the events of younger references may still be being written.
         """
         listed = await self._link.call(("SRANDMEMBER", self._keys.bodies, _SWEPT_AT_ONCE))
         for name in map(text_of, listed or ()):
@@ -140,7 +142,7 @@ def _mark_command(session_id: str, hashes: Sequence[str], key: str) -> Command:
 
 
 def _encoded(data: bytes) -> str:
-    """Bytes as text: an application's client may decode all that it reads."""
+    """Bytes as text, because an application's client may decode everything that it reads."""
     try:
         return f"t{data.decode()}"
     except UnicodeDecodeError:
@@ -152,5 +154,5 @@ def _decoded(text: str) -> bytes:
 
 
 def all_bodies(events: Iterable[Any]) -> dict[str, bytes]:
-    """The bodies of events as they are written."""
+    """The bodies of encoded events."""
     return {name: data for event in events for name, data in event.bodies.items()}

@@ -1,7 +1,7 @@
-"""Bodies in a SQLite file: kept once a sandbox, and gone with the last event that refers to them.
+"""Bodies in a SQLite file: kept once for each sandbox, and deleted with the last event that refers to them.
 
-An event, its references and the bodies that are new come in one transaction. What deletes events deletes
-their references, and with the last of these the body, by triggers: so it holds for every way of deleting.
+One transaction writes an event, its references and the new bodies. Triggers delete the references of a
+deleted event, and a body with its last reference, so this holds for every way of deleting.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 from ..written import BODIES_SCHEMA
 
-# Made when they are first needed: a file without bodies stays as it was, and earlier releases open it.
+# The tables are made with the first body: earlier releases can open a file without bodies.
 _TABLES = (
     """
 CREATE TABLE bodies (
@@ -49,7 +49,7 @@ _AT_ONCE = 500
 def keep_bodies(
     sandbox: str, session: int, number: int, bodies: Mapping[str, bytes], db: sqlite3.Connection
 ) -> None:
-    """Let an event refer to bodies, which are stored where they are new."""
+    """Store the references of an event, and the bodies that are new."""
     if not _has_tables(db):
         for statement in _TABLES:
             db.execute(statement)
@@ -64,7 +64,7 @@ def keep_bodies(
 
 
 def fetch_bodies(sandbox: str, hashes: Collection[str], db: sqlite3.Connection) -> dict[str, bytes]:
-    """Bodies by their hashes, those that are there."""
+    """The bodies with these hashes, as far as they exist."""
     found: dict[str, bytes] = {}
     names = list(hashes)
     if not names or not _has_tables(db):

@@ -1,7 +1,7 @@
--- Let a conversation refer to a body, which is kept for as long as one does.
--- KEYS[1] the body   KEYS[2] where the sandbox lists its bodies, where that may be in the same step
--- ARGV    the conversation, lifetime in ms or '', the body's hash, and the body where it may be new
--- Gives 1, or 0 where the body is not there and was not given: nothing was written then.
+-- Store a conversation's reference to a body; a body is kept as long as it has one.
+-- KEYS[1] the body   KEYS[2] the list of the sandbox's bodies (not in a Cluster: it may lie in another slot)
+-- ARGV    the conversation, lifetime in ms or '', the body's hash, and the body if it may be new
+-- Returns 1; or 0 if the body does not exist and was not passed, and then writes nothing.
 local key, lives = KEYS[1], tonumber(ARGV[2])
 local left = redis.call('PTTL', key)
 if redis.call('HEXISTS', key, 'data') == 0 then

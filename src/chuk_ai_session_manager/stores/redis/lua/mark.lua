@@ -1,5 +1,5 @@
--- Note in a conversation which bodies a session's events refer to, before these are written.
--- KEYS[1] where the conversation lives, or points to where it does   ARGV session id, hashes
+-- Mark in a conversation the bodies to which a session's new events refer, before the events are written.
+-- KEYS[1] the conversation's key, or one that names the conversation's key   ARGV session id, hashes
 local key = KEYS[1]
 local n = redis.call('HGET', key, 's:' .. ARGV[1])
 if not n then

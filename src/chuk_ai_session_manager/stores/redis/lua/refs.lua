@@ -1,4 +1,4 @@
--- The conversations that refer to a body, and for how many seconds they have.
+-- Returns the conversations that refer to a body, and the age of each reference in seconds.
 -- KEYS[1] the body
 local now, found = redis.call('TIME')[1], {}
 local fields = redis.call('HKEYS', KEYS[1])

@@ -1,5 +1,5 @@
--- Whether events of a conversation refer to a body.
--- KEYS[1] where the conversation lives   ARGV the body's hash
+-- Returns whether events of a conversation refer to a body.
+-- KEYS[1] the conversation's key   ARGV the body's hash
 for n = 0, (tonumber(redis.call('HGET', KEYS[1], 'segments')) or 0) - 1 do
   if redis.call('HEXISTS', KEYS[1], n .. ':b:' .. ARGV[1]) == 1 then
     return 1
