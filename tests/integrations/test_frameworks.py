@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+import openai
 import pytest
 from shapes import CLAUDE, bill_of, events_of, exactly, message, the_answer
 
@@ -23,12 +24,14 @@ async def test_usage_of_a_tier_through_langchain(address: str) -> None:
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "ok"}}
     whole = {"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-5.1", "choices": [choice],
              "service_tier": "flex", "usage": usage}  # fmt: skip
+    client = openai.DefaultAsyncHttpxClient()  # else all models of the process share one
     model = langchain_openai.ChatOpenAI(
-        model="gpt-5.1", base_url=f"{address}/v1", api_key="none", max_retries=0, service_tier="flex"
-    )
+        model="gpt-5.1", base_url=f"{address}/v1", api_key="none", max_retries=0, service_tier="flex",
+        http_async_client=client,
+    )  # fmt: skip
     sm = SessionManager()
     await track_llm_call(exactly(whole), model.ainvoke, session_manager=sm)
-    await model.root_async_client.close()
+    await client.aclose()
     bill = await bill_of(sm)
     assert (bill.cache_read_tokens, bill.reasoning_tokens, bill.service_tier) == (400, 60, "flex")
     assert bill.cost_usd == pytest.approx((600 * 1.25e-6 + 400 * 0.125e-6 + 100 * 10e-6) / 2)
@@ -107,9 +110,11 @@ async def test_a_transcript_of_langchain_s_is_known(address: str) -> None:
     """Answers that were recorded when they came, whole and streamed, are given again."""
     langchain_openai = pytest.importorskip("langchain_openai")
     messages = pytest.importorskip("langchain_core.messages")
+    client = openai.DefaultAsyncHttpxClient()
     model = langchain_openai.ChatOpenAI(
-        model="gpt-5-mini", base_url=f"{address}/v1", api_key="none", max_retries=0, stream_usage=True
-    )
+        model="gpt-5-mini", base_url=f"{address}/v1", api_key="none", max_retries=0, stream_usage=True,
+        http_async_client=client,
+    )  # fmt: skip
     sm = SessionManager()
     transcript: list[Any] = []
 
@@ -125,7 +130,7 @@ async def test_a_transcript_of_langchain_s_is_known(address: str) -> None:
     for chunk in chunks[1:]:
         whole += chunk
     transcript.append(whole)
-    await model.root_async_client.close()
+    await client.aclose()
     for each in transcript:
         if each.type != "human":
             await sm.ai_responds(each)
