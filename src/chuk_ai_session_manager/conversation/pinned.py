@@ -36,10 +36,11 @@ class PinnedTurn:
 
 
 class PinnedTurns:
-    """What is pinned of a conversation, remembered: events do not change."""
+    """What is pinned of a conversation, remembered: events do not change, unless words are redacted."""
 
     def __init__(self) -> None:
         self._known: dict[str, PinnedTurn] = {}
+        self._rewritten = 0
         self._held: tuple[tuple[str, int, frozenset[str]], set[str]] | None = None
 
     async def turns(
@@ -57,6 +58,8 @@ class PinnedTurns:
             SessionNotFound: the conversation expired or was deleted.
             StorageError: the store failed.
         """
+        if session.metadata.rewritten != self._rewritten:
+            self._rewritten, self._known = session.metadata.rewritten, {}
         pins = [pin for pin in pins_in(session.metadata.properties) if pin.holds_at(moment)]
         if not pins:
             return []

@@ -98,7 +98,7 @@ class Redacting:
                 await self._tell_of_others(segment_id, home)
             else:
                 await self._summarise(segment_id, ids[-1], home)
-        last = await home.head(ids[-1]) if summarised else None
+        last = await home.head(ids[-1]) if redacted or summarised else None
         if last is not None:
             await home.update(last, note_rewriting)
         return len(redacted)

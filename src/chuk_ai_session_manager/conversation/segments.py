@@ -248,7 +248,11 @@ async def _opened_after(
     settings = stored.metadata.conversation
     if settings is None:  # created before there were settings, or without infinite context
         settings = thresholds.settings((await whole_chain_of(stored, home))[0])
-    metadata = SessionMetadata(properties=copied(stored.metadata.properties), conversation=settings)
+    metadata = SessionMetadata(
+        properties=copied(stored.metadata.properties),
+        conversation=settings,
+        rewritten=stored.metadata.rewritten,
+    )
     try:
         child = await create_session(
             home, _Next(home, stored), session_id=child_id, parent_id=session.id, metadata=metadata

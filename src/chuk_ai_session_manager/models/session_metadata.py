@@ -33,8 +33,6 @@ class ConversationSettings(Record):
     """Content tokens at which a segment is full."""
     max_turns_per_segment: int
     """Messages at which a segment is full."""
-    rewritten: int = 0
-    """How often words of closed segments went for good: who remembers what these said reads it anew."""
 
 
 class SessionMetadata(Record):
@@ -49,6 +47,8 @@ class SessionMetadata(Record):
     """When a property was last set; UTC. New events do not change it."""
     conversation: ConversationSettings | None = None
     """When the conversation continues in a next segment; `None` for a conversation without segments."""
+    rewritten: int = 0
+    """How often words of the conversation were replaced or erased for good: caches are read anew then."""
     properties: dict[str, Any] = Field(default_factory=dict, repr=False)
     """The application's own values. This library also reads "user_id" and "system_prompt"."""
 

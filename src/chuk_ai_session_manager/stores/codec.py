@@ -59,8 +59,8 @@ def _plain_metadata(metadata: SessionMetadata) -> dict[str, Any]:
     plain = _plain(metadata, "properties")
     if metadata.conversation is None:  # true for most sessions: nothing is written
         del plain["conversation"]
-    elif not metadata.conversation.rewritten:
-        del plain["conversation"]["rewritten"]
+    if not metadata.rewritten:
+        del plain["rewritten"]
     return plain
 
 

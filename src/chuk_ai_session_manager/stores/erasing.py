@@ -396,9 +396,7 @@ def unsaid_summary(event: SessionEvent[Any]) -> SessionEvent[Any]:
 
 def note_rewriting(session: Session[Any]) -> None:
     """Note in a conversation's last segment that words of it went for good."""
-    settings = session.metadata.conversation
-    if settings is not None:
-        session.metadata.conversation = settings.model_copy(update={"rewritten": settings.rewritten + 1})
+    session.metadata.rewritten += 1
 
 
 def checked_age(value: timedelta | str, operation: str) -> timedelta:

@@ -154,6 +154,27 @@ class Redacting(Contract):
         assert [row["content"] for row in rows if row["event_id"] == event_id] == ["[redacted]"]
         assert "Own words." in await _told(stores.open(), "branch")
 
+    @pytest.mark.parametrize("infinite", [False, True])
+    @in_a_loop
+    async def test_managers_forget_a_pinned_message(self, stores: Stores, *, infinite: bool) -> None:
+        store = stores.open()
+        options: dict[str, Any] = {"infinite_context": infinite, "max_turns_per_segment": 4}
+        manager = SessionManager("talk", store=store, **options)
+        await manager.user_says(f"My name is {MARKER}.")
+        ((event_id, *_),) = [(row["event_id"],) for row in await manager.get_conversation(with_ids=True)]
+        await manager.pin(event_id)
+        other = SessionManager("talk", store=stores.open(), **options)
+        for number in range(6):
+            await manager.user_says(f"question-{number}?")
+            await manager.ai_responds(f"answer-{number}.")
+        for reader in (manager, other):
+            assert MARKER in json.dumps(await reader.get_messages_for_llm())
+        await manager.redact(event_id)
+        for number in range(6):  # over the end of the segment that was the live one
+            await manager.user_says(f"more-{number}?")
+        for reader in (manager, other):
+            assert MARKER not in json.dumps(await reader.get_messages_for_llm())
+
     @in_a_loop
     async def test_the_summary_that_a_fork_begins_with_is_made_anew(self, stores: Stores) -> None:
         store = stores.open()

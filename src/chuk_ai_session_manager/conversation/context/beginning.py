@@ -109,9 +109,8 @@ class Beginning:
 
     def _forget_rewritten(self, session: Session[Any]) -> None:
         """Forget the notes on closed segments after parts of these were erased or redacted."""
-        settings = session.metadata.conversation
-        if settings is not None and settings.rewritten != self._rewritten:
-            self._rewritten = settings.rewritten
+        if session.metadata.rewritten != self._rewritten:
+            self._rewritten = session.metadata.rewritten
             for kept in (self._known, self._told, self._shown):
                 kept.clear()
 
