@@ -1,4 +1,4 @@
-"""Dates as people write them in a question: which days of a conversation it asks about."""
+"""Dates in a question, as people write them: the days of the conversation that the question asks about."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MONTHS = (
     ("december", "dec", "dezember", "décembre", "diciembre", "dezembro", "dicembre", "декабря", "декабре"),
 )  # fmt: skip
 _MONTH = {name: number for number, names in enumerate(_MONTHS, 1) for name in names}
-# Names that are other words too: months only where a day or a year stands beside them.
+# Month names that are also other words; they count as months only beside a day or a year.
 _DOUBTFUL = {"may", "march", "mar", "mars", "mai", "mei", "jan", "sep", "dec", "nov", "jun", "jul"}
 _WEEKDAYS = (
     ("monday", "montag", "lundi", "lunes", "segunda-feira", "lunedì", "maandag", "понедельник"),
@@ -51,14 +51,14 @@ _LAST = (
 
 
 class _Pattern:
-    """A pattern that is compiled when it is first used: importing this costs next to nothing."""
+    """A pattern that is compiled at its first use, so that importing this module stays cheap."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def found_in(self, text: str) -> Iterator[re.Match[str]]:
-        """What of a text fits."""
-        return re.finditer(self._text, text)  # which keeps what it compiled
+        """The matches in a text."""
+        return re.finditer(self._text, text)  # `re` keeps compiled patterns
 
 
 _YEAR = r"(?:19|20)\d\d"
@@ -91,7 +91,7 @@ _TODAY = _Pattern(r"\bthis (?:morning|afternoon|evening)\b|\blast night\b")
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Some days: from the first to the last, or all of a year, a month of any year, a day of any month."""
+    """Days: from a first to a last day, or a whole year, a month of any year, or a day of any month."""
 
     first: date | None = None
     last: date | None = None
@@ -100,7 +100,7 @@ class Days:
     day: int | None = None
 
     def has(self, when: date) -> bool:
-        """Whether a day is one of them."""
+        """Whether a day is one of these days."""
         if self.first is not None and self.last is not None:
             return self.first <= when <= self.last
         return (
@@ -111,12 +111,12 @@ class Days:
 
 
 def days_in(question: str, today: date) -> list[Days]:
-    """The days that a question names, each way that it names some.
+    """The days that a question names, with one entry for each expression.
 
     Args:
-        question: as a person writes it, in English; the names of months, weekdays and the days before this
-            one in some other languages too.
-        today: the day on which it is asked: "last Tuesday" is before that.
+        question: a text as a person writes it, in English. Months, weekdays, and words such as "yesterday"
+            are known in some other languages too.
+        today: the day of the question: "last Tuesday" is before this day.
     """
     text = " ".join(question.lower().split())
     found: list[Days] = []
@@ -133,7 +133,7 @@ _Found = Iterator[tuple[int, int, Days]]
 
 
 def _absolute(text: str, today: date) -> _Found:  # noqa: ARG001  (as the other)
-    """Days that are named by themselves; what says more comes first."""
+    """Days that a date names; the more exact expressions come first."""
     for pattern, days_of in _NAMED_DAYS:
         for found in pattern.found_in(text):
             if found[0]:
@@ -167,11 +167,11 @@ def _of_year(found: re.Match[str]) -> _Found:
 
 
 def _of_digits(found: re.Match[str]) -> _Found:
-    """8/5/2023: the day may stand before the month, or behind it; after a dot it never does."""
+    """8/5/2023: the day may stand before or after the month. In dates with dots, it stands before."""
     one, other, year = int(found[1]), int(found[3]), int(found[4])
     year += 2000 if year < 100 else 0  # noqa: PLR2004
     orders = [(one, other)] if found[2] == "." else [(one, other), (other, one)]
-    spans = iter([found.span(), (-1, -1)])  # both are looked for
+    spans = iter([found.span(), (-1, -1)])  # both readings are searched
     for day, month in dict.fromkeys(orders):
         if month <= 12:  # noqa: PLR2004
             yield *next(spans), Days(year=year, month=month, day=day)
@@ -182,7 +182,7 @@ _NAMED_DAYS: tuple[tuple[_Pattern, Callable[[re.Match[str]], _Found]], ...] = (
     (_DIGITS, _of_digits),
     (_CHINESE, _of_year_month_day),
     (_DAY_MONTH, _of_day_month),
-    (_MONTH_YEAR, _of_month_year),  # "May 2023" has no day: the year is looked for first
+    (_MONTH_YEAR, _of_month_year),  # "May 2023" has no day, so the year is tried first
     (_MONTH_DAY, _of_month_day),
     (_MONTH_ALONE, _of_month),
     (_YEAR_ALONE, _of_year),
@@ -190,7 +190,7 @@ _NAMED_DAYS: tuple[tuple[_Pattern, Callable[[re.Match[str]], _Found]], ...] = (
 
 
 def _relative(text: str, today: date) -> _Found:
-    """Days that are named by how long ago they were."""
+    """Days that are named by their distance from today."""
     for found in _DAY_BEFORE.found_in(text):
         yield *found.span(), _around(today - timedelta(2), 0)
     for found in _AGO_WORD.found_in(text):
@@ -212,7 +212,7 @@ def _relative(text: str, today: date) -> _Found:
 
 
 def _last(unit: str, count: int | None, today: date) -> Days:
-    """Days that are named as the last ones: "last week" is the calendar's, "the last 3 weeks" end today."""
+    """Days named with "last": "last week" is the calendar week, "the last 3 weeks" end today."""
     if count is not None or unit in {"day", "fortnight"}:
         return Days(today - timedelta((count or 1) * _UNITS[unit]), today)
     first = _current(unit, today).first
@@ -235,7 +235,7 @@ def _around(when: date, slack: int) -> Days:
 
 
 def _slack(count: int, unit: int) -> int:
-    """How far off "three weeks ago" may be: half a week; of months and years, somewhat less than half."""
+    """How many days "three weeks ago" may be off: half a week; with months and years, about half of one."""
     return 0 if unit == 1 and count < 7 else max(1, unit // 2)  # noqa: PLR2004
 
 

@@ -1,4 +1,4 @@
-"""What is shown of earlier turns: as much as fits, dated, in the order in which it was said."""
+"""Excerpts of earlier turns: as many as fit, with dates, in the order of the conversation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from datetime import date, datetime
 from ...models import TokenUsage
 from .index import Index
 
-# Not `strftime`, whose names are those of the process's language: what was shown keeps its bytes.
+# Not `strftime`, whose names depend on the process's language: shown excerpts must keep their bytes.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-# Where a passage has more before it, or behind it.
+# The mark for text that is left out before or after a passage.
 _MORE = "…"
 # A line with the day, in tokens; and the fewest that an excerpt may be.
 _DAY_COST, _LEAST = 9, 10
@@ -29,26 +29,26 @@ class RecalledTurn:
 
     event_id: str
     session_id: str
-    """The segment that it is in."""
+    """The turn's segment."""
     time: datetime
     speaker: str
-    """Who said it: "user", "assistant", "system", or a user's name; of a tool's result, the call."""
+    """The speaker: "user", "assistant", "system", or a user's name; for a tool's result, the call."""
     text: str = field(repr=False)
-    """What was said; of a long turn, the passages that matter, with "…" for what lies between."""
+    """The text; of a long turn, the passages that matter, with "…" for the parts between them."""
     score: float
-    """How well it answers, among the turns of one recall: no more than an order."""
+    """How well the turn answers. Scores only order the turns of one recall."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """Earlier turns that may answer a question; to go through it is to go through its turns."""
+    """Earlier turns that may answer a question; iterating over this object gives the turns."""
 
     turns: Sequence[RecalledTurn] = field(default=(), repr=False)
-    """The best one first."""
+    """The turns, the best one first."""
     text: str = field(default="", repr=False)
-    """The same as dated excerpts, in the order in which they were said: for a prompt."""
+    """The turns as dated excerpts for a prompt, in the order of the conversation."""
     tokens: int = 0
-    """How many tokens `text` is."""
+    """How many tokens `text` has."""
 
     def __len__(self) -> int:
         return len(self.turns)
@@ -59,12 +59,12 @@ class Recalled:
 
 @dataclass(slots=True)
 class Excerpt:
-    """What is shown of a turn."""
+    """The parts of a turn that are shown."""
 
     turn: int
-    """Its number in the index."""
+    """The turn's number in the index."""
     spans: list[tuple[int, int]]
-    """Where what is shown begins and ends in the turn's text."""
+    """Where the shown parts begin and end in the turn's text."""
     score: float = 0.0
 
 
@@ -78,15 +78,15 @@ async def chosen(
     without: Collection[int] = (),
     around_turn: int = 0,
 ) -> list[Excerpt]:
-    """As many of the best passages as fit; one that does not fit is passed over.
+    """As many of the best passages as fit; a passage that does not fit is skipped.
 
     Args:
-        index: the conversation's.
-        candidates: its passages, each with its score, the best first.
-        max_tokens: what all of it may come to, with days and speakers.
-        model: whose tokens those are.
-        limit: at most so many turns.
-        without: turns that are not wanted.
+        index: the index of the conversation.
+        candidates: passages with their scores, the best first.
+        max_tokens: the most tokens of all excerpts, with days and speakers.
+        model: the model whose tokens are counted.
+        limit: the most turns.
+        without: turns to leave out.
         around_turn: tokens that each turn takes besides.
     """
     found: dict[int, Excerpt] = {}
@@ -128,17 +128,17 @@ async def fitting(index: Index, excerpts: list[Excerpt], max_tokens: int, model:
 
 
 def told(index: Index, excerpts: Sequence[Excerpt]) -> str:
-    """Excerpts as one text, in the order in which they were said, with a line for each day."""
+    """Excerpts as one text, in the order of the conversation, with a line for each day."""
     return "\n".join(_lines(index, excerpts))
 
 
 def in_order(index: Index, excerpts: Sequence[Excerpt]) -> list[Excerpt]:
-    """Excerpts in the order in which they were said."""
+    """Excerpts in the order of the conversation."""
     return sorted(excerpts, key=lambda each: (index.times[each.turn], each.turn))
 
 
 def day_line(day: date) -> str:
-    """The line that goes before what was said on a day."""
+    """The line before the excerpts of a day."""
     return f"[{_DAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]} {day.year}]"
 
 
@@ -153,12 +153,12 @@ def _lines(index: Index, excerpts: Sequence[Excerpt]) -> Iterator[str]:
 
 
 def line_of(index: Index, turn: int, spans: Sequence[tuple[int, int]]) -> str:
-    """Who said a turn, and what is shown of it."""
+    """A turn's speaker, and the parts of it that are shown."""
     return f"{index.speaker_of(turn)}: {shown(index, turn, spans)}"
 
 
 def shown(index: Index, turn: int, spans: Sequence[tuple[int, int]]) -> str:
-    """The passages of a turn, with marks where there is more of it."""
+    """The passages of a turn, with marks where parts are left out."""
     text = index.turn(turn).said.text
     joined: list[tuple[int, int]] = []
     for start, end in sorted(spans):

@@ -17,7 +17,7 @@ from .logs import ConversationLogs, UserLogs
 from .ranking import ranked
 from .words import searched_part
 
-# So many passages are looked at, and one more for each eight tokens that are wanted.
+# This many passages are looked at, and one more for each eight tokens that are asked for.
 _LOOKED_AT = 200
 
 
@@ -25,7 +25,7 @@ class Finder:
     """Finds earlier turns.
 
     Args:
-        hooks: what the application brings.
+        hooks: the application's functions.
     """
 
     def __init__(self, hooks: Hooks) -> None:
@@ -34,16 +34,16 @@ class Finder:
 
     @asynccontextmanager
     async def index(self, live: AnySession, conversation_id: str, home: HomeStore) -> AsyncIterator[Index]:
-        """The index of a conversation, with all that is stored by now.
+        """The index of a conversation, up to date with the store.
 
         Args:
             live: the conversation's last segment.
-            conversation_id: its id for life.
-            home: where it is.
+            conversation_id: the id that the conversation keeps for life.
+            home: the store of the conversation.
 
         Raises:
             SessionNotFound: the conversation expired or was deleted.
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         logs = ConversationLogs(live, home)
         async with kept.of(f"conversation {conversation_id}", home, self._words).current(
@@ -58,7 +58,7 @@ class Finder:
 
         Raises:
             InvalidInput: the store cannot list its sessions.
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         logs = UserLogs(user_id, home)
         key = "all" if user_id is None else f"user {user_id}"
@@ -85,16 +85,16 @@ class Finder:
         without: Collection[str] = (),
         around_turn: int = 0,
     ) -> list[Excerpt]:
-        """What is shown of the turns that answer a question best, the best one first.
+        """Excerpts of the turns that answer a question best, the best one first.
 
         Args:
             index: the turns.
             question: any text.
-            max_tokens: what the excerpts may come to.
-            model: whose tokens those are.
-            limit: at most so many turns.
-            now: when it is asked: what "last Tuesday" is counted from.
-            without: events that are at hand already.
+            max_tokens: the most tokens of all excerpts.
+            model: the model whose tokens are counted.
+            limit: the most turns.
+            now: the time of the question, from which "last Tuesday" is counted.
+            without: the ids of events to leave out, because the context shows them already.
             around_turn: tokens that each turn takes besides.
         """
         asked = searched_part(question)

@@ -1,6 +1,6 @@
-"""What an application may bring to recall: an embedder, a reranker, a stemmer.
+"""Functions that an application may give to recall: an embedder, a reranker, a stemmer.
 
-Without them, or where one fails, words alone decide.
+Without them, or if one fails, only words decide.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from .words import Words
 logger: logging.Logger = logging.getLogger(__name__)
 
 Embedder: TypeAlias = Callable[[list[str]], Any]
-"""Gives a vector (a sequence of numbers) for each text; sync or async."""
+"""Returns a vector (a sequence of numbers) for each text; sync or async."""
 Reranker: TypeAlias = Callable[[str, list[str]], Any]
-"""Gives a number for each text: how well it answers the question, which comes first; sync or async."""
+"""Takes a question and texts; returns for each text how well it answers the question. Sync or async."""
 
 _SECONDS = 30.0
-"""What a hook may take for one call."""
+"""How long one call of a hook may take, in seconds."""
 _TEXTS_AT_ONCE = 128
-# What the cosine counts, beside words: 0.4 of a standard deviation, in quarters (measured).
+# The weight of the cosine beside words: 0.4 of a standard deviation, in quarters (measured).
 _COSINE = 0.4 / 4
-# So many of the best passages are put in order by the reranker.
+# The reranker orders this many of the best passages.
 _RERANKED = 50
 _VECTOR_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What an application brings."""
+    """The functions that an application gives."""
 
     embedder: Embedder | None = None
     reranker: Reranker | None = None
     stemmer: Stem | str | None = None
-    """Gives the stem of a word in lower case; or a language, by its name or code, instead of a guess."""
+    """Returns the stem of a word in lower case; or, in place of a guess, the name or code of a language."""
 
     def check(self, operation: str) -> None:
-        """Refuse what cannot be called, and a language that is not known.
+        """Refuse hooks that are no functions, and unknown languages.
 
         Raises:
-            InvalidInput: saying which.
+            InvalidInput: the message names the argument.
         """
         for name in ("embedder", "reranker"):
             hook = getattr(self, name)
@@ -63,7 +63,7 @@ class Hooks:
             )
 
     def words(self) -> Words:
-        """What makes terms of texts."""
+        """The object that makes terms of texts."""
         if self.stemmer is None:
             return _DEFAULT_WORDS
         if isinstance(self.stemmer, str):
@@ -72,13 +72,13 @@ class Hooks:
 
 
 _DEFAULT_WORDS = Words()
-# One for each manager would index each conversation anew.
+# Shared by all managers: with one each, every manager would index the conversation again.
 
 
 async def nearness(index: Index, question: str, embedder: Embedder) -> dict[int, float]:
-    """What the turns gain by the cosine of their vectors with the question's; nothing where that fails.
+    """What the cosine of each turn and the question adds to the turn's score; empty if the embedder fails.
 
-    Each turn is embedded once, when it is first needed.
+    Each turn is embedded once, at its first use.
     """
     vectors = await _vectors(index, embedder)
     asked = await _embedded(embedder, [question]) if vectors else None
@@ -95,7 +95,7 @@ async def nearness(index: Index, question: str, embedder: Embedder) -> dict[int,
 
 
 async def _vectors(index: Index, embedder: Embedder) -> dict[int, array[float]]:
-    """The vectors of all turns; of none where the embedder fails."""
+    """The vectors of all turns; empty if the embedder fails."""
     _, known = index.vectors.setdefault(id(embedder), (embedder, {}))
     missing = [turn for turn in range(len(index)) if turn not in known and turn not in index.out]
     for at in range(0, len(missing), _TEXTS_AT_ONCE):
@@ -111,7 +111,7 @@ async def _vectors(index: Index, embedder: Embedder) -> dict[int, array[float]]:
 
 
 async def _embedded(embedder: Embedder, texts: list[str]) -> list[array[float]] | None:
-    """Vectors of length 1; `None` where the embedder fails."""
+    """Vectors of length 1; `None` if the embedder fails."""
     found = await _outcome("embedder", partial(embedder, texts))
     try:
         vectors = [array("f", map(float, vector)) for vector in found]
@@ -137,7 +137,7 @@ def _unit(vector: array[float]) -> array[float]:
 async def reranked(
     index: Index, question: str, candidates: list[tuple[float, int]], reranker: Reranker
 ) -> list[tuple[float, int]]:
-    """The best passages in the order that a reranker gives them; unchanged where it fails."""
+    """The best passages in the reranker's order; unchanged if the reranker fails."""
     first = candidates[:_RERANKED]
     if not first:
         return candidates
@@ -152,12 +152,12 @@ async def reranked(
             logger.warning("The reranker gave no number for each text: words alone decide")
         return candidates
     order = sorted(range(len(first)), key=lambda at: -scores[at])
-    # As a recall's scores go down, whatever a reranker's look like.
+    # Scores that decrease, as those of every recall do, whatever numbers the reranker returned.
     return [*((first[rank][0], first[at][1]) for rank, at in enumerate(order)), *candidates[_RERANKED:]]
 
 
 async def _outcome(name: str, hook: Callable[[], Any]) -> Any:
-    """What a hook gives; `None` where it fails, or takes too long."""
+    """The result of a hook; `None` if the hook fails or takes too long."""
     try:
         async with asyncio.timeout(_SECONDS):
             return await call(lambda _: hook(), None)

@@ -1,4 +1,4 @@
-"""The index of a conversation: which of its turns have which terms. It lives in memory, and only grows."""
+"""The index of a conversation: which turns have which terms. It is in memory only, and only grows."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from .languages import ENGLISH
 from .turns import Said, passages_of, said_in
 from .words import Words
 
-# An episode ends after so many seconds of silence, and after so many turns.
+# An episode ends after this many seconds of silence, or after this many turns.
 _SILENCE = 6 * 3600
 _LONGEST_EPISODE = 60
-# A passage's number and how often a term is in it share 32 bits.
+# The number of a passage, and how often a term occurs in it, share 32 bits.
 _COUNT_BITS = 6
 _MOST_COUNTED = (1 << _COUNT_BITS) - 1
-# What the arrays of short numbers hold.
+# The greatest number in the arrays of short numbers.
 _MOST = 0xFFFF
-# What Python takes for a turn beside its text, and for a term, in bytes: measured on conversations.
+# The memory that Python needs for a turn beside its text, and for a term, in bytes (measured).
 _TURN_BYTES, _TERM_BYTES = 320, 260
-# Scores are divided by this power of the cost in tokens, which is at least so much.
+# Scores are divided by this power of the passage's tokens, which count as at least this many.
 _COST_POWER, _LEAST_COST = 0.3, 8
 PART = 0.42
-"""What the score of a long turn counts for a passage of it; the passage's own words add to that."""
-# Languages that so few texts are in were most likely mistaken.
+"""The share of a long turn's score that each of its passages gets, besides the score of its own words."""
+# A language with a smaller share of the texts than this was most likely guessed wrong.
 _FEW_TEXTS = 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn of a conversation, as the index has it."""
+    """A turn of a conversation in the index."""
 
     number: int
     event_id: str
@@ -43,18 +43,18 @@ class Turn:
 
 
 class Index:
-    """The turns of a conversation, the oldest first, and where each term is.
+    """The turns of a conversation, oldest first, and the places of each term.
 
     Args:
-        words: makes the terms.
+        words: makes terms of texts.
     """
 
     def __init__(self, words: Words) -> None:
         self.words = words
         self.bytes: int = 0
-        """About how much memory it takes."""
+        """About how many bytes of memory the index takes."""
         self.ids: list[str] = []
-        """The turns' events."""
+        """The ids of the turns' events."""
         self.number_of: dict[str, int] = {}
         self.times: array[float] = array("d")
         self.lengths: array[int] = array("H")
@@ -67,13 +67,13 @@ class Index:
         self.passage_lengths: array[int] = array("H")
         self.has_parts: bool = False
         self.is_part: bytearray = bytearray()
-        """Of each passage, whether its turn has several."""
+        """For each passage, whether its turn has several."""
         self.spans: array[int] = array("H")
         """Where each passage begins and ends in its turn's text."""
         self.weights: array[float] = array("f")
-        """What the score of its turn counts for each passage: less for longer ones."""
+        """For each passage, the weight of its turn's score: longer passages get less."""
         self.postings: dict[str, array[int]] = {}
-        """Of each term, the passages that it is in, and how often."""
+        """For each term, the passages in which it occurs, and how often."""
         self.terms_in_turns: int = 0
         self.episode_lengths: array[int] = array("I")
         self.episode_starts: array[int] = array("I")
@@ -82,17 +82,17 @@ class Index:
         self.results: set[int] = set()
         """The turns that are results of tools."""
         self.cut: set[int] = set()
-        """The turns of which there is more than is searched."""
+        """The turns of which only the beginning is searched."""
         self.days: list[tuple[date, int]] = []
         """The days of the conversation, each with its first turn."""
         self.out: set[int] = set()
-        """Turns that do not hold: they are not found, and lend nothing to others."""
+        """Turns that do not hold: they are not found, and add nothing to the scores of others."""
         self.vectors: dict[int, tuple[object, dict[int, array[float]]]] = {}
-        """What embedders gave for turns: by `id()`, each with its vectors."""
+        """The vectors of turns, by the `id()` of the embedder."""
         self._texts: list[bytes] = []
         self._segments: list[str] = []
         self._segment_of = array("I")
-        # Of each segment in `_segments`, which conversation it is of.
+        # For each segment in `_segments`, the number of its conversation.
         self._conversations: list[int] = []
         self._speaker_numbers: dict[str, int] = {}
         self._languages: Counter[str] = Counter()
@@ -103,11 +103,11 @@ class Index:
     # -- growing --------------------------------------------------------------------------------
 
     def begin_conversation(self) -> None:
-        """Let what comes next be of another conversation."""
+        """Begin another conversation: the turns that are added next belong to it."""
         self._begins_anew = True
 
     def add(self, event: AnyEvent, session_id: str) -> None:
-        """Take in the next event of the log; what says nothing is left out."""
+        """Add the next event of the log; events without text are left out."""
         said = said_in(event)
         if said is None or event.id in self.number_of:
             return
@@ -135,7 +135,7 @@ class Index:
         self.bytes += _TURN_BYTES + len(text) + 4 * length
 
     def _place(self, number: int, time: datetime) -> None:
-        """Note when a turn was, and which episode it is part of."""
+        """Record the time and the episode of a turn."""
         seconds = time.timestamp()
         is_silent = bool(self.times) and seconds - self.times[-1] > _SILENCE
         self.times.append(seconds)
@@ -198,21 +198,21 @@ class Index:
     # -- looking up -----------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        """How many turns it has."""
+        """How many turns the index has."""
         return len(self.ids)
 
     @property
     def languages(self) -> list[str]:
-        """The languages that its texts are in, the commonest first."""
+        """The languages of the texts, the commonest first."""
         total = self._languages.total()
         return [name for name, count in self._languages.most_common() if count >= total * _FEW_TEXTS]
 
     def set_out(self, event_ids: Collection[str]) -> None:
-        """Say which events do not hold."""
+        """Set the events that do not hold."""
         self.out = {number for each in event_ids if (number := self.number_of.get(each)) is not None}
 
     def speaker_of(self, turn: int) -> str:
-        """Who said a turn."""
+        """The speaker of a turn."""
         return self.speaker_names[self.speakers[turn]]
 
     def whole(self, turn: int) -> tuple[int, int]:
@@ -220,11 +220,11 @@ class Index:
         return 0, self.span(self.passages(turn)[-1])[1]
 
     def conversation_of(self, turn: int) -> int:
-        """Which conversation a turn is of, as it was read."""
+        """The number of a turn's conversation, in the order of reading."""
         return self._conversations[self._segment_of[turn]]
 
     def turn(self, number: int) -> Turn:
-        """A turn by its number."""
+        """The turn with this number."""
         text = self._texts[number].decode()
         said = Said(
             self.speaker_of(number), text, is_result=number in self.results, is_cut=number in self.cut
@@ -244,18 +244,18 @@ class Index:
         return self.spans[2 * passage], self.spans[2 * passage + 1]
 
     def passage_text(self, passage: int) -> str:
-        """Who said a passage, and the passage."""
+        """The speaker of a passage, and its text."""
         turn = self.turns_of_passages[passage]
         start, end = self.span(passage)
         return f"{self.speaker_of(turn)}: {self._texts[turn].decode()[start:end]}"
 
     def least_cost(self, passage: int) -> int:
-        """How many tokens a passage is at least: no vocabulary has eight characters a token in any text."""
+        """The least number of tokens of a passage: no tokenizer needs less than one for eight characters."""
         start, end = self.span(passage)
         return (end - start) // 8
 
     def found(self, term: str) -> tuple[dict[int, int], list[tuple[int, int]]]:
-        """The turns that hold and have a term, and how often; the same of the passages of long turns."""
+        """The turns that hold and have a term, and how often; and the same for the passages of long turns."""
         entries = self.postings.get(term, ())
         if not self.has_parts and not self.out:  # passages and turns have the same numbers
             return {entry >> _COUNT_BITS: entry & _MOST_COUNTED for entry in entries}, []
@@ -274,7 +274,7 @@ class Index:
 
 
 def _weight(text: str, *, is_part: bool) -> float:
-    """What a turn's score counts for a passage: it is divided by a weak power of what that costs.
+    """The weight of a turn's score for a passage: it is divided by a small power of the passage's tokens.
 
     Short turns answer more often than their share of the tokens: in chats with models, three of four turns
     that answer are the user's short ones (measured; the power is, too).

@@ -1,8 +1,8 @@
 """The indexes of conversations, kept in this process and brought up to date before each use.
 
-An index is read from the log when a conversation is first asked, and from then on only what was appended
-since, by whatever process. Nothing of it is stored. An index is dropped where events were edited or
-removed, and where the indexes together take too much memory; then the least recently used go first.
+At the first recall of a conversation, its whole log is read into an index; later, only the events that any
+process appended since. Indexes are never stored. An index is dropped if events were edited or removed. If all
+indexes together take too much memory, the least recently used ones are dropped first.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from .words import Words
 T = TypeVar("T")
 
 MOST_BYTES = 200_000_000
-"""What all indexes of the process may take together, about; one alone may take more."""
-# How many events are read in one go, and how many such pages, and events, at a time: many objects that are
-# alive at once make Python's garbage collector slow.
+"""About how many bytes all indexes of the process may take together; a single index may take more."""
+# How many events a page has, and how many pages, and events, are read at a time: many live objects make
+# Python's garbage collector slow.
 _PAGE, _PAGES_AT_ONCE, _EVENTS_AT_ONCE = 500, 40, 1_000
-# More events than this, and a larger index than this, are worked on off the event loop.
+# Work on more events than this, or on a larger index than this, is done in a thread.
 _FEW_EVENTS, _FEW_PASSAGES = 40, 3_000
-# How often it is tried again because somebody edited the log meanwhile.
+# How often reading is tried again after another writer edited the log.
 _TRIES = 5
-# What the path takes for an event, where a conversation has second thoughts: in bytes.
+# How many bytes the path takes for each event, in a conversation with second thoughts.
 _PATH_BYTES = 900
 
 
 class _ChoiceMetError(Exception):
-    """The log says which of it holds: it has to be read from its beginning."""
+    """The log has a choice between its events, so it must be read from its beginning."""
 
 
 class _RewrittenError(Exception):
-    """Somebody edited the log while it was read."""
+    """Another writer edited the log while it was read."""
 
 
 class _Page(NamedTuple):
@@ -63,49 +63,49 @@ class _Page(NamedTuple):
 
 
 ReadStates: TypeAlias = Callable[[], Awaitable[list[list[LogState]]]]
-"""Reads how far the logs have come: of each conversation, those of its segments."""
+"""Reads the states of the logs: for each conversation, those of its segments."""
 
 
 class KeptIndex:
-    """The index of a conversation, or of several, and how far it has come.
+    """The index of one or more conversations, and how far their logs are read.
 
     Args:
-        words: makes the terms.
+        words: makes terms of texts.
     """
 
     def __init__(self, words: Words) -> None:
         self._words = words
         self._turns = Turns()
-        self._work = Lock()  # of threads, where a loop that was blocked goes on after its turn
+        self._work = Lock()  # between threads: an event loop that was blocked may go on after its turn
         self._start_anew(with_paths=False)
 
     def _start_anew(self, *, with_paths: bool) -> None:
         self.index: Index = Index(self._words)
         self._read: dict[str, LogState] = {}
         self._paths: dict[str, Paths] | None = {} if with_paths else None
-        """Of each conversation, what of it holds, where any of them has second thoughts."""
+        """For each conversation, the events that hold, if any conversation has second thoughts."""
         self._replaced: set[str] = set()
         self._last: str | None = None
 
     @property
     def bytes(self) -> int:
-        """About how much memory it takes."""
+        """About how many bytes of memory the index takes."""
         return self.index.bytes + (0 if self._paths is None else _PATH_BYTES * len(self.index))
 
     @asynccontextmanager
     async def current(
         self, read_states: ReadStates, home: HomeStore, live: AnySession | None = None
     ) -> AsyncIterator[Index]:
-        """The index with all that is stored by now; nobody else changes it meanwhile.
+        """The index, up to date with the store; while it is used, nothing else changes it.
 
         Args:
-            read_states: reads how far the logs have come.
-            home: where they are.
-            live: the conversation's last segment, where that is at hand.
+            read_states: reads the states of the logs.
+            home: the store of the conversations.
+            live: the conversation's last segment, if the caller has it.
 
         Raises:
             SessionNotFound: the conversation expired or was deleted.
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         async with self._turns.turn():
             await self._catch_up(read_states, home, live)
@@ -124,10 +124,10 @@ class KeptIndex:
                 self._start_anew(with_paths=self._paths is not None)
             else:
                 return
-        raise StorageError("The sessions are being edited all the time: recall again later")
+        raise StorageError("The sessions are edited too often to be read: try recall again later")
 
     def _is_continued_by(self, states: Sequence[LogState]) -> bool:
-        """Whether what was read is still there as it was read."""
+        """Whether the events that were read are still in the logs unchanged."""
         now = {state.session_id: state for state in states}
         return all(
             (there := now.get(session_id)) is not None
@@ -171,7 +171,7 @@ class KeptIndex:
         return events
 
     def _take(self, pages: Sequence[_Page], read: Sequence[Sequence[AnyEvent]]) -> None:
-        # What was begun in a thread goes on after a cancellation, and touches nothing that was made since.
+        # After a cancellation, the thread still finishes its work, but changes nothing that was made since.
         index, paths, replaced = self.index, self._paths, self._replaced
         with self._work:
             for page, events in zip(pages, read, strict=True):
@@ -189,14 +189,14 @@ class KeptIndex:
                     index.add(event, page.state.session_id)
 
     def _say_what_holds(self) -> None:
-        """Leave out what does not hold any more, and parts that were stored before their answers."""
+        """Leave out events that do not hold any more, and parts that were stored before their answers."""
         if self._paths is not None or self._replaced:
             off = [path.off() for path in (self._paths or {}).values()]
             self.index.set_out(self._replaced.union(*off))
 
 
 def _batches(pages: Iterable[_Page]) -> Iterator[list[_Page]]:
-    """Pages in groups that are read together."""
+    """Groups of pages that are read together."""
     batch: list[_Page] = []
     events = 0
     for page in pages:
@@ -210,7 +210,7 @@ def _batches(pages: Iterable[_Page]) -> Iterator[list[_Page]]:
 
 
 def _for_path(event: AnyEvent) -> AnyEvent:
-    """What the path needs of an event: not its text."""
+    """The parts of an event that the path needs; the text is not among them."""
     calls = [{"id": call.get("id")} for call in calls_of(event.message)]
     call_id = call_id_of(event)
     about = {REPLACES: event.metadata.get(REPLACES), "tool_call_id": call_id}
@@ -226,12 +226,12 @@ def _for_path(event: AnyEvent) -> AnyEvent:
 
 
 async def off_the_loop(is_long: bool, work: Callable[[], T]) -> T:
-    """Do some work: in a thread where it takes long."""
+    """Do work: in a thread if it takes long."""
     return await asyncio.to_thread(work) if is_long else work()
 
 
 def is_large(index: Index) -> bool:
-    """Whether looking something up takes long."""
+    """Whether a search in this index takes long."""
     return len(index.turns_of_passages) > _FEW_PASSAGES
 
 
@@ -242,7 +242,7 @@ class _Kept:
         self._by_key: OrderedDict[tuple[int, str, int], tuple[ref[HomeStore], KeptIndex]] = OrderedDict()
 
     def of(self, conversation_id: str, home: HomeStore, words: Words) -> KeptIndex:
-        """The index of a conversation, a new one where there is none."""
+        """The index of a conversation; a new one if there is none."""
         key = id(home), conversation_id, id(words)
         with guard:
             found = self._by_key.get(key)
@@ -252,7 +252,7 @@ class _Kept:
             return found[1]
 
     def bound(self) -> None:
-        """Let go of indexes that take too much memory, and of those whose stores are gone."""
+        """Drop indexes that take too much memory, and indexes whose stores are gone."""
         with guard:
             for key in [key for key, (home, _) in self._by_key.items() if home() is None]:
                 del self._by_key[key]
@@ -263,7 +263,7 @@ class _Kept:
 
     @property
     def bytes(self) -> int:
-        """About how much memory all indexes take."""
+        """About how many bytes of memory all indexes take."""
         with guard:
             return sum(each.bytes for _, each in self._by_key.values())
 

@@ -1,4 +1,4 @@
-"""Languages: which one a text is in, which of its words say nothing, and what the stem of a word is."""
+"""Languages: the language of a text, the words of it that are not searched, and the stems of words."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TypeAlias
 
 Stem: TypeAlias = Callable[[str], str]
-"""Gives the stem of a word, which is in lower case."""
+"""Returns the stem of a word in lower case."""
 
 ENGLISH = "english"
 
-# The commonest words of each language. They tell the language of a text, and are not searched for.
+# The commonest words of each language. They show the language of a text, and are not searched.
 _STOP_WORDS = {
     ENGLISH: """
         a about above after again against all also am an and any are aren as at be because been before being
@@ -126,7 +126,7 @@ _CODES = {
 
 @lru_cache(maxsize=1)
 def _masks() -> dict[str, int]:
-    """Of each stop word, the languages that it is one of, as bits."""
+    """For each stop word, its languages as bits."""
     masks: dict[str, int] = {}
     for language, words in _STOP_WORDS.items():
         for word in words.split():
@@ -135,12 +135,12 @@ def _masks() -> dict[str, int]:
 
 
 def is_stop_word(word: str, language: str) -> bool:
-    """Whether a word, in lower case, says nothing in a language."""
+    """Whether a word in lower case is a stop word of a language."""
     return bool(_masks().get(word, 0) & _BIT.get(language, 0))
 
 
 def language_of(words: Sequence[str], before: str) -> str:
-    """The language that a text is in.
+    """The language of a text.
 
     Args:
         words: the text's, in lower case.
@@ -157,34 +157,34 @@ def language_of(words: Sequence[str], before: str) -> str:
 
 
 def language_named(name: str) -> str | None:
-    """The name by which a language's stemmer is known, of a name or a code of two letters; else `None`."""
+    """The name of a language's stemmer, for a name or a two-letter code; `None` for others."""
     plain = name.strip().casefold()
     found = _CODES.get(plain[:2]) if plain[2:3] in {"", "-", "_"} else plain
     return found if found in {*_CODES.values()} else None
 
 
 def language_by_script(word: str) -> str | None:
-    """The language that a word's script tells; `None` of Latin letters, which many languages have."""
+    """The language that a word's script shows; `None` for Latin letters, which many languages use."""
     first = word[0]
     return next((name for start, end, name in _BY_SCRIPT if start <= first <= end), None)
 
 
 @lru_cache(maxsize=64)
 def stemmer_of(language: str) -> Stem:
-    """What gives the stems of a language's words: the Snowball project's algorithm; of English, our own.
+    """The function for the stems of a language: the Snowball project's algorithm; for English, our own.
 
     Of a language without one, words are their own stems.
     """
     if language == ENGLISH:
         return english_stem
-    snowball = import_module("snowballstemmer")  # slow to import, and seldom needed
+    snowball = import_module("snowballstemmer")  # imported late, because it is slow and seldom needed
     if language not in snowball.algorithms():
         return str
     stem: Stem = snowball.stemmer(language).stemWord
     return stem
 
 
-# Snowball's takes thirty times as long in Python, and finds no more (measured on conversations).
+# Snowball's English stemmer takes thirty times as long in Python, and finds no more (measured).
 _ENDINGS = (
     ("ational", "ate"), ("ization", "ize"), ("fulness", "ful"), ("ousness", "ous"), ("iveness", "ive"),
     ("ation", "ate"), ("ment", ""), ("ness", ""), ("ful", ""), ("ly", ""), ("er", ""), ("or", ""),
@@ -195,7 +195,7 @@ _SHORTEST = 4
 
 
 def english_stem(word: str) -> str:
-    """The stem of an English word: without plural, tense and common endings."""
+    """The stem of an English word: the word without plural, tense and common endings."""
     if len(word) < _SHORTEST:
         return word
     word = _singular(word)

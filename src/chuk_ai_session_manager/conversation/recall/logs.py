@@ -1,4 +1,4 @@
-"""Which logs are searched, and how far each has come: those of a conversation, or of all of a user's."""
+"""The logs that are searched, and their present states: those of one conversation, or of all of a user's."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ConversationLogs:
     """The logs of a conversation's segments.
 
     Args:
-        live: its last segment.
-        home: where it is.
+        live: the conversation's last segment.
+        home: the store of the conversation.
     """
 
     def __init__(self, live: AnySession, home: HomeStore) -> None:
@@ -27,21 +27,21 @@ class ConversationLogs:
         self._home = home
 
     async def read(self) -> list[list[LogState]]:
-        """How far they have come.
+        """Read the states of all logs.
 
         Raises:
             SessionNotFound: the conversation expired or was deleted.
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         states = await self._home.log_states(self._live.id)
         if not states:
             if isinstance(self._home, EventStore):
                 raise session_not_found(self._live.id)
-            return [[LogState(self._live.id, "", len(self._live.events))]]  # a stand-in may not find it
+            return [[LogState(self._live.id, "", len(self._live.events))]]  # not every home can tell
         known = {state.session_id for state in states}
         earlier = []
         if states[0].session_id == self._live.id and self._live.parent_id:
-            # Segments that an application linked itself, and those of the original.
+            # Segments that an application linked itself, and segments of the original package.
             earlier = [each for each in await whole_chain_of(self._live, self._home) if each not in known]
         before = [state for each in earlier for state in await self._home.log_states(each)]
         return [[*before, *states]]
@@ -51,8 +51,8 @@ class UserLogs:
     """The logs of all conversations of a user in a store's sandbox.
 
     Args:
-        user_id: whose; `None` for all users and for those of nobody.
-        home: where they are.
+        user_id: the user; `None` for all conversations, also those without a user.
+        home: the store of the conversations.
     """
 
     def __init__(self, user_id: str | None, home: HomeStore) -> None:
@@ -60,11 +60,11 @@ class UserLogs:
         self._home = home
 
     async def read(self) -> list[list[LogState]]:
-        """How far they have come, the conversation with the oldest newest message first.
+        """Read the states of all logs; the conversation that was used last comes last.
 
         Raises:
             InvalidInput: the store cannot list its sessions.
-            StorageError: the store could not say.
+            StorageError: the store failed.
         """
         if not isinstance(self._home, EventStore):
             reason = f"{type(self._home).__name__} cannot list its sessions; memory, SQLite and Redis can"

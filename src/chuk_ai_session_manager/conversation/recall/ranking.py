@@ -1,7 +1,7 @@
-"""Which passages of a conversation answer a question: words, neighbours, episodes, dates and names.
+"""Ranking the passages of a conversation for a question: by words, neighbours, episodes, dates and names.
 
-Measured on conversations of people (LoCoMo) and of people with models (BEAM): what each part brings is
-in `docs/recall.md`. All parts are added, none needs a model.
+The weights were measured on conversations between people (LoCoMo) and with models (BEAM); `docs/recall.md`
+shows what each part gains. The parts are added up, and none needs a model.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .words import tokens_of
 
 # BM25 (Robertson and others, 1994), with the usual constants.
 _K1, _B = 1.2, 0.75
-# A match lends its score to the turns after it, and to those before it, in its episode.
+# A match adds to the scores of the turns after it and before it in its episode.
 _OWN = 1.1
 _AFTER = (0.7, 0.4, 0.2)
 _BEFORE = (0.5, 0.25, 0.12)
-# What the episode, the date and the speaker add, where the best turn's words come to 1.
+# The weights of the episode, the date and the speaker, if the best turn's words score 1.
 _EPISODE, _DATE, _SPEAKER = 0.3, 0.8, 0.3
 _ROLES = {"user", "assistant", "system", "i", "you"}
 
@@ -40,13 +40,13 @@ def ranked(
     """The passages that may answer a question, each with its score, the best first.
 
     Args:
-        index: of the conversation.
-        question: any text; it is no query syntax.
-        today: the day on which it is asked.
-        most: no more passages than this.
-        added: what else counts for some turns, by their numbers.
-        without: turns that are at hand already, the question itself among them: they count for nothing.
-        by_cost: whether short ones go before, of which more fit into a context.
+        index: the index of the conversation.
+        question: any text, without special syntax.
+        today: the day of the question.
+        most: the most passages.
+        added: further scores of turns, by the turn's number.
+        without: turns to leave out (those that are shown already, and the question); they score nothing.
+        by_cost: whether to prefer short passages, because more of them fit into a context.
     """
     terms = index.words.question_terms(question, index.languages)
     days = days_in(question, today)
@@ -71,7 +71,7 @@ def _scores(
     question: str,
     added: Mapping[int, float],
 ) -> tuple[list[float], dict[int, float]]:
-    """What each turn scores, and each passage of those that have several, by its own words."""
+    """The scores of turns, and of the passages of long turns, by their own words."""
     words, passages, by_episode = found
     turns = _with_neighbours(index, words)
     scale = 1 / (max(turns, default=0.0) or 1.0)
@@ -95,7 +95,7 @@ def _scores(
 def _word_scores(
     index: Index, terms: Sequence[str], without: Collection[int]
 ) -> tuple[_Scores, _Scores, _Scores]:
-    """BM25 of the turns, of long turns' passages, and of the episodes."""
+    """The BM25 scores of turns, of long turns' passages, and of episodes."""
     lengths, episode_of = index.lengths, index.episodes
     turns: _Scores = {}
     passages: _Scores = {}
@@ -133,7 +133,7 @@ def _rarity(count: int, having: int) -> float:
 
 
 def _with_neighbours(index: Index, words: Mapping[int, float]) -> list[float]:
-    """What each turn scores by its own words, and by those of the turns around it."""
+    """The score of each turn by its own words and by those of the turns around it."""
     if index.out:
         return _with_held_neighbours(index, words)
     (after, after2, after3), (before, before2, before3) = _AFTER, _BEFORE
@@ -158,7 +158,7 @@ def _with_neighbours(index: Index, words: Mapping[int, float]) -> list[float]:
 
 
 def _with_held_neighbours(index: Index, words: Mapping[int, float]) -> list[float]:
-    """The same where some turns do not hold: they stand between no others."""
+    """The same score where some turns do not hold: turns before and after these count as neighbours."""
     total, episodes = [0.0] * len(index), index.episodes
     held = [turn for turn in range(len(index)) if turn not in index.out]
     for at, turn in enumerate(held):
@@ -176,7 +176,7 @@ def _with_held_neighbours(index: Index, words: Mapping[int, float]) -> list[floa
 
 
 def _on_days(index: Index, days: Sequence[Days]) -> Iterator[tuple[int, int]]:
-    """The turns of some days: the first ones, and those after the last ones."""
+    """The turns of certain days, as pairs: the number of a first turn, and of the first turn after them."""
     if not days:
         return
     for at, (day, first) in enumerate(index.days):
@@ -185,7 +185,7 @@ def _on_days(index: Index, days: Sequence[Days]) -> Iterator[tuple[int, int]]:
 
 
 def _add_speakers(index: Index, question: str, turns: list[float]) -> None:
-    """What somebody said whom the question names counts more; "user" and "assistant" are no names."""
+    """Add to the scores of turns whose speaker the question names; "user" and "assistant" are no names."""
     asked = {token.casefold().removesuffix("'s") for token in tokens_of(question)}
     named = {
         number

@@ -1,6 +1,6 @@
-"""What was recalled for a question and shown beside it: an event of the log names the excerpts.
+"""The excerpts that were recalled for a question and shown beside it: an event of the log names them.
 
-It holds ids, not texts: nothing of what was said is stored twice, and nothing has to be erased twice.
+The event has ids and no texts, so that no text is stored twice or must be erased twice.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ class Shown:
     """The excerpts that were shown beside a question."""
 
     question_id: str
-    """The question's event."""
+    """The id of the question's event."""
     asked: str
-    """What was asked, as a fingerprint: asked the same again, the excerpts stay."""
+    """A fingerprint of the question: if the same is asked again, the excerpts stay."""
     excerpts: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]
-    """The events, each with where what was shown of it begins and ends."""
+    """The ids of events, each with the positions at which its shown parts begin and end."""
 
     @classmethod
     def of(cls, question_id: str, asked: str, index: Index, excerpts: Sequence[Excerpt]) -> Shown:
-        """What is shown now."""
+        """Make the record of the excerpts that are shown now."""
         named = ((index.ids[each.turn], tuple(sorted(each.spans))) for each in excerpts)
         return cls(question_id, asked, tuple(named))
 
     def as_event(self) -> SessionEvent[Any]:
-        """The event that says so; readers that know no recall skip it."""
+        """The event that names the excerpts; readers that do not know it skip it."""
         said = {
             "question": self.question_id,
             "asked": self.asked,
@@ -44,7 +44,7 @@ class Shown:
         return SessionEvent(message={_KEY: said}, source=EventSource.SYSTEM, type=EventType.REFERENCE)
 
     def text(self, index: Index) -> str:
-        """The excerpts as they were shown; what does not hold any more, or was erased, is not there."""
+        """The excerpts as they were shown, without parts that were taken back or erased since."""
         found: list[Excerpt] = []
         for event_id, spans in self.excerpts:
             turn = index.number_of.get(event_id)
@@ -54,7 +54,7 @@ class Shown:
 
 
 def shown_in(event: SessionEvent[Any]) -> Shown | None:
-    """What an event says was shown, if it is such an event."""
+    """The excerpts that an event names, if it is such an event."""
     if event.type != EventType.REFERENCE or not isinstance(event.message, dict):
         return None
     said = event.message.get(_KEY)
@@ -67,9 +67,9 @@ def shown_in(event: SessionEvent[Any]) -> Shown | None:
         )
         return Shown(str(said["question"]), str(said["asked"]), tuple(excerpts))
     except (KeyError, TypeError, ValueError):
-        return None  # of another release
+        return None  # the form of another release
 
 
 def fingerprint_of(*asked: object) -> str:
-    """What tells whether the same is asked again."""
+    """A fingerprint by which the same question is recognised."""
     return sha256("\0".join(map(str, asked)).encode("utf-8", errors="replace")).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What of an event can be recalled: who said it, and the text that is searched and shown."""
+"""The part of an event that can be recalled: its speaker, and the text that is searched and shown."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from ...stores.base import AnyEvent
 from .words import searched_part
 
 HISTORY_TOOLS = ("search_history", "read_history")
-"""What a model finds with these tools was said before: it is not found again as what the tools gave."""
+"""The tools whose results are not searched, because they repeat earlier messages."""
 _PASSAGE = 380
-"""Long turns are cut into passages of some 60 words, each of which may be recalled by itself. This is in
-bytes, which come nearer to tokens than words do, whatever the script."""
+"""Long turns are cut into passages of about 60 words, and each may be recalled by itself. The limit is in
+bytes, which in every script are closer to tokens than words are."""
 _LONG = 660
-"""A turn is long from 150 tokens on; this is in bytes too."""
-# Of a call's arguments: characters.
+"""A turn with more than about 150 tokens is long; this limit is in bytes too."""
+# How many characters of a call's arguments are shown.
 _MOST_OF_ARGUMENTS = 200
 
-# Where a text may be cut: behind a line, a sentence, or a value of JSON.
+# A text may be cut after a line, a sentence, or a value of JSON.
 _CUT = r"\n+|(?<=[.!?])\s+|(?<=[。！？])|(?<=[\]}\"\d]), *(?=[\[{\"])|(?<=[\]}]),"
 
 
 class Said(NamedTuple):
-    """A turn of a conversation, as it is recalled."""
+    """A turn of a conversation, as recall sees it."""
 
     speaker: str
-    """Who said it: "user", "assistant", "system" or a user's name; of a tool's result, its call."""
+    """The speaker: "user", "assistant", "system" or a user's name; for a tool's result, its call."""
     text: str
-    """As much of it as is searched."""
+    """The part of the text that is searched."""
     is_result: bool
-    """Whether it is a tool's result."""
+    """Whether the turn is a tool's result."""
     is_cut: bool
-    """Whether there is more of it, which is not searched."""
+    """Whether the turn has more text, which is not searched."""
 
 
 def said_in(event: AnyEvent) -> Said | None:
-    """What an event says that can be recalled; `None` where it says nothing."""
+    """The turn that an event is; `None` if the event has no text."""
     if event.type == EventType.TOOL_CALL:
         return _result_in(event)
     if event.type != EventType.MESSAGE:
@@ -56,7 +56,7 @@ def said_in(event: AnyEvent) -> Said | None:
 
 
 def words_of(message: Any) -> str:
-    """All that a message says, and the calls that it makes, as text."""
+    """The whole text of a message, with the calls that it makes."""
     if isinstance(message, str):
         return message
     if not isinstance(message, dict) or not ("role" in message or "content" in message):
@@ -93,9 +93,9 @@ def _result_in(event: AnyEvent) -> Said | None:
 
 
 def passages_of(text: str, *, is_result: bool = False) -> list[tuple[int, int]]:
-    """Where a turn's passages begin and end: of a short one, one passage with all of it.
+    """Where a turn's passages begin and end; a short turn is one passage.
 
-    Of a tool's result, no more than one passage is shown: it is cut sooner.
+    Tool results are cut at a smaller size, because at most one passage of them is shown.
     """
     if len(text) * 4 <= _PASSAGE or _bytes(text) <= (_PASSAGE * 1.25 if is_result else _LONG):
         return [(0, len(text))]
@@ -114,7 +114,7 @@ def passages_of(text: str, *, is_result: bool = False) -> list[tuple[int, int]]:
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    """What a text is not cut within, but where that is too long for a passage."""
+    """The pieces within which a text is not cut, unless a piece is too long for a passage."""
     start = 0
     for end in dict.fromkeys([*(cut.end() for cut in re.finditer(_CUT, text)), len(text)]):
         while end - start > _PASSAGE:

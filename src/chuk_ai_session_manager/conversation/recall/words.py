@@ -1,4 +1,4 @@
-"""The words of a text, as they are searched for: stems, parts of identifiers, pairs of characters."""
+"""The terms of a text by which it is searched: stems, parts of identifiers, pairs of characters."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .languages import ENGLISH, Stem, is_stop_word, language_by_script, language
 logger: logging.Logger = logging.getLogger(__name__)
 
 MOST_WORDS = 400
-"""So many words of an event are searched, from its beginning."""
+"""How many words of an event are searched, from its beginning."""
 
-# Patterns are texts, which `re` compiles at their first use and keeps: importing this stays cheap.
+# Patterns are texts: `re` compiles them at their first use and keeps them, so importing this stays cheap.
 
-# What is written without spaces between words: Thai, Lao, Burmese, Khmer, Japanese and Chinese; and Korean,
-# whose words have endings of all kinds.
+# Scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese and Chinese; and Korean, whose
+# words have many endings.
 _PAIRED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
@@ -29,12 +29,12 @@ _TOKEN = (
     rf"[{_PAIRED}]+|\d+(?:[.,]\d+)+(?![{_LETTER}])|(?:(?![{_PAIRED}])[{_LETTER}])+"
     rf"(?:['’](?:(?![{_PAIRED}])[{_LETTER}])+)*"
 )
-# The same of what has only ASCII, which most texts do: a third of the time.
+# The same for texts that are only ASCII, as most are: it takes a third of the time.
 _PLAIN = r"\d+(?:[.,]\d+)+(?![A-Za-z0-9_])|[A-Za-z0-9_]+(?:'[A-Za-z0-9_]+)*"
 _PARTS = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+"
 _THOUSANDS = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?"
 _ACCENTS = "[\u0300-\u036f]"
-# Behind an apostrophe: what English abbreviates, as in "it's" and "we'll".
+# English endings after an apostrophe, as in "it's" and "we'll".
 _LONGEST_ABBREVIATION = 2
 
 # Texts up to so many characters are searched whole, and of longer ones no more than the other.
@@ -44,7 +44,7 @@ _MOST_KNOWN = 200_000
 
 
 def searched_part(text: str) -> str:
-    """As much of a text as is searched."""
+    """The part of a text that is searched."""
     if len(text) <= _SHORT:
         return text
     text = text[:_LONG]
@@ -53,11 +53,11 @@ def searched_part(text: str) -> str:
 
 
 class Words:
-    """Makes terms of texts: what is the same of a question and of what answers it.
+    """Makes terms of texts: a question and its answer have terms in common.
 
     Args:
-        stem: gives the stems of words, instead of those of the language that a text is in.
-        language: the language of all texts, where it is known.
+        stem: a function for the stems of words, in place of the built-in ones of each text's language.
+        language: the language of all texts, if it is known.
     """
 
     def __init__(self, stem: Stem | None = None, language: str | None = None) -> None:
@@ -67,22 +67,22 @@ class Words:
         self._has_failed = False
 
     def terms_and_language(self, text: str, before: str = ENGLISH) -> tuple[list[str], str]:
-        """A text's terms, and the language that it is in.
+        """A text's terms, and its language.
 
         Args:
             text: any text.
-            before: the language of what was said before it.
+            before: the language of the text before this one.
         """
         tokens = tokens_of(text)
         language = self._language or language_of([token.lower() for token in tokens], before)
         return self._terms(tokens, language), language
 
     def question_terms(self, text: str, languages: Iterable[str]) -> list[str]:
-        """The terms that a question is searched by, each once.
+        """The terms by which a question is searched, each once.
 
         Args:
             text: the question.
-            languages: those that the searched texts are in, the commonest first.
+            languages: the languages of the searched texts, the commonest first.
         """
         tokens = tokens_of(text)
         languages = list(languages) or [ENGLISH]
@@ -97,12 +97,12 @@ class Words:
     def places_of(
         self, text: str, terms: AbstractSet[str], languages: Sequence[str]
     ) -> list[tuple[int, int]]:
-        """Where words begin and end that have one of some terms.
+        """Where the words begin and end that have one of certain terms.
 
         Args:
             text: any text.
-            terms: of a question.
-            languages: those that the text may be in.
+            terms: the terms of a question.
+            languages: the languages that the text may have.
         """
         found: list[tuple[int, int]] = []
         for token in re.finditer(_TOKEN, text):
@@ -152,7 +152,7 @@ class Words:
 
 
 def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans of which those that touch, or overlap, are one."""
+    """Spans in which those that touch or overlap are joined."""
     found: list[tuple[int, int]] = []
     for start, end in spans:
         if found and start <= found[-1][1]:
@@ -163,21 +163,21 @@ def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def tokens_of(text: str) -> list[str]:
-    """The words, numbers and identifiers of a text, and what is written without spaces, in order."""
+    """The words, numbers and identifiers of a text, and its runs without spaces, in order."""
     if text.isascii():
         return re.findall(_PLAIN, text)
     return re.findall(_TOKEN, unicodedata.normalize("NFKC", text))
 
 
 def pairs(text: str) -> tuple[str, ...]:
-    """The pairs of characters of what is written without spaces; one character alone is itself."""
+    """The pairs of characters of a run without spaces; a single character is a term itself."""
     if len(text) == 1:
         return (text,)
     return tuple(text[at : at + 2] for at in range(len(text) - 1))
 
 
 def _split(token: str) -> list[str]:
-    """A token as words: an identifier is itself and its parts, what an apostrophe joins is two."""
+    """A token as words: an identifier counts as itself and its parts, words around an apostrophe as two."""
     if re.fullmatch(_THOUSANDS, token):
         return [token.replace(",", "")]
     found: list[str] = []
@@ -191,7 +191,7 @@ def _split(token: str) -> list[str]:
 
 
 def _is_identifier(word: str) -> bool:
-    """Whether a word is put together: `get_user_details`, `HAT083`, `getUser`."""
+    """Whether a word is an identifier of several parts: `get_user_details`, `HAT083`, `getUser`."""
     if "_" in word:
         return True
     has_digits = any(map(str.isdigit, word))
