@@ -392,7 +392,7 @@ class Writer:
                 continue
             was_stored, session = await append(session, events, home, only_if_current=only_if_current)
             # On what is stored depends whether a limit is reached, and whether an answer is late.
-            only_if_current = is_limited or drafts[-1].event.parent_event_id is not None
+            only_if_current = is_limited or _answers_a_question(drafts)
         if not was_stored:
             session = await append_to_live(
                 session,
@@ -403,7 +403,7 @@ class Writer:
                 on_closed=lambda closed: closings.append(self.closing.start(closed, home)),
                 prepare=partial(self._prepare, home, drafts, events, is_limited),
                 check=partial(self._replays.check_before, home, drafts) if have_keys(drafts) else None,
-                looks_again=drafts[-1].event.parent_event_id is not None,
+                looks_again=_answers_a_question(drafts),
             )
         if self.allowance.spending is not None:
             for draft in drafts:
@@ -483,6 +483,11 @@ class Writer:
         preface_length = None if is_alone else partial(self._beginning.length, home, session)
         await self._corrections.load_once(session, home, is_infinite=self._conversation.is_infinite)
         await bill_estimated(drafts, length, around, preface_length, self._corrections.factor)
+
+
+def _answers_a_question(drafts: Sequence[Draft]) -> bool:
+    """Whether one of them says which question it answers: the answer may be late."""
+    return any(draft.event.parent_event_id is not None for draft in drafts)
 
 
 def _in(seconds: float) -> float:

@@ -138,6 +138,39 @@ async def test_what_was_shown_stays_where_it_was_sent(place: Place, format_name:
     assert "Rex loves carrots" not in after  # it stands in the context already
 
 
+@each_format
+async def test_what_was_shown_stays_where_the_answer_opens_a_new_segment(format_name: Any) -> None:
+    sm = manager(max_turns_per_segment=4, recall_tokens=200)
+    await told(sm, 9)
+    for remark in ("One.", "Two.", "Three."):
+        await sm.user_says(remark)
+    await sm.user_says("And Rex, what does Rex love?")
+    before = len(await sm.get_session_chain())
+    first = newest_text(await sm.get_messages_for_llm(format=format_name))
+    assert MARK in first
+    await sm.ai_responds("Carrots.", model="gpt-4o", provider="openai")
+    assert len(await sm.get_session_chain()) == before + 1
+    for recall in (None, False):
+        texts = texts_in(await sm.get_messages_for_llm(format=format_name, recall=recall))
+        assert any(text.endswith(first) for text in texts)
+
+
+async def test_a_question_that_is_asked_again_with_other_excerpts_keeps_those_of_each_answer() -> None:
+    sm = manager(max_turns_per_segment=50, token_threshold=300)
+    await told(sm, 30)
+    await sm.user_says("What does the dog eat?")
+    contexts, answers = [], []
+    for query in ("Rex", "town 3"):
+        contexts.append(newest_text(await sm.get_messages_for_llm(recall=query)))
+        await sm.ai_responds(f"About {query}.", model="gpt-4o", provider="openai")
+        answers.append((await sm.get_conversation(with_ids=True))[-1]["event_id"])
+        await sm.regenerate(answers[-1])
+    assert contexts[0] != contexts[1]
+    for answer, shown in zip(answers, contexts, strict=True):
+        await sm.choose(answer)
+        assert any(text.endswith(shown) for text in texts_in(await sm.get_messages_for_llm()))
+
+
 async def test_excerpts_that_do_not_hold_any_more_are_not_shown() -> None:
     sm = manager(max_turns_per_segment=50, token_threshold=300)
     await told(sm, 30)

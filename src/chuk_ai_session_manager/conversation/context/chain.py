@@ -74,10 +74,15 @@ class Contexts:
         return found
 
     def with_shown(self, drafts: Sequence[Draft], model: str) -> Sequence[Draft]:
-        """The drafts to record; in front of an answer, the excerpts that were shown beside its question."""
-        if not self.recalled or not any(draft.is_call for draft in drafts):
+        """What is recorded, and right after an answer, what was recalled for questions that waited for it.
+
+        After it, because an answer may open a new segment: what was shown is to be in the same one.
+        """
+        at = next((at for at, draft in enumerate(drafts, 1) if draft.is_call), 0)
+        if not at:
             return drafts
-        return [*(Draft(each.as_event(), None, model) for each in self.recalled.values()), *drafts]
+        shown = [Draft(each.as_event(), None, model) for each in self.recalled.values()]
+        return [*drafts[:at], *shown, *drafts[at:]]
 
     def were_recorded(self, drafts: Sequence[Draft]) -> None:
         """Forget the excerpts that are recorded now."""

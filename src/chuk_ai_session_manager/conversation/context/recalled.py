@@ -223,21 +223,23 @@ class Excerpts:
 
 
 def _shown_beside(events: Sequence[AnyEvent]) -> dict[str, Shown]:
-    """The excerpts shown beside each question.
+    """What was shown beside questions: of several, what the answer that holds was given.
 
-    A question that was asked again may have several sets of excerpts: the set counts that the kept answer
-    saw.
+    That stands right after the answer. A question that was asked again, with other excerpts, has several.
     """
     found: dict[str, Shown] = {}
     is_answered: set[str] = set()
-    newest: str | None = None
+    is_settled: set[str] = set()
+    newest = ""
     for event in events:
         shown = shown_in(event)
-        if shown is not None and shown.question_id not in is_answered:
-            found[shown.question_id] = shown
+        if shown is not None:
+            if shown.question_id not in is_settled:
+                found[shown.question_id] = shown
+            is_settled |= {shown.question_id} & is_answered
         elif is_question(event):
             newest = event.id
-        elif newest is not None and event.source == EventSource.LLM and newest in found:
+        elif event.source == EventSource.LLM:
             is_answered.add(newest)
     return found
 

@@ -21,8 +21,8 @@ _COUNT_BITS = 6
 _MOST_COUNTED = (1 << _COUNT_BITS) - 1
 # The greatest number in the arrays of short numbers.
 _MOST = 0xFFFF
-# The memory that Python needs for a turn beside its text, and for a term, in bytes (measured).
-_TURN_BYTES, _TERM_BYTES = 320, 260
+# The memory that Python needs for a turn beside its text, for a term, and for an empty index, in bytes (measured).
+_TURN_BYTES, _TERM_BYTES, _EMPTY_BYTES = 320, 260, 8_000
 # Scores are divided by this power of the passage's tokens, which count as at least this many.
 _COST_POWER, _LEAST_COST = 0.3, 8
 PART = 0.42
@@ -51,7 +51,7 @@ class Index:
 
     def __init__(self, words: Words) -> None:
         self.words = words
-        self.bytes: int = 0
+        self.bytes: int = _EMPTY_BYTES
         """About how many bytes of memory the index takes."""
         self.ids: list[str] = []
         """The ids of the turns' events."""

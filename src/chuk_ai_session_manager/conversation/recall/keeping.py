@@ -16,7 +16,7 @@ from threading import Lock
 from typing import NamedTuple, TypeAlias, TypeVar
 from weakref import ref
 
-from ...exceptions import StorageError
+from ...exceptions import SessionNotFound, StorageError
 from ...models import EventSource, SessionEvent
 from ...models.choice import choice_in
 from ...models.event_page import LogState
@@ -32,7 +32,7 @@ from .words import Words
 
 T = TypeVar("T")
 
-MOST_BYTES = 200_000_000
+MOST_BYTES = 100_000_000
 """About how many bytes all indexes of the process may take together; a single index may take more."""
 # How many events a page has, and how many pages, and events, are read at a time: many live objects make
 # Python's garbage collector slow.
@@ -108,7 +108,11 @@ class KeptIndex:
             StorageError: the store failed.
         """
         async with self._turns.turn():
-            await self._catch_up(read_states, home, live)
+            try:
+                await self._catch_up(read_states, home, live)
+            except SessionNotFound:
+                self._start_anew(with_paths=False)  # what was erased is not kept here either
+                raise
             yield self.index
 
     async def _catch_up(self, read_states: ReadStates, home: HomeStore, live: AnySession | None) -> None:
