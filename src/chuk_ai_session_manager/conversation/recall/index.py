@@ -21,7 +21,7 @@ _COUNT_BITS = 6
 _MOST_COUNTED = (1 << _COUNT_BITS) - 1
 # The greatest number in the arrays of short numbers.
 _MOST = 0xFFFF
-# The memory that Python needs for a turn beside its text, for a term, and for an empty index, in bytes (measured).
+# The memory that Python needs for a turn beside its text, a term, and an empty index, in bytes (measured).
 _TURN_BYTES, _TERM_BYTES, _EMPTY_BYTES = 320, 260, 8_000
 # Scores are divided by this power of the passage's tokens, which count as at least this many.
 _COST_POWER, _LEAST_COST = 0.3, 8
