@@ -23,6 +23,7 @@ class OpenCalls:
         self._known: dict[str, list[ChatMessage]] = {}
         """The open calls up to the newest event that was read, by id, the newest one last."""
         self._newest_read: str | None = None
+        self._rewritten = 0
 
     async def find(
         self, call_ids: Sequence[str], log: LogEnd, earlier: AsyncIterator[LogEnd]
@@ -38,6 +39,9 @@ class OpenCalls:
             SessionNotFound: a segment expired or was deleted.
             StorageError: the store failed.
         """
+        if log.session.metadata.rewritten != self._rewritten:  # arguments may have been redacted
+            self._rewritten = log.session.metadata.rewritten
+            self._known, self._newest_read = {}, None
         wanted = Counter(call_ids)
         answered: Counter[str] = Counter()  # results that were found, whose calls are further back
         found: dict[str, list[ChatMessage]] = {}

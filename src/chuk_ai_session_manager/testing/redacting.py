@@ -135,6 +135,25 @@ class Redacting(Contract):
         assert openai[1]["tool_calls"][0]["id"] == openai[2]["tool_call_id"] == "call_0"
 
     @in_a_loop
+    async def test_a_result_that_comes_later_brings_no_redacted_arguments_back(self, stores: Stores) -> None:
+        store = stores.open()
+        manager = _manager(store, model="gpt-4o")
+        calls = [_CALL | {"id": f"call_{number}"} for number in range(3)]
+        await manager.add_messages(
+            [
+                {"role": "user", "content": "Who is it?"},
+                {"role": "assistant", "content": None, "tool_calls": calls},
+                {"role": "tool", "tool_call_id": "call_0", "content": "nobody"},
+            ]
+        )
+        # Looked for in the whole log, of which the open calls are remembered then.
+        await manager.add_messages([{"role": "tool", "tool_call_id": "call of nobody", "content": "nobody"}])
+        rows = await manager.get_conversation(with_ids=True, include_tools=True)
+        await manager.redact(rows[1]["event_id"])
+        await manager.add_messages([{"role": "tool", "tool_call_id": "call_2", "content": "nobody"}])
+        assert MARKER not in await _told(stores.open(), "talk", manager)
+
+    @in_a_loop
     async def test_copies_in_forks_and_the_original_are_redacted_from_either_side(
         self, stores: Stores
     ) -> None:
