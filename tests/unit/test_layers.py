@@ -49,6 +49,7 @@ LEVELS = (
         "providers.failures",
         "providers.sendable",
         "providers.parts",
+        "providers.pairing",
         "providers.messages",
         "providers.earlier",
         "providers.context_rows",

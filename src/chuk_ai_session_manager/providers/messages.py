@@ -20,6 +20,7 @@ from ..models import EventSource, EventType, SessionEvent
 from ..models.session_event import content_of
 from .common import parsed, texts_in
 from .failures import failure_in
+from .pairing import KNOWN, Pairing
 from .parts import has_media, shown_content
 from .sendable import (
     arguments_text,
@@ -318,64 +319,30 @@ class Turn:
     results: list[Result] = field(default_factory=list)
 
 
-class _Pairing:
-    """Finds the call that a result answers: the newest with its id without a result; in one turn, the first.
-
-    An id alone does not identify a call, because many servers number ids anew in every turn.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, list[tuple[Turn, list[int]]]] = {}
-        self._answered: dict[str, str] = {}
-        """The content of the newest result with an id."""
-        self._since: set[str] = set()
-        """The ids that were answered since the model's last message."""
-
-    def asks(self, turn: Turn) -> None:
-        """Add the calls of a turn, by the ids with which they were recorded."""
-        for at, call in enumerate(calls_of(turn.event.message)):
-            if not isinstance(call_id := call.get("id"), str):
-                continue
-            turns = self._waiting.setdefault(call_id, [])
-            if turns and turns[-1][0] is turn:
-                turns[-1][1].append(at)
-            else:
-                turns.append((turn, [at]))
-        if turn.event.source == EventSource.LLM:  # a result after this with an old id answers another call
-            self._since.clear()
-
-    def answers(self, event: SessionEvent[Any], place: int, call_id: str) -> bool:
-        """Add a result to its call; return whether there is such a call, or the result was known."""
-        text, turns = tool_text(event.message), self._waiting.get(call_id)
-        if not turns:
-            return call_id in self._since or self._answered.get(call_id) == text
-        turn, calls = turns[-1]
-        at = calls.pop(0)
-        turn.results.append(Result(_tool_row(event, calls_of(turn.row)[at]["id"]), at, event, place))
-        if not calls:
-            turns.pop()
-        self._since.add(call_id)
-        self._answered[call_id] = text
-        return True
-
-
 def turns_of(events: Sequence[SessionEvent[Any]], *, include_system: bool = True) -> list[Turn]:
     """The messages, each with the results of its calls; a result without its call is a turn of its own."""
     turns: list[Turn] = []
-    pairing = _Pairing()
+    by_place: dict[int, Turn] = {}
+    pairing = Pairing(tool_text)
     for place, event in enumerate(events):
         if event.type == EventType.TOOL_CALL:
             call_id = call_id_of(event)
-            if call_id is None or not pairing.answers(event, place, call_id):
+            answered = None if call_id is None else pairing.call_of(call_id, event.message)
+            if answered is None:
                 asked, result = _lone_result(event)
                 turns.append(Turn(asked, event, None, [Result(result, 0, event, place)]))
+            elif answered[1] != KNOWN:
+                turn, at = by_place[answered[0]], answered[1]
+                row = _tool_row(event, calls_of(turn.row)[at]["id"])
+                turn.results.append(Result(row, at, event, place))
         elif event.type == EventType.MESSAGE and (include_system or event.source != EventSource.SYSTEM):
-            turns.append(Turn(_message_row(event), event, place))
-            pairing.asks(turns[-1])
+            by_place[place] = turn = Turn(_message_row(event), event, place)
+            turns.append(turn)
+            pairing.asks(calls_of(event.message), place, by_model=event.source == EventSource.LLM)
     for turn in turns:
-        answered = {result.call for result in turn.results}
+        has_result = {result.call for result in turn.results}
         for at, call in enumerate(calls_of(turn.row)):
-            if at not in answered:
+            if at not in has_result:
                 turn.results.append(Result(_interrupted(call["id"]), at, None, 0))
     return turns
 
@@ -383,14 +350,20 @@ def turns_of(events: Sequence[SessionEvent[Any]], *, include_system: bool = True
 def call_and_result_numbers(events: Sequence[SessionEvent[Any]]) -> list[tuple[int | None, int]]:
     """For each result that names its call: the position of the message with the call, and of the result.
 
-    `None` stands for a message that is not among these events.
+    `None` stands for a message that is not among these events. A result that was there before is left out.
     """
-    return [
-        (turn.place, result.place)
-        for turn in turns_of(events)
-        for result in turn.results
-        if result.event is not None and call_id_of(result.event) is not None
-    ]
+    found: list[tuple[int | None, int]] = []
+    pairing = Pairing(tool_text)
+    for place, event in enumerate(events):
+        if event.type == EventType.MESSAGE:
+            pairing.asks(calls_of(event.message), place, by_model=event.source == EventSource.LLM)
+        elif event.type == EventType.TOOL_CALL and (call_id := call_id_of(event)) is not None:
+            answered = pairing.call_of(call_id, event.message)
+            if answered is None:
+                found.append((None, place))
+            elif answered[1] != KNOWN:
+                found.append((answered[0], place))
+    return found
 
 
 def _interrupted(call_id: str) -> ChatMessage:

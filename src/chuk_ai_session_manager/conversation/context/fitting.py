@@ -29,6 +29,8 @@ RowsOf: TypeAlias = Callable[[Sequence[AnyEvent]], list[ChatMessage]]
 _CALL_SEARCHED = 200
 # How many events are looked at first.
 _FEW = 30
+# And as many as have so many more tokens than there is room for: then what does not fit is among them.
+_WIDER = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,12 @@ class Fitting:
         """
         log = self.log
         front: list[ChatMessage] | None = None
-        if not log.is_whole and tokens_of(log.events) < room:
-            await log.read_back(tokens=room)
+        wide = int(room * _WIDER)
+        if not log.is_whole and tokens_of(log.events) < wide:
+            await log.read_back(tokens=max(1, wide))
         count = _FEW
         while True:
-            count = max(count, _newest_with(log.events, room))
+            count = max(count, _newest_with(log.events, wide))
             if count >= len(log.events) and log.is_whole:
                 break
             end = _End.of_newest(log.events[-count:], self.rows_of)
@@ -269,10 +272,13 @@ class _End:
 
 def _users_rows(event: AnyEvent, rows_of: RowsOf) -> int:
     """How many rows of an event are the user's."""
+    message, is_users = event.message, event.source == EventSource.USER
     if event.type != EventType.MESSAGE:
         return 0
-    if isinstance(event.message, str):
-        return int(event.source == EventSource.USER)
+    if isinstance(message, str):
+        return int(is_users)
+    if not is_users and not (isinstance(message, dict) and message.get("role") == "user"):
+        return 0
     return sum(map(is_user, rows_of([event])))
 
 

@@ -29,9 +29,9 @@ _ANTHROPIC_TOOLS = 346
 class _Counted:
     """Counts each text once, though the same rows are measured several times while a window is searched."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, known: dict[str, int] | None) -> None:
         self._model = model
-        self._known: dict[str, int] = {}
+        self._known = {} if known is None else known
 
     async def text(self, text: str) -> int:
         found = self._known.get(text)
@@ -45,14 +45,19 @@ class _Counted:
         return tokens + (await media_length(media, self._model) if media else 0)
 
 
-def content_length(model: str) -> Length:
-    """Counts a message's content for a model: its text, and an estimate of its images, audio and files."""
-    return _Counted(model).content
+def content_length(model: str, known: dict[str, int] | None = None) -> Length:
+    """Counts a message's content for a model: its text, and an estimate of its images, audio and files.
+
+    Args:
+        model: whose tokens are counted.
+        known: the lengths of texts that were counted before; more are added.
+    """
+    return _Counted(model, known).content
 
 
-def sent_length(model: str) -> Length:
+def sent_length(model: str, known: dict[str, int] | None = None) -> Length:
     """Counts a message as it is sent: with its role, its name, and the ids of calls and results."""
-    counted = _Counted(model)
+    counted = _Counted(model, known)
 
     async def length(row: ChatMessage) -> int:
         tokens = TOKENS_A_MESSAGE + _ROLE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ...accounts.tokens import DEFAULT_MODEL
@@ -38,6 +38,8 @@ class Wanted:
     recall: str | bool | None = None
     recall_tokens: int | None = None
     """The manager's setting: with it, turns are recalled for each question."""
+    counted_texts: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """How long the texts are that were counted so far."""
 
     def check(self) -> None:
         """Refuse arguments that are wrong or do not go together.
@@ -106,7 +108,8 @@ class Wanted:
 
     def length(self) -> Length:
         """The function that counts a row of the context."""
-        return sent_length(self.counted_model) if self.counts_all else content_length(self.counted_model)
+        count = sent_length if self.counts_all else content_length
+        return count(self.counted_model, self.counted_texts)
 
     async def room(self, correction: float = 1.0) -> Room | None:
         """The room for messages; `None` without a limit.
