@@ -115,7 +115,7 @@ async def test_a_long_result_is_read_page_by_page_or_where_a_text_stands() -> No
         asked = head.partition('Next page: event_id "')[2].partition('"')[0]
     assert pages == whole
     assert "item-2999 the zeppelin" in await sm.run_tool(read(event_id, find="The Zeppelin"))
-    assert "does not stand in it" in await sm.run_tool(read(event_id, find="parrot"))
+    assert "does not occur in it" in await sm.run_tool(read(event_id, find="parrot"))
     assert "no page 99" in await sm.run_tool(read(f"{event_id}#99"))
 
 

@@ -1,6 +1,6 @@
-"""Tools with which a model looks up what was said earlier: definitions for each provider, and what they give.
+"""Tools with which a model searches the earlier conversation: definitions for each provider, and results.
 
-What a model asks wrongly is told to the model, in words: an error would end the application's loop.
+If a model's call is wrong, the result says so in words, because an error would end the application's loop.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from .turns import HISTORY_TOOLS, words_of
 SEARCH, READ = HISTORY_TOOLS
 _OPERATION = "run a tool"
 
-NOTE = f"\n\nThe tool {SEARCH} finds what was said, word for word."
-"""What a summary ends in where the tools are offered."""
+NOTE = f"\n\nThe tool {SEARCH} finds earlier messages, word for word."
+"""The end of a summary in contexts with these tools."""
 
-# What an answer of the tools has at most: tokens, characters of a page, turns around one.
+# Limits of results: tokens of a search, characters of a page, turns around a turn and characters of each.
 _SEARCH_TOKENS = 4_000
 _PAGE = 6_000
 _MOST_AROUND, _SHORT = 10, 600
-# An event's id and what stands around it, in tokens.
+# How many tokens an event's id has, with the marks around it.
 _ID_TOKENS = 28
-# Before a place that was looked for, a page begins so many characters earlier.
+# How many characters before a found text its page begins.
 _BEFORE = 1_000
 
 _DEFINITIONS: tuple[dict[str, Any], ...] = (
     {
         "name": SEARCH,
         "description": (
-            "Search all that was said earlier in this conversation, also what is not in your context any "
-            "more. Gives the passages that match best, each with its date, who said it and its event_id. Use "
-            "it whenever a question is about something that was said, decided or looked up before. "
-            "Where passages disagree, the later one holds."
+            "Search everything that was said earlier in this conversation, also the parts that are no "
+            "longer in your context. Returns the passages that match best, each with its date, speaker and "
+            "event_id. Use it whenever a question is about something that was said, decided or looked up "
+            "before. If passages disagree, the later one holds."
         ),
         "parameters": {
             "type": "object",
             "properties": {
                 "query": {
                     "type": "string",
-                    "description": "What to look for: names, things, numbers, a date, in the words in which "
-                    "it may have been said.",
+                    "description": "The words to find: names, things, numbers, a date, as they may have been "
+                    "said.",
                 }
             },
             "required": ["query"],
@@ -59,22 +59,22 @@ _DEFINITIONS: tuple[dict[str, Any], ...] = (
     {
         "name": READ,
         "description": (
-            "Read one message or tool result of this conversation in full, by its event_id, as "
-            "search_history or a line about a cleared result gives it. Long ones come in pages."
+            "Read one message or tool result of this conversation in full, by its event_id. "
+            "search_history and the lines about cleared results name event_ids. Long texts have pages."
         ),
         "parameters": {
             "type": "object",
             "properties": {
                 "event_id": {
                     "type": "string",
-                    "description": 'The event_id; for a further page of a long one with "#" and the page\'s '
+                    "description": 'The event_id; for a further page of a long text, add "#" and the page\'s '
                     'number, as in "…#2".',
                 },
                 "around": {
                     "type": "integer",
-                    "description": "So many messages before and after it are shown too (at most 10).",
+                    "description": "How many messages before and after it to show (at most 10).",
                 },
-                "find": {"type": "string", "description": "Show the page on which this text stands."},
+                "find": {"type": "string", "description": "Show the page that contains this text."},
             },
             "required": ["event_id"],
         },
@@ -83,7 +83,7 @@ _DEFINITIONS: tuple[dict[str, Any], ...] = (
 
 
 def definitions(format_name: Format | None) -> list[dict[str, Any]]:
-    """The tools' definitions as a provider takes them; the same from call to call.
+    """The definitions of the tools in a provider's format; they are the same at every call.
 
     Raises:
         InvalidInput: the format is unknown.
@@ -110,7 +110,7 @@ def definitions(format_name: Format | None) -> list[dict[str, Any]]:
 
 
 def are_offered(tools: Sequence[Any]) -> bool:
-    """Whether the definitions that are sent with a context, in any provider's form, have `search_history`."""
+    """Whether the tools that are sent with a context, in any provider's format, include `search_history`."""
     return any(_defines_search(data_of(tool)) for tool in tools)
 
 
@@ -125,10 +125,10 @@ def _defines_search(tool: Any) -> bool:
 
 
 def asked_by(call: object) -> tuple[str, Any]:
-    """The tool that a call names, and its arguments, in whichever provider's form it comes.
+    """The tool that a call names, and its arguments; the call may have any provider's form.
 
     Raises:
-        InvalidInput: it is no call, or of a tool that is none of these.
+        InvalidInput: the value is no call, or calls another tool.
     """
     data = data_of(call)
     if not isinstance(data, Mapping):
@@ -151,9 +151,9 @@ class HistoryTools:
 
     Args:
         finder: finds turns.
-        index: what may be found.
-        home: where it is stored.
-        model: whose tokens bound what is given.
+        index: the turns that can be found.
+        home: the store of the conversation.
+        model: the model whose tokens limit the results.
     """
 
     def __init__(self, finder: Finder, index: Index, home: HomeStore, model: str) -> None:
@@ -163,17 +163,17 @@ class HistoryTools:
         self._model = model
 
     async def run(self, name: str, arguments: object) -> str:
-        """What a tool gives, as text for the model."""
+        """The result of a tool, as text for the model."""
         if not isinstance(arguments, Mapping):
             return f"{name} needs a JSON object as its arguments."
         if name == SEARCH:
             query = arguments.get("query")
             if not isinstance(query, str) or not query.strip():
-                return f'{SEARCH} needs a "query": what to look for.'
+                return f'{SEARCH} needs a "query": the words to find.'
             return await self._search(query)
         event_id = arguments.get("event_id")
         if not isinstance(event_id, str) or not event_id.strip():
-            return f'{READ} needs an "event_id", as {SEARCH} gives it.'
+            return f'{READ} needs an "event_id"; {SEARCH} returns them.'
         around, find = arguments.get("around"), arguments.get("find")
         return await self._read(
             event_id.strip(), min(_MOST_AROUND, _count(around)), find if isinstance(find, str) else ""
@@ -185,7 +185,7 @@ class HistoryTools:
             index, query, max_tokens=_SEARCH_TOKENS, model=self._model, around_turn=_ID_TOKENS
         )
         if not excerpts:
-            return "Nothing that was said matches. Try other words: names, things, numbers that it may have."
+            return "No message matches. Try other words: names, things or numbers that it may contain."
         lines: list[str] = []
         day = None
         for excerpt in in_order(index, excerpts):
@@ -201,13 +201,11 @@ class HistoryTools:
         event_id, _, page = given.partition("#")
         turn = self._index.number_of.get(event_id)
         if turn is None or turn in self._index.out:
-            return (
-                f'No message has the event_id "{event_id}". {SEARCH} gives the ids of those that there are.'
-            )
+            return f'No message has the event_id "{event_id}". {SEARCH} returns the event_ids of messages.'
         session_id = self._index.turn(turn).session_id
         found = await self._home.events_by_id(session_id, [event_id])
         if not found:
-            return f'The message with the event_id "{event_id}" is not there any more.'
+            return f'The message with the event_id "{event_id}" does not exist any more.'
         text = _page_of(event_id, _whole_text(found[0]), _count(page), find)
         lines = [*self._near(turn, -around), f"> {self._heading(turn)} {text}", *self._near(turn, around)]
         return "\n".join(lines)
@@ -217,7 +215,7 @@ class HistoryTools:
         return f"{day_line(time.date())} {self._index.speaker_of(turn)}:"
 
     def _near(self, turn: int, count: int) -> list[str]:
-        """Turns after one, or, where there are to be fewer than none, before it; of the same conversation."""
+        """Up to `count` turns of the same conversation after a turn; before it if `count` is negative."""
         index, step = self._index, 1 if count > 0 else -1
         lines: list[str] = []
         near, conversation = turn + step, index.conversation_of(turn)
@@ -241,14 +239,14 @@ def _whole_text(event: AnyEvent) -> str:
 
 
 def _page_of(event_id: str, text: str, page: int, find: str) -> str:
-    """A page of a text: the one with a number, or that on which something stands."""
+    """A page of a text: the page with this number, or the page that contains the text to find."""
     if len(text) <= _PAGE and not find:
         return text
     start = max(0, page - 1) * _PAGE
     note = ""
     if find:
         at = text.casefold().find(find.casefold())
-        note = f"[{find!r} does not stand in it.] " if at < 0 else ""
+        note = f"[{find!r} does not occur in it.] " if at < 0 else ""
         start = max(0, at - _BEFORE) if len(text) > _PAGE and at >= 0 else start
     if start >= len(text) > 0:
         return f"[It has {len(text):,} characters: there is no page {page}.]"
@@ -260,7 +258,7 @@ def _page_of(event_id: str, text: str, page: int, find: str) -> str:
 
 
 def _count(value: object) -> int:
-    """A number that a model gave, also as text; 0 where it gave none."""
+    """A number from a model, which may be a text; 0 if there is none."""
     if isinstance(value, str):
         value = int(value) if value.strip().isdecimal() and len(value) < 9 else 0  # noqa: PLR2004
     if not isinstance(value, int | float) or value != value:  # noqa: PLR0124  (not a number)
