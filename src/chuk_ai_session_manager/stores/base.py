@@ -370,8 +370,11 @@ class EventStore(Erasing):
 
 async def read_log_states(session_id: str, store: HomeStore) -> list[LogState]:
     """How far the logs of a conversation's segments have come, by reading the segments."""
-    sessions = [await store.get(each) for each in await store.segment_ids(session_id)]
-    return [LogState(each.id, "", len(each.events)) for each in sessions if isinstance(each, Session)]
+    read = [await store.get(each) for each in await store.segment_ids(session_id)]
+    sessions = [each for each in read if isinstance(each, Session)]
+    # What was removed for good is noted in the last segment, for all of them.
+    version = str(sessions[-1].metadata.rewritten) if sessions else ""
+    return [LogState(each.id, version, len(each.events)) for each in sessions]
 
 
 def take_over(session: AnySession, before: AnySession) -> None:

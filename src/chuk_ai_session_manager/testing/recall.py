@@ -112,6 +112,24 @@ class Recall(Contract):
             assert not await recall_user("ann", "zeppelin", store=stores.open("another sandbox"))
 
     @in_a_loop
+    async def test_what_was_redacted_is_not_recalled_and_not_shown_any_more(self, stores: Stores) -> None:
+        store = stores.open()
+        sm = SessionManager("talk", store=store, infinite_context=True, max_turns_per_segment=4)
+        await _say(sm, "The zeppelin is in Ulm.", *(f"Filler number {n}." for n in range(6)))
+        await sm.user_says("Where is the zeppelin?")
+        assert "Ulm" in repr(await sm.get_messages_for_llm(recall=True))
+        await sm.ai_responds("I see.", model="gpt-4o")
+        other = _manager(stores.open())
+        assert "Ulm" in (await other.recall("zeppelin")).text
+        rows = await sm.get_conversation(include_all_segments=True, with_ids=True)
+        await sm.redact(rows[0]["event_id"])
+        for each in (sm, other, _manager(stores.open())):
+            assert "Ulm" not in (await each.recall("Where is the zeppelin in Ulm?", max_tokens=8_000)).text
+            assert "Ulm" not in repr(await each.get_messages_for_llm())
+            call = {"name": "read_history", "arguments": {"event_id": rows[0]["event_id"]}}
+            assert "Ulm" not in await each.run_tool(call)
+
+    @in_a_loop
     async def test_an_event_that_was_edited_or_removed_is_not_recalled(self, stores: Stores) -> None:
         store = stores.open()
         if type(store).log_states is EventStore.log_states:

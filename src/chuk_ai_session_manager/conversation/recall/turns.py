@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ...models import EventSource, EventType
+from ...models.session_event import REDACTED, content_of
 from ...providers.common import texts_in
 from ...providers.messages import calls_of, function_of, name_of, text_of, tool_text
 from ...stores.base import AnyEvent
@@ -43,7 +44,7 @@ def said_in(event: AnyEvent) -> Said | None:
     """The turn that an event is; `None` if the event has no text."""
     if event.type == EventType.TOOL_CALL:
         return _result_in(event)
-    if event.type != EventType.MESSAGE:
+    if event.type != EventType.MESSAGE or content_of(event.message) == REDACTED:
         return None
     whole = words_of(event.message)
     text = searched_part(whole)
