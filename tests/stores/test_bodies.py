@@ -88,10 +88,10 @@ async def test_what_leaves_the_row_leaves_it_by_its_type() -> None:
     assert take_out(plain).fields == {}
 
 
-async def test_a_context_fetches_only_what_it_is_made_of(redis_server: RedisServer) -> None:
+async def test_a_context_fetches_what_it_reads_of_the_end(redis_server: RedisServer) -> None:
     store = RedisStore(redis_server.url, sandbox_id="fetched")
     manager = SessionManager("s", store=store)
-    for number in range(60):
+    for number in range(120):
         await manager.user_says(seen(number, 1_000))
         await manager.ai_responds(f"Picture {number}.")
     await store.close()
@@ -111,7 +111,7 @@ async def test_a_context_fetches_only_what_it_is_made_of(redis_server: RedisServ
     context = await reader.get_messages_for_llm(max_tokens=8_000, format="openai")
     pictures = json.dumps(context).count("data:image/png")
     assert 3 < pictures < 20
-    assert len(set(fetched)) <= 1.3 * pictures + 8
+    assert len(set(fetched)) <= 3 * pictures + 8  # pages of the log's end, however long that is
     await store.close()
 
 

@@ -25,7 +25,8 @@ _HOLD, _RELEASE, _MARK, _USES, _REFS = (Script(name) for name in ("hold", "relea
 
 _FETCHED_AT_ONCE = 8
 _SCANNED_AT_ONCE = 1_000
-_SWEPT_AT_ONCE = 64
+# Of the bodies, and of the references to each: a bound to what a sweep costs.
+_SWEPT_AT_ONCE, _LOOKED_AT = 16, 16
 _GRACE = 3_600
 """How old (in seconds) a reference without a mark is before no writer can still be at work on it."""
 
@@ -126,7 +127,7 @@ class Bodies:
         """
         listed = await self._link.call(("SRANDMEMBER", self._keys.bodies, _SWEPT_AT_ONCE))
         for name in map(text_of, listed or ()):
-            count, refs = await self._link.call(_REFS([self._key(name)]))
+            count, refs = await self._link.call(_REFS([self._key(name)], _LOOKED_AT))
             if not int(count):
                 await self._link.call(("SREM", self._keys.bodies, name))
             for place, age in zip(refs[::2], refs[1::2], strict=True):
