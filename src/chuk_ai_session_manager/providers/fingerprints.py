@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -26,8 +26,10 @@ class Chained:
     """Messages that were hashed before."""
 
     rows: Sequence[Any] = ()
-    values: dict[int, str] = field(default_factory=dict)
-    """The fingerprints of the first so many messages."""
+    ends: Sequence[int] = ()
+    """Of so many of the first messages the fingerprint is known, in ascending order."""
+    values: Sequence[str] = ()
+    """Those fingerprints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,51 +64,51 @@ class Chain:
         """The messages so far; this list only grows."""
         self.head = 0
         """How many of them belong to the system prompt."""
-        self._known = known or Chained()
-        self._positions = iter(self._known.values)  # in ascending order, as they were found
-        self._next = next(self._positions, None)
+        known = known or Chained()
+        self._known, self._ends, self._values = known.rows, known.ends, known.values
         self._kind = kind
         self._at, self._value = 0, kind
-        self._same = 0
-        self._values: dict[int, str] = {}
+        self._same = self._count = 0  # of the known messages, and of their fingerprints, those that hold here
+        self._new_ends: list[int] = []
+        self._new_values: list[str] = []
 
     def value(self) -> str:
         """Return the fingerprint of all messages so far."""
-        end = len(self.rows)
-        while self._next is not None and self._next <= end:
-            if not self._is_known(self._next):
-                self._next = None
+        rows, ends = self.rows, self._ends
+        end, count, same = len(rows), self._count, self._same
+        while count < len(ends) and ends[count] <= end:
+            at = ends[count]
+            if rows[same:at] != self._known[same:at]:
+                self._ends = ends = ends[:count]
                 break
-            self._at, self._value = self._next, self._known.values[self._next]
-            self._values[self._at] = self._value
-            self._next = next(self._positions, None)
+            same = at
+            count += 1
+        if count != self._count:
+            self._at, self._value = ends[count - 1], self._values[count - 1]
+            self._count, self._same = count, same
         if self._at < end:
-            if self._next is not None and not self._is_known(end):
-                self._next = None
-            self._value = _continued(self._value, self.rows[self._at :])
+            if count < len(ends):  # nothing that was known ends here
+                self._ends = ends[:count]
+            self._value = _continued(self._value, rows[self._at :])
             self._at = end
-            self._values[end] = self._value
+            self._new_ends.append(end)
+            self._new_values.append(self._value)
         return self._value
-
-    def _is_known(self, end: int) -> bool:
-        """Whether the messages up to this one equal the known ones."""
-        if self.rows[self._same : end] != self._known.rows[self._same : end]:
-            return False
-        self._same = end
-        return True
 
     def sent(self, tools: str) -> Sent:
         """Return the fingerprints of the complete request."""
-        whole = self.value()
-        head = self._values.get(self.head) or _continued(self._kind, self.rows[: self.head])
-        return Sent(whole, head, tools)
+        return Sent(self.value(), _continued(self._kind, self.rows[: self.head]), tools)
 
     def remembered(self) -> Chained:
         """Return what the next chain need not hash again.
 
         Of equal messages, the older objects are kept, which garbage collection no longer looks at often.
         """
-        return Chained([*self._known.rows[: self._same], *self.rows[self._same :]], self._values)
+        return Chained(
+            [*self._known[: self._same], *self.rows[self._same :]],
+            [*self._ends[: self._count], *self._new_ends],
+            [*self._values[: self._count], *self._new_values],
+        )
 
 
 def _continued(value: str, rows: Sequence[Any]) -> str:

@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 
 from ...providers.context_rows import ORIGIN, Origin
 from ...providers.messages import ChatMessage, text_of
+from ..recall.tools import READ
 from .lengths import Length
-
-HISTORY_TOOL = "read_history"
-"""The tool with which a model asks for earlier parts of the conversation (`sm.recall_tool`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ def _cleared(row: ChatMessage) -> ChatMessage:
     size = len(text_of(row))
     line = (
         f"[Cleared: the result of {origin.tool}, {size:,} characters. "
-        f'{HISTORY_TOOL} gives it again: event_id "{origin.event_id}".]'
+        f'{READ} gives it again: event_id "{origin.event_id}".]'
     )
     if isinstance(content, str) and len(content) <= len(line):
         return row
