@@ -40,7 +40,8 @@ class Corrections:
     def __init__(self, *, is_on: bool) -> None:
         self.is_on = is_on
         self._reports: dict[str, list[float]] = {}
-        self._is_loaded = False
+        self.is_settled: bool = not is_on
+        """Whether there is nothing left to read. Asked before each estimate."""
         self._earlier: tuple[str, dict[str, list[float]]] | None = None
 
     async def load(self, session: AnySession, home: HomeStore, *, is_infinite: bool) -> None:
@@ -53,11 +54,11 @@ class Corrections:
         found = _reports_in(log.events)
         if not found and is_infinite and session.parent_id:
             found = await self._before(session, home)
-        self._reports, self._is_loaded = found, True
+        self._reports, self.is_settled = found, True
 
     async def load_once(self, session: AnySession, home: HomeStore, *, is_infinite: bool) -> None:
         """Read the reports, unless they were read before."""
-        if not self._is_loaded:
+        if not self.is_settled:
             await self.load(session, home, is_infinite=is_infinite)
 
     async def _before(self, session: AnySession, home: HomeStore) -> dict[str, list[float]]:

@@ -156,6 +156,19 @@ def draft_answers(
     """The drafts of an answer and of the steps that an SDK took before; empty if it is incomplete."""
     if answer.is_pending:
         return []
+    drafts = _drafts_before(answer, model, provider, parent_event_id, service_tier) if answer.before else []
+    drafts.append(
+        draft_answer(
+            answer, model, provider, metadata, parent_event_id=parent_event_id, service_tier=service_tier
+        )
+    )
+    return drafts
+
+
+def _drafts_before(
+    answer: Answer, model: str, provider: str, parent_event_id: str | None, service_tier: str | None
+) -> list[Draft]:
+    """The drafts of the steps that an SDK took before an answer."""
     drafts: list[Draft] = []
     calls: dict[str, ChatMessage] = {}
     for at, step in enumerate(answer.before):
@@ -172,11 +185,6 @@ def draft_answers(
             draft = Draft(event_of(step, calls), text_of(step), model, provider)
         draft.response_key = None if answer.key is None else f"{answer.key}:{at}"
         drafts.append(draft)
-    drafts.append(
-        draft_answer(
-            answer, model, provider, metadata, parent_event_id=parent_event_id, service_tier=service_tier
-        )
-    )
     return drafts
 
 

@@ -481,7 +481,8 @@ class Writer:
         around = rows * TOKENS_A_MESSAGE
         is_alone = self._beginning.is_empty(session)
         preface_length = None if is_alone else partial(self._beginning.length, home, session)
-        await self._corrections.load_once(session, home, is_infinite=self._conversation.is_infinite)
+        if not self._corrections.is_settled:
+            await self._corrections.load_once(session, home, is_infinite=self._conversation.is_infinite)
         await bill_estimated(drafts, length, around, preface_length, self._corrections.factor)
 
 

@@ -100,7 +100,9 @@ class Contexts:
         if draft is None or not draft.is_call:
             return
         draft.counted = self._take_count()
-        if draft.event.context is not None:
+        if draft.event.context is not None or (
+            draft.event.native is None and type(draft.event.message) is str
+        ):
             return
         native_format, native = native_of(draft.event)
         if native_format and (sent := self._sent(native_format)) is not None:
