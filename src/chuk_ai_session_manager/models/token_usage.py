@@ -51,9 +51,12 @@ class TokenUsage(Record):
     """Whether an estimator counted the tokens, not the model's own tokenizer."""
 
     def model_post_init(self, _context: Any, /) -> None:  # noqa: D102  (pydantic's hook)
-        _require_counts(self.prompt_tokens, self.completion_tokens, self.total_tokens)
-        if not self.total_tokens:
-            self.total_tokens = self.prompt_tokens + self.completion_tokens
+        prompt, completion, total = self.prompt_tokens, self.completion_tokens, self.total_tokens
+        if prompt < 0 or completion < 0 or total < 0:
+            _require_counts(prompt, completion, total)
+        if not total:
+            self.__dict__["total_tokens"] = prompt + completion  # see `add`
+            self.model_fields_set.add("total_tokens")
         # A cost that was stored as None stays None when it is read.
         if (
             self.model
@@ -170,9 +173,9 @@ class TokenSummary(Record):
         sums["total_prompt_tokens"] += usage.prompt_tokens
         sums["total_completion_tokens"] += usage.completion_tokens
         sums["total_tokens"] += usage.total_tokens
-        units = 0
-        if usage.estimated_cost_usd:
-            units = units_of(usage.estimated_cost_usd)
+        units, cost = 0, usage.estimated_cost_usd
+        if cost:
+            units = units_of(cost)
             sums["total_estimated_cost_usd"] = Usd.sum_of(sums["total_estimated_cost_usd"], units)
         if not usage.model:
             return

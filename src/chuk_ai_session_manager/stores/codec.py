@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -230,8 +231,22 @@ async def decode_events(stored: StoredSession) -> list[AnyEvent]:
     """
     length = sum(map(len, stored.bodies)) + sum(map(len, stored.found.values()))
     if length > _MOST_DECODED_AT_ONCE:
-        return await asyncio.to_thread(_decoded, stored)
+        return await asyncio.to_thread(_many_decoded, stored)
     return _decoded(stored)
+
+
+def _many_decoded(stored: StoredSession) -> list[AnyEvent]:
+    """Decode many events without garbage collections: none of the new objects is garbage.
+
+    With them, half of the time would go to looking through the objects that are there already.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _decoded(stored)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _decoded(stored: StoredSession) -> list[AnyEvent]:
