@@ -104,3 +104,27 @@ def test_a_ratio_is_of_the_same_rounds() -> None:
         report.as_markdown()
     )
     assert json.loads(json.dumps(report.as_json()))["figures"][0]["ratio"] == 2
+
+
+async def test_a_bill_counts_what_the_call_before_began_with() -> None:
+    from contexts import Bill, Lengths, billed, langchain, ours
+
+    rows: list[dict[str, Any]] = [{"role": "system", "content": "Be brief."}]
+    for number in range(60):
+        rows.append({"role": "user", "content": f"Question {number}? " + "word " * 20})
+        rows.append({"role": "assistant", "content": f"Answer {number}. " + "word " * 20})
+    lengths = Lengths()
+    for row in rows:
+        await lengths.of(row)
+    steady = await billed(ours(rows, max_tokens=600), lengths)
+    tight = await billed(ours(rows, max_tokens=600, steady=False), lengths)
+    theirs = await billed(langchain(rows, 600, lengths), lengths)
+    assert steady.calls == tight.calls == theirs.calls == 60
+    assert max(steady.most, tight.most, theirs.most) <= 600
+    assert steady.cost() * 1.5 < min(tight.cost(), theirs.cost())
+    assert steady.refused == 0
+
+    bill = Bill()
+    await bill.add(rows[:2], [], lengths)
+    await bill.add(rows[:4], rows[:2], lengths)
+    assert bill.cached == sum([await lengths.of(row) for row in rows[:2]])
