@@ -75,13 +75,13 @@ async def bill_estimated(
         around: the additional tokens for the session's messages.
         preface_length: returns all tokens, in a model's count, that are sent before the session's messages;
             `None` if there are none.
-        correction: returns how many tokens a model's provider counts where we count one.
+        correction: returns how many tokens a model's provider counts for each that we count.
     """
     if not has_prices():
         await load_prices()
     for draft in drafts:
         if draft.is_call and draft.reported is None:
-            if preface_length is None and draft.is_whole:  # nothing is to be waited for
+            if preface_length is None and draft.is_whole:  # no wait is needed
                 usage = estimated_usage(length + around + TOKENS_OF_A_BEGINNING, draft.whole_tokens)
             else:
                 usage = await _estimate(draft, length, around, preface_length)

@@ -18,7 +18,7 @@ from ..providers.parts import Part, media_of
 from ..providers.usage import ReportedUsage
 from ..stores.redaction import RedactHook, redact_events, redact_text
 
-# Looked up once: a member of an enum takes as long to find as a call takes, and these are asked for often.
+# Looked up once, because finding a member of an enum takes as long as a call, and these are used often.
 _MESSAGE, _USER, _LLM = EventType.MESSAGE, EventSource.USER, EventSource.LLM
 
 
@@ -61,7 +61,7 @@ class Draft:
     is_dated: bool = False
     """Whether the application named the time, which then does not change."""
     counted: int | None = None
-    """Of an answer: what we counted of the context that it was given."""
+    """For an answer: how many tokens we counted in its context."""
     is_pinned: bool = False
     """Whether every context must contain it."""
     is_stored: bool = False
@@ -72,7 +72,7 @@ class Draft:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is no answer that was stopped, late, or of a request that is at hand."""
+        """Whether the draft is not an answer that was stopped, is late, or belongs to a request at hand."""
         return (
             self.written is None
             and self.partly is None

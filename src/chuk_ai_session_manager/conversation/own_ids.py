@@ -56,7 +56,7 @@ def _says_the_same(draft: Draft, known: SessionEvent[Any]) -> bool:
 
 
 def _has_no_words(known: SessionEvent[Any]) -> bool:
-    """Whether an event's words were replaced for good: nobody can tell any more what they were."""
+    """Whether an event's words were replaced for good, so that they cannot be compared any more."""
     said = known.message
     if known.type == EventType.TOOL_CALL and isinstance(said, dict):
         return said.get("result") == REDACTED

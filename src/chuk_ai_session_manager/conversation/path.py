@@ -153,7 +153,7 @@ class Paths:
         return place, way[::-1]
 
     def way_to(self, event_id: str) -> list[str]:
-        """The ids of the messages on the path to a message, and its own, without retracted ones."""
+        """The ids of a message and of the messages on the path to it, without retracted ones."""
         return [each for each in self._way_to(event_id)[1] if not self._changed.get(each, False)]
 
     def _last_end_after(self, event_id: str) -> str:

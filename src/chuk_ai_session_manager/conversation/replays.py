@@ -159,7 +159,7 @@ class Replays:
         known = await self._known_of(home, session, drafts, refused=refused)
         own = [draft.event for draft in drafts if draft.has_own_id and draft.event.id in known]
         if own and (hook := getattr(home, "redact", None)) is not None:
-            await redact_events(own, hook)  # as they were when they were stored
+            await redact_events(own, hook)  # the form in which they were stored
         drafts = not_stored(drafts, known)
         if others := [draft for draft in drafts if _is_another_than(known, draft)]:
             conversation_id = await self._conversation_id(home, session)

@@ -71,7 +71,7 @@ class Writer:
         allowance: the most that the conversation, and its user, may use.
         summarizer: makes the summaries of full segments.
         pins: the pinned messages.
-        corrections: how far our counts are from those of providers.
+        corrections: the corrections of our token counts, from the counts of providers.
         redact: gets all texts before they are written.
     """
 
@@ -487,7 +487,7 @@ class Writer:
 
 
 def _answers_a_question(drafts: Sequence[Draft]) -> bool:
-    """Whether one of them says which question it answers: the answer may be late."""
+    """Whether one of the drafts names the question that it answers, so that the answer may be late."""
     return any(draft.event.parent_event_id is not None for draft in drafts)
 
 

@@ -1,4 +1,4 @@
-"""Which call a tool's result answers."""
+"""Finding the call that a tool's result answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 KNOWN = -1
-"""In place of a call's index: the result was there before."""
+"""Stands in place of a call's index: the result was added before."""
 
 
 class Pairing:
@@ -16,7 +16,7 @@ class Pairing:
     by the positions of their messages.
 
     Args:
-        text_of: gives the content of a result's message, by which a repeated result is known.
+        text_of: returns the content of a result's message, by which a repeated result is recognised.
     """
 
     def __init__(self, text_of: Callable[[Any], str]) -> None:

@@ -34,7 +34,7 @@ class ReportedUsage(TypedDict):
     cache_miss_reason: NotRequired[str]
     """Why the provider's cache did not have the beginning of the prompt, as it says."""
     counted_tokens: NotRequired[int]
-    """Not the provider's: what we counted of the context that was sent."""
+    """Not from the provider: how many tokens we counted in the context."""
     cost_usd: NotRequired[float]
     """The charge that the provider or a gateway reports."""
     model: NotRequired[str]

@@ -213,7 +213,7 @@ def _encoded_event(event: AnyEvent, *, complete: bool, with_bodies: bool) -> tup
         # The error's text could quote the event.
         raise InvalidInput("store an event", "one of its fields cannot be written as JSON") from None
     # Base64 has a third more characters than bytes.
-    if len(body) + 2 * sum(map(len, bodies.values())) > MAX_LENGTH:  # else its texts are not too long either
+    if len(body) + 2 * sum(map(len, bodies.values())) > MAX_LENGTH:  # else no text is too long
         check_event_length(whole)
     return body, bodies
 

@@ -139,7 +139,7 @@ class DurableStore(RecordStore):
             stored.bodies = await self._find(session_id, event_ids)
             hashes: set[str] = set().union(*map(hashes_in, stored.bodies))
             stored.found = await self._fetch(hashes) if hashes else {}
-            if len(stored.found) == len(hashes):  # else an event went meanwhile, with its body
+            if len(stored.found) == len(hashes):  # otherwise an event was deleted meanwhile, with its body
                 break
         return await decode_events(stored)
 

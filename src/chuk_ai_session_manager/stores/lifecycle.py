@@ -183,7 +183,7 @@ class SessionRecords:
         if session is None:
             if not _is_ours(text):
                 return text
-            self._written.pop(key, None)  # of a session that is gone
+            self._written.pop(key, None)  # the session is gone
             return None
         seconds = await self._store.time_to_live(session.id)
         now = datetime.now(UTC)

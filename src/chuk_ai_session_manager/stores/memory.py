@@ -51,7 +51,7 @@ class MemoryStore(EventStore):
             the one being written to, or its parents, so a single endless conversation has no limit). `None`
             means no limit.
         clock: returns the time in seconds; for tests.
-        redact: gets each text of an event before it is written: as for `open_store`.
+        redact: changes each text of an event before it is written, as for `open_store`.
 
     Raises:
         InvalidInput: `ttl_hours` or `max_sessions` is not above 0.
@@ -255,7 +255,7 @@ class MemoryStore(EventStore):
             live = [self._sessions[each] for each in await self.segment_ids(session_id)]
             erased = await super()._erase_stored(session_id, written_since)
             for session in live if erased is not None else ():
-                session.events, session.state = [], {}  # whoever still holds the object has no words any more
+                session.events, session.state = [], {}  # the object may still be in use
             return erased
 
     async def rewrite_events(

@@ -130,7 +130,7 @@ async def change_of_log(
 
 
 def _let_go(gone: Sequence[AnyEvent], log: Sequence[AnyEvent]) -> list[str]:
-    """The bodies that events refer to which go, and no event of the log does."""
+    """The bodies to which only deleted events refer, and no event of the log."""
     hashes = {name for event in gone for name in take_out(event).bodies}
     for event in log if hashes else ():
         hashes -= take_out(event).bodies.keys()

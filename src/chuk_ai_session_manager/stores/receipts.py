@@ -42,7 +42,7 @@ class ErasureReceipt:
     """Whether this only says what would be erased."""
 
     def followed_by(self, other: ErasureReceipt) -> ErasureReceipt:
-        """One receipt of two erasures, one after the other."""
+        """One receipt for two erasures, one after the other."""
         return replace(
             other,
             started_at=self.started_at,

@@ -23,11 +23,11 @@ class RecordStore(EventStore):
     """A store that moves records: sessions and events as JSON texts, and numbers beside them."""
 
     keeps_bodies: ClassVar[bool] = False
-    """Whether the store keeps bodies apart from events (`bodies.py`): it stores those of `EncodedEvent`, and
-    reads them into `StoredSession.found`."""
+    """Whether the store keeps bodies apart from events (`bodies.py`). Such a store writes the bodies of
+    `EncodedEvent`, and reads them into `StoredSession.found`."""
 
     async def _fetch(self, hashes: Collection[str]) -> Mapping[str, bytes]:  # noqa: ARG002  (of those that do)
-        """Bodies by their hashes, those that are there."""
+        """The bodies with these hashes, as far as they exist."""
         return {}
 
     # -- the methods of a store -----------------------------------------------------------------

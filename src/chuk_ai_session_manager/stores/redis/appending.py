@@ -98,10 +98,10 @@ class Appender:
         return answer
 
     async def _after(self, session_id: str, bodies: Mapping[str, bytes], *, is_there: bool) -> None:
-        """See to it that the bodies of events that were written are there, and those of no others."""
+        """Make sure that the bodies of written events are stored, and release the bodies of others."""
         if is_there:
             await self._bodies.hold(session_id, bodies)
-        else:  # the conversation went meanwhile
+        else:  # the conversation was deleted meanwhile
             await self._bodies.let_go(self._places.known(session_id), list(bodies))
 
 

@@ -41,7 +41,7 @@ class _Note:
     origins: list[str] = field(default_factory=list)
     """The conversations that it was forked from."""
     bodies: list[str] = field(default_factory=list)
-    """The hashes of bodies that its events refer to."""
+    """The hashes of the bodies to which its events refer."""
     with_copies: bool = True
     """Whether copies in other conversations go too."""
 

@@ -21,7 +21,7 @@ class Keys:
         self.erasing: str = f"casm:{{{self._sandbox}}}:erasing"
         """Notes of erasures that are not complete."""
         self.bodies: str = f"casm:{{{self._sandbox}}}:bodies"
-        """The hashes of all bodies of the sandbox."""
+        """The key of the hashes of all bodies of the sandbox."""
 
     def of(self, session_id: str, kind: str = "") -> str:
         """The key of a session, or of a user's or a parent's list of sessions, as `kind` says."""

@@ -50,7 +50,7 @@ class Lifetimes:
         self._chores = chores
         self._renewing: set[str] = set()
         self.keys_beside: Callable[[str], Awaitable[list[str]]] | None = None
-        """Names more keys that live as long as the conversation at a place."""
+        """Returns further keys that live as long as the conversation at a place."""
 
     async def left(self, place: str) -> int | None:
         """The milliseconds until a conversation expires, below 0 for never; `None` if it does not exist."""

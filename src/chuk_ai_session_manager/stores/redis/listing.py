@@ -94,7 +94,7 @@ class Listing:
         return found
 
     def sweep_in_turn(self) -> bool:
-        """After a session was created: at intervals, look for entries of expired sessions.
+        """After a session was created, look for entries of expired sessions, at intervals.
 
         Returns:
             Whether it was time for that.

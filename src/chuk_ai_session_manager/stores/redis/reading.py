@@ -21,14 +21,14 @@ _READ, _FIND = Script("read"), Script("find")
 
 # The size of one reply: small enough that the server is soon free for others.
 _BYTES_AT_ONCE = 1_000_000
-# How often a log is read again because an event went, with its body, before that was read.
+# How often a log is read again, if an event was deleted with its body before the body was read.
 _TRIES = 10
 
 
 async def read_session(
     places: Places, kept: Bodies, session_id: str, start: int | None, end: int | None
 ) -> StoredSession | None:
-    """The same as `_read_session`, with the bodies that the events refer to."""
+    """Like `_read_session`, with the bodies to which the events refer."""
     for attempt in range(_TRIES):
         stored = await _read_session(places, session_id, start, end)
         hashes: set[str] = set() if stored is None else set().union(*map(hashes_in, stored.bodies))
@@ -37,7 +37,7 @@ async def read_session(
         stored.found = await kept.fetch(hashes)
         if len(stored.found) == len(hashes):
             return stored
-        await after_a_collision(attempt)  # an event went meanwhile, with its body
+        await after_a_collision(attempt)  # an event was deleted meanwhile, with its body
     return stored
 
 

@@ -1,5 +1,5 @@
--- Store an account, if it is still what somebody made the new one of.
--- KEYS[1] the account   ARGV what it was, or ''; what it is now; how long it is kept in ms, or ''
+-- Store the new form of an account, unless another writer has changed the account meanwhile.
+-- KEYS[1] the account   ARGV its old form, or ''; its new form; its lifetime in ms, or ''
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then
   return 0
 end

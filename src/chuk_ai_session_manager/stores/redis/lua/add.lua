@@ -1,12 +1,12 @@
--- Append events: those that are stored already change nothing; the others are stored all at once.
--- Everything is checked before the first write, because a script is not rolled back. It calls Redis as
--- seldom as it can: each call takes as long as the rest of a short script.
--- KEYS[1] the conversation   KEYS[2] the sandbox's index, where it may be in the same step
--- ARGV    session id, lifetime in ms or '', which session of that id it must be or '', revision that it
---         must be at or '', when its newest message was said in microseconds or 0 for just now,
---         then of each event: id, body, and what it adds to which counters, as JSON
--- Gives 'added', the count of events before, the revision after, how many were new, and whether what
--- lies beside the conversation is due to be renewed, in one line: many replies a second are parsed.
+-- Append events. Events that are stored already change nothing; all others are stored together.
+-- Everything is checked before the first write, because a script is not rolled back. The script calls Redis as
+-- seldom as possible, because each call takes as long as the rest of a short script.
+-- KEYS[1] the conversation   KEYS[2] the sandbox's index (not in a Cluster, where it may lie in another slot)
+-- ARGV    session id; lifetime in ms or ''; the birth mark that the session must have or ''; the revision that
+--         it must have or ''; the time of its newest message in microseconds, or 0 for now;
+--         then for each event: id, body, and the amounts that it adds to counters, as JSON
+-- Returns 'added', the number of events before, the revision after, the number of new events, and whether the
+-- keys beside the conversation must be renewed, in one line, because many replies are parsed per second.
 local key, id, lives, born, only_at = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 
 local function state_of(n)
@@ -14,14 +14,14 @@ local function state_of(n)
     n .. ':born', 'schema', n .. '#' .. ARGV[6])
 end
 
-local n = '0'  -- most often it is the conversation's first segment
+local n = '0'  -- in most cases, the session is the conversation's first segment
 local state = state_of(n)
 if state[1] ~= n then
   n = state[1]
   if not n then
     local elsewhere = redis.call('HGET', key, 'in')
     if not elsewhere then
-      redis.call('HDEL', key, 'in')  -- changes nothing: only a server that takes writes may say so
+      redis.call('HDEL', key, 'in')  -- changes nothing; fails on a read-only server, whose data may be old
     end
     return {'not here', elsewhere or ''}
   end
@@ -56,7 +56,7 @@ for i = 6, #ARGV, 3 do
   end
 end
 if #new == 0 then
-  redis.call('HDEL', key, 'in')  -- what a demoted master holds may be lost: its word is no acknowledgement
+  redis.call('HDEL', key, 'in')  -- fails on a demoted master, whose data may be lost: it must not confirm an append
   return redis.status_reply('added ' .. count .. ' ' .. revision .. ' 0 0')
 end
 if only_at ~= '' and only_at ~= state[3] then
@@ -67,7 +67,7 @@ for at, i in ipairs(new) do
   for name, more in pairs(cjson.decode(ARGV[i + 2])) do
     local sum = tonumber(counters[name] or 0)
     if name == 'newest' then sum = math.max(sum, more) else sum = sum + more end
-    -- cjson rounds numbers to 14 digits: what has more goes as text.
+    -- cjson rounds numbers to 14 digits, so longer numbers are passed as text.
     counters[name] = (sum % 1 == 0 and sum < 1e14) and sum or string.format('%.17g', sum)
   end
   if at < #new then
@@ -80,7 +80,7 @@ redis.call('HSET', key, n .. ':' .. last, ARGV[i + 1], n .. '#' .. ARGV[i], last
 
 local time = redis.call('TIME')
 if KEYS[2] then
-  if ARGV[5] == '0' then  -- above all others, even where the clock was set back
+  if ARGV[5] == '0' then  -- newer than all others, even if the clock was set back
     local top = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
     redis.call('ZADD', KEYS[2], math.max(time[1] * 1000000 + time[2], (tonumber(top[2]) or 0) + 1), id)
   elseif count == 0 then
@@ -91,7 +91,7 @@ if KEYS[2] then
 end
 local due = 0
 if lives then
-  -- To a thousandth: a write less for all but one in many appends.
+  -- Renewed only after a thousandth of the lifetime, so that most appends need one write less.
   local left = redis.call('PTTL', key)
   if left >= 0 and left < lives - lives / 1000 then
     redis.call('PEXPIRE', key, lives)

@@ -1,12 +1,12 @@
--- Delete a session: from now on it does not exist, and with the last session its conversation.
--- Gives the number of a session whose events are still to be cleared away, or ''.
--- KEYS[1] where the conversation lives, or points to where it does   ARGV session id
+-- Delete a session: from now on it does not exist. With its last session, the conversation is deleted.
+-- Returns the number of a session whose events are still to be deleted, or ''.
+-- KEYS[1] the conversation's key, or a key that points to it   ARGV session id
 local key, id = KEYS[1], ARGV[1]
 local n = redis.call('HGET', key, 's:' .. id)
 if not n then
   local elsewhere = redis.call('HGET', key, 'in')
   if not elsewhere then
-    redis.call('HDEL', key, 'in')  -- changes nothing: only a server that takes writes may say so
+    redis.call('HDEL', key, 'in')  -- changes nothing; fails on a read-only server, whose data may be old
   end
   return {'not here', elsewhere or ''}
 end

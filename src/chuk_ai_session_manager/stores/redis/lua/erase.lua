@@ -1,17 +1,17 @@
--- Erase a conversation: from now on it does not exist, whoever still writes to it.
--- KEYS[1] where it lives
--- ARGV    '', or the time (microseconds since 1970) at which a newer message makes it stay;
---         '', or what tells it from another conversation that had its id before
--- Gives   'erased' and how many segments were ever made in it, 'kept', or 'not here'
+-- Erase a conversation: from now on it does not exist, even if a writer goes on.
+-- KEYS[1] the conversation
+-- ARGV    '', or a time (microseconds since 1970): with a newer message, the conversation is kept;
+--         '', or the birth mark by which it differs from an earlier conversation with its id
+-- Returns 'erased' and how many segments it ever had, 'kept', or 'not here'
 local key = KEYS[1]
 local kind = redis.call('TYPE', key).ok
 if kind ~= 'hash' and kind ~= 'none' then
-  redis.call('UNLINK', key)  -- it was no conversation any more
+  redis.call('UNLINK', key)  -- the key was no conversation
   return {'erased', 1}
 end
 local made = redis.call('HGET', key, 'segments')
 if not made or (ARGV[2] ~= '' and redis.call('HGET', key, '0:born') ~= ARGV[2]) then
-  redis.call('HDEL', key, '')  -- changes nothing: only a server that takes writes may say so
+  redis.call('HDEL', key, '')  -- changes nothing; fails on a read-only server, whose data may be old
   return {'not here', 0}
 end
 if ARGV[1] ~= '' then

@@ -1,4 +1,4 @@
--- The text under a key; that there is none is said only by a server that takes writes.
+-- Read the text under a key. Only a server that takes writes may answer that there is none.
 -- KEYS[1] the key
 local found = redis.call('GET', KEYS[1])
 if not found then

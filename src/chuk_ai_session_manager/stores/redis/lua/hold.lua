@@ -6,7 +6,7 @@ local key, lives = KEYS[1], tonumber(ARGV[2])
 local left = redis.call('PTTL', key)
 if redis.call('HEXISTS', key, 'data') == 0 then
   if not ARGV[4] then
-    redis.call('HDEL', key, '')  -- changes nothing: only a server that takes writes may say so
+    redis.call('HDEL', key, '')  -- changes nothing; fails on a read-only server, whose data may be old
     return 0
   end
   redis.call('HSET', key, 'data', ARGV[4])

@@ -1,4 +1,4 @@
--- Enter a session in a set of sessions, which lives for so long from now at least.
+-- Add a session to a set of sessions, and let the set live at least this long from now.
 -- KEYS[1] the set   ARGV session id, lifetime in ms or ''
 redis.call('SADD', KEYS[1], ARGV[1])
 if ARGV[2] ~= '' and redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then

@@ -1,9 +1,9 @@
--- Let a key live for so long from now, at least; one that never expires stays so.
--- KEYS[1] the key   ARGV lifetime in ms, 1 to note that all beside it was renewed
--- Gives the milliseconds left, and the conversation that it is a child of, or ''; nothing without the key.
+-- Let a key live at least this long from now; a key that never expires stays so.
+-- KEYS[1] the key   ARGV lifetime in ms; 1 to record that all keys beside it were renewed
+-- Returns the milliseconds left, and the conversation whose child it is, or ''; nothing if there is no key.
 local left = redis.call('PTTL', KEYS[1])
 if left == -2 then
-  redis.call('UNLINK', KEYS[1])  -- changes nothing: only a server that takes writes may say so
+  redis.call('UNLINK', KEYS[1])  -- changes nothing; fails on a read-only server, whose data may be old
   return false
 end
 local lives = tonumber(ARGV[1])

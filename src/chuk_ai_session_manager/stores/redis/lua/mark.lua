@@ -1,11 +1,11 @@
 -- Mark in a conversation the bodies to which a session's new events refer, before the events are written.
--- KEYS[1] the conversation's key, or one that names the conversation's key   ARGV session id, hashes
+-- KEYS[1] the conversation's key, or a key that points to it   ARGV session id, hashes
 local key = KEYS[1]
 local n = redis.call('HGET', key, 's:' .. ARGV[1])
 if not n then
   local elsewhere = redis.call('HGET', key, 'in')
   if not elsewhere then
-    redis.call('HDEL', key, 'in')  -- changes nothing: only a server that takes writes may say so
+    redis.call('HDEL', key, 'in')  -- changes nothing; fails on a read-only server, whose data may be old
   end
   return {'not here', elsewhere or ''}
 end

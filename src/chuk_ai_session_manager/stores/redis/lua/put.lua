@@ -1,21 +1,23 @@
--- Write a new session, or change a stored one that is at a given revision.
--- KEYS[1] the conversation   KEYS[2] the sandbox's index, where it may be in the same step
--- ARGV    session id, lifetime in ms or '', the revision it must be at ('' for a new session),
---         the id of the segment that it follows or '', its own id as JSON, its place in lists:
---         when its newest message was said in microseconds, 0 for just now, or '' to stay,
---         the conversation of its parent or '', what tells the session from others that had its id,
---         the revision that the segment it follows must be at or '', number of header fields, and each one's name and JSON,
---         counters as JSON or '', how many of the oldest events stay, number of ids of stored events
---         that go, those ids, number of bodies that its events refer to no more, their hashes, number of
---         bodies that they refer to from now on, their hashes, then of each event that comes: id, body
+-- Write a new session, or change a stored session that has a given revision.
+-- KEYS[1] the conversation   KEYS[2] the sandbox's index (not in a Cluster, where it may lie in another slot)
+-- ARGV    session id; lifetime in ms or ''; the revision that it must have ('' for a new session);
+--         the id of the segment before it or ''; its own id as JSON; its place in lists: the time of its
+--         newest message in microseconds, 0 for now, or '' for no change;
+--         the conversation of its parent or ''; the birth mark by which it differs from others with its id;
+--         the revision that the segment before it must have or ''; the number of header fields, and for each
+--         its name and JSON; counters as JSON or ''; how many of the oldest events stay; the number of stored
+--         events to delete, and their ids; the number of bodies to which its events refer no more, and their
+--         hashes; the number of bodies to which they refer from now on, and their hashes; then for each new
+--         event: id, body
 local key, id, lives, expected, follows = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local n = redis.call('HGET', key, 's:' .. id)
 local count, revision, rewrites = 0, 0, 0
 local is_new = redis.call('EXISTS', key) == 0
 local before
 
--- An answer without a write to the session: only a server that takes writes may give it, and this, which
--- changes nothing, the others refuse. (Not before the writes: after a first one, they would go on in full memory.)
+-- An answer without a write to the session. The command changes nothing, and fails on a read-only server,
+-- which must not give this answer. (It is not called before other writes: after a first write, a script would
+-- go on even if memory is full.)
 local function unwritten(...)
   redis.call('HDEL', key, '')
   return {...}
@@ -23,7 +25,7 @@ end
 
 if expected == '' then
   if n and redis.call('HGET', key, n .. ':born') == ARGV[8] then
-    return unwritten('put')  -- it is this one: the reply was lost
+    return unwritten('put')  -- this session was written before, and the reply was lost
   end
   if n or redis.call('HGET', key, 'in') then
     return unwritten('taken')

@@ -8,5 +8,5 @@ for _, field in ipairs(redis.call('HRANDFIELD', KEYS[1], ARGV[1])) do
     found[#found + 1] = now - tonumber(redis.call('HGET', KEYS[1], field))
   end
 end
-redis.call('HDEL', KEYS[1], '')  -- changes nothing: only a server that takes writes may say so
+redis.call('HDEL', KEYS[1], '')  -- changes nothing; fails on a read-only server, whose data may be old
 return {math.max(0, redis.call('HLEN', KEYS[1]) - 1), found}

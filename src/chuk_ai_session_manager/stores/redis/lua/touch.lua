@@ -1,6 +1,6 @@
--- Enter a session in the index.
+-- Add a session to the index.
 -- KEYS[1] the index
--- ARGV    session id, when its newest message was said in microseconds or 0 for just now, 1 if it may go back
+-- ARGV    session id; time of its newest message in microseconds, or 0 for now; 1 if it may move back
 local time = redis.call('TIME')
 local top = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
 local place = math.max(time[1] * 1000000 + time[2], (tonumber(top[2]) or 0) + 1)

@@ -5,5 +5,5 @@ for n = 0, (tonumber(redis.call('HGET', KEYS[1], 'segments')) or 0) - 1 do
     return 1
   end
 end
-redis.call('HDEL', KEYS[1], '')  -- changes nothing: only a server that takes writes may say so
+redis.call('HDEL', KEYS[1], '')  -- changes nothing; fails on a read-only server, whose data may be old
 return 0
