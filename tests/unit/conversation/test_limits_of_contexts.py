@@ -157,6 +157,16 @@ async def test_definitions_and_the_reserve_take_room() -> None:
     assert len(with_tools[1]["messages"]) < len(with_tools[0])  # Anthropic's own prompt for tools
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"model": 5}, {"tools": "tide"}, {"tools": {"name": "tide"}}, {"tools": 5}, {"tools": b"tide"}]
+)
+async def test_models_and_tools_of_a_wrong_type_are_refused(wrong: dict[str, Any]) -> None:
+    sm = SessionManager(store=MemoryStore())
+    await sm.user_says("Hello")
+    with pytest.raises(InvalidInput, match=next(iter(wrong))):
+        await sm.get_messages_for_llm(max_tokens=1_000, **wrong)
+
+
 async def test_a_limit_without_room_is_refused_with_each_figure() -> None:
     sm = SessionManager(store=MemoryStore(), model=MODEL, system_prompt="word " * 50)
     await sm.user_says("word " * 30)

@@ -119,6 +119,27 @@ async def test_a_long_result_is_read_page_by_page_or_where_a_text_stands() -> No
     assert "no page 99" in await sm.run_tool(read(f"{event_id}#99"))
 
 
+async def test_event_ids_of_an_application_may_contain_the_mark_of_a_page() -> None:
+    sm = manager()
+    said = [{"role": "user", "content": text} for text in ("A zebra.", "A lion.", "A long tale. " * 1_000)]
+    await sm.add_messages(said, event_id="list")  # the others get the ids list#2 and list#1
+    await sm.user_says("A tiger.", event_id=" spaced ")
+    assert "A zebra." in await sm.run_tool(read("list#2"))
+    assert "A lion." in await sm.run_tool(read("list#1"))
+    assert "A tiger." in await sm.run_tool(read(" spaced "))
+    first = await sm.run_tool(read("list"))
+    assert 'event_id "list##2"' in first
+    assert "Characters 6,000 to 12,000 of 13,000" in await sm.run_tool(read("list##2"))
+    assert "Characters 12,000 to 13,000 of 13,000" in await sm.run_tool(read(" list#3"))
+
+
+async def test_a_text_is_found_behind_letters_that_are_two_without_their_case() -> None:
+    sm = manager()
+    await sm.user_says("Maß " * 2_000 + "A Needle." + " Maß" * 2_000, event_id="long")
+    for wanted in ("needle", "MASS A NEEDLE"):
+        assert "A Needle." in await sm.run_tool(read("long", find=wanted))
+
+
 async def test_what_a_search_gives_is_bounded() -> None:
     sm = manager()
     for number in range(200):

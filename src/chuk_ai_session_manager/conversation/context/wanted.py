@@ -62,7 +62,18 @@ class Wanted:
             raise InvalidInput(_OPERATION, 'cache must be True, False, "5m" or "1h"')
         if self.server_state and self.format_name != "openai-responses":
             raise InvalidInput(_OPERATION, 'server_state works only with format="openai-responses"')
+        self._check_model_and_tools()
+        self._check_recall()
 
+    def _check_model_and_tools(self) -> None:
+        if self.model is not None:
+            check_name(self.model, "model", _OPERATION)
+        if self.tools is not None and (
+            isinstance(self.tools, str | bytes) or not isinstance(self.tools, Sequence)
+        ):
+            raise InvalidInput(_OPERATION, "tools must be a list of definitions, as you send them")
+
+    def _check_recall(self) -> None:
         if isinstance(self.recall, str):
             check_name(self.recall.strip(), "recall", _OPERATION)
         elif self.recall is not None and not isinstance(self.recall, bool):

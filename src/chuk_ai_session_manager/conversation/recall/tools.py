@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from itertools import accumulate
 from typing import Any
 
 from ...exceptions import InvalidInput
@@ -176,7 +177,7 @@ class HistoryTools:
             return f'{READ} needs an "event_id"; {SEARCH} returns them.'
         around, find = arguments.get("around"), arguments.get("find")
         return await self._read(
-            event_id.strip(), min(_MOST_AROUND, _count(around)), find if isinstance(find, str) else ""
+            event_id, min(_MOST_AROUND, _count(around)), find if isinstance(find, str) else ""
         )
 
     async def _search(self, query: str) -> str:
@@ -198,7 +199,7 @@ class HistoryTools:
         return "\n".join(lines)
 
     async def _read(self, given: str, around: int, find: str) -> str:
-        event_id, _, page = given.partition("#")
+        event_id, page = self._place(given)
         turn = self._index.number_of.get(event_id)
         if turn is None or turn in self._index.out:
             return f'No message has the event_id "{event_id}". {SEARCH} returns the event_ids of messages.'
@@ -206,9 +207,20 @@ class HistoryTools:
         found = await self._home.events_by_id(session_id, [event_id])
         if not found:
             return f'The message with the event_id "{event_id}" does not exist any more.'
-        text = _page_of(event_id, _whole_text(found[0]), _count(page), find)
+        text = self._page_of(event_id, _whole_text(found[0]), page, find)
         lines = [*self._near(turn, -around), f"> {self._heading(turn)} {text}", *self._near(turn, around)]
         return "\n".join(lines)
+
+    def _place(self, given: str) -> tuple[str, int]:
+        """The event id and the page that a model asked for. An application's event ids may contain "#"."""
+        known = self._index.number_of
+        for event_id in (given, given.strip()):
+            if event_id in known:
+                return event_id, 0
+        event_id, _, page = given.strip().rpartition("#")
+        while event_id not in known and event_id.endswith("#"):
+            event_id = event_id[:-1]
+        return (event_id, _count(page)) if event_id in known else (given.strip(), 0)
 
     def _heading(self, turn: int) -> str:
         time = self._index.turn(turn).time
@@ -228,6 +240,32 @@ class HistoryTools:
             near += step
         return lines[::step]
 
+    def _page_of(self, event_id: str, text: str, page: int, find: str) -> str:
+        """A page of a text: the page with this number, or the page that contains the text to find."""
+        if len(text) <= _PAGE and not find:
+            return text
+        start = max(0, page - 1) * _PAGE
+        note = ""
+        if find:
+            at = _position(text, find)
+            note = f"[{find!r} does not occur in it.] " if at < 0 else ""
+            start = max(0, at - _BEFORE) if len(text) > _PAGE and at >= 0 else start
+        if start >= len(text) > 0:
+            return f"[It has {len(text):,} characters: there is no page {page}.]"
+        end = min(len(text), start + _PAGE)
+        if (start, end) == (0, len(text)):
+            return note + text
+        following = self._id_of_page(event_id, end // _PAGE + 1)
+        more = f' Next page: event_id "{following}".' if end < len(text) else ""
+        return f"{note}[Characters {start:,} to {end:,} of {len(text):,}.{more}]\n{text[start:end]}"
+
+    def _id_of_page(self, event_id: str, page: int) -> str:
+        """The `event_id` with which a model reads a page. It is never the id of another event."""
+        mark = "#"
+        while f"{event_id}{mark}{page}" in self._index.number_of:
+            mark += "#"
+        return f"{event_id}{mark}{page}"
+
 
 def _is_longer(index: Index, turn: int) -> bool:
     return index.whole(turn)[1] > _SHORT
@@ -238,23 +276,13 @@ def _whole_text(event: AnyEvent) -> str:
     return tool_text(event.message) if is_result else words_of(event.message)
 
 
-def _page_of(event_id: str, text: str, page: int, find: str) -> str:
-    """A page of a text: the page with this number, or the page that contains the text to find."""
-    if len(text) <= _PAGE and not find:
-        return text
-    start = max(0, page - 1) * _PAGE
-    note = ""
-    if find:
-        at = text.casefold().find(find.casefold())
-        note = f"[{find!r} does not occur in it.] " if at < 0 else ""
-        start = max(0, at - _BEFORE) if len(text) > _PAGE and at >= 0 else start
-    if start >= len(text) > 0:
-        return f"[It has {len(text):,} characters: there is no page {page}.]"
-    end = min(len(text), start + _PAGE)
-    if (start, end) == (0, len(text)):
-        return note + text
-    more = f' Next page: event_id "{event_id}#{end // _PAGE + 1}".' if end < len(text) else ""
-    return f"{note}[Characters {start:,} to {end:,} of {len(text):,}.{more}]\n{text[start:end]}"
+def _position(text: str, find: str) -> int:
+    """The position at which a text contains another one, whatever their case; -1 if it does not."""
+    at = text.casefold().find(find.casefold())
+    if at <= 0:
+        return at
+    ends = accumulate(len(character.casefold()) for character in text)  # "ß" becomes two characters
+    return next(position for position, end in enumerate(ends) if end > at)
 
 
 def _count(value: object) -> int:
