@@ -172,6 +172,7 @@ LEVELS = (
         "conversation.forking",
         "conversation.origins",
         "conversation.recall",
+        "conversation.recall.english",
         "conversation.recall.languages",
         "conversation.recall.words",
         "conversation.recall.dates",

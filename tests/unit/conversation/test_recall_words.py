@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chuk_ai_session_manager.conversation.recall.dates import days_in
-from chuk_ai_session_manager.conversation.recall.languages import english_stem, language_named
+from chuk_ai_session_manager.conversation.recall.english import english_stem
+from chuk_ai_session_manager.conversation.recall.languages import language_named
 from chuk_ai_session_manager.conversation.recall.turns import passages_of
 from chuk_ai_session_manager.conversation.recall.words import MOST_WORDS, Words, pairs, searched_part
 
@@ -160,3 +161,21 @@ def test_days_that_questions_name(question: str, day: date) -> None:
 )
 def test_what_names_no_days(question: str) -> None:
     assert days_in(question, SUNDAY) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "stem"),
+    [("caresses", "caress"), ("ponies", "poni"), ("cats", "cat"), ("agreed", "agre"),
+     ("plastered", "plaster"), ("bled", "bled"), ("motoring", "motor"), ("sing", "sing"), ("conflated", "conflat"), ("hopping", "hop"),
+     ("falling", "fall"), ("filing", "file"), ("happy", "happi"), ("sky", "sky"), ("relational", "relat"),
+     ("decisiveness", "decis"), ("electrical", "electr"), ("hopefulness", "hope"), ("revival", "reviv"),
+     ("adjustment", "adjust"), ("adoption", "adopt"), ("cease", "ceas"), ("rate", "rate"),
+     ("controll", "control"), ("an", "an"), ("ing", "ing"), ("eed", "eed")],
+)  # fmt: skip
+def test_english_stems_are_those_of_the_paper(word: str, stem: str) -> None:
+    assert english_stem(word) == stem
+
+
+@given(st.text("abeisytngl", min_size=1, max_size=12))
+def test_every_word_has_a_stem(word: str) -> None:
+    assert english_stem(word)
