@@ -166,7 +166,8 @@ def test_what_names_no_days(question: str) -> None:
 @pytest.mark.parametrize(
     ("word", "stem"),
     [("caresses", "caress"), ("ponies", "poni"), ("cats", "cat"), ("agreed", "agre"),
-     ("plastered", "plaster"), ("bled", "bled"), ("motoring", "motor"), ("sing", "sing"), ("conflated", "conflat"), ("hopping", "hop"),
+     ("plastered", "plaster"), ("bled", "bled"), ("motoring", "motor"),
+     ("sing", "sing"), ("conflated", "conflat"), ("hopping", "hop"),
      ("falling", "fall"), ("filing", "file"), ("happy", "happi"), ("sky", "sky"), ("relational", "relat"),
      ("decisiveness", "decis"), ("electrical", "electr"), ("hopefulness", "hope"), ("revival", "reviv"),
      ("adjustment", "adjust"), ("adoption", "adopt"), ("cease", "ceas"), ("rate", "rate"),
