@@ -148,7 +148,7 @@ def test_stats_add_up_by_model(place: Place, cli: Callable[..., Ended]) -> None:
 
 
 @on_each
-def test_stats_are_those_of_the_manager(place: Place, cli: Callable[..., Ended], chats: list[Any]) -> None:
+def test_stats_equal_the_manager_s(place: Place, cli: Callable[..., Ended], chats: list[Any]) -> None:
     async def fill() -> dict[str, Any]:
         async with place.store() as store:
             sm = SessionManager("s", store=store, infinite_context=True, token_threshold=500)

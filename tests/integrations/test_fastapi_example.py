@@ -33,7 +33,7 @@ async def test_a_conversation_goes_on_by_its_id(client: httpx.AsyncClient) -> No
     assert found["stats"]["total_messages"] == 4
 
 
-async def test_it_goes_on_for_ever(client: httpx.AsyncClient) -> None:
+async def test_a_conversation_goes_on_over_many_segments(client: httpx.AsyncClient) -> None:
     session_id = root = (await client.post("/chat", json={"message": "0"})).json()["session_id"]
     for number in range(1, 25):
         reply = await client.post("/chat", json={"message": str(number), "session_id": session_id})

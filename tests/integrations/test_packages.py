@@ -346,7 +346,7 @@ class TestRedisDriver:
 
 
 class TestOpenAI:
-    def test_what_came_is_kept_and_python_s_names_are_not_those_on_the_wire(self) -> None:
+    def test_answers_are_kept_under_the_names_of_the_wire_format(self) -> None:
         responses = pytest.importorskip("openai.types.responses")
         wire = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "later": 1}
         call = responses.ResponseFunctionToolCall.model_validate(wire)

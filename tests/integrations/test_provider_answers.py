@@ -218,7 +218,7 @@ async def test_a_response_that_is_seen_twice_is_one_answer(place: Place) -> None
 
 
 @in_memory_too
-async def test_also_where_the_conversation_goes_on_in_another_segment(place: Place) -> None:
+async def test_an_answer_is_recorded_once_after_a_roll_over(place: Place) -> None:
     async with place.store() as store:
         sm = SessionManager("root", store=store, infinite_context=True, max_turns_per_segment=2)
         await sm.user_says("When?")
@@ -231,7 +231,7 @@ async def test_also_where_the_conversation_goes_on_in_another_segment(place: Pla
 
 
 @in_memory_too
-async def test_also_where_another_process_closed_the_segment_meanwhile(place: Place) -> None:
+async def test_an_answer_is_recorded_once_after_another_process_closed_the_segment(place: Place) -> None:
     async with place.store() as store, place.store() as other_store:
         late, other = (
             SessionManager("root", store=each, infinite_context=True, max_turns_per_segment=2)
@@ -245,7 +245,7 @@ async def test_also_where_another_process_closed_the_segment_meanwhile(place: Pl
 
 
 @in_memory_too
-async def test_also_where_the_conversation_went_on_for_long(place: Place) -> None:
+async def test_an_answer_is_recorded_once_after_many_segments(place: Place) -> None:
     async with place.store() as store:
         sm = SessionManager("root", store=store, infinite_context=True, max_turns_per_segment=2)
         await sm.user_says("When?")

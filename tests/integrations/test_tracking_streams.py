@@ -192,7 +192,7 @@ class TestInterrupted:
             await task
         await self.check(sm, "Once", "CancelledError")
 
-    async def test_who_leaves_after_the_end_was_said_interrupts_nothing(self, gpt: AsyncOpenAI) -> None:
+    async def test_leaving_a_stream_after_its_last_event_interrupts_nothing(self, gpt: AsyncOpenAI) -> None:
         sm = SessionManager()
 
         async def ask(prompt: str) -> Any:

@@ -257,7 +257,7 @@ class TestPasswords:
     @pytest.mark.parametrize(
         "login", ["", ":wr0ng@", "default:wr0ng@", f"nobody:{quote(PASSWORD, safe='')}@"], ids=range(4)
     )
-    async def test_who_has_the_wrong_one_is_told_and_refused(
+    async def test_a_client_without_the_password_is_refused_with_a_message(
         self, server: RedisServer, store: RedisStore, login: str
     ) -> None:
         session = await begin(store)
@@ -268,9 +268,7 @@ class TestPasswords:
         assert contents(server) == before
 
     @pytest.mark.parametrize("user", ["", "default"])
-    async def test_who_has_the_right_one_is_let_in_however_odd_it_is(
-        self, server: RedisServer, user: str
-    ) -> None:
+    async def test_any_right_password_is_accepted(self, server: RedisServer, user: str) -> None:
         login = f"{user}:{quote(PASSWORD, safe='')}@"
         async with RedisStore(f"redis://{login}{HOST}:{server.port}", timeout=PATIENCE) as store:
             await begin(store)

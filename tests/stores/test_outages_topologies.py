@@ -35,9 +35,7 @@ def server() -> Iterator[RedisServer]:
 
 
 class TestTls:
-    async def test_a_server_is_reached_by_who_knows_its_authority_and_by_nobody_else(
-        self, server: RedisServer
-    ) -> None:
+    async def test_only_clients_that_know_its_authority_reach_a_server(self, server: RedisServer) -> None:
         with TlsFront(server.port) as front:
             url = server.url.replace("redis://", "rediss://").replace(f":{server.port}", f":{front.port}")
             async with RedisStore(f"{url}?ssl_ca_certs={front.ca_path}", timeout=PATIENCE) as store:
@@ -60,7 +58,7 @@ class TestTls:
             url = server.url.replace("redis://", "rediss://").replace(f":{server.port}", f":{front.port}")
             await self._is_refused(f"{url}?ssl_ca_certs={ca_path}")
 
-    async def test_a_cluster_is_reached_by_who_knows_its_authority_and_by_nobody_else(self) -> None:
+    async def test_only_clients_that_know_its_authority_reach_a_cluster(self) -> None:
         with RedisCluster(tls=True) as cluster:
             url = f"{cluster.url}?ssl_ca_certs={cluster.ca_path}"
             async with RedisStore(url, timeout=PATIENCE) as store:

@@ -166,7 +166,9 @@ class TestConnections:
                     await store.append(Session(id="s"), [event()])
             assert isinstance(caught.value.__cause__, RedisConnectionError)
 
-    async def test_who_is_cancelled_twice_is_so_once_it_is_decided(self, server: RedisServer) -> None:
+    async def test_a_writer_that_is_cancelled_twice_ends_once_the_write_is_decided(
+        self, server: RedisServer
+    ) -> None:
         async with RedisStore(server.url, timeout=PATIENCE) as store:
             session = await Session.create("s", store=store)
             await store.append(session, [event()])
@@ -316,7 +318,7 @@ class TestBeside:
             # They are looked at by chance: not all of them were, but they do not pile up.
             assert len([name for name in index if name.startswith("old-")]) < 10
 
-    async def test_whose_a_session_is_decides_who_lists_it(self, redis_server: RedisServer) -> None:
+    async def test_a_session_is_listed_for_its_user_only(self, redis_server: RedisServer) -> None:
         async with RedisStore(redis_server.url, sandbox_id=uuid4().hex) as store:
             session = await Session.create("s", store=store, metadata={"properties": {"user_id": "ada"}})
             await session.metadata.set_property("user_id", "bob")
@@ -325,7 +327,7 @@ class TestBeside:
             assert await store.list_sessions(user_id="bob") == ["s"]
 
 
-async def test_a_sender_that_is_thrown_away_leaves_those_who_wait_served(redis_server: RedisServer) -> None:
+async def test_waiting_writers_are_served_after_a_sender_is_dropped(redis_server: RedisServer) -> None:
     async with RedisStore(redis_server.url, sandbox_id=uuid4().hex) as store:
         link = store._link
         sender = link.call_together(("PING",))

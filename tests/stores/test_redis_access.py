@@ -137,7 +137,7 @@ class TestUsersWhoMayDoLittle:
             async with RedisStore(f"redis://little:{quote(PASSWORD, safe='')}@{hosts}") as store:
                 await use_all(store)
 
-    async def test_who_may_do_less_is_told_so(self) -> None:
+    async def test_a_user_with_too_few_rights_gets_an_error_that_says_so(self) -> None:
         with RedisServer() as server:
             server.command(*rule("little"), "-hset")
             server.command(*rule("elsewhere"), "resetkeys", "~other:*")

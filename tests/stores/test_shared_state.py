@@ -53,7 +53,7 @@ async def set_key(place: Place, key: str, value: Any) -> None:
 
 
 @given(before=VALUES, mine=VALUES, theirs=VALUES)
-def test_of_each_key_the_one_who_changed_it_wins(
+def test_the_writer_that_changed_a_key_wins_for_this_key(
     before: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any]
 ) -> None:
     together = load(merged("state", dump(before), dump(mine), dump(theirs)))

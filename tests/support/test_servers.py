@@ -160,14 +160,16 @@ class TestSentinel:
 
 
 class TestTls:
-    async def test_who_knows_the_authority_is_let_in(self, redis_server: RedisServer) -> None:
+    async def test_a_client_that_knows_the_authority_is_let_in(self, redis_server: RedisServer) -> None:
         with TlsFront(redis_server.port) as front:
             for host in (HOST, "localhost"):
                 url = f"rediss://{host}:{front.port}?ssl_ca_certs={front.ca_path}"
                 async with redis.asyncio.Redis.from_url(url) as client:
                     assert await client.ping()
 
-    async def test_who_does_not_is_refused(self, redis_server: RedisServer) -> None:
+    async def test_a_client_that_does_not_know_the_authority_is_refused(
+        self, redis_server: RedisServer
+    ) -> None:
         with TlsFront(redis_server.port) as front:
             async with redis.asyncio.Redis.from_url(f"rediss://{HOST}:{front.port}") as client:
                 with pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):

@@ -371,7 +371,7 @@ async def test_many_first_counts_load_once(fresh: ModuleType, fake: FakeLoader) 
     assert fake.loads == ["fake_base"]
 
 
-def test_who_is_overtaken_takes_the_load_of_the_other(
+def test_an_overtaken_loader_uses_the_vocabulary_that_was_loaded(
     fresh: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = object()

@@ -317,7 +317,7 @@ async def test_another_writers_session_stays() -> None:
     assert list(await store.list_sessions()) == ["two"]
 
 
-async def test_who_is_not_there_cannot_be_exported() -> None:
+async def test_a_missing_session_cannot_be_exported() -> None:
     with pytest.raises(SessionNotFound):
         await exported(MemoryStore(), "nobody")
     with pytest.raises(SessionNotFound):

@@ -18,7 +18,7 @@ from chuk_ai_session_manager.stores import MemoryStore
 
 
 class TestCallback:
-    async def test_it_goes_on_from_the_summary_before(self) -> None:
+    async def test_a_summary_continues_the_summary_before_it(self) -> None:
         asked: list[list[dict[str, Any]]] = []
 
         async def callback(messages: list[dict[str, Any]]) -> str:
@@ -59,7 +59,7 @@ class TestCallback:
                 )
         assert "number 3" in apart(await sm.get_messages_for_llm())[0]["content"]
 
-    async def test_after_one_timeout_those_that_waited_for_it_do_without(
+    async def test_after_a_timeout_the_waiting_summaries_skip_the_callback(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("chuk_ai_session_manager.conversation.writing.PATIENCE", 0.01)
@@ -234,7 +234,9 @@ class TestOddCallbacks:
     @pytest.mark.parametrize(
         "problem", [SystemExit(3), GeneratorExit(), StopIteration(), BaseExceptionGroup("g", [SystemExit()])]
     )
-    async def test_those_that_raise_what_ends_programs(self, kind: str, problem: BaseException) -> None:
+    async def test_callbacks_that_raise_exceptions_which_end_programs(
+        self, kind: str, problem: BaseException
+    ) -> None:
         async def asynchronous(messages: list[dict[str, Any]]) -> str:
             raise problem
 

@@ -43,7 +43,7 @@ class TestTopics:
         assert noted(question).splitlines()[0].endswith("…")
         assert len(noted(question).splitlines()[0]) < 100
 
-    def test_those_of_each_segment_add_up(self) -> None:
+    def test_the_notes_of_all_segments_add_up(self) -> None:
         notes = Notes()
         for letter in "abc":
             notes = notes.after(by_user(*(f"What is number {letter}{number} for?" for number in range(4))))
@@ -157,7 +157,7 @@ def test_what_is_told_above_is_not_told_again_unless_it_only_looks_so() -> None:
     assert "Ann" in summary
 
 
-def test_it_goes_on_from_a_summary_of_somebody_else() -> None:
+def test_notes_continue_a_summary_of_an_application() -> None:
     notes = Notes("They met in Oslo.").after(by_user("What is it good for?"))
     assert str(notes) == "They met in Oslo.\nUser discussed: What is it good for"
     assert str(Notes().followed_by("One.").followed_by("Two.")) == "One. Two."

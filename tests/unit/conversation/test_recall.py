@@ -33,7 +33,7 @@ async def texts(sm: SessionManager, question: str, **options: Any) -> list[str]:
     return [turn.text for turn in await sm.recall(question, **options)]
 
 
-async def test_a_turn_is_recalled_with_who_said_it_when_and_where() -> None:
+async def test_a_recalled_turn_has_its_speaker_time_and_segment() -> None:
     sm = manager()
     await sm.user_says("Rex loves carrots.", name="Ann")
     await say(sm, *(f"Filler number {n}" for n in range(40)))

@@ -157,7 +157,7 @@ class TestInfiniteContext:
         assert "session_chain" not in of_one
         assert len(await sm.get_conversation(include_all_segments=False)) == 2
 
-    async def test_dates_are_those_of_the_whole_conversation(self) -> None:
+    async def test_dates_cover_the_whole_conversation(self) -> None:
         sm = SessionManager("root", infinite_context=True, max_turns_per_segment=1)
         for _ in range(3):
             await sm.user_says("hello")

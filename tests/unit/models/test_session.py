@@ -41,7 +41,7 @@ class TestSession:
     @given(
         st.lists(st.sampled_from(["user", "llm", "system", "tool", "call", "unpriced", "cut"]), max_size=40)
     )
-    def test_totals_are_those_of_counting_anew(self, steps: list[str]) -> None:
+    def test_totals_equal_a_new_count(self, steps: list[str]) -> None:
         session: Session[Any] = Session()
         for step in steps:
             match step:

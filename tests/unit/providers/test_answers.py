@@ -193,7 +193,7 @@ def test_what_is_no_answer(response: object) -> None:
         read_answer(response)
 
 
-def test_litellm_says_who_ran_the_model_in_one_way_or_another() -> None:
+def test_litellm_names_the_provider_in_several_ways() -> None:
     response = ModelResponse(choices=[{"message": {"role": "assistant", "content": "x"}}], model="m")
     response._hidden_params = {"litellm_model_name": "groq/llama-3.3-70b-versatile"}
     assert read_answer(response).provider == "groq"

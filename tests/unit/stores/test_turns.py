@@ -93,7 +93,7 @@ class TestOneLoop:
         assert visitors.of_thread(0) == list(range(100))
         assert visitors.most_inside == 1
 
-    async def test_whoever_comes_later_does_not_get_in_before_one_who_was_woken(self) -> None:
+    async def test_later_writers_do_not_overtake_a_writer_that_was_woken(self) -> None:
         visitors = Visitors()
         first = asyncio.create_task(visitors.come(0, 0))
         second = asyncio.create_task(visitors.come(0, 1))
@@ -111,7 +111,7 @@ class TestOneLoop:
         await asyncio.gather(*tasks, return_exceptions=True)
         assert visitors.of_thread(0) == [number for number in range(4) if number != victim]
 
-    async def test_one_who_is_cancelled_when_woken_hands_the_turn_on(self) -> None:
+    async def test_a_writer_that_is_cancelled_when_woken_hands_the_turn_on(self) -> None:
         visitors = Visitors()
         tasks = [asyncio.create_task(visitors.come(0, number)) for number in range(3)]
         tasks[0].add_done_callback(lambda _: tasks[1].cancel())
@@ -224,7 +224,7 @@ class TestLoopsThatEnd:
         asyncio.run(asyncio.wait_for(visitors.come(0, 1), PATIENCE))
         assert visitors.of_thread(0) == [0, 1]
 
-    def test_one_that_is_passed_over_and_goes_on_after_all_takes_no_turn_from_others(self) -> None:
+    def test_a_skipped_writer_that_goes_on_takes_no_turn_from_others(self) -> None:
         visitors = Visitors()
         loop, task = left_holding(visitors.turns)
         in_threads(lambda: visitors.come(1, 0))  # while the loop does not run
@@ -239,7 +239,7 @@ class TestLoopsThatEnd:
         assert visitors.most_inside == 1
         assert not visitors.turns._line
 
-    def test_one_in_the_line_that_is_passed_over_goes_on_too(self) -> None:
+    def test_a_skipped_writer_in_the_line_goes_on_too(self) -> None:
         visitors = Visitors()
         outer, holder = left_holding(visitors.turns)
         loop = asyncio.new_event_loop()

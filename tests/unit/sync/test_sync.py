@@ -58,7 +58,7 @@ class TestSameAsTheAsyncOne:
             assert not inspect.isasyncgenfunction(made), known
         assert inspect.getdoc(here) == inspect.getdoc(of_async)
 
-    def test_the_types_are_those_of_the_async_api(self) -> None:
+    def test_the_types_equal_those_of_the_async_api(self) -> None:
         made = sync_types.stub()
         assert sync_types.STUB.read_text("utf-8") == made, "run: python tests/support/sync_types.py"
 
