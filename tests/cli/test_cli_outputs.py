@@ -192,7 +192,9 @@ sys.exit(main())
 @pytest.mark.parametrize(
     "command", [["--version"], ["doctor"], ["report", LONG_ID]], ids=lambda each: each[0]
 )
-def test_it_runs_from_a_zip_that_nobody_installed(command: list[str], place: Place, tmp_path: Path) -> None:
+def test_the_command_runs_from_a_zip_that_is_not_installed(
+    command: list[str], place: Place, tmp_path: Path
+) -> None:
     package = Path(chuk_ai_session_manager.__file__).parent
     archive = tmp_path / "app.zip"
     with zipfile.ZipFile(archive, "w") as file:

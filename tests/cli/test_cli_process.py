@@ -37,7 +37,7 @@ def place(tmp_path: Path) -> Place:
 # -- as a program ---------------------------------------------------------------------------------
 
 
-def test_it_is_a_script_and_a_module(place: Place) -> None:
+def test_the_command_is_a_script_and_a_module(place: Place) -> None:
     run(say, place, "s", ["Hi"])
     script = Path(sys.executable).with_name("chuk-ai-sessions")
     as_module = program("list", *at(place))

@@ -36,7 +36,7 @@ async def rows(place: Place) -> Any:
 
 
 @on_each
-def test_it_shows_and_sets_aside(place: Place, cli: Callable[..., Ended]) -> None:
+def test_repair_shows_damage_and_sets_it_aside(place: Place, cli: Callable[..., Ended]) -> None:
     run(fill, place)
     shown = cli("repair", "talk", at=place)
     assert shown.code == 1

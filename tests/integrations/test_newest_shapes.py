@@ -77,7 +77,9 @@ WAITING: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
 
 @pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("kind", WAITING)
-async def test_items_that_are_asks_wait_under_their_ids(kind: str, streams: bool, gpt: AsyncOpenAI) -> None:
+async def test_items_that_ask_the_application_wait_under_their_ids(
+    kind: str, streams: bool, gpt: AsyncOpenAI
+) -> None:
     fields, expected = WAITING[kind]
     item = {"type": kind} | fields
     sm = SessionManager()

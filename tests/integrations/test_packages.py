@@ -95,7 +95,7 @@ class TestSplintr:
         assert len(gpt.encode_ordinary(text)) > 1
         assert text in gpt.special_tokens()
 
-    def test_it_does_not_compose_for_qwen(self, tokenizer: Any) -> None:
+    def test_splintr_does_not_compose_characters_for_qwen(self, tokenizer: Any) -> None:
         encode, text = tokenizer("qwen3").encode_ordinary, "\u0999 \u06c5\u0648\u0654 \u09ae\u09c7\u09be"
         assert len(encode(text)) != len(encode(unicodedata.normalize("NFC", text)))
 
@@ -152,7 +152,7 @@ def sessions(records: Records, sandbox: str = "alpha") -> Any:
 
 
 class TestChukSessions:
-    def test_its_constructor_changes_the_environment(
+    def test_the_constructor_changes_the_environment(
         self, records: Records, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("CHUK_SANDBOX_ID")
@@ -233,13 +233,13 @@ class TestToolProcessor:
 
         return execute
 
-    async def test_its_cache_never_hits(self, run: Any) -> None:
+    async def test_the_cache_of_results_never_hits(self, run: Any) -> None:
         Counting.runs = 0
         results = [*await run("counting"), *await run("counting")]
         assert [result.error for result in results] == [None, None]
         assert Counting.runs == 2
 
-    async def test_its_retries_repeat_every_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_retries_repeat_every_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         chuk = pytest.importorskip("chuk_tool_processor")
         chuk.register_tool(name="failing", namespace="packages")(Failing)
         from chuk_tool_processor.registry import ensure_registrations

@@ -85,7 +85,7 @@ STOPS = [
 @pytest.mark.parametrize("tracked", [False, True], ids=["function", "client"])
 @pytest.mark.parametrize("api", ["chat", "responses", "messages"])
 @pytest.mark.parametrize(("text", "word", "said", "beside"), STOPS)
-async def test_it_is_one_call_with_the_input_that_was_sent_and_the_output_that_came(
+async def test_a_stopped_answer_is_one_call_with_its_input_and_output(
     api: str, tracked: bool, text: str, word: str, said: str, beside: str, clients: Any
 ) -> None:
     store = MemoryStore()
@@ -109,7 +109,7 @@ async def test_it_is_one_call_with_the_input_that_was_sent_and_the_output_that_c
 
 @pytest.mark.parametrize("tracked", [False, True], ids=["function", "client"])
 @pytest.mark.parametrize("api", ["chat", "responses", "messages"])
-async def test_so_is_one_that_was_stopped_before_its_first_word(
+async def test_an_answer_that_was_stopped_before_its_first_word(
     api: str, tracked: bool, clients: Any
 ) -> None:
     store = MemoryStore()
@@ -146,7 +146,7 @@ async def test_a_call_that_failed_before_anything_came_is_not_billed() -> None:
     assert (await sm.get_stats())["llm_calls"] == 0
 
 
-async def test_one_that_was_cancelled_before_anything_came_is(clients: Any) -> None:
+async def test_an_answer_that_was_cancelled_before_any_output(clients: Any) -> None:
     asked = asyncio.Event()
 
     async def ask(prompt: str) -> AsyncIterator[str]:
@@ -263,7 +263,7 @@ LEAVING: list[Leave] = [breaks, closes, raises, is_cancelled]
 @in_memory_too
 @pytest.mark.parametrize("held", [False, True], ids=["dropped", "held"])
 @pytest.mark.parametrize("infinite", [False, True])
-async def test_it_stands_right_after_its_question_in_every_view(
+async def test_a_stopped_answer_follows_its_question_in_every_view(
     place: Place, held: bool, infinite: bool
 ) -> None:
     async with place.store() as store, place.store() as other:

@@ -78,7 +78,7 @@ def test_a_failure_is_the_sdks_own(gpt: OpenAI) -> None:
     assert rows_of(sm) == ["one"]
 
 
-def test_it_passes_for_the_client(gpt: OpenAI) -> None:
+def test_a_tracked_client_passes_for_the_client(gpt: OpenAI) -> None:
     sm = SessionManager()
     client = track_client(gpt, sm)
     assert isinstance(client, OpenAI)

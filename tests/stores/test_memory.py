@@ -30,7 +30,7 @@ def clock() -> Clock:
 
 
 class TestMemory:
-    async def test_it_gives_the_live_object(self) -> None:
+    async def test_get_returns_the_live_object(self) -> None:
         store = MemoryStore()
         session: Session[Any] = Session()
         assert await store.get(session.id) is None

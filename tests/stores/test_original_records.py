@@ -94,7 +94,7 @@ class TestSessionsOfTheOriginal:
         empty = await read(old, EMPTY)
         assert (empty.id, empty.events, empty.total_cost) == (EMPTY, [], 0.0)
 
-    async def test_they_are_gone_on_with(self, old_server: RedisServer, old: RedisStore) -> None:
+    async def test_sessions_of_the_original_go_on(self, old_server: RedisServer, old: RedisStore) -> None:
         for session_id in (PLAIN, LINKED, EMPTY):
             before = len(written(session_id)["events"])
             sm = SessionManager(session_id, store=old)

@@ -45,7 +45,7 @@ async def three_segments(store: RedisStore, **fields: Any) -> list[str]:
 class TestClients:
     @pytest.mark.parametrize("protocol", [2, 3])
     @pytest.mark.parametrize("decode", [False, True])
-    async def test_one_that_is_handed_over_is_used_as_it_is_and_left_open(
+    async def test_a_given_client_is_used_unchanged_and_left_open(
         self, redis_server: RedisServer, decode: bool, protocol: int
     ) -> None:
         client = Redis.from_url(redis_server.url, decode_responses=decode, protocol=protocol)
@@ -73,7 +73,7 @@ class TestClients:
         assert await client.ping()
         await client.aclose()
 
-    def test_one_is_not_used_in_two_event_loops(self, redis_server: RedisServer) -> None:
+    def test_a_given_client_is_not_used_in_two_event_loops(self, redis_server: RedisServer) -> None:
         client = Redis.from_url(redis_server.url)
         store = RedisStore(client, sandbox_id=uuid4().hex)
 

@@ -129,7 +129,7 @@ class TestUsersWhoMayDoLittle:
             refused = {entry[7] for entry in server.command("ACL", "LOG")}
             assert {str(each).lower().partition("|")[0] for each in refused} <= {"info", "config", "client"}
 
-    async def test_it_suffices_in_a_cluster(self) -> None:
+    async def test_these_rights_suffice_in_a_cluster(self) -> None:
         with RedisCluster() as cluster:
             for node in cluster.nodes:
                 node.command(*rule("little"), "+cluster|slots", "+command", "+readonly", "+asking")
@@ -184,7 +184,7 @@ class TestPasswordsThatChange:
         assert read is not None
         assert len(read.events) == events
 
-    async def test_one_that_stays_wrong_is_an_error_by_the_deadline(self) -> None:
+    async def test_a_password_that_stays_wrong_is_an_error_by_the_deadline(self) -> None:
         with RedisServer(password="first") as server:
             url = f"redis://{HOST}:{server.port}"
             async with RedisStore(url, timeout=0.3, credential_provider=Rotating("wrong")) as store:

@@ -245,7 +245,7 @@ class TestSessionsOfOnesOwn:
 
 
 class TestDefaultStore:
-    async def test_it_is_made_once(self) -> None:
+    async def test_the_default_store_is_made_once(self) -> None:
         assert session_storage._backend is None
         assert get_backend() is get_backend()
         assert get_backend().sandbox_id == "chuk-ai-session-manager"

@@ -65,7 +65,7 @@ def test_the_original_s_callers_still_catch_them() -> None:
 
 
 @pytest.mark.parametrize("copied", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])  # noqa: S301
-def test_they_cross_process_borders(copied: object) -> None:
+def test_exceptions_cross_process_borders(copied: object) -> None:
     error = copied(TokenLimitExceeded(10, 12))  # type: ignore[operator]
     assert (type(error), error.limit, error.actual, str(error)) == (
         TokenLimitExceeded,

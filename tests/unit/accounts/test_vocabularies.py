@@ -218,7 +218,7 @@ class TestSetTokenizer:
         tokens._own.clear()
         tokens._found.clear()
 
-    async def test_it_counts_for_the_models_whose_names_begin_so(self) -> None:
+    async def test_a_tokenizer_counts_for_models_with_its_prefix(self) -> None:
         set_tokenizer("Acme-", len)
         set_tokenizer("acme-large", str.split)
         assert await count_tokens("two words", "acme-1") == 9
@@ -229,7 +229,7 @@ class TestSetTokenizer:
         assert await count_tokens("two words", "acme-1") == 2
         assert is_estimated("acme-1")
 
-    async def test_one_that_raises_is_an_estimate_and_is_told_of_once(
+    async def test_a_tokenizer_that_raises_gives_estimates_and_one_warning(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         def broken(text: str) -> int:

@@ -132,7 +132,7 @@ class TestTrackLlmCall:
         ):
             assert (await track_llm_call("hi", llm))[0] == "hi!"
 
-    async def test_its_usage_is_the_bill(self) -> None:
+    async def test_the_reported_usage_is_the_bill(self) -> None:
         answer = {
             "choices": [{"message": {"content": "a"}}],
             "usage": {

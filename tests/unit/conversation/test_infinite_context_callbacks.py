@@ -43,7 +43,9 @@ class TestCallback:
         assert len(rows) == 3
 
     @pytest.mark.parametrize("kind", ["async", "sync"])
-    async def test_one_that_hangs_holds_nobody_up(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_callback_that_hangs_delays_no_writer(
+        self, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("chuk_ai_session_manager.conversation.writing.PATIENCE", 0.05)
 
         async def callback(messages: list[dict[str, Any]]) -> str:
@@ -83,7 +85,9 @@ class TestCallback:
             assert summary.metadata["callback_failure"] == "TimeoutError"
             assert summary.metadata["made_by"] == "built-in"
 
-    async def test_one_that_is_slow_lands_in_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_summaries_of_a_slow_callback_are_stored_in_order(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("chuk_ai_session_manager.conversation.writing.PATIENCE", 0.0)
         running = 0
 
@@ -104,7 +108,7 @@ class TestCallback:
         context = apart(await sm.get_messages_for_llm())[0]["content"]
         assert context == "+".join(f"m{number}" for number in range(8))
 
-    async def test_it_is_made_also_where_its_writer_is_cancelled(self) -> None:
+    async def test_a_summary_is_made_even_if_its_writer_is_cancelled(self) -> None:
         began, go_on = asyncio.Event(), asyncio.Event()
 
         async def callback(messages: list[dict[str, Any]]) -> str:
@@ -124,7 +128,7 @@ class TestCallback:
         await sm.wait_for_summaries()
         assert apart(await sm.get_messages_for_llm())[0]["content"].endswith("made")
 
-    async def test_one_that_talks_itself_ends(self) -> None:
+    async def test_a_callback_that_records_messages_ends(self) -> None:
         """Each of its messages closes a segment: it is not called again for those."""
         store = MemoryStore()
         sm = manager(store=store, max_turns_per_segment=1)
@@ -158,7 +162,7 @@ class TestCallback:
         assert apart(await sm.get_messages_for_llm())[0]["content"].endswith("word word the end")
 
     @pytest.mark.parametrize("form", ["object", "dict", "blank"])
-    async def test_its_own_usage_is_billed_to_the_conversation(self, form: str) -> None:
+    async def test_a_callback_s_usage_is_billed_to_the_conversation(self, form: str) -> None:
         class Answer:
             content = "" if form == "blank" else "About a parcel."
             model = "gpt-4o-mini"
@@ -184,7 +188,7 @@ class TestCallback:
             ]
         )
 
-    async def test_its_cost_counts_for_the_limit(self) -> None:
+    async def test_a_callback_s_cost_counts_for_the_limit(self) -> None:
         bill = {
             "text": "s",
             "model": "gpt-4o-mini",
@@ -246,7 +250,7 @@ class TestOddCallbacks:
         failure = await self.failure_of(asynchronous if kind == "async" else synchronous)
         assert failure in {type(problem).__name__, "RuntimeError"}  # in a coroutine, StopIteration is that
 
-    async def test_one_whose_model_call_was_cancelled_by_somebody(self) -> None:
+    async def test_a_callback_whose_model_call_was_cancelled(self) -> None:
         async def callback(messages: list[dict[str, Any]]) -> str:
             task = asyncio.create_task(asyncio.sleep(10))
             task.cancel()
@@ -255,7 +259,7 @@ class TestOddCallbacks:
 
         assert await self.failure_of(callback) == "CancelledError"
 
-    async def test_one_that_cancels_itself(self) -> None:
+    async def test_a_callback_that_cancels_itself(self) -> None:
         async def callback(messages: list[dict[str, Any]]) -> str:
             task = asyncio.current_task()
             assert task is not None
@@ -265,7 +269,7 @@ class TestOddCallbacks:
 
         assert await self.failure_of(callback) == "CancelledError"
 
-    async def test_one_that_does_not_let_itself_be_cancelled(self) -> None:
+    async def test_a_callback_that_ignores_cancellation(self) -> None:
         ended = asyncio.Event()
 
         async def callback(messages: list[dict[str, Any]]) -> str:
@@ -279,7 +283,7 @@ class TestOddCallbacks:
         assert await self.failure_of(callback, summary_timeout=0.05) == "TimeoutError"
         ended.set()
 
-    async def test_its_own_timeout_is_no_reason_not_to_ask_again(self) -> None:
+    async def test_a_callback_with_a_timeout_of_its_own_is_called_again(self) -> None:
         calls = 0
 
         async def callback(messages: list[dict[str, Any]]) -> str:
@@ -292,7 +296,7 @@ class TestOddCallbacks:
             await sm.user_says(f"m{number}")
         assert calls == 4
 
-    async def test_one_that_changes_what_it_got(self) -> None:
+    async def test_a_callback_that_changes_its_argument(self) -> None:
         def callback(messages: list[dict[str, Any]]) -> str:
             messages[0]["content"] = "Who changed this text of mine?"
             messages.append({"role": "user", "content": "Could you summarise all of the above?"})
@@ -306,7 +310,7 @@ class TestOddCallbacks:
         assert "summarise" not in context
         assert "changed" not in context
 
-    async def test_one_that_waits_for_the_summaries(self) -> None:
+    async def test_a_callback_that_waits_for_the_summaries(self) -> None:
         sm = manager()
 
         async def callback(messages: list[dict[str, Any]]) -> str:
@@ -332,7 +336,7 @@ class TestOddCallbacks:
             await sm.user_says(f"m{number}")
         assert apart(await sm.get_messages_for_llm())[0]["content"].endswith("done")
 
-    async def test_it_may_talk_in_another_conversation_that_has_its_own(self) -> None:
+    async def test_a_callback_may_record_in_a_conversation_with_a_callback(self) -> None:
         other = SessionManager(
             "other",
             infinite_context=True,

@@ -26,7 +26,7 @@ def noted(*texts: str) -> str:
 
 
 class TestTopics:
-    def test_they_are_named_in_the_original_s_words(self) -> None:
+    def test_topics_are_named_in_the_original_s_words(self) -> None:
         questions = [f"What is the number {number} good for?" for number in "abcde"]
         assert noted(*questions).splitlines()[0] == (
             "User discussed: What is the number a good for; What is the number b good for; "

@@ -98,7 +98,7 @@ class TestAnySegmentsId:
                 assert await sm.get_session_chain() == ids
 
     @on_each
-    def test_so_it_is_in_processes_of_their_own(self, place: Place) -> None:
+    def test_any_segment_s_id_works_in_other_processes(self, place: Place) -> None:
         chain = in_another_process(long_one, place)
         assert in_another_process(say, place, chain[0], "from afar")[1] == "root"
         assert in_another_process(said, place, chain[1])[-1] == "from afar"

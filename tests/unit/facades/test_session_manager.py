@@ -284,7 +284,7 @@ class TestWriting:
 
 
 class TestMetadata:
-    async def test_it_becomes_the_session_s_properties(self) -> None:
+    async def test_metadata_become_the_session_s_properties(self) -> None:
         given_metadata = {"topic": "maths", "created_at": "yesterday", "system_prompt": "ignored"}
         sm = SessionManager(metadata=given_metadata, system_prompt="Be brief", user_id="ada")
         await sm.user_says("hello")
@@ -320,7 +320,7 @@ class TestMetadata:
 
 
 class TestSystemPrompt:
-    async def test_it_goes_first(self) -> None:
+    async def test_the_system_prompt_goes_first(self) -> None:
         sm = SessionManager(system_prompt="Be brief")
         await sm.user_says("hello")
         assert (await sm.get_messages_for_llm())[0] == {"role": "system", "content": "Be brief"}
@@ -332,7 +332,7 @@ class TestSystemPrompt:
         await sm.user_says("hello")
         assert await sm.get_messages_for_llm() == [{"role": "user", "content": "hello"}]
 
-    async def test_it_is_found_again(self) -> None:
+    async def test_the_system_prompt_is_found_again(self) -> None:
         await SessionManager("mine", system_prompt="Be brief").user_says("hello")
         again = SessionManager("mine")
         await again.get_messages_for_llm()

@@ -244,7 +244,7 @@ class TestLimits:
             await sm.add_messages([{"role": "user", "content": "five more words for you"}] * 10)
         assert (await sm.get_stats())["total_messages"] == 1
 
-    async def test_they_hold_for_all_segments(self) -> None:
+    async def test_limits_hold_for_all_segments(self) -> None:
         sm = SessionManager(infinite_context=True, max_turns_per_segment=1, token_limit=10)
         with pytest.raises(TokenLimitExceeded):
             await asyncio.gather(*(sm.user_says("hello there") for _ in range(20)))

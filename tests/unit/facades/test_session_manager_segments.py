@@ -274,7 +274,7 @@ class TestSummaryCallback:
         return sm, {"text": summary.message, **summary.metadata}
 
     @pytest.mark.parametrize("kind", ["async", "sync", "lambda", "object"])
-    async def test_it_makes_the_summary(self, kind: str) -> None:
+    async def test_the_callback_makes_the_summary(self, kind: str) -> None:
         seen: list[Any] = []
 
         async def asynchronous(messages: list[dict[str, Any]]) -> str:
@@ -334,7 +334,7 @@ class TestSummaryCallback:
         assert 20 < await TokenUsage.count_tokens(summary["text"], "gpt-4o-mini") <= 50
         assert len(apart(await sm.get_messages_for_llm())) == 3
 
-    async def test_it_may_use_the_manager_that_calls_it(self) -> None:
+    async def test_the_callback_may_use_its_manager(self) -> None:
         sm = SessionManager(infinite_context=True, max_turns_per_segment=2)
 
         async def callback(messages: list[dict[str, Any]]) -> str:

@@ -238,7 +238,7 @@ async def cut(rows: list[ChatMessage], limit: int) -> list[ChatMessage] | None:
 
 
 @given(prompts() | prompts(legacy=True), LIMITS)
-async def test_it_fits_or_it_cannot(rows: list[ChatMessage], limit: int) -> None:
+async def test_a_cut_prompt_fits_or_is_refused(rows: list[ChatMessage], limit: int) -> None:
     kept = await cut(rows, limit)
     if kept is None:
         assert tokens(the_least(rows)) > limit

@@ -37,7 +37,7 @@ class TestEnums:
         ("member", "text"),
         [(EventSource.USER, "user"), (EventType.TOOL_CALL, "tool_call"), (RunStatus.CANCELLED, "cancelled")],
     )
-    def test_they_equal_their_strings(self, member: str, text: str) -> None:
+    def test_enums_equal_their_strings(self, member: str, text: str) -> None:
         assert member == text
 
     def test_their_str_names_the_member(self) -> None:
@@ -142,7 +142,7 @@ class TestTokenSummary:
         assert summary.usage_by_model["gpt-4"].total_tokens == 2000
         assert summary.total_estimated_cost_usd == pytest.approx(0.09)
 
-    async def test_it_keeps_no_hold_of_what_was_added(self) -> None:
+    async def test_a_summary_keeps_no_reference_to_added_usage(self) -> None:
         summary, usage = TokenSummary(), TokenUsage(prompt_tokens=1, model="m")
         await summary.add_usage(usage)
         await summary.add_usage(usage)
@@ -242,7 +242,7 @@ class TestSessionEvent:
         assert not made.is_child_of("q")
         assert not made.is_part_of_task("t")
 
-    def test_its_repr_says_nothing_of_what_was_said(self) -> None:
+    def test_the_repr_of_an_event_hides_its_message(self) -> None:
         made = event("my password is hunter2", metadata={"k": "hunter2"})
         session = Session(events=[made], state={"k": "hunter2"})
         session.metadata.properties["system_prompt"] = "hunter2"

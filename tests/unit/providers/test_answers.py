@@ -372,6 +372,6 @@ def test_a_stream_of_something_else_is_noticed() -> None:
     assert taken.unknown is not None
 
 
-def test_its_repr_says_nothing_of_what_was_said() -> None:
+def test_the_repr_of_an_answer_hides_its_text() -> None:
     assert "look" not in repr(read_answer(ANTHROPIC))
     assert "Hm" not in repr(read_answer(ANTHROPIC))

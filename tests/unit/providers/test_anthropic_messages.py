@@ -153,7 +153,7 @@ def test_an_interrupted_call_and_an_odd_id() -> None:
     assert answered["content"][0]["is_error"] is True
 
 
-def test_it_begins_with_the_user_and_ends_without_a_blank() -> None:
+def test_a_request_begins_with_the_user_and_ends_without_a_blank() -> None:
     request = for_anthropic([{"role": "assistant", "content": "Hello \n"}])
     check(request)
     assert request["messages"][1] == {"role": "assistant", "content": "Hello"}

@@ -185,7 +185,7 @@ OWN_CALLS: list[tuple[Row, Row, str]] = [
 
 
 @pytest.mark.parametrize(("call", "output", "text"), OWN_CALLS, ids=lambda each: str(each)[:24])
-async def test_items_that_answer_go_back_as_they_were(call: Row, output: Row, text: str) -> None:
+async def test_items_that_answer_go_back_unchanged(call: Row, output: Row, text: str) -> None:
     from chuk_ai_session_manager.providers.requests import asked_rows
 
     sm = SessionManager()

@@ -88,7 +88,7 @@ async def test_events_without_it_are_read() -> None:
 
 
 @in_memory_too
-async def test_it_is_there_when_it_is_read_elsewhere(place: Place) -> None:
+async def test_a_native_answer_is_stored_and_read_again(place: Place) -> None:
     async with place.store() as store:
         await SessionManager("root", store=store).ai_responds(ANSWER)
     async with place.store() as store:

@@ -63,7 +63,7 @@ async def test_search(options: dict[str, Any], count: int) -> None:
         assert "Made-up" in result["title"]
 
 
-async def test_they_are_registered_under_default() -> None:
+async def test_sample_tools_are_registered_under_default() -> None:
     await ensure_registrations()
     registry = await get_default_registry()
     names = {info.name for info in await registry.list_tools("default")}

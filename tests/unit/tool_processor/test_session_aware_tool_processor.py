@@ -119,7 +119,7 @@ async def test_a_whole_completion_may_be_given(
     assert (stats["llm_calls"], stats["input_tokens"]) == (1, 100)
 
 
-async def test_it_records_where_the_conversation_is_by_now(store: MemoryStore) -> None:
+async def test_a_processor_records_in_the_live_segment(store: MemoryStore) -> None:
     sm = SessionManager("root", store=store, infinite_context=True, max_turns_per_segment=1)
     await sm.user_says("one")
     processor = await SessionAwareToolProcessor.create("root", store=store)
