@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from ..exceptions import InvalidInput
@@ -28,10 +29,15 @@ _STRUCTURE = {
 _ABOUT_EVENT = {
     REPLACES, COPY_OF, "callback_failure", "covered", "made_by", "parent_event_id", "question", "question_in",
 }  # fmt: skip
-_IDS = ("id", "Id", "ids", "_key")
+_IDS = ("_id", "Id", "_ids", "Ids", "_key")
 # The fields of a call, beside which `name` is a tool's.
 _CALLED_WITH = ("arguments", "input", "args", "parameters")
 _JSON_TEXTS = {"arguments"}
+# Arguments and results are the application's own data: a field "status" or "customer_id" may have any text.
+_OF_APPLICATIONS = {*_CALLED_WITH, "result"}
+# Bytes in base64, as a result's images have them: so many characters at least, beside one of these fields.
+_BYTES, _BESIDE_BYTES = {"data", "file_data"}, {"media_type", "mime_type", "mimeType", "format", "filename"}
+_BASE64 = re.compile(r"[\w+/=-]{64,}", re.ASCII)
 
 
 async def redact_events(events: Iterable[SessionEvent[Any]], hook: RedactHook) -> None:
@@ -84,7 +90,7 @@ class _Seen:
         if message != event.message:
             changes["message"] = message
         about = {name: value for name, value in event.metadata.items() if name not in _ABOUT_EVENT}
-        metadata = await self._value(about)
+        metadata = await self._value(about, is_metadata=True)
         if metadata != about:
             changes["metadata"] = {name: metadata.get(name, value) for name, value in event.metadata.items()}
         if event.native is not None and (
@@ -108,26 +114,44 @@ class _Seen:
             self._given[text] = given
         return self._given[text]
 
-    async def _value(self, value: Any) -> Any:
+    async def _value(self, value: Any, *, is_metadata: bool = False) -> Any:
         if isinstance(value, str):
             return await self.text(value)
         if isinstance(value, list | tuple):
             return [await self._value(item) for item in value]
         if isinstance(value, Mapping):
-            is_call = any(name in value for name in _CALLED_WITH)
-            return {name: await self._field(name, item, is_call=is_call) for name, item in value.items()}
+            structure = _STRUCTURE - {"data", "detail"} if is_metadata else _STRUCTURE
+            if any(name in value for name in _CALLED_WITH):
+                structure = structure | {"name"}
+            return {name: await self._field(name, item, structure) for name, item in value.items()}
         return value
 
-    async def _field(self, name: str, value: Any, *, is_call: bool) -> Any:
+    async def _field(self, name: str, value: Any, structure: Collection[str]) -> Any:
+        if name in _JSON_TEXTS and isinstance(value, str):
+            return await self._json(value)
+        if name in _OF_APPLICATIONS:
+            return await self._of_application(value)
         if not isinstance(value, str):
             return await self._value(value)
-        if name in _STRUCTURE or name.endswith(_IDS) or (is_call and name == "name"):
+        if name in structure or name in {"id", "ids"} or name.endswith(_IDS) or value.startswith("data:"):
             return value
-        if value.startswith("data:"):
-            return value
-        if name in _JSON_TEXTS:
-            return await self._json(value)
         return await self.text(value)
+
+    async def _of_application(self, value: Any) -> Any:
+        """Arguments or a result: the hook sees all texts but kinds of parts and bytes."""
+        if isinstance(value, str):
+            return value if value.startswith("data:") else await self.text(value)
+        if isinstance(value, list | tuple):
+            return [await self._of_application(item) for item in value]
+        if not isinstance(value, Mapping):
+            return value
+        has_bytes = any(name in value for name in _BESIDE_BYTES)
+        return {
+            name: item
+            if name == "type" or (has_bytes and name in _BYTES and _is_base64(item))
+            else await self._of_application(item)
+            for name, item in value.items()
+        }
 
     async def _json(self, text: str) -> str:
         """A text of JSON, of which the hook sees the texts."""
@@ -135,5 +159,9 @@ class _Seen:
             value = json.loads(text)
         except (ValueError, RecursionError):
             return await self.text(text)
-        redacted = await self._value(value)
+        redacted = await self._of_application(value)
         return text if redacted == value else json.dumps(redacted, ensure_ascii=False)
+
+
+def _is_base64(value: Any) -> bool:
+    return isinstance(value, str) and _BASE64.fullmatch(value) is not None

@@ -273,6 +273,31 @@ class Redacting(Contract):
         assert "call_0" in told
         assert not any("base64" in text or text == "call_0" for text in seen)
 
+    @in_a_loop
+    async def test_a_hook_sees_all_fields_of_arguments_and_results(self, stores: Stores) -> None:
+        store = stores.open()
+        names = ("data", "detail", "status", "said", "customer_id", "id", "model", "name", "object", "index")
+        fields: dict[str, Any] = {name: f"{MARKER} of {name}" for name in names}
+        picture = {
+            "type": "image",
+            "data": _picture()["image_url"]["url"].split(",")[1] * 2,
+            "mimeType": "image/png",
+        }
+        manager = _manager(store, redact=lambda text: text.replace(MARKER, "[name]"), model="gpt-4o")
+        await manager.tool_used("look", fields, {"content": [fields, picture], "rows": {"more": fields}})
+        call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": json.dumps(fields)}}
+        await manager.add_messages(
+            [
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c", "content": json.dumps(fields)},
+            ]
+        )
+        await manager.user_says("Hello", data=MARKER, detail=MARKER, paid=MARKER, deep={"said": MARKER})
+        told = await _told(stores.open(), "talk", manager)
+        assert MARKER not in told
+        assert all(told.count(f"[name] of {name}") >= 2 for name in names)
+        assert picture["data"] in told
+
     @pytest.mark.parametrize("answer", [ValueError(MARKER), None, 3])
     @in_a_loop
     async def test_a_hook_that_fails_refuses_before_anything_is_written(
