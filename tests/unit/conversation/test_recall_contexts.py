@@ -102,6 +102,19 @@ async def test_the_newest_exchange_is_there_in_any_case() -> None:
         await sm.get_messages_for_llm(recall=True, max_tokens=200)
 
 
+async def test_the_summary_stays_beside_what_is_recalled() -> None:
+    sm = manager(max_turns_per_segment=60, token_threshold=50_000)
+    await told(sm, 29)
+    for number in range(25):
+        await sm.user_says(f"How is the weather in town {number}? {'Tell me more. ' * 10}")
+        await sm.ai_responds(f"It rains in town {number}.", model="gpt-4o", provider="openai")
+    await sm.wait_for_summaries()
+    await sm.user_says("What does the dog eat?")
+    context = json.dumps(await sm.get_messages_for_llm(recall=True, max_tokens=1_500))
+    assert "<earlier_conversation>" in context
+    assert MARK in context
+
+
 async def test_what_stands_in_the_context_already_is_not_recalled() -> None:
     sm = manager(infinite_context=False)
     await told(sm, 3)

@@ -29,6 +29,10 @@ from .steps import STEP
 from .wanted import Wanted
 from .windows import is_system
 
+# Where earlier turns are recalled, a summary has its own part of the room if it takes no more than this
+# part; a longer one has to fit in that of the newest exchanges.
+_SUMMARY_SHARE = 7
+
 
 class Seen:
     """The rows of one context."""
@@ -170,10 +174,13 @@ class Seen:
         length = self._wanted.length()
         kept = pinned + sum([await length(row) for row in self._front])
         free, least = room.tokens - self._excerpts.tokens, 0
-        share = Room(min(free, kept + self._excerpts.rest_of(room.tokens)))
+        share = kept + self._excerpts.rest_of(room.tokens)
+        gist = await TokenUsage.count_tokens(marked(summary or ""), self._wanted.counted_model)
+        more = gist if gist <= room.tokens // _SUMMARY_SHARE else 0
         for told in dict.fromkeys([summary, None]):
+            part = Room(min(free, share + (0 if told is None else more)))
             try:
-                return await self._cut(log, told, start, share, pinned), told
+                return await self._cut(log, told, start, part, pinned), told
             except TokenLimitExceeded as problem:
                 least = int(problem.actual or 0)
         if least <= free:
