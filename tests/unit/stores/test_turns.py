@@ -315,3 +315,30 @@ class TestPulse:
         assert not pulse.is_felt()
         await asyncio.sleep(0)
         assert pulse.is_felt()
+
+
+def test_a_turn_that_is_over_is_used_again_only_in_its_own_event_loop() -> None:
+    turns = Turns()
+
+    async def take() -> object:
+        turn = turns.turn()
+        assert turn.loop is asyncio.get_running_loop()
+        async with turn:
+            waiting = asyncio.ensure_future(take_inside())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        await waiting
+        return turn
+
+    async def take_inside() -> None:
+        async with turns.turn():
+            pass
+
+    first = asyncio.run(take())
+    assert asyncio.run(take()) is not first
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(asyncio.run(take())))
+    thread.start()
+    thread.join()
+    assert found
+    assert found[0] is not first
