@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from ..models.record import JUST_NOW, is_before, utc_now
 from .base import AnySession
 from .recency import MICROSECONDS_OF_NOW, NOW, microseconds_of, now, place_of
+
+# In microseconds, how long `_recent` is good for.
+_SPAN = 10_000_000
 
 
 class Placement:
     """Sorts the sessions by the time of their newest message (see `recency`); each has a place of its own."""
 
-    __slots__ = ("_is_sorted", "_last", "_newest", "_placed")
+    __slots__ = ("_is_sorted", "_last", "_newest", "_placed", "_recent", "_recent_until")
 
     def __init__(self) -> None:
         # Each session's place, and how many events it had then. The last entry is the newest, unless
@@ -22,11 +26,19 @@ class Placement:
         self._last = ""
         """The session that is the last entry, if that is known."""
         self._is_sorted = True
+        # Until the clock shows `_recent_until`, a message since `_recent` is of the last minute: comparing two
+        # times takes a tenth of the time of converting one.
+        self._recent, self._recent_until = utc_now(), 0
 
     def place_said(self, session: AnySession, said: datetime) -> None:
         """Place a session whose newest message is of this time."""
         top = now()
-        if said.timestamp() * 1e6 < top - MICROSECONDS_OF_NOW:
+        if top > self._recent_until:
+            self._recent_until, self._recent = (
+                top + _SPAN,
+                utc_now() - JUST_NOW + timedelta(microseconds=_SPAN),
+            )
+        if is_before(said, self._recent) and microseconds_of(said) < top - MICROSECONDS_OF_NOW:
             self._place(session, microseconds_of(said), top)
             return
         newest, session_id = self._newest, session.id
