@@ -26,8 +26,8 @@ class Placement:
         self._last = ""
         """The session that is the last entry, if that is known."""
         self._is_sorted = True
-        # Until the clock shows `_recent_until`, a message since `_recent` is of the last minute: comparing two
-        # times takes a tenth of the time of converting one.
+        # Until the clock shows `_recent_until`, messages since `_recent` are of the last minute. To compare
+        # two times takes a tenth of the time of converting one.
         self._recent, self._recent_until = utc_now(), 0
 
     def place_said(self, session: AnySession, said: datetime) -> None:
