@@ -26,6 +26,7 @@ from .opening import Conversation
 from .order import QUESTION_IN
 from .pinned import PinnedTurn, PinnedTurns
 from .pins import Pin, pins_in, set_pins
+from .recall.shown import shown_in
 from .summaries import Summarizer
 
 # Copying so many events takes longer than an event loop should be blocked.
@@ -55,6 +56,7 @@ async def fork(conversation: Conversation, at: str | None, session_id: str, summ
     event, choice = await back.asked(lambda paths: paths.fork(at))
     segment = next(segment for segment, each in back.placed if each.id == event.id)
     notes, said = await background_at(segment, home, choice.as_event())
+    said = _with_shown(said, segment)
     earlier = origins_of(live.metadata.properties)
     origin: dict[str, Any] = {
         "conversation_id": conversation.id,
@@ -152,6 +154,18 @@ def summary_of_fork(notes: Notes) -> AnyEvent:
     )
 
 
+def _with_shown(said: Sequence[AnyEvent], segment: AnySession) -> list[AnyEvent]:
+    """Messages, and at their places the notes on excerpts that were recalled and shown beside them."""
+    ids = {event.id: event.id for event in said}
+    found: dict[str | None, list[AnyEvent]] = {}
+    last: str | None = None
+    for event in segment.events:
+        last = event.id if event.id in ids else last
+        if (shown := shown_in(event)) is not None and shown.of_copies(ids) is not None:
+            found.setdefault(last, []).append(event)
+    return [each for event in said for each in (event, *found.get(event.id, ()))]
+
+
 def _copies(events: Sequence[AnyEvent], conversation_id: str) -> list[AnyEvent]:
     """Copies of events for another conversation: with new ids, and without bills."""
     ids = {event.id: new_id() for event in events}
@@ -168,9 +182,11 @@ def _copy(event: AnyEvent, ids: Mapping[str, str], conversation_id: str) -> AnyE
         if metadata.get(name) in ids:
             metadata[name] = ids[metadata[name]]
     length = event.token_usage
+    shown = shown_in(event)
+    moved = None if shown is None else shown.of_copies(ids)
     own = {
         "id": ids[event.id],
-        "message": copied(event.message),
+        "message": copied(event.message if moved is None else moved.as_event().message),
         "native": copied(event.native),
         "metadata": metadata,
         "parent_event_id": ids.get(event.parent_event_id or ""),

@@ -184,6 +184,25 @@ async def test_a_question_that_is_asked_again_with_other_excerpts_keeps_those_of
         assert any(text.endswith(shown) for text in texts_in(await sm.get_messages_for_llm()))
 
 
+@each_format
+@pytest.mark.parametrize("times", [1, 2])
+async def test_what_was_shown_stays_in_forks(format_name: Any, times: int) -> None:
+    sm = manager(infinite_context=False, recall_tokens=100)
+    await told(sm)
+    for question in ("What could I bring for Ann's dog?", "And what else does Rex love?"):
+        await sm.user_says(question)
+        await sm.get_messages_for_llm(format=format_name, max_tokens=600)
+        await sm.ai_responds("Carrots.", model="gpt-4o", provider="openai")
+    before = await sm.get_messages_for_llm(format=format_name, max_tokens=600)
+    assert "Rex loves carrots" in str(before)
+    fork = sm
+    for _ in range(times):
+        fork = await fork.fork()
+    assert await fork.get_messages_for_llm(format=format_name, max_tokens=600) == before
+    await sm.redact((await sm.get_conversation(with_ids=True))[0]["event_id"])
+    assert "Rex loves" not in str(await fork.get_messages_for_llm(format=format_name, max_tokens=600))
+
+
 async def test_excerpts_that_do_not_hold_any_more_are_not_shown() -> None:
     sm = manager(max_turns_per_segment=50, token_threshold=300)
     await told(sm, 30)

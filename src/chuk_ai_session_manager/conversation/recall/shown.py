@@ -5,7 +5,7 @@ The event has ids and no texts, so that no text is stored twice or must be erase
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -42,6 +42,17 @@ class Shown:
             "excerpts": [[event_id, *(list(span) for span in spans)] for event_id, spans in self.excerpts],
         }
         return SessionEvent(message={_KEY: said}, source=EventSource.SYSTEM, type=EventType.REFERENCE)
+
+    def of_copies(self, ids: Mapping[str, str]) -> Shown | None:
+        """The same excerpts beside the copy of the question; `None` if it, or all they are from, has no copy.
+
+        Args:
+            ids: the ids of the copies, by the ids of the originals.
+        """
+        excerpts = tuple((ids[event_id], spans) for event_id, spans in self.excerpts if event_id in ids)
+        if self.question_id not in ids or not excerpts:
+            return None
+        return Shown(ids[self.question_id], self.asked, excerpts)
 
     def text(self, index: Index) -> str:
         """The excerpts as they were shown, without parts that were taken back or erased since."""
