@@ -100,6 +100,22 @@ def test_any_text_has_terms_and_any_question_days(text: str) -> None:
     assert isinstance(days_in(text, SUNDAY), list)
 
 
+@given(
+    st.dates(),
+    st.sampled_from(["last", "999", "a", "three"]),
+    st.sampled_from(["day", "week", "fortnight", "month", "year", "tuesday"]),
+)
+def test_a_question_of_any_time_may_name_earlier_days(today: date, number: str, unit: str) -> None:
+    questions = [
+        f"{number} {unit}",
+        f"{number} {unit}s ago",
+        f"last {number} {unit}s",
+        "yesterday, last night",
+    ]
+    for question in questions:
+        assert isinstance(days_in(question, today), list)
+
+
 def test_pairs_of_characters() -> None:
     assert pairs("北京饭店") == ("北京", "京饭", "饭店")
     assert pairs("北") == ("北",)

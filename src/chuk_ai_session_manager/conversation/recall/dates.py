@@ -45,6 +45,8 @@ _NUMBERS = {
     "nine": 9, "ten": 10, "couple of": 2, "few": 3,
 }  # fmt: skip
 _UNITS = {"day": 1, "week": 7, "fortnight": 14, "month": 30, "year": 365}
+# "999 years ago" is the farthest; such days exist only for a question of a later year than this one.
+_MOST_YEARS = 1000
 _LAST = (
     r"(?:last|past|previous|letzten?|vorigen?|vergangenen?|dernière?|pasad[ao]|passad[ao]|scors[ao]|vorige)"
 )
@@ -120,7 +122,7 @@ def days_in(question: str, today: date) -> list[Days]:
     """
     text = " ".join(question.lower().split())
     found: list[Days] = []
-    for reader in (_absolute, _relative):
+    for reader in (_absolute, _relative) if today.year > _MOST_YEARS else (_absolute,):
         pieces: list[tuple[int, int]] = []
         for start, end, days in reader(text, today):
             if all(end <= other_start or start >= other_end for other_start, other_end in pieces):
