@@ -220,6 +220,21 @@ class Erasing(Contract):
         assert set(await store.list_sessions()) == {"older", "new"}
 
     @in_a_loop
+    async def test_old_messages_that_were_recorded_just_now_are_pruned_as_old(self, stores: Stores) -> None:
+        store = stores.open()
+        past = utc_now() - timedelta(days=100)
+        for name, is_infinite in (("whole", False), ("segments", True)):
+            sm = SessionManager(name, store=store, infinite_context=is_infinite, max_turns_per_segment=2)
+            for number in range(5):
+                await sm.user_says(f"said long ago: {number}", timestamp=past)
+            await sm.wait_for_summaries()
+        dry = await store.prune("90d", dry_run=True)
+        pruned = await store.prune("90d")
+        assert set(dry.conversations) == set(pruned.conversations) == {"whole", "segments"}
+        assert dry.sessions == pruned.sessions
+        assert await store.list_sessions() == []
+
+    @in_a_loop
     async def test_a_pruned_conversation_s_fork_keeps_what_it_began_with(self, stores: Stores) -> None:
         store = stores.open()
         past = utc_now() - timedelta(days=100)

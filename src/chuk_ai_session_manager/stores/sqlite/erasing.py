@@ -27,7 +27,8 @@ def erase_whole(
         return None
     of_it = "SELECT id, count, written FROM sessions WHERE conversation = ? ORDER BY segment"
     segments = db.execute(of_it, row).fetchall()
-    if written_since is not None and max(written for *_, written in segments) >= written_since:
+    # New messages go to the last segment. Others may have been closed just now, by an import of old messages.
+    if written_since is not None and segments[-1][2] >= written_since:
         return None
     drop_conversation(db, row[0])
     return Erased([each for each, *_ in segments], sum(count for _, count, _ in segments))
