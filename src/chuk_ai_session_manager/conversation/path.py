@@ -246,17 +246,17 @@ class Paths:
             raise EarlierNeededError
         return self._choice_of(None, set()) if self._path else None
 
-    def without(self, event_id: str) -> Choice:
+    def without(self, event_id: str, operation: str = "retract") -> Choice:
         """The choice that takes one message off the path; the results of a call go with it.
 
         Raises:
             InvalidInput: the event is not a message on the path.
             EarlierNeededError: it depends on earlier events.
         """
-        self._known(event_id, "retract")
+        self._known(event_id, operation)
         held = self.chosen()
         if not self.holds(event_id):
-            raise InvalidInput("retract", "the message is not on the path: it was taken back before")
+            raise InvalidInput(operation, "the message is not on the path: it was taken back before")
         gone = dict.fromkeys(self.parts_of(event_id))
         for turn in turns_of(held):
             if turn.event.id in gone:

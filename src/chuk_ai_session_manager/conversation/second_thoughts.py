@@ -76,7 +76,7 @@ class SecondThoughts:
         """Take a message out, or let a tool's result say that it was taken out, by its size."""
 
         async def plan(back: LookingBack, *_: Any) -> Sequence[AnyEvent]:
-            choice = await back.asked(lambda paths: paths.without(event_id))
+            choice = await back.asked(lambda paths: paths.without(event_id, "set aside"))
             event = next(event for event in back.events if event.id == event_id)
             return [choice.as_event(), *([_emptied(event)] if event.type == EventType.TOOL_CALL else [])]
 

@@ -89,3 +89,12 @@ async def test_the_limit_may_be_said() -> None:
     with pytest.raises(InvalidInput):
         await sm.find_unsendable(largest=0)
     assert await SessionManager().find_unsendable() == []
+
+
+async def test_what_cannot_be_set_aside_is_refused_by_the_name_of_the_call() -> None:
+    sm = SessionManager()
+    await sm.user_says("Hello", event_id="hello")
+    await sm.set_aside("hello")
+    for event_id in ("nobody", "hello"):  # the second one was set aside before
+        with pytest.raises(InvalidInput, match="'set aside'"):
+            await sm.set_aside(event_id)

@@ -52,7 +52,7 @@ def said_in(event: AnyEvent) -> Said | None:
         return None
     speaker = "assistant" if event.source == EventSource.LLM else "system"
     if event.source == EventSource.USER:
-        speaker = name_of(event) or "user"
+        speaker = " ".join((name_of(event) or "user").split())  # in excerpts, a line begins with its speaker
     return Said(speaker, text, is_result=False, is_cut=len(text) < len(whole.rstrip()))
 
 
