@@ -188,7 +188,7 @@ class StoreMachine(RuleBasedStateMachine):
         session_id = data.draw(st.sampled_from(self.do(self.stores[which].segment_ids(talk))))
         work = SessionManager(session_id, store=self.stores[which]).user_says(text, event_id=own_id)
         known = self.talks[talk].by_own_id
-        if known.get(own_id, text) != text:
+        if known.get(own_id, text) not in {text, None}:
             with pytest.raises(EventConflict):
                 self.do(work)
             return
@@ -345,7 +345,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.do(sm.redact(event_id)).events == 1
         model.texts[at] = REDACTED
         for own_id in [own_id for own_id in model.by_own_id if model.at_own_id[own_id] == at]:
-            model.by_own_id[own_id] = REDACTED  # to say it again is something else
+            model.by_own_id[own_id] = None  # nobody knows any more which words these were
 
     @rule(talk=st.sampled_from(["talk1", "talk2"]), which=st.integers(0, 1), erases=st.booleans())
     def forget(self, talk: str, which: int, *, erases: bool) -> None:

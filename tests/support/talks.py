@@ -14,7 +14,7 @@ class Talk:
         self.place: int | None = None
         self.ends: list[int | None] = []
         self.out: set[int] = set()
-        self.by_own_id: dict[str, str] = {}
+        self.by_own_id: dict[str, str | None] = {}
         self.at_own_id: dict[str, int] = {}
         self.has_choices = False
 
