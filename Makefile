@@ -3,9 +3,9 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-# What `make test` runs, and how: on all cores; idle cores take over work from busy ones.
+# What `make test` runs, and how: in two processes for each core, since many tests wait for servers.
 TESTS := tests
-PYTEST := -n auto --dist worksteal
+PYTEST := -n $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN)))) --dist worksteal
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 
