@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import pytest
 from pydantic import TypeAdapter
 
 Row = dict[str, Any]
@@ -31,6 +32,7 @@ def check_request(format_name: str, request: Any) -> None:
 
 @cache
 def chat_type() -> TypeAdapter[Any]:
+    pytest.importorskip("openai")
     from openai.types.chat import ChatCompletionMessageParam
 
     return TypeAdapter(list[ChatCompletionMessageParam])
@@ -66,6 +68,7 @@ def check_chat(messages: list[Row]) -> None:
 
 @cache
 def responses_type() -> TypeAdapter[Any]:
+    pytest.importorskip("openai")
     from openai.types.responses import ResponseInputItemParam
 
     return TypeAdapter(list[ResponseInputItemParam])
@@ -120,6 +123,7 @@ def check_responses(items: list[Row]) -> None:
 
 @cache
 def anthropic_type() -> TypeAdapter[Any]:
+    pytest.importorskip("anthropic")
     from anthropic.types import MessageParam
 
     return TypeAdapter(list[MessageParam])
@@ -178,6 +182,7 @@ def check_anthropic(request: Row) -> None:
 
 @cache
 def google_type() -> TypeAdapter[Any]:
+    pytest.importorskip("google.genai")
     from google.genai.types import Content
 
     return TypeAdapter(list[Content])
