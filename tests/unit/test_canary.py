@@ -110,7 +110,7 @@ def server() -> Iterator[RedisServer]:
 async def on(server: RedisServer) -> AsyncIterator[tuple[RedisStore, Session[Any]]]:
     """A store on an empty server, and the session in it."""
     server.command("FLUSHALL")
-    async with RedisStore(server.url, timeout=0.5) as store:
+    async with RedisStore(server.url, timeout=2.0) as store:
         yield store, await begin(store)
 
 
