@@ -258,7 +258,10 @@ class TestToolProcessor:
 
     async def test_the_kind_of_an_exception_is_lost(self, run: Any) -> None:
         chuk = pytest.importorskip("chuk_tool_processor")
+        from chuk_tool_processor.registry import ensure_registrations
+
         chuk.register_tool(name="failing", namespace="packages")(Failing)
+        await ensure_registrations()
         (result,) = await run("failing")
         assert result.error == "no"
         assert "PermissionError" not in result.model_dump_json()
