@@ -71,7 +71,9 @@ async def make_context(place: Place, session_id: str) -> None:
     """What the next call is sent, by a store that read nothing before."""
     async with place.store() as store:
         rows = await SessionManager(session_id, store=store).get_messages_for_llm(max_tokens=4_000)
-    assert 65 < len(rows) <= 100  # the window moves in steps of 0.3 of its size
+    # A hundred messages fit. A window's start moves by 0.4 of the limit at a time (`STEP`), so that a context
+    # has 60 to 100 messages. For each of the lengths here, it has 80.
+    assert len(rows) == 80
 
 
 @contextmanager

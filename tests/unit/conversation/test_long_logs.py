@@ -196,6 +196,9 @@ USES: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
     "newest messages": lambda sm: sm.get_conversation(limit=10),
     "newest messages of the segment": lambda sm: sm.get_conversation(False, limit=10),
     "a tracked request": lambda sm: sm.writer.add_new_messages([{"role": "user", "content": "New?"}]),
+    "a late result": lambda sm: sm.add_messages(
+        [{"role": "tool", "tool_call_id": "call-late", "content": "42"}]
+    ),
     "a bill": lambda sm: sm.ai_responds("Yes.", model=MODEL),
 }
 
@@ -212,7 +215,9 @@ async def test_little_is_read_of_a_long_log(
             await store.append(root, exchange(0))
             live_id = next_segment_id(root.id)
             live = await Session.create(session_id=live_id, parent_id=root.id, store=store)
-            await store.append(live, [event for at in range(1, exchanges) for event in exchange(at)])
+            log = [event for at in range(1, exchanges) for event in exchange(at)]
+            log.insert(-40, asked("Wait.", ["call-late"], 4))  # the only call without a result
+            await store.append(live, log)
         async with place.store() as fresh:
             assert isinstance(fresh, DurableStore)
             reads = Reads(fresh, monkeypatch)
