@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,9 @@ class Erasing(ABC):
     ) -> ErasureReceipt:
         """Erase conversations to which nothing was said for so long.
 
+        The time of a conversation's newest message decides, whichever segment the message is in. Summaries
+        are not messages. Calls at the same time may both name a conversation in their receipts.
+
         Conversations that were forked from them keep the events that they began with: these are as old as the
         conversation that holds them. One that somebody writes to meanwhile stays.
 
@@ -121,8 +124,13 @@ class Erasing(ABC):
         if not dry_run:
             await self._take_up_erasures()
         old = dict.fromkeys([each async for each in self._sessions_before(since, user_id)])
+        looked_at: set[str] = set()
         for each in old:
-            if each in tally.sessions or await self.last_segment_id(each) not in old:
+            if each in looked_at:
+                continue
+            ids = await self.segment_ids(each)
+            looked_at.update(ids)
+            if not ids or await self._is_said_since(ids, old, since):
                 continue
             erased = await (self._counted(each) if dry_run else self._erase_stored(each, since))
             if erased is not None:
@@ -260,6 +268,25 @@ class Erasing(ABC):
             session = await self.head(session_id)
             return session is not None and microseconds_of(session.last_update_time) >= since
         return True  # whoever wants it gone can erase it by its id
+
+    async def _is_said_since(self, ids: Sequence[str], old: Collection[str], since: int) -> bool:
+        """Whether any segment of a conversation has a message since then; those in `old` have none."""
+        *closed, last = ids
+        if last not in old:
+            return True
+        for each in closed:  # one that is not in `old` may have only its summary since then
+            if each not in old and await self._has_messages_since(each, since):
+                return True
+        return False
+
+    async def _has_messages_since(self, session_id: str, since: int) -> bool:
+        with suppress(UnreadableData):
+            session = await self.get(session_id)
+            return session is not None and any(
+                event.type != EventType.SUMMARY and microseconds_of(event.timestamp) >= since
+                for event in session.events
+            )
+        return True  # as in `_is_written_since`
 
     async def _counted(self, session_id: str) -> Erased | None:
         """A conversation's segments and how many events they have, as far as these can be read."""

@@ -234,6 +234,25 @@ class Erasing(Contract):
         assert dry.sessions == pruned.sessions
         assert await store.list_sessions() == []
 
+    @pytest.mark.parametrize("newest", [0, 1, 4])
+    @in_a_loop
+    async def test_a_new_message_keeps_a_conversation_whichever_segment_it_is_in(
+        self, stores: Stores, newest: int
+    ) -> None:
+        store = stores.open()
+        now = utc_now()
+        for name, is_infinite in (("whole", False), ("segments", True)):
+            sm = SessionManager(name, store=store, infinite_context=is_infinite, max_turns_per_segment=2)
+            for number in range(5):
+                days = 1 if number == newest else 100
+                await sm.user_says(f"message {number}", timestamp=now - timedelta(days=days))
+            await sm.wait_for_summaries()
+        assert len(await store.segment_ids("segments")) > 1
+        before = await store.list_sessions()
+        for dry_run in (True, False):
+            assert (await store.prune("90d", dry_run=dry_run)).conversations == ()
+        assert await store.list_sessions() == before
+
     @in_a_loop
     async def test_a_pruned_conversation_s_fork_keeps_what_it_began_with(self, stores: Stores) -> None:
         store = stores.open()
