@@ -14,6 +14,7 @@ import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI, OpenAI
 from places import Place, in_memory_too
+from running import in_time
 from tracked import CLAUDE, GPT, events_of, rows_of, said
 
 from chuk_ai_session_manager import (
@@ -140,10 +141,15 @@ async def test_the_model_s_own_error_arrives_and_is_recorded(gpt: AsyncOpenAI) -
 
 async def test_a_cancelled_call_is_recorded_too() -> None:
     sm = SessionManager()
-    task = asyncio.create_task(
-        track_llm_call("hello", lambda _: asyncio.sleep(60, "late"), session_manager=sm)
-    )
-    await asyncio.sleep(0.05)
+    has_begun = asyncio.Event()
+
+    async def hang(prompt: str) -> str:
+        has_begun.set()
+        await asyncio.sleep(3_600)
+        return "late"
+
+    task = asyncio.create_task(track_llm_call("hello", hang, session_manager=sm))
+    await in_time(has_begun.wait())
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import time_machine
 from leftovers import CutOffError, cut_after, holders
 from running import wait_until
 from servers import RedisCluster, RedisServer
@@ -87,9 +88,10 @@ async def test_no_byte_of_an_erased_user_is_in_the_files_of_sqlite(tmp_path: Pat
 
 async def test_no_byte_is_left_of_what_was_deleted_edited_or_expired_before(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
-    store = SqliteStore(path, ttl_hours=0.0001)
-    await talk(store, "expires")
-    await asyncio.sleep(0.5)  # longer than it lives
+    async with SqliteStore(path, ttl_hours=1) as short_lived:
+        with time_machine.travel(time.time() - 2 * 3_600, tick=True):
+            await talk(short_lived, "expires")
+    store = SqliteStore(path)
     assert await store.list_sessions() == []
     assert (await store.erase_user(USER)).conversations == ("expires",)
     await talk(store, "deleted", exchanges=3)
