@@ -10,6 +10,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else its import asks the 
 
 import anthropic.types as anthropic_types
 import pytest
+from answers import in_pieces
 from google.genai.types import GenerateContentResponse
 from litellm import ModelResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -276,14 +277,6 @@ GOOGLE_CHUNKS = [
 
 RAW_EVENT: TypeAdapter[Any] = TypeAdapter(anthropic_types.RawMessageStreamEvent)
 RESPONSE_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-
-
-def in_pieces(pieces: list[Any]) -> Answer:
-    taken = AnswerInPieces()
-    for piece in pieces:
-        taken.add(piece)
-    assert taken.unknown is None
-    return taken.end()
 
 
 @pytest.mark.parametrize(

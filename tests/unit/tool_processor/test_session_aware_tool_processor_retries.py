@@ -166,23 +166,23 @@ async def test_the_timeout_counts_all_tries(store: MemoryStore, session: Session
     assert Stage.calls == {"failing": 1}
 
 
-async def one_success(processor: SessionAwareToolProcessor) -> None:
-    """Wait until a call has succeeded: it is in the cache then."""
+async def cancelled_after_one_success(processor: SessionAwareToolProcessor, message: dict[str, Any]) -> None:
+    """Process a message, and cancel the task when one call hangs and another has succeeded."""
+    task = asyncio.create_task(processor.process_llm_message(message))
+    await asyncio.wait_for(Stage.started.wait(), LONG)
     async with asyncio.timeout(LONG):
-        while not processor.cache:  # noqa: ASYNC110  (no event says so)
+        while not processor.cache:  # noqa: ASYNC110  (no event says that a call has succeeded)
             await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_cancelled_it_records_what_has_finished(
     processor: SessionAwareToolProcessor, session: Session[Any]
 ) -> None:
     message = asking(call("call_1", "sap_endless"), call("call_2", "sap_echo", '{"value": "done"}'))
-    task = asyncio.create_task(processor.process_llm_message(message))
-    await asyncio.wait_for(Stage.started.wait(), LONG)
-    await one_success(processor)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancelled_after_one_success(processor, message)
 
     assert [event.metadata["call_id"] for event in tool_events(session)] == ["call_2"]
     contents = {row["tool_call_id"]: row["content"] for row in full_messages(session.events)[1:]}
@@ -215,12 +215,7 @@ async def test_results_lost_in_a_cancellation_are_logged(caplog: pytest.LogCaptu
     await Session.create("s", store=store)
     message = asking(call("call_1", "sap_endless"), call("call_2", "sap_echo", '{"value": "secret"}'))
     processor = SessionAwareToolProcessor("s", store=store)
-    task = asyncio.create_task(processor.process_llm_message(message))
-    await asyncio.wait_for(Stage.started.wait(), LONG)
-    await one_success(processor)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancelled_after_one_success(processor, message)
     (record,) = [record for record in caplog.records if record.name == module.__name__]
     assert "of session s could not be recorded: StorageError" in record.getMessage()
     assert "secret" not in caplog.text
