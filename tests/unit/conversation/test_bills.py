@@ -355,6 +355,41 @@ class TestIterations:
             assert paid.cost_usd == about(1000 * 5e-6 + 10 * 25e-6 + 0.0045)
             assert paid.input_tokens == 2000
 
+    def test_several_compactions_are_calls_of_their_own(self) -> None:
+        compaction = self.call("compaction", 100_000, 1_000)
+        usage = self.usage(10_000, 500, compaction, compaction, self.call("message", 10_000, 500))
+        assert bill_of({"usage": usage}, "claude-sonnet-4-5", "anthropic").cost_usd == about(0.6675)
+
+    def test_a_compaction_reads_from_the_cache(self) -> None:
+        compaction = self.call("compaction", 20_000, 2_000, cache_read_input_tokens=160_000)
+        usage = self.usage(12_000, 300, compaction, self.call("message", 12_000, 300))
+        paid = bill_of({"usage": usage}, "claude-sonnet-4-5", "anthropic")
+        assert paid.cost_usd == about(0.06 + 0.048 + 0.03 + 0.036 + 0.0045)
+        assert paid.cache_read_tokens == 160_000
+
+    def test_what_an_iteration_writes_into_the_cache_has_its_lifetime_s_price(self) -> None:
+        written = {
+            "cache_creation_input_tokens": 10_000,
+            "cache_creation": {"ephemeral_5m_input_tokens": 4_000, "ephemeral_1h_input_tokens": 6_000},
+        }
+        advisor = self.call("advisor_message", 500, 50, model="claude-haiku-4-5")
+        usage = self.usage(1_000, 100, self.call("message", 1_000, 100, **written), advisor) | written
+        paid = bill_of({"usage": usage}, "claude-sonnet-4-5", "anthropic")
+        assert paid.cost_usd == about(0.003 + 0.015 + 0.036 + 0.0015 + 0.00075)
+
+    def test_a_long_compaction_has_the_price_of_a_long_context_and_the_answer_has_not(self) -> None:
+        compaction = self.call("compaction", 250_000, 2_000)
+        usage = self.usage(20_000, 400, compaction, self.call("message", 20_000, 400))
+        paid = bill_of({"usage": usage}, "claude-sonnet-4-5", "anthropic")
+        assert paid.cost_usd == about(1.5 + 0.045 + 0.06 + 0.006)
+
+    def test_kinds_of_iterations_add_up(self) -> None:
+        advisor = self.call("advisor_message", 3_000, 300, model="claude-opus-4-8")
+        compaction = self.call("compaction", 50_000, 1_000)
+        usage = self.usage(2_000, 100, compaction, self.call("message", 2_000, 100), advisor)
+        paid = bill_of({"usage": usage}, "claude-sonnet-4-5", "anthropic")
+        assert paid.cost_usd == about(0.165 + 0.0225 + 0.0075)
+
     def test_an_iteration_without_a_price_leaves_the_whole_unpriced(self) -> None:
         usage = self.usage(1000, 100, self.call("advisor_message", 1, 1, model="claude-of-tomorrow"))
         assert bill_of({"usage": usage}, "claude-sonnet-4-5", "anthropic").cost_usd is None
