@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -240,13 +241,31 @@ def _many_decoded(stored: StoredSession) -> list[AnyEvent]:
 
     With them, half of the time would go to looking through the objects that are there already.
     """
-    was_enabled = gc.isenabled()
+    if not gc.isenabled():  # by the application, or by another thread that is decoding
+        return _decoded(stored)
+    pause = object()
+    _pauses.add(pause)
     gc.disable()
     try:
         return _decoded(stored)
     finally:
-        if was_enabled:
-            gc.enable()
+        gc.enable()
+        _pauses.discard(pause)
+
+
+# Of the threads that have switched garbage collections off for the whole process.
+_pauses: set[object] = set()
+
+
+def _end_pauses() -> None:
+    """Switch garbage collections on again in a forked process, which has none of these threads."""
+    if _pauses:
+        _pauses.clear()
+        gc.enable()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_end_pauses)
 
 
 def _decoded(stored: StoredSession) -> list[AnyEvent]:
