@@ -57,7 +57,7 @@ def said_in(calls: Any) -> str:
     return "\n".join(f"{each['function']['name']}\n{each['function']['arguments']}" for each in calls or ())
 
 
-async def talk(seed: int, exchanges: int = 12) -> SessionManager:
+async def talk(seed: int, exchanges: int = 12, steps: int = 0) -> SessionManager:
     random = Random(seed)  # noqa: S311  (no secrets)
     sm = SessionManager(store=MemoryStore(), model=MODEL, system_prompt="Be brief.")
     for number in range(exchanges):
@@ -75,12 +75,23 @@ async def talk(seed: int, exchanges: int = 12) -> SessionManager:
         await sm.ai_responds(f"Answer {number}. " + "word " * random.randrange(30))
     await sm.add_messages([{"role": "system", "content": "Now be <even> briefer."}])
     await sm.user_says("And now?")
+    for number in range(steps):
+        call = {"id": f"step_{number}", "type": "function"}
+        call["function"] = {"name": "tide", "arguments": "{}"}  # type: ignore[assignment]
+        text = f"Step {number}. " + "word " * random.randrange(30)
+        answer: dict[str, Any] = {"role": "assistant", "content": text}
+        if random.random() < 0.5:
+            await sm.add_messages([answer])
+            continue
+        result = {"role": "tool", "tool_call_id": call["id"], "content": f"high at {number}"}
+        await sm.add_messages([answer | {"tool_calls": [call]}, result])
     return sm
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1000),
+    steps=st.sampled_from([0, 12, 40]),
     limit=st.integers(60, 1_200),
     reserve=st.integers(0, 200),
     with_tools=st.booleans(),
@@ -90,6 +101,7 @@ async def talk(seed: int, exchanges: int = 12) -> SessionManager:
 )
 async def test_a_chat_is_never_longer_by_openais_rule(
     seed: int,
+    steps: int,
     limit: int,
     reserve: int,
     *,
@@ -98,7 +110,7 @@ async def test_a_chat_is_never_longer_by_openais_rule(
     keep: int | None,
     pinned: list[int],
 ) -> None:
-    sm = await talk(seed)
+    sm = await talk(seed, steps=steps)
     rows = await sm.get_conversation(with_ids=True, include_tools=True)
     for at in pinned:
         await sm.pin(rows[at % len(rows)]["event_id"])
@@ -117,6 +129,32 @@ async def test_a_chat_is_never_longer_by_openais_rule(
         assert (refused.actual or 0) > refused.limit
         return
     assert by_the_cookbook(messages, tools) + reserve <= limit
+    said = [message["content"] or "" for message in messages]
+    for row in (rows[at % len(rows)] for at in pinned):
+        assert row["role"] == "system" or row["content"] in said  # an instruction becomes a user's message
+
+
+@pytest.mark.parametrize("steady", [False, True])
+@pytest.mark.parametrize("format_name", [None, *FORMATS])
+@pytest.mark.parametrize("at", [0, 4])
+async def test_a_pin_inside_an_exchange_that_is_longer_than_the_window_stays(
+    format_name: Format | None, at: int, *, steady: bool
+) -> None:
+    sm = await talk(1)
+    for number in range(12):
+        await sm.ai_responds(f"Step {number}. " + "word " * 20, model=MODEL)
+    rows = await sm.get_conversation(with_ids=True)
+    pinned = next(row for row in rows if row["content"].startswith(f"Step {at}."))
+    await sm.pin(pinned["event_id"])
+    get: Any = sm.get_messages_for_llm
+    for has_tools in (False, True):
+        request = await get(format=format_name, max_tokens=150, steady=steady, include_tools=has_tools)
+        text = json.dumps(request)
+        assert pinned["content"].strip() in text
+        assert "Step 11." in text
+        assert "Step 1. " not in text
+    with pytest.raises(TokenLimitExceeded, match=r"(?i)pin"):
+        await get(format=format_name, max_tokens=52, steady=steady)
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

@@ -10,6 +10,7 @@ from typing import Self, TypeAlias
 from ...exceptions import TokenLimitExceeded
 from ...models import EventSource, EventType, TokenUsage
 from ...models.event_page import tokens_of
+from ...providers.context_rows import ORIGIN, Origin
 from ...providers.earlier import marked, with_earlier
 from ...providers.messages import ChatMessage, call_and_result_numbers, text_of
 from ...providers.sendable import with_newest_marks
@@ -132,10 +133,17 @@ class Fitting:
         """As much of the newest exchange as fits."""
         taken = sum([await self.length(row) for row in pinned])
         try:
-            cut = await shortened([*front, *rows], room - taken, self.length, self.step)
+            cut = await shortened([*front, *rows], room - taken, self.length, self.step, self._is_pinned)
         except TokenLimitExceeded as problem:
             raise TokenLimitExceeded(room, taken + int(problem.actual or 0)) from None
         return Window(front, pinned, rows if cut is None else cut[len(front) :])
+
+    def _is_pinned(self, row: ChatMessage) -> bool:
+        """Whether a row of the window is a pinned message's."""
+        origin = row.get(ORIGIN)
+        if isinstance(origin, Origin):
+            return any(origin.event_id == pin.event_id for pin in self.pins)
+        return any(row in pin.rows for pin in self.pins)
 
     def _pinned_before(self, events: Sequence[AnyEvent], start: int) -> list[ChatMessage]:
         """The rows of the pins that are not in the window which begins at one of the events."""

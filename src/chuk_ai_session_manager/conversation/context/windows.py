@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, chain, takewhile
+from itertools import accumulate, chain, compress, takewhile
 from typing import NamedTuple
 
 from ...exceptions import TokenLimitExceeded
@@ -45,7 +45,11 @@ async def truncate_prompt_to_token_limit(
 
 
 async def shortened(
-    prompt: list[ChatMessage], max_tokens: int, length: Length, step: float | None = None
+    prompt: list[ChatMessage],
+    max_tokens: int,
+    length: Length,
+    step: float | None = None,
+    is_pinned: Callable[[ChatMessage], bool] = lambda _row: False,
 ) -> list[ChatMessage] | None:
     """A prompt, cut to at most so many tokens; `None` where it already fits.
 
@@ -54,6 +58,7 @@ async def shortened(
         max_tokens: how many tokens the messages may have together.
         length: measures a message.
         step: inside the newest exchange, answers are dropped in steps of this many tokens.
+        is_pinned: whether a message of the newest exchange is never dropped.
 
     Raises:
         TokenLimitExceeded: as for `truncate_prompt_to_token_limit`.
@@ -65,7 +70,8 @@ async def shortened(
         return None
     exchanges = _blocks(rows, lambda _first, row: not is_user(row))
     room = max_tokens - _tokens(system)
-    kept = system + (_newest(exchanges, room) or _newest_exchange_within(exchanges, room, step))
+    newest = _newest(exchanges, room) or _newest_exchange_within(exchanges, room, step, is_pinned)
+    kept = system + newest
     if _tokens(kept) > max_tokens:
         raise TokenLimitExceeded(max_tokens, _tokens(kept))
     return [row.message for row in kept]
@@ -84,13 +90,19 @@ async def _counted_from_the_end(prompt: list[ChatMessage], room: int, length: Le
     return rows[::-1]
 
 
-def _newest_exchange_within(exchanges: list[list[_Row]], room: int, step: float | None) -> list[_Row]:
+def _newest_exchange_within(
+    exchanges: list[list[_Row]], room: int, step: float | None, is_pinned: Callable[[ChatMessage], bool]
+) -> list[_Row]:
     """The newest exchange without its oldest answers: as many answers as fit, or the fewest possible."""
     newest = [row for exchange in exchanges[-1:] for row in exchange]
     question = list(takewhile(lambda row: is_user(row.message), newest))
-    room -= _tokens(question)
     answers = _blocks(newest[len(question) :], _is_result_of)
-    return question + (_newest(answers, room, step) or _without_loose_results(answers, room))
+    pinned = [any(is_pinned(row.message) for row in answer) for answer in answers]
+    room -= _tokens(question)
+    if fitting := _newest(answers, room, step, pinned):
+        return question + fitting
+    earlier = _pinned_before(answers, len(answers) - 1, pinned)
+    return question + earlier + _without_loose_results(answers, room - _tokens(earlier))
 
 
 def _without_loose_results(answers: list[list[_Row]], room: int) -> list[_Row]:
@@ -112,19 +124,32 @@ def _blocks(rows: Iterable[_Row], belongs: Callable[[ChatMessage, ChatMessage], 
     return blocks
 
 
-def _newest(blocks: Sequence[list[_Row]], room: int, step: float | None = None) -> list[_Row]:
-    """The rows of the last blocks: as many blocks as fit, or fewer where they have to begin at a step."""
-    fitting = 0
-    for block in reversed(blocks):
-        room -= _tokens(block)
+def _newest(
+    blocks: Sequence[list[_Row]], room: int, step: float | None = None, pinned: Sequence[bool] = ()
+) -> list[_Row]:
+    """The rows of the last blocks: as many blocks as fit, or fewer where they have to begin at a step.
+
+    Pinned blocks are among them wherever they stand. Where not even the last block fits, there are no rows.
+    """
+    pinned = pinned or [False] * len(blocks)
+    room -= _tokens(_pinned_before(blocks, len(blocks), pinned))
+    begins = len(blocks)
+    while begins:
+        room -= 0 if pinned[begins - 1] else _tokens(blocks[begins - 1])
         if room < 0:
             break
-        fitting += 1
-    begins = len(blocks) - fitting
-    if step and fitting:
+        begins -= 1
+    if begins == len(blocks):
+        return []
+    if step:
         positions = list(accumulate(map(_tokens, blocks[:-1]), initial=0))
         begins = first_in_step(positions, [None, *positions], begins, step)
-    return list(chain.from_iterable(blocks[begins:]))
+    return [*_pinned_before(blocks, begins, pinned), *chain.from_iterable(blocks[begins:])]
+
+
+def _pinned_before(blocks: Sequence[list[_Row]], end: int, pinned: Sequence[bool]) -> list[_Row]:
+    """The rows of the pinned blocks before a block."""
+    return list(chain.from_iterable(compress(blocks[:end], pinned)))
 
 
 def _tokens(rows: Iterable[_Row]) -> int:
