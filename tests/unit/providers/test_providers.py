@@ -12,6 +12,7 @@ import ollama
 import pytest
 from answers import asked, ids, in_pieces, native
 from langchain_core.messages import AIMessage, AIMessageChunk
+from request_rules import check_request
 
 from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager.exceptions import InvalidInput
@@ -23,6 +24,7 @@ from chuk_ai_session_manager.providers import (
     register_reader,
     unregister_reader,
 )
+from chuk_ai_session_manager.providers.formats import FORMATS
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else its import asks the network
 
@@ -65,6 +67,39 @@ async def test_cases(case: dict[str, Any]) -> None:
             form = native(answer)["format"]
             assert kept in json.dumps(await sm.get_messages_for_llm(include_tools=True, format=form))
         assert type(event).model_validate_json(event.model_dump_json()) == event
+
+
+@pytest.mark.skipif(not CASES, reason="the file of cases is not here")
+@pytest.mark.parametrize(
+    "case", [each for each in CASES if each["kind"] == "history"], ids=lambda each: each["name"]
+)
+async def test_histories_of_cases(case: dict[str, Any]) -> None:
+    sm = SessionManager()
+    await sm.add_messages(case["rows"])
+    for name in FORMATS:
+        request: Any = await sm.get_messages_for_llm(format=name, include_tools=True)
+        check_request(name, request)
+    if case["name"] == "anthropic-messages-in":
+        request = await sm.get_messages_for_llm(format="anthropic")
+        assert plain(request["messages"]) == plain(case["rows"])
+    if "keeps_in_summary" in case:
+        rolled = SessionManager(infinite_context=True, max_turns_per_segment=2)
+        await rolled.add_messages(case["rows"])
+        await rolled.user_says("Yes.")
+        await rolled.wait_for_summaries()
+        first, *_ = await rolled.get_messages_for_llm()  # with the summary in front
+        for words in case["keeps_in_summary"]:
+            assert words in first["content"]
+
+
+def plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Anthropic's rows with each text as a block, as both forms mean the same."""
+    return [
+        row | {"content": [{"type": "text", "text": row["content"]}]}
+        if isinstance(row["content"], str)
+        else row
+        for row in rows
+    ]
 
 
 # -- Bedrock, Cohere, Ollama, LangChain -----------------------------------------------------------
