@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ..providers.common import is_list, list_of, text_in
 from ..providers.messages import ChatMessage
 
 
@@ -61,17 +62,17 @@ def chatgpt_talk(record: Mapping[str, Any]) -> Talk:
     """A conversation of ChatGPT's export."""
     talk = Talk(
         str(record.get("conversation_id") or record.get("id") or ""),
-        _text(record.get("title")),
+        text_in(record.get("title")),
         "chatgpt",
         "openai",
         _moment(record.get("create_time")),
     )
     nodes = {str(name): node for name, node in record["mapping"].items() if isinstance(node, Mapping)}
-    model = _text(record.get("default_model_slug")) or "unknown"
+    model = text_in(record.get("default_model_slug")) or "unknown"
     asked: dict[str, str] = {}  # by node: the id of the call that waits for a result there
     for name in _in_order(nodes):
         node = nodes[name]
-        parent = node.get("parent") if node.get("parent") in nodes else None
+        parent = _parent_of(node, nodes)
         message = _part(node, "message")
         rows = _chatgpt_rows(name, message, asked.get(str(parent)))
         if any(row["role"] == "tool" for row in rows):
@@ -83,32 +84,40 @@ def chatgpt_talk(record: Mapping[str, Any]) -> Talk:
                 asked[name] = call["id"]
         about = _part(message, "metadata")
         said_at = _moment(message.get("create_time"))
-        talk.told.append(Told(name, parent, rows, said_at, _text(about.get("model_slug")) or model))
-    current = record.get("current_node")
-    talk.leaf = current if current in nodes else None
+        talk.told.append(Told(name, parent, rows, said_at, text_in(about.get("model_slug")) or model))
+    current = text_in(record.get("current_node"))
+    talk.leaf = current if any(told.id == current for told in talk.told) else None
     return talk
 
 
+def _parent_of(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> str | None:
+    parent = text_in(node.get("parent"))
+    return parent if parent in nodes else None
+
+
 def _in_order(nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """The nodes' names: each node after its parent, and siblings in their order."""
-    waiting = [name for name, node in reversed([*nodes.items()]) if node.get("parent") not in nodes]
-    seen: set[str] = set()
+    """The nodes' names: each node after its parent, and siblings in the order of the parent's `children`.
+
+    Siblings that `children` does not name come last.
+    """
+    children: dict[str | None, list[str]] = {}
+    for name, node in nodes.items():
+        children.setdefault(_parent_of(node, nodes), []).append(name)
+    waiting = children.get(None, [])[::-1]
     while waiting:
         name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
         yield name
-        children = nodes[name].get("children")
-        waiting += [str(each) for each in reversed(children or ()) if str(each) in nodes]
+        places = {str(child): at for at, child in enumerate(list_of(nodes[name].get("children")))}
+        siblings = sorted(children.get(name, ()), key=lambda child: places.get(child, len(places)))
+        waiting += reversed(siblings)
 
 
 def _chatgpt_rows(name: str, message: Mapping[str, Any], waiting: str | None) -> list[ChatMessage]:
     author, content, about = (_part(message, key) for key in ("author", "content", "metadata"))
-    if about.get("is_visually_hidden_from_conversation") or content.get("content_type") in _UNSAID:
+    if about.get("is_visually_hidden_from_conversation") or text_in(content.get("content_type")) in _UNSAID:
         return []
     text = "\n".join(filter(None, [_chatgpt_text(content), *_named(about.get("attachments"), "name")]))
-    role, recipient = author.get("role"), message.get("recipient") or "all"
+    role, recipient = text_in(author.get("role")), message.get("recipient") or "all"
     if role == "assistant" and recipient != "all":
         function = {"name": str(recipient), "arguments": _arguments(text)}
         call = {"id": name, "type": "function", "function": function}
@@ -120,13 +129,12 @@ def _chatgpt_rows(name: str, message: Mapping[str, Any], waiting: str | None) ->
             return []
         tool = {"name": str(author["name"])} if author.get("name") else {}
         return [{"role": "tool", "tool_call_id": waiting, "content": text, **tool}]
-    return [{"role": str(role), "content": text}] if role in {"user", "assistant", "system"} else []
+    return [{"role": role, "content": text}] if role in {"user", "assistant", "system"} else []
 
 
 def _chatgpt_text(content: Mapping[str, Any]) -> str:
-    parts = content.get("parts")
-    if isinstance(parts, Sequence) and not isinstance(parts, str):
-        return "\n".join(filter(None, map(_chatgpt_part, parts)))
+    if is_list(parts := content.get("parts")):
+        return "\n".join(filter(None, map(_chatgpt_part, list_of(parts))))
     known = ("title", "url", "name", "text", "result")
     return "\n".join(str(content[key]) for key in known if isinstance(content.get(key), str) and content[key])
 
@@ -157,38 +165,41 @@ def _arguments(text: str) -> str:
 def claude_talk(record: Mapping[str, Any]) -> Talk:
     """A conversation of Claude's export."""
     talk = Talk(
-        _text(record.get("uuid")),
-        _text(record.get("name")),
+        text_in(record.get("uuid")),
+        text_in(record.get("name")),
         "claude",
         "anthropic",
         _moment(record.get("created_at")),
     )
-    model = _text(record.get("model")) or "unknown"
+    model = text_in(record.get("model")) or "unknown"
     messages = [message for message in record["chat_messages"] if isinstance(message, Mapping)]
-    ids = [_text(message.get("uuid")) or f"{talk.id}-{at}" for at, message in enumerate(messages)]
-    has_parents = any(message.get("parent_message_uuid") in ids for message in messages)
+    ids = [text_in(message.get("uuid")) or f"{talk.id}-{at}" for at, message in enumerate(messages)]
+    parents = [text_in(message.get("parent_message_uuid")) for message in messages]
+    if set(ids).isdisjoint(parents):  # an export of before 2025: each message follows the one before it
+        parents = ["", *ids[:-1]]
+    seen: set[str] = set()
     for at, message in enumerate(messages):
-        parent = message.get("parent_message_uuid") if has_parents else ids[at - 1] if at else None
-        parent = parent if parent in ids[:at] else None
+        parent = parents[at] if parents[at] in seen else None
+        seen.add(ids[at])
         talk.told.append(
             Told(ids[at], parent, _claude_rows(ids[at], message), _moment(message.get("created_at")), model)
         )
-    leaf = record.get("current_leaf_message_uuid")
-    talk.leaf = leaf if leaf in ids else None
+    leaf = text_in(record.get("current_leaf_message_uuid"))
+    talk.leaf = leaf if leaf in seen else None
     return talk
 
 
 def _claude_rows(name: str, message: Mapping[str, Any]) -> list[ChatMessage]:
-    blocks = [block for block in message.get("content") or () if isinstance(block, Mapping)]
+    blocks = [block for block in list_of(message.get("content")) if isinstance(block, Mapping)]
     if message.get("sender") == "assistant":
         rows = _claude_answers(name, blocks)
-        text = _text(message.get("text"))
+        text = text_in(message.get("text"))
         return rows or ([{"role": "assistant", "content": text}] if text.strip() else [])
-    texts = [_text(block.get("text")) for block in blocks if block.get("type") == "text"]
-    said = "\n".join(filter(None, texts)) or _text(message.get("text"))
-    attached = [each for each in message.get("attachments") or () if isinstance(each, Mapping)]
+    texts = [text_in(block.get("text")) for block in blocks if block.get("type") == "text"]
+    said = "\n".join(filter(None, texts)) or text_in(message.get("text"))
+    attached = [each for each in list_of(message.get("attachments")) if isinstance(each, Mapping)]
     read = [
-        f"{_text(each.get('file_name'))}:\n{each['extracted_content']}"
+        f"{text_in(each.get('file_name'))}:\n{each['extracted_content']}"
         for each in attached
         if each.get("extracted_content")
     ]
@@ -203,7 +214,7 @@ def _claude_answers(name: str, blocks: Sequence[Mapping[str, Any]]) -> list[Chat
     rows: list[ChatMessage] = []
     waiting: list[str] = []
     for at, block in enumerate(blocks):
-        kind, text = block.get("type"), _text(block.get("text"))
+        kind, text = block.get("type"), text_in(block.get("text"))
         answer = rows[-1] if rows and rows[-1]["role"] == "assistant" else None
         if kind == "text" and text.strip():
             if answer is not None and "tool_calls" not in answer:
@@ -214,14 +225,14 @@ def _claude_answers(name: str, blocks: Sequence[Mapping[str, Any]]) -> list[Chat
             if answer is None:
                 answer = {"role": "assistant", "content": None}
                 rows.append(answer)
-            call_id = _text(block.get("id")) or f"{name}-{at}"
+            call_id = text_in(block.get("id")) or f"{name}-{at}"
             given = (
                 block.get("input")
                 if isinstance(block.get("input"), Mapping)
                 else {"input": block.get("input")}
             )
             function = {
-                "name": _text(block.get("name")) or "tool",
+                "name": text_in(block.get("name")) or "tool",
                 "arguments": json.dumps(given, ensure_ascii=False),
             }
             answer.setdefault("tool_calls", []).append(
@@ -240,8 +251,8 @@ def _claude_result(block: Mapping[str, Any]) -> str:
     content = block.get("content")
     if isinstance(content, str):
         return content
-    parts = [part for part in content or () if isinstance(part, Mapping)]
-    return "\n".join(_text(part.get("text")) or f"[{part.get('type')}]" for part in parts)
+    parts = [part for part in list_of(content) if isinstance(part, Mapping)]
+    return "\n".join(text_in(part.get("text")) or f"[{part.get('type')}]" for part in parts)
 
 
 # -- both -----------------------------------------------------------------------------------------
@@ -252,14 +263,9 @@ def _part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _named(files: object, key: str) -> list[str]:
     """A line for each file that came with a message."""
-    named = files if isinstance(files, Sequence) and not isinstance(files, str) else ()
-    return [f"[file: {each[key]}]" for each in named if isinstance(each, Mapping) and each.get(key)]
+    return [f"[file: {each[key]}]" for each in list_of(files) if isinstance(each, Mapping) and each.get(key)]
 
 
 def _moment(value: object) -> datetime | None:

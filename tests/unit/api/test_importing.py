@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -196,7 +196,7 @@ async def test_a_file_with_nothing_in_it() -> None:
 
 
 async def test_odd_trees_end() -> None:
-    """A circle, a parent that is missing, no current message, times that are none."""
+    """A circle, a missing parent, a child that its parent does not name, no current message, odd times."""
     talk = of_chatgpt()
     talk["mapping"]["a5"]["children"] = ["q3"]
     talk["mapping"]["lost"] = node("lost", "nobody", [], "user", "Hello?") | {"children": None}
@@ -205,4 +205,72 @@ async def test_odd_trees_end() -> None:
     talk |= {"current_node": "nobody", "create_time": None, "title": None}
     store = MemoryStore()
     await import_conversations(json.dumps([talk]), store)
-    assert await rows_of(store, "0f7a-chatgpt") == [("user", "Hello?")]
+    assert await rows_of(store, "0f7a-chatgpt") == [("user", "Hello?"), ("user", "[audio]")]
+
+
+ODD_VALUES = ([1], {"a": 1}, 5, True, "else", None)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("current_node",),
+        ("create_time",),
+        ("mapping", "q3", "parent"),
+        ("mapping", "q2", "children"),
+        ("mapping", "q3", "message"),
+        ("mapping", "q3", "message", "author"),
+        ("mapping", "q3", "message", "author", "role"),
+        ("mapping", "q3", "message", "content"),
+        ("mapping", "q3", "message", "content", "content_type"),
+        ("mapping", "q3", "message", "content", "parts"),
+        ("mapping", "q3", "message", "metadata"),
+        ("mapping", "q3", "message", "metadata", "attachments"),
+    ],
+    ids=".".join,
+)
+@pytest.mark.parametrize("value", ODD_VALUES, ids=repr)
+async def test_a_damaged_field_of_chatgpt_s_export_loses_no_other_message(
+    path: tuple[str, ...], value: Any
+) -> None:
+    talk = of_chatgpt()
+    put(talk, path, value)
+    store = MemoryStore()
+    assert await import_conversations(json.dumps([talk]), store) == ["0f7a-chatgpt"]
+    assert {"q1", "a1", "q2", "a2", "a3", "a4", "a5"} <= await event_ids(store, "0f7a-chatgpt")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("current_leaf_message_uuid",),
+        ("chat_messages", 3, "parent_message_uuid"),
+        ("chat_messages", 3, "content"),
+        ("chat_messages", 3, "attachments"),
+        ("chat_messages", 3, "files"),
+        ("chat_messages", 3, "created_at"),
+    ],
+    ids=lambda path: ".".join(map(str, path)),
+)
+@pytest.mark.parametrize("value", ODD_VALUES, ids=repr)
+async def test_a_damaged_field_of_claude_s_export_loses_no_message(
+    path: tuple[str | int, ...], value: Any
+) -> None:
+    talk = of_claude()
+    put(talk, path, value)
+    store = MemoryStore()
+    assert await import_conversations(json.dumps([talk]), store) == ["c1a9-claude"]
+    assert {"m1", "m2", "m4"} <= await event_ids(store, "c1a9-claude")
+
+
+def put(record: Any, path: Sequence[str | int], value: Any) -> None:
+    *above, last = path
+    for key in above:
+        record = record[key]
+    record[last] = value
+
+
+async def event_ids(store: EventStore, session_id: str) -> set[str]:
+    session = await store.get(session_id)
+    assert session is not None
+    return {event.id for event in session.events}
