@@ -138,6 +138,16 @@ def check_at_least(value: float, least: float, name: str, operation: str) -> Non
         raise InvalidInput(operation, f"{name} must be a number, at least {least}")
 
 
+def check_flag(value: object, name: str, operation: str) -> None:
+    """Raise if a value is not `True` or `False`: a text such as "no" would count as true.
+
+    Raises:
+        InvalidInput: naming the argument.
+    """
+    if not isinstance(value, bool):
+        raise InvalidInput(operation, f"{name} must be True or False")
+
+
 def check_count(value: int, least: int, name: str, operation: str) -> None:
     """Raise if a value is not a whole number, or is below `least`.
 

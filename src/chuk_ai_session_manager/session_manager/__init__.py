@@ -31,6 +31,7 @@ from ..exceptions import InvalidInput
 from ..exceptions.validation import (
     check_at_least,
     check_count,
+    check_flag,
     check_json_object,
     check_name,
     check_session_id,
@@ -154,6 +155,10 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
         check_count(max_turns_per_segment, 1, "max_turns_per_segment", operation)
         check_count(summary_max_tokens, 1, "summary_max_tokens", operation)
         check_at_least(summary_timeout, 0, "summary_timeout", operation)
+        check_flag(create, "create", operation)
+        check_flag(correct_counts, "correct_counts", operation)
+        if recall_tokens is not None:
+            check_count(recall_tokens, 1, "recall_tokens", operation)
         if token_limit is not None:
             check_count(token_limit, 1, "token_limit", operation)
         if cost_limit is not None:
@@ -181,8 +186,6 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             "stemmer": stemmer,
             "redact": redact,
         }
-        if recall_tokens is not None:
-            check_count(recall_tokens, 1, "recall_tokens", operation)
         self._recall_tokens = recall_tokens
         hooks = Hooks(embedder, reranker, stemmer)
         hooks.check(operation)

@@ -23,10 +23,7 @@ from ..conversation.recall.finding import Finder
 from ..conversation.segments import chain_of, segments_in
 from ..conversation.sums import Sums
 from ..conversation.writing import Writer
-from ..exceptions.validation import (
-    check_count,
-    copied,
-)
+from ..exceptions.validation import check_count, check_flag, copied
 from ..models import Session
 from ..models.home import HomeStore
 from ..providers.anthropic_messages import AnthropicRequest
@@ -158,8 +155,8 @@ class Reading:
                 with `input` and, if the server holds anything, `previous_response_id` or `conversation`.
 
         Raises:
-            InvalidInput: the format is unknown, `server_state` is used with another format, or the model's
-                context window is unknown; the error says how to set it.
+            InvalidInput: an argument is invalid, such as an unknown format, or `server_state` with another
+                format; or the model's context window is unknown, and the error says how to set it.
             TokenLimitExceeded: system prompt, definitions, reserve and the newest exchange do not fit
                 `max_tokens`; the error names the tokens of each.
             SessionNotFound: the session does not exist.
@@ -219,12 +216,16 @@ class Reading:
                 cannot be edited in the fork, and no total counts them. Contexts have a summary of them.
 
         Raises:
-            InvalidInput: `limit` is below 1.
+            InvalidInput: `limit` is below 1, or another argument is not `True` or `False`.
             SessionNotFound: the session does not exist.
             StorageError: the store failed.
         """
+        operation = "get_conversation"
+        check_flag(include_tools, "include_tools", operation)
+        check_flag(with_ids, "with_ids", operation)
+        check_flag(include_origin, "include_origin", operation)
         if limit is not None:
-            check_count(limit, 1, "limit", "get_conversation")
+            check_count(limit, 1, "limit", operation)
         await self.writer.settle()
         home, session = await self._conversation.current(with_events=limit is None)
         rows_of = partial(row_of, with_tools=include_tools, with_ids=with_ids)

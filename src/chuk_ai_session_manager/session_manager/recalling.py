@@ -11,7 +11,7 @@ from ..conversation.recall.finding import Finder
 from ..conversation.recall.tools import HistoryTools, asked_by, definitions
 from ..conversation.writing import Writer
 from ..exceptions import InvalidInput
-from ..exceptions.validation import check_count, check_name
+from ..exceptions.validation import check_count, check_flag, check_name
 from ..providers.formats import Format
 
 _NO_USER = "of_user=True needs a conversation with a user: set user_id, or claim the conversation for a user"
@@ -90,11 +90,12 @@ class Recalling:
             The text for the model: about 4,000 tokens at most.
 
         Raises:
-            InvalidInput: the call is not one of these tools'; or `of_user` is set, but the conversation has
-                no user.
+            InvalidInput: the call is not one of these tools'; or `of_user` is not `True` or `False`, or is
+                `True` although the conversation has no user.
             SessionNotFound: the session does not exist.
             StorageError: the store failed.
         """
+        check_flag(of_user, "of_user", "run a tool")
         name, arguments = asked_by(call)
         await self.writer.settle()
         home, session = await self._conversation.current(with_events=False)

@@ -17,10 +17,10 @@ from ..conversation.drafts import (
 )
 from ..conversation.opening import Conversation
 from ..conversation.writing import Writer
-from ..exceptions import InvalidInput
 from ..exceptions.validation import (
     check_answer,
     check_event_id,
+    check_flag,
     check_json_object,
     check_moment,
     check_name,
@@ -309,8 +309,7 @@ class Writing:
 
 def _pin(drafts: Sequence[Draft], pinned: object, operation: str) -> None:
     """Let the last one of the drafts be pinned, if it is to be."""
-    if not isinstance(pinned, bool):
-        raise InvalidInput(operation, "pinned must be True or False")
+    check_flag(pinned, "pinned", operation)
     if pinned:
         for draft in drafts[-1:]:
             draft.is_pinned = True

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import InvalidInput, SessionNotFound, UnreadableData, session_not_found
-from ..exceptions.validation import check_name, check_session_id, copied
+from ..exceptions.validation import check_flag, check_name, check_session_id, copied
 from ..models import EventType, Session, SessionEvent
 from ..models.home import HomeStore
 from ..models.session_event import origin_of
@@ -113,10 +113,12 @@ class Erasing(ABC):
             The receipt.
 
         Raises:
-            InvalidInput: a duration that is not above 0 or over a hundred years, or a text that is none.
+            InvalidInput: the duration is not above 0, is over a hundred years, or is a text that names no
+                duration; or `dry_run` is not `True` or `False`.
             StorageError: the store could not do it, or not all of it: call again.
         """
         age = checked_age(older_than, "prune")
+        check_flag(dry_run, "dry_run", "prune")
         if user_id is not None:
             check_name(user_id, "user_id", "prune")
         tally = Tally(user_id=user_id)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ...accounts.tokens import DEFAULT_MODEL
 from ...exceptions import InvalidInput
-from ...exceptions.validation import check_count, check_name
+from ...exceptions.validation import check_count, check_flag, check_name
 from ...providers.cache_marks import DEFAULT_TTL, CacheTtl
 from ...providers.formats import Format, check_format
 from ..billing import TOKENS_OF_A_BEGINNING
 from .lengths import Length, content_length, definitions_length, sent_length
 from .room import AUTO, Room, window_of
 
-_CACHES = (True, False, "5m", "1h")
 _OPERATION = "get_messages_for_llm"
 
 
@@ -58,7 +57,9 @@ class Wanted:
             raise InvalidInput(_OPERATION, "reserve is taken from max_tokens: give both")
         if self.keep_tool_results is not None:
             check_count(self.keep_tool_results, 1, "keep_tool_results", _OPERATION)
-        if self.cache not in _CACHES:
+        for name in ("include_tools", "steady", "server_state"):
+            check_flag(getattr(self, name), name, _OPERATION)
+        if not isinstance(self.cache, bool) and self.cache not in get_args(CacheTtl):
             raise InvalidInput(_OPERATION, 'cache must be True, False, "5m" or "1h"')
         if self.server_state and self.format_name != "openai-responses":
             raise InvalidInput(_OPERATION, 'server_state works only with format="openai-responses"')
