@@ -38,15 +38,18 @@ def run(work: Coroutine[Any, Any, T], context: Context | None = None) -> T:
         The coroutine's result.
 
     Raises:
-        InvalidSessionOperation: the caller runs in the background loop, which would wait for itself for ever.
+        InvalidSessionOperation: the caller runs in the background loop, which would wait for itself for ever:
+            an async function that was passed in, a `redact` hook, a stemmer, or the function of
+            `update_state`.
         BaseException: an exception of the coroutine is raised unchanged.
     """
     background = _background()
     if background.thread is current_thread():
         work.close()
         reason = (
-            "an async function passed to the blocking API runs in the API's own event loop, and must "
-            "not block that loop: make it a plain function, or let it await the async API"
+            "the call was made in the background event loop, which cannot wait for itself. In an async "
+            "function: make it a plain function, or await the async API. In a redact hook, a stemmer or the "
+            "function of update_state: make the call before, and pass its result in"
         )
         raise InvalidSessionOperation("wait for the result", reason)
     return background.run(work, context)
@@ -76,7 +79,7 @@ class _Background:
         await self._ended.wait()
         # The outer generators first: asyncio would close nested generators at the same time, which fails.
         for generator in list(self.generators):
-            with suppress(Exception):
+            with suppress(Exception):  # an application's code in it may raise anything; close the others too
                 await generator.aclose()
 
     def run(self, work: Coroutine[Any, Any, T], context: Context | None) -> T:

@@ -20,7 +20,7 @@ from running import PATIENCE
 
 import chuk_ai_session_manager as package
 from chuk_ai_session_manager import sync
-from chuk_ai_session_manager.exceptions import InvalidSessionOperation
+from chuk_ai_session_manager.exceptions import InvalidInput, InvalidSessionOperation
 from chuk_ai_session_manager.sync import SessionManager
 from chuk_ai_session_manager.sync.blocking import NAMES, Blocking, blocking_class
 
@@ -313,6 +313,17 @@ class TestErrors:
             return str(said(sm)[0])
 
         assert sync.track_llm_call("r", plain, session_manager=sm)[0] == "q"
+
+    def test_a_plain_function_that_runs_in_the_loop_learns_what_to_do(self) -> None:
+        sm = SessionManager()
+        sm.user_says("Hi")
+        with pytest.raises(InvalidSessionOperation, match="function of update_state: make the call before"):
+            sm.update_state(lambda state: state.update(said=len(said(sm))))
+        assert sm.get_state() == {}
+        redacting = SessionManager(redact=lambda text: text + str(said(sm)))
+        with pytest.raises(InvalidInput) as refused:
+            redacting.user_says("Hi")
+        assert "In a redact hook" in str(refused.value.__cause__)
 
     def test_a_call_inside_of_a_call_does_not_wait_for_it(self) -> None:
         sm = SessionManager(token_limit=1000)
