@@ -112,7 +112,7 @@ class _Named:
     async def execute(self, **arguments: Any) -> Any:
         try:
             return await _entry_of(self._tool)(**arguments)
-        except Exception as problem:
+        except Exception as problem:  # a tool may raise anything
             if str(problem) and not isinstance(problem, TimeoutError):
                 raise
             kind = type(problem).__name__

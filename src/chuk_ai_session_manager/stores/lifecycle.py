@@ -73,7 +73,7 @@ class Lifecycle:
                 ttl_hours=self._hours * 1.1 + _MORE_SECONDS / 3600,  # type: ignore[arg-type]
                 custom_metadata={"session_type": _SESSION_TYPE, "layout": 2},
             )
-        except Exception as problem:
+        except Exception as problem:  # chuk-sessions raises what its backend raises, whatever that is
             if isinstance(problem.__cause__, StorageError):
                 raise StorageError(str(problem.__cause__)) from problem.__cause__
             raise StorageError(f"chuk-sessions could not enter session {session_id}") from problem

@@ -107,7 +107,7 @@ class _Seen:
             try:
                 given = self._hook(text)
                 given = await given if inspect.isawaitable(given) else given
-            except Exception as problem:
+            except Exception as problem:  # an application's function may raise anything
                 reason = f"the hook raised {type(problem).__name__}; nothing was written"
                 raise InvalidInput(_OPERATION, reason) from problem
             check_text(given, "what the hook returns", _OPERATION)

@@ -189,7 +189,7 @@ def _wrapped_errors(action: str) -> Iterator[None]:
         yield
     except SessionManagerError:
         raise
-    except Exception as problem:
+    except Exception as problem:  # an application's store may raise anything
         # Without the error's text, which may quote the data.
         raise StorageError(
             f"The store could not {action} ({type(problem).__name__}); the cause says how"
