@@ -42,6 +42,10 @@ _PROVIDERS = {
 }
 
 
+PENDING = {"queued", "in_progress"}
+"""The statuses of a response that is not complete, in OpenAI's Responses and Google's Interactions."""
+
+
 @dataclass(slots=True)
 class Answer:
     """A model's answer in the common form, from whichever provider."""
@@ -209,11 +213,6 @@ def call_of(call_id: object, name: object, arguments: object, *, is_json: bool =
     }
 
 
-def arguments_of(text: str) -> Any:
-    """The arguments of a call that arrived in pieces, as its provider's message has them."""
-    return parsed(text)
-
-
 def new_call_id() -> str:
     """An id for a call without one."""
     return f"call_{uuid4().hex}"
@@ -227,17 +226,6 @@ def usage_in(usage: object) -> ReportedUsage | None:
         return read_usage(usage)
     except InvalidInput:  # an unreadable bill must not lose the answer
         return None
-
-
-def nothing_used() -> ReportedUsage:
-    """The usage of a call whose provider reports that nothing was generated."""
-    return {
-        "input_tokens": 0,
-        "output_tokens": 0,
-        "cache_read_tokens": 0,
-        "cache_write_tokens": 0,
-        "reasoning_tokens": 0,
-    }
 
 
 def bill_of(response: Any, usage: Any) -> dict[str, Any]:

@@ -9,14 +9,25 @@ from .answers import (
     Answer,
     AnswerStream,
     Reader,
-    arguments_of,
     bill_of,
     call_of,
     model_of,
     native_of,
     usage_in,
 )
-from .common import field_of, is_list, known_fields, list_of, mended, merged, name_in, text_in, without
+from .common import (
+    field_of,
+    is_list,
+    joined,
+    known_fields,
+    list_of,
+    mended,
+    merged,
+    name_in,
+    parsed,
+    text_in,
+    without,
+)
 from .usage import ReportedUsage, cache_miss_in
 
 FORMAT = "anthropic"
@@ -104,10 +115,7 @@ class AnthropicStream(AnswerStream):
         return mended("".join(texts))
 
     def _joined(self, index: object, name: str) -> str:
-        pieces = self._pieces.get(index, {}).get(name, [])
-        if len(pieces) > 1:
-            pieces[:] = ["".join(pieces)]
-        return pieces[0] if pieces else ""
+        return joined(self._pieces.get(index, {}).get(name, []))
 
     def add(self, piece: Any) -> bool:
         """Add an event. Events that only the SDK's helper creates are ignored."""
@@ -184,7 +192,7 @@ class AnthropicStream(AnswerStream):
         for name in self._pieces.get(index, {}):
             text = self._joined(index, name)
             if name == "partial_json":
-                whole["input"] = arguments_of(mended(text)) if text.strip() else whole.get("input") or {}
+                whole["input"] = parsed(mended(text)) if text.strip() else whole.get("input") or {}
             else:
                 whole[name] = mended(text_in(whole.get(name)) + text)
         return whole

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from ..exceptions.validation import copied
 from .answers import is_unchanged
-from .anthropic import of_blocks
+from .anthropic import FORMAT, THINKING, of_blocks
 from .call_ids import IdRule, cleaned, with_ids
 from .context_rows import ORIGIN, Origin, object_of
 from .earlier import with_name_in_text
@@ -39,8 +39,7 @@ else:
 Block = dict[str, Any]
 MaySign = Callable[[ChatMessage], bool]
 
-FORMAT = "anthropic"
-SIGNED = {"thinking", "redacted_thinking"}
+SIGNED = THINKING
 """Blocks with a signature, which is valid only at Anthropic.
 
 Each depends on everything before it: `system`, `tools`, every earlier message, and the thinking in these

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from .answers import Answer, AnswerStream, Reader, arguments_of, bill_of, call_of, native_of, usage_in
-from .common import field_of, is_list, list_of, mended, merged, name_in, text_in, without
+from .answers import Answer, AnswerStream, Reader, bill_of, call_of, native_of, usage_in
+from .common import (
+    field_of,
+    is_list,
+    joined,
+    list_of,
+    mended,
+    merged,
+    name_in,
+    parsed,
+    text_in,
+    without,
+)
 
 FORMAT = "bedrock"
 _EVENTS = {
@@ -66,8 +77,7 @@ class BedrockStream(AnswerStream):
     @property
     def text(self) -> str:
         """The text so far."""
-        self._texts = ["".join(self._texts)]
-        return mended(self._texts[0])
+        return mended(joined(self._texts))
 
     def add(self, piece: Any) -> bool:
         """Take in an event."""
@@ -138,7 +148,7 @@ def _block(block: dict[str, Any]) -> dict[str, Any]:
             block["text"] = text
     used = block.get("toolUse")
     if isinstance(used, dict) and is_list(used.get("input")):
-        block["toolUse"] = used | {"input": arguments_of(mended("".join(used["input"])))}
+        block["toolUse"] = used | {"input": parsed(mended("".join(used["input"])))}
     return block
 
 

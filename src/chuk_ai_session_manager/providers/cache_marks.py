@@ -19,14 +19,14 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from .messages import SYSTEM_ROLES
-from .sendable import MOST_CACHE_MARKS
+from .sendable import CACHE_MARKS, MOST_CACHE_MARKS
 
 CacheTtl: TypeAlias = Literal["5m", "1h"]
 DEFAULT_TTL: CacheTtl = "5m"
 """As Anthropic's: writing to a cache of an hour costs twice the input's price, of five minutes 1.25 of it."""
 Row = dict[str, Any]
 
-_ANTHROPIC, _OPENAI = _NAMES = "cache_control", "prompt_cache_breakpoint"
+_ANTHROPIC, _OPENAI = CACHE_MARKS
 # Items of Responses that are results, and take a list of parts.
 _OUTPUTS = {"function_call_output", "custom_tool_call_output"}
 _OPENAI_MODEL = re.compile(r"(?:.*[/:])?(?:gpt-|chatgpt-|o\d)(?:(\d+)(?:\.(\d+))?)?")
@@ -117,7 +117,7 @@ def _parts(row: Row) -> list[Row]:
 
 def _listed(row: Row, format_name: str | None) -> Row:
     """A copy of a row without marks, its content a list of parts if a mark may ever stand there."""
-    row = {key: value for key, value in row.items() if key not in _NAMES}
+    row = {key: value for key, value in row.items() if key not in CACHE_MARKS}
     name = _name_of_content(row)
     content = row.get(name)
     if isinstance(content, list):
@@ -132,7 +132,7 @@ def _unmarked(part: Any) -> Any:
     """A copy of a part without marks, those of its own parts included."""
     if not isinstance(part, dict):
         return part
-    part = {key: value for key, value in part.items() if key not in _NAMES}
+    part = {key: value for key, value in part.items() if key not in CACHE_MARKS}
     if isinstance(part.get("content"), list):
         part["content"] = [_unmarked(each) for each in part["content"]]
     return part

@@ -221,6 +221,13 @@ def without(container: Any, *names: str) -> dict[str, Any]:
     return {name: value for name, value in container.items() if name not in names}
 
 
+def joined(pieces: list[str]) -> str:
+    """The text of a stream's pieces so far. It replaces them, so that the next call joins only new ones."""
+    if len(pieces) > 1:
+        pieces[:] = ["".join(pieces)]
+    return pieces[0] if pieces else ""
+
+
 def merged(before: Any, more: Any) -> Any:
     """A value of a stream, continued by its next piece.
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from .sendable import CACHE_MARKS
+
 # 96 bits: two contexts do not get the same fingerprint by chance.
 _BYTES = 12
 # For tool definitions, which are only compared with those of the same conversation.
 _TOOLS_BYTES = 6
-# These fields mark the end of a provider's cache, and change nothing that a model sees.
-_NOT_HASHED = {"cache_control", "prompt_cache_breakpoint"}
 
 
 @dataclass(slots=True)
@@ -128,9 +128,9 @@ def _canonical(value: Any) -> bytes:
 
 
 def _unmarked(value: Any) -> Any:
-    """A message without the marks of a cache's end."""
+    """A message without cache marks, which change nothing that a model sees."""
     if isinstance(value, dict):
-        return {name: _unmarked(each) for name, each in value.items() if name not in _NOT_HASHED}
+        return {name: _unmarked(each) for name, each in value.items() if name not in CACHE_MARKS}
     if isinstance(value, list | tuple):
         return [_unmarked(each) for each in value]
     return value

@@ -6,20 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from .answers import (
+    PENDING,
     Answer,
     AnswerStream,
     Reader,
-    arguments_of,
     bill_of,
     call_of,
     model_of,
     native_of,
     usage_in,
 )
-from .common import field_of, is_list, list_of, mended, merged, name_in, text_in, texts_in, without
+from .common import (
+    field_of,
+    is_list,
+    list_of,
+    mended,
+    merged,
+    name_in,
+    parsed,
+    text_in,
+    texts_in,
+    without,
+)
 
 FORMAT = "google-interactions"
-_PENDING = {"queued", "in_progress"}
 _EVENTS = ("interaction.", "step.", "content.")
 # Fields of a step's delta that do not continue a text.
 _SAID_ONCE = {"type", "id", "name", "call_id", "mime_type"}
@@ -34,7 +44,7 @@ def read(response: Any) -> Answer | None:
     if is_list(steps):
         return _read(response, steps)
     is_empty = field_of(response, "object") == "interaction" or field_of(response, "previous_interaction_id")
-    return _read(response, []) if is_empty or status in _PENDING else None
+    return _read(response, []) if is_empty or status in PENDING else None
 
 
 def _read(response: Any, steps: Sequence[Any]) -> Answer:
@@ -59,7 +69,7 @@ def _read(response: Any, steps: Sequence[Any]) -> Answer:
         usage=usage_in(usage),
         response_id=name_in(field_of(response, "id")),
         billed=bill_of(response, usage),
-        is_pending=status in _PENDING,
+        is_pending=status in PENDING,
     )
     if isinstance(response, dict):
         beside = without(
@@ -156,7 +166,7 @@ def _finished(step: dict[str, Any]) -> dict[str, Any]:
     """A step in which the pieces of its arguments are joined."""
     whole = without(step, "_arguments")
     if "_arguments" in step:
-        whole["arguments"] = arguments_of(mended("".join(step["_arguments"])))
+        whole["arguments"] = parsed(mended("".join(step["_arguments"])))
     return whole
 
 

@@ -11,14 +11,12 @@ from .answers import is_unchanged
 from .call_ids import IdRule, with_ids
 from .context_rows import ORIGIN, Origin, object_of
 from .earlier import with_name_in_text
-from .google import of_content, on_the_wire
+from .google import FORMAT, of_content, on_the_wire
 from .messages import SYSTEM_ROLES, ChatMessage, asked_of, calls_of, text_of
 from .parts import Part, part_of, parts_of, replaced_by_text
 
 GooglePart = dict[str, Any]
 MaySign = Callable[[ChatMessage], bool]
-
-FORMAT = "google"
 
 # Any id is accepted; the SDK matches results by it, so it must be unique.
 _IDS = IdRule(lambda call_id: call_id)

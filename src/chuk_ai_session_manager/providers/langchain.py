@@ -7,7 +7,18 @@ from typing import Any
 
 from .answers import Answer, AnswerStream, Reader, bill_of, call_of, native_of, usage_in
 from .calls_in_pieces import CallsInPieces
-from .common import field_of, is_list, list_of, mended, merged, name_in, parsed, texts_in, without
+from .common import (
+    field_of,
+    is_list,
+    joined,
+    list_of,
+    mended,
+    merged,
+    name_in,
+    parsed,
+    texts_in,
+    without,
+)
 
 FORMAT = "langchain"
 _TYPES = {"ai", "AIMessageChunk"}
@@ -72,8 +83,7 @@ class LangChainStream(AnswerStream):
     @property
     def text(self) -> str:
         """The text so far."""
-        self._texts = ["".join(self._texts)]
-        return mended(self._texts[0] + "".join(texts_in(self._blocks)))
+        return mended(joined(self._texts) + "".join(texts_in(self._blocks)))
 
     def add(self, piece: Any) -> bool:
         """Take in a chunk."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .answers import Answer, AnswerStream, Reader, call_of, model_of, native_of, usage_in
-from .common import field_of, list_of, mended, merged, name_in, text_in, without
+from .common import field_of, joined, list_of, mended, merged, name_in, text_in, without
 
 FORMAT = "ollama"
 _COUNTS = ("prompt_eval_count", "eval_count")
@@ -63,8 +63,7 @@ class OllamaStream(AnswerStream):
         return self._joined("content")
 
     def _joined(self, name: str) -> str:
-        self._texts[name] = ["".join(self._texts.get(name, []))]
-        return mended(self._texts[name][0])
+        return mended(joined(self._texts.get(name, [])))
 
     def add(self, piece: Any) -> bool:
         """Take in a line."""

@@ -24,6 +24,7 @@ from .calls_in_pieces import CallsInPieces
 from .common import (
     field_of,
     is_list,
+    joined,
     known_fields,
     list_of,
     mended,
@@ -168,10 +169,7 @@ class _Choice:
         )
 
     def _joined(self, name: str) -> str:
-        texts = self._texts.get(name, [])
-        if len(texts) > 1:
-            self._texts[name] = texts = ["".join(texts)]
-        return mended(texts[0]) if texts else ""
+        return mended(joined(self._texts.get(name, [])))
 
     def end(self) -> dict[str, Any]:
         """Return the choice's message, in its provider's form."""

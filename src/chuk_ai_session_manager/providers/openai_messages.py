@@ -14,13 +14,11 @@ from .context_rows import ORIGIN, Origin
 from .earlier import with_one_system
 from .fingerprints import Chain
 from .messages import ChatMessage, by_phase, calls_of
-from .openai_chat import of_message
+from .openai_chat import FORMAT, of_message
 from .parts import Part, parts_of, replaced_by_text
-from .sendable import arguments_text, says_nothing
+from .sendable import CACHE_MARKS, arguments_text, says_nothing
 
 MaySign = Callable[[ChatMessage], bool]
-
-FORMAT = "openai"
 
 # https://platform.openai.com/docs/api-reference/chat: a tool call's id has at most 40 characters. (The same
 # id in several turns is accepted: a result answers the calls right before it.)
@@ -29,7 +27,7 @@ _IDS = IdRule(lambda call_id: shortened(call_id, 40), once_a_request=False)
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 _MISTRAL = ("mistral", "ministral", "magistral", "codestral", "devstral", "pixtral", "open-mi")
 _FAMILIES = {"deepseek": ("deepseek",), "mistral": _MISTRAL, "openai": ("gpt-", "o1", "o3", "o4", "chatgpt-")}
-_TEXT_FIELDS = {"type", "text", "refusal", "cache_control", "prompt_cache_breakpoint"}
+_TEXT_FIELDS = {"type", "text", "refusal", *CACHE_MARKS}
 
 
 def openai_messages(

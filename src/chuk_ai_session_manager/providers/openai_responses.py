@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .answers import (
+    PENDING,
     Answer,
     AnswerStream,
     Reader,
@@ -13,15 +14,14 @@ from .answers import (
     call_of,
     model_of,
     native_of,
-    nothing_used,
     provider_of,
     usage_in,
 )
-from .common import field_of, is_list, list_of, mended, name_in, text_in, texts_in, without
+from .common import field_of, is_list, joined, list_of, mended, name_in, text_in, texts_in, without
 from .messages import ChatMessage
+from .usage_shapes import put_together
 
 FORMAT = "openai-responses"
-_PENDING = {"queued", "in_progress"}
 _FAILED = {"failed", "cancelled"}
 # Fields of a call's item that are not arguments.
 _NO_ARGUMENTS = (
@@ -47,11 +47,11 @@ def _read(response: Any, output: Sequence[Any]) -> Answer:
     answer.finish_reason = name_in(reason)
     answer.model, answer.provider = model_of(response), provider_of(response)
     answer.response_id = name_in(field_of(response, "id"))
-    answer.is_pending = status in _PENDING
+    answer.is_pending = status in PENDING
     usage = field_of(response, "usage")
     answer.usage, answer.billed = usage_in(usage), bill_of(response, usage)
     if status in _FAILED and usage is None and not output:  # OpenAI reports what it bills
-        answer.usage = nothing_used()
+        answer.usage = put_together(sent=0, answered=0)
     if isinstance(response, dict):
         answer.native = native_of(FORMAT, list(output), _beside(response))
     return answer
@@ -150,9 +150,7 @@ class OpenAIResponsesStream(AnswerStream):
             answer = read(self._whole)
             if answer is not None and answer.text:
                 return answer.text
-        for place, pieces in self._texts.items():
-            self._texts[place] = ["".join(pieces)]
-        return mended("".join(pieces[0] for pieces in self._texts.values()))
+        return mended("".join(map(joined, self._texts.values())))
 
     def add(self, piece: Any) -> bool:
         """Take in an event."""

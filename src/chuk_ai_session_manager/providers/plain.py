@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .answers import Answer, AnswerStream, Reader, call_of, model_of
-from .common import field_of, is_list, list_of, mended, name_in, text_in, texts_in
+from .common import field_of, is_list, joined, list_of, mended, name_in, text_in, texts_in
 from .usage import usage_of
 
 
@@ -40,8 +40,7 @@ class PlainStream(AnswerStream):
     @property
     def text(self) -> str:
         """The text so far."""
-        self._texts = ["".join(self._texts)]
-        return mended(self._texts[0])
+        return mended(joined(self._texts))
 
     def add(self, piece: Any) -> bool:
         """Add a text, or an object that has one."""

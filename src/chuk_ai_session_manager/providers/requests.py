@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .anthropic_messages import FORMAT as ANTHROPIC
+from .anthropic import FORMAT as ANTHROPIC
 from .anthropic_messages import begin, result_row
 from .common import data_of, texts_in
 from .fingerprints import Chain, Sent, fingerprint_of_tools

@@ -256,7 +256,10 @@ _MADE: dict[str, Callable[[str, ChatMessage, Item], Item]] = {
 _NO_PICTURE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk"
     "YAAAAAYAAjCB0C8AAAAASUVORK5CYII="
-)  # -- parts ----------------------------------------------------------------------------------------
+)
+
+
+# -- parts ----------------------------------------------------------------------------------------
 
 
 def _content(content: Any) -> str | list[Item]:

@@ -10,6 +10,8 @@ from .common import texts_in
 
 ChatMessage = dict[str, Any]
 
+CACHE_MARKS = ("cache_control", "prompt_cache_breakpoint")
+"""The fields with which Anthropic and OpenAI mark the end of what their caches keep."""
 MOST_CACHE_MARKS = 4
 """Anthropic refuses a request with more blocks that have `cache_control`.
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .answers import Answer, AnswerStream, Reader, bill_of, call_of, model_of, native_of, usage_in
-from .common import field_of, list_of, mended, merged, name_in, text_in, without
+from .common import field_of, joined, list_of, mended, merged, name_in, text_in, without
 
 FORMAT = "xai"
-# What the application is to run; xAI runs the tools of all other kinds itself. A call that names none is
-# the application's, as those of `tool()` were before there were kinds.
+# The kinds of calls that the application runs; xAI itself runs the tools of all other kinds. A call without a
+# kind is the application's, as calls were before there were kinds.
 _OF_APPLICATIONS = {None, "TOOL_CALL_TYPE_INVALID", "TOOL_CALL_TYPE_CLIENT_SIDE_TOOL"}
 _MODEL = "ROLE_ASSISTANT"
 _REASON = "REASON_"
@@ -26,7 +26,7 @@ def read(response: Any) -> Answer | None:
 
 
 def _read(response: Any, outputs: Sequence[Mapping[str, Any]]) -> Answer:
-    """What the outputs say: one; or several, where xAI ran tools by itself in between."""
+    """An answer from its outputs: there are several if xAI ran tools between them."""
     messages = [output.get("message") or {} for output in outputs]
     said = [message for message in messages if _is_said(message)]
     texts = filter(None, (text_in(message.get("content")) for message in said))
@@ -49,7 +49,7 @@ def _read(response: Any, outputs: Sequence[Mapping[str, Any]]) -> Answer:
 
 
 def _is_said(message: Mapping[str, Any]) -> bool:
-    """Whether it is the model's own, not what one of xAI's tools gave."""
+    """Whether a message is the model's own, not the result of one of xAI's tools."""
     return bool(message.get("role", _MODEL) == _MODEL)
 
 
@@ -85,9 +85,7 @@ class XAIStream(AnswerStream):
         return mended("\n\n".join(filter(None, (self._joined(index, "content") for index in said))))
 
     def _joined(self, index: int, name: str) -> str:
-        pieces = self._texts.get((index, name), [])
-        pieces[:] = ["".join(pieces)]
-        return pieces[0]
+        return joined(self._texts.get((index, name), []))
 
     def add(self, piece: Any) -> bool:
         """Take in a chunk."""
