@@ -199,7 +199,8 @@ _MODULES = {
         "sync",
     )
 }
-# Modules that exist only so that a path of an earlier release, and `python -m`, find what is elsewhere.
+# Python looks for the package's modules in two more folders: for those at the paths of earlier releases, and
+# for `__main__`, which `python -m chuk_ai_session_manager` runs.
 __path__ += [f"{__path__[0]}/api/earlier_paths", f"{__path__[0]}/cli/as_module"]
 
 
