@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from ...models import EventSource
-from ...providers import anthropic_messages, openai_messages, responses_messages
+from ...providers import anthropic, anthropic_messages, openai_chat, responses_messages
 from ...providers.context_rows import ORIGIN, Origin, context_rows, native_of
 from ...providers.fingerprints import Chain, Chained, Sent, is_same
 from ...providers.formats import MaySign
@@ -113,7 +113,7 @@ class Contexts:
         here = _newest.get()
         last = here[1] if here is not None and here[0] is self._mark else self._last
         # Chat messages can go to any provider: LiteLLM and `for_anthropic` translate them.
-        found = [last[kind] for kind in {native_format, openai_messages.FORMAT} if kind in last]
+        found = [last[kind] for kind in {native_format, openai_chat.FORMAT} if kind in last]
         return max(found, key=lambda each: each[0])[1] if found else None
 
 
@@ -132,7 +132,7 @@ def mark_told(drafts: Sequence[Draft], prompt: str | None) -> None:
     rows = [*system, *context_rows([draft.event for draft in drafts])]
     if not any(map(anthropic_messages.is_bound, rows)):
         return
-    chain = Chain(anthropic_messages.FORMAT)
+    chain = Chain(anthropic.FORMAT)
     given: dict[str, str] = {}
 
     def may_sign(row: ChatMessage) -> bool:
@@ -177,7 +177,7 @@ def signing(kind: str, chain: Chain, tools: str, unfinished: Collection[str]) ->
         unfinished: the events of the tool loop that goes on. Among answers without a fingerprint, only these
             give their thinking back, because the API needs it to go on.
     """
-    is_asked_of_bound = kind == anthropic_messages.FORMAT  # this writer asks only about bound answers
+    is_asked_of_bound = kind == anthropic.FORMAT  # this writer asks only about bound answers
 
     def may_sign(row: ChatMessage) -> bool:
         origin = row.get(ORIGIN)
