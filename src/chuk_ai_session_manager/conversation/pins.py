@@ -110,6 +110,17 @@ class Pins:
         segment_id, number = back.place_of(event_id)
         await self.add(home, session, event, segment_id, number)
 
+    async def pin_stored(self, event_id: str) -> None:
+        """Pin a message that is recorded again, and that may have been pinned, or taken back, before.
+
+        Raises:
+            TokenLimitExceeded: as for `pin`.
+        """
+        _, session = await self._current("pin")
+        if event_id not in pinned_ids(session.metadata.properties):
+            with suppress(InvalidInput):  # a message that was taken back is in no context
+                await self.pin(event_id)
+
     async def add(
         self, home: HomeStore, session: AnySession, event: AnyEvent, segment_id: str, number: int
     ) -> None:

@@ -238,10 +238,13 @@ class Writer:
             self.allowance.limits.check(0, 0.0, tokens_of(without_prompt(drafts)[0]))
         home, session = await self._conversation.open_to_write()
         is_plain = len(drafts) == 1 and not may_be_known(drafts[0])
-        if not is_plain and have_keys(
-            drafts
-        ):  # events that are stored already are neither written nor refused
+        if not is_plain and have_keys(drafts):
+            # Events that are stored already are neither written nor refused.
+            last = drafts[-1]
             drafts = await self._replays.unseen(home, session, drafts)
+            if last.is_pinned and not any(draft is last for draft in drafts):
+                await self.pins.pin_stored(last.event.id)
+                home, session = await self._conversation.open_to_write()
             if not drafts:
                 return until, session.id
         if asks and self.allowance:  # for all of them, before any is written

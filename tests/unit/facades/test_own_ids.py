@@ -167,6 +167,34 @@ class TestEventIds:
                 await hiding.user_says("words", event_id="w")
             assert await said(sm) == ["[redacted]", "another ***", "***"]
 
+    async def test_a_message_that_is_recorded_again_may_be_pinned(self, place: Place) -> None:
+        async with place.store() as store:
+            sm = SessionManager(
+                "s", store=store, infinite_context=True, max_turns_per_segment=2, token_limit=60
+            )
+            calls: list[Callable[..., Awaitable[str]]] = [
+                lambda **to: sm.user_says("one", event_id="q", **to),
+                lambda **to: sm.ai_responds("1", model="gpt-4o", event_id="a", **to),
+                lambda **to: sm.tool_used("clock", {}, "12:30", event_id="t", **to),
+            ]
+            for call in calls:
+                await call()
+            for number in range(5):
+                await sm.user_says(f"{number}")
+            for call in calls:
+                for _ in range(2):
+                    await call(pinned=True)
+            rows = await sm.get_conversation(with_ids=True, include_tools=True)
+            assert [row["event_id"] for row in rows if row.get("pinned")] == ["q", "a", "t"]
+            assert [row["event_id"] for row in rows].count("q") == 1
+            await sm.user_says("long " * 30, event_id="long")
+            with pytest.raises(TokenLimitExceeded, match="unpin some"):
+                await sm.user_says("long " * 30, event_id="long", pinned=True)
+            await sm.undo()
+            await sm.user_says("long " * 30, event_id="long", pinned=True)
+            rows = await sm.get_conversation(with_ids=True, include_tools=True)
+            assert [row["event_id"] for row in rows if row.get("pinned")] == ["q", "a", "t"]
+
     async def test_a_limit_does_not_refuse_what_is_there(self, place: Place) -> None:
         async with place.store() as store:
             sm = SessionManager("s", store=store, token_limit=12)
