@@ -40,6 +40,7 @@ async def bodies_in_redis(store: EventStore) -> int:
 
 
 class TestMemory(StoreContract):
+    calls_redact_hooks: ClassVar[bool] = True
     survives_the_process: ClassVar[bool] = False
     has_sandboxes: ClassVar[bool] = False
 
@@ -49,6 +50,8 @@ class TestMemory(StoreContract):
 
 
 class TestSqlite(StoreContract):
+    calls_redact_hooks: ClassVar[bool] = True
+
     async def count_bodies(self, store: EventStore) -> int:
         with closing(sqlite3.connect(store.get_stats()["path"])) as db:
             count: int = db.execute("SELECT count(*) FROM bodies").fetchone()[0]
@@ -60,6 +63,8 @@ class TestSqlite(StoreContract):
 
 
 class TestRedis(StoreContract):
+    calls_redact_hooks: ClassVar[bool] = True
+
     async def count_bodies(self, store: EventStore) -> int:
         return await bodies_in_redis(store)
 
@@ -69,6 +74,8 @@ class TestRedis(StoreContract):
 
 
 class TestRedisCluster(StoreContract):
+    calls_redact_hooks: ClassVar[bool] = True
+
     async def count_bodies(self, store: EventStore) -> int:
         return await bodies_in_redis(store)
 

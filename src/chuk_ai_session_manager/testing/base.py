@@ -103,6 +103,9 @@ class Contract:
     expires: ClassVar[bool] = True
     """The opener takes `ttl_hours`: a session is gone when nobody wrote to it for that long."""
 
+    calls_redact_hooks: ClassVar[bool] = False
+    """The store calls its `redact` hook with each text before the text is written."""
+
     largest_message: ClassVar[int] = 5_000_000
     """The length of the longest message that a test writes, in characters."""
 

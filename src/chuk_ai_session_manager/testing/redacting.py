@@ -180,7 +180,7 @@ class Redacting(Contract):
         options: dict[str, Any] = {"infinite_context": infinite, "max_turns_per_segment": 4}
         manager = SessionManager("talk", store=store, **options)
         await manager.user_says(f"My name is {MARKER}.")
-        ((event_id, *_),) = [(row["event_id"],) for row in await manager.get_conversation(with_ids=True)]
+        (event_id,) = [row["event_id"] for row in await manager.get_conversation(with_ids=True)]
         await manager.pin(event_id)
         other = SessionManager("talk", store=stores.open(), **options)
         for number in range(6):
@@ -324,10 +324,10 @@ class Redacting(Contract):
 
     @in_a_loop
     async def test_a_hook_of_a_store_sees_what_goes_in_by_any_way(self, stores: Stores) -> None:
+        if not self.calls_redact_hooks:
+            pytest.skip("the store calls no hook")
         store = stores.open()
         store.redact = lambda text: text.replace(MARKER, "[name]")
-        if not await _has_hooks(store):
-            pytest.skip("the store calls no hook")
         manager, _ = await _talk(store, 4, 0, _ANSWERS["a response"])
         session = await read_session(store, "talk")
         live = await read_session(store, (await store.segment_ids("talk"))[-1])
@@ -337,12 +337,6 @@ class Redacting(Contract):
         await store.save(session)
         assert MARKER not in await _told(stores.open(), "talk", manager)
         assert "Edited, [name]." in await _told(stores.open(), "talk")
-
-
-async def _has_hooks(store: EventStore) -> bool:
-    """Whether a store calls its hook; an application's store need not call hooks."""
-    await SessionManager("asks", store=store).user_says(MARKER)
-    return MARKER not in json.dumps((await read_session(store, "asks")).model_dump(mode="json"))
 
 
 def _picture() -> dict[str, Any]:
