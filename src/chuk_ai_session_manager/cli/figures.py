@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..conversation.path import is_question
 from ..conversation.sums import Sums
-from ..models import EventSource, EventType
 from ..models.session_totals import SessionTotals
 from ..models.token_usage import usd
 from ..stores.base import AnyEvent, AnySession
@@ -39,17 +39,12 @@ class Turn:
     sums: Sums = field(default_factory=Sums)
 
 
-def begins_turn(event: AnyEvent) -> bool:
-    """Whether an event is a message of the user."""
-    return event.type == EventType.MESSAGE and event.source == EventSource.USER
-
-
 def turns_of(segments: Iterable[AnySession]) -> list[Turn]:
     """A conversation's turns. Events before the user's first message belong to the first turn."""
     turns: list[Turn] = []
     for number, segment in enumerate(segments, 1):
         for event in segment.events:
-            if not turns or (begins_turn(event) and any(map(begins_turn, turns[-1].events))):
+            if not turns or (is_question(event) and any(map(is_question, turns[-1].events))):
                 turns.append(Turn(len(turns) + 1, number))
             turns[-1].events.append(event)
             turns[-1].sums.count(event)

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from ..api.installed import get_version
+from ..conversation.path import is_question
 from ..conversation.pins import pinned_ids
 from ..conversation.sums import Sums
 from ..models.record import utc_now
@@ -17,17 +18,7 @@ from ..stores.base import AnyEvent, AnySession
 from . import charts
 from .charts import chart_of, short, spans_of
 from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
-from .figures import (
-    Tally,
-    Turn,
-    amount_text,
-    begins_turn,
-    billed_text,
-    cost_text,
-    counted,
-    dollars,
-    turns_of,
-)
+from .figures import Tally, Turn, amount_text, billed_text, cost_text, counted, dollars, turns_of
 from .safe_text import shown
 from .transcript import moment
 
@@ -113,7 +104,7 @@ def _sections(
     for number, segment in enumerate(segments, 1):
         section = Section(segment, number, goes_on=False)
         for event in segment.events:
-            if len(section.items) >= _MOST_OPEN and begins_turn(event):
+            if len(section.items) >= _MOST_OPEN and is_question(event):
                 yield section
                 section = Section(segment, number, goes_on=True)
             item = _item(event, turn_of[event.id], asked, is_off_path=event.id in off_path)

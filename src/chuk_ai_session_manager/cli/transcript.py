@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from datetime import datetime
 
+from ..conversation.path import is_question
 from ..conversation.recall.shown import shown_in
 from ..conversation.sums import Sums
 from ..models.session_metadata import FORKED_FROM
@@ -12,7 +13,7 @@ from ..models.token_usage import CallUsage
 from ..providers.details import details_of
 from ..stores.base import AnyEvent, AnySession
 from .contents import ToolUse, calls_in, kind_of, outcome_in, text_in
-from .figures import begins_turn, billed_text, cost_text, counted
+from .figures import billed_text, cost_text, counted
 from .safe_text import cut
 from .screen import Screen
 
@@ -100,7 +101,7 @@ class Transcript:
 
     def event(self, event: AnyEvent) -> None:
         """Write an event, and before it the totals of the turn that it ends."""
-        if begins_turn(event):
+        if is_question(event):
             self.end_turn()
             self._turn = Sums()
         if self._turn is not None:

@@ -16,7 +16,7 @@ from .log_end import LogEnd, PathEnd
 from .looking_back import LookingBack
 from .notes import NO_NOTES, Notes
 from .order import as_told
-from .path import EarlierNeededError, Paths, is_said
+from .path import EarlierNeededError, Paths, is_question, is_said
 from .segments import Placed, segments_before
 from .summaries import closing_summary, covers_all, noted, notes_of, notes_with, shown_in
 from .sums import Sums
@@ -148,9 +148,7 @@ async def _after_second_thoughts(
     if told:
         notes = await noted(notes, told_messages(as_told(told)))
     stands = [*(event for piece in verbatim for event in piece.events), *live]
-    asked = [
-        (piece.session_id, event.id) for piece in pieces for event in piece.events if _is_question(event)
-    ]
+    asked = [(piece.session_id, event.id) for piece in pieces for event in piece.events if is_question(event)]
     question = asked[-1] if asked else base.question
     standing = {piece.session_id for piece in (*verbatim, pieces[-1])}
     on_path = {event.id for event in paths.passed() if is_said(event)}
@@ -199,7 +197,7 @@ def _start_in(told: Sequence[AnyEvent], stands: Sequence[AnyEvent]) -> list[AnyE
     """The start of the exchange that these events continue, found in the events before them."""
     first = next((event for event in stands if not _is_said_by_nobody(event)), None)
     asked = _last_question(told)
-    if first is None or _is_question(first) or asked is None:
+    if first is None or is_question(first) or asked is None:
         return []
     calls: Sequence[AnyEvent] = ()
     if first.type == EventType.TOOL_CALL:
@@ -243,7 +241,7 @@ async def _question_in(earlier: Sequence[LogEnd]) -> _Place | None:
         is_told = elsewhere is not None and log.session.totals.choices
         question = None if is_told else _last_question(log.events)
         if question is None and elsewhere is None:
-            question = await log.read_back_to(_is_question)
+            question = await log.read_back_to(is_question)
         if question is not None:
             return log.session.id, question.id
         match elsewhere:
@@ -257,7 +255,7 @@ async def _start_of_exchange(
 ) -> list[AnyEvent]:
     oldest = await log.first_events(lambda events: not all(map(_is_said_by_nobody, events)))
     first = next((event for event in oldest if not _is_said_by_nobody(event)), None)
-    if first is None or _is_question(first):
+    if first is None or is_question(first):
         return []
     asked: AnyEvent | None = None
     calls: list[AnyEvent] = []
@@ -273,7 +271,7 @@ async def _around_calls(earlier: Sequence[LogEnd]) -> tuple[AnyEvent | None, lis
     for log in earlier:
         calling = await log.read_back_to(lambda event: bool(calls_of(event.message)))
         if calling is not None:
-            asked = await log.read_back_to(_is_question, before=calling)
+            asked = await log.read_back_to(is_question, before=calling)
             return asked, [event for event in log.since(calling) if event.type != EventType.SUMMARY]
     return None, []
 
@@ -288,11 +286,7 @@ async def _event_at(place: _Place, earlier: Sequence[LogEnd], home: HomeStore) -
 
 
 def _last_question(events: Sequence[AnyEvent]) -> AnyEvent | None:
-    return next((event for event in reversed(events) if _is_question(event)), None)
-
-
-def _is_question(event: AnyEvent) -> bool:
-    return event.type == EventType.MESSAGE and event.source == EventSource.USER
+    return next((event for event in reversed(events) if is_question(event)), None)
 
 
 def _is_said_by_nobody(event: AnyEvent) -> bool:

@@ -11,7 +11,7 @@ from ..models.session_event import REPLACES
 from ..providers.messages import call_id_of, calls_of
 from ..stores.base import AnyEvent
 from .log_end import LogEnd
-from .path import on_path
+from .path import is_question, on_path
 
 QUESTION_IN = "question_in"
 """Metadata of a late answer: the segment of its question, if that is another one."""
@@ -50,7 +50,7 @@ def late_answers(events: Sequence[AnyEvent]) -> list[tuple[int | None, int]]:
     found: list[tuple[int | None, int]] = []
     begun = 0
     for position, event in enumerate(events):
-        if _is_question(event):
+        if is_question(event):
             begun = position
         elif is_linked_answer(event):
             question = at.get(event.parent_event_id or "")
@@ -94,7 +94,7 @@ def _exchanges(events: Sequence[AnyEvent]) -> Iterator[tuple[AnyEvent, int]]:
     last = 0
     for event in events:
         exchange = last
-        if _is_question(event):
+        if is_question(event):
             last += 1
             exchange = last
         elif is_linked_answer(event):
@@ -124,10 +124,6 @@ def _replaced_by(event: AnyEvent) -> str | None:
     """The event that this one replaces."""
     replaced = event.metadata.get(REPLACES) if event.source == EventSource.LLM else None
     return replaced if isinstance(replaced, str) else None
-
-
-def _is_question(event: AnyEvent) -> bool:
-    return event.type == EventType.MESSAGE and event.source == EventSource.USER
 
 
 def is_linked_answer(event: AnyEvent) -> bool:

@@ -44,6 +44,11 @@ def is_said(event: AnyEvent) -> bool:
     return event.type in {EventType.MESSAGE, EventType.TOOL_CALL}
 
 
+def is_question(event: AnyEvent) -> bool:
+    """Whether an event is a message of the user."""
+    return event.type == EventType.MESSAGE and event.source == EventSource.USER
+
+
 class Paths:
     """All messages as a tree, and the current path through it.
 
@@ -222,7 +227,7 @@ class Paths:
             EarlierNeededError: it depends on earlier events.
         """
         held = [event for event in self.chosen() if is_said(event)]
-        asked = next((at for at in reversed(range(len(held))) if _is_users(held[at])), None)
+        asked = next((at for at in reversed(range(len(held))) if is_question(held[at])), None)
         if asked is None:
             if self.root is not None:
                 raise EarlierNeededError
@@ -379,10 +384,10 @@ class Paths:
     def _place_of(self, event_id: str) -> str | None:
         """What a message follows; for a late answer, its question."""
         place, link = self._follows[event_id], self._linked.get(event_id)
-        if link not in self._said or not _is_users(self._said[link]):
+        if link not in self._said or not is_question(self._said[link]):
             return place
         asked = place
-        while asked in self._said and not _is_users(self._said[asked]):
+        while asked in self._said and not is_question(self._said[asked]):
             asked = self._follows[asked]
         return place if asked == link else link
 
@@ -416,10 +421,6 @@ class Paths:
         kept = {each for each in way if not self._changed.get(each, False)}
         kept = (kept - set(choice.retracted)) | (set(choice.restored) & set(way))
         return [event for event in self._events if event.id in kept]
-
-
-def _is_users(event: AnyEvent) -> bool:
-    return event.type == EventType.MESSAGE and event.source == EventSource.USER
 
 
 def sums_of(events: Sequence[AnyEvent]) -> dict[str, int]:

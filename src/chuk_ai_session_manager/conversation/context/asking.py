@@ -17,12 +17,13 @@ from ..billing import TOKENS_A_MESSAGE, TOKENS_OF_A_BEGINNING
 from ..corrections import Corrections
 from ..log_end import KnownEnd, LogEnd, PathEnd
 from ..opening import Conversation
+from ..path import is_question
 from ..pinned import PinnedTurns
 from ..recall.finding import Finder
 from .beginning import Beginning
 from .chain import Contexts, signing
 from .loops import Loop, unfinished_loop
-from .recalled import Excerpts, is_question
+from .recalled import Excerpts
 from .room import Room
 from .seen import Seen
 from .wanted import Wanted

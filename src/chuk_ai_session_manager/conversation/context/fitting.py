@@ -17,6 +17,7 @@ from ...providers.sendable import with_newest_marks
 from ...stores.base import AnyEvent
 from ..log_end import LogEnd
 from ..order import late_answers, late_questions
+from ..path import is_question
 from .clearing import Clearing
 from .lengths import Length
 from .steps import first_in_step
@@ -215,7 +216,7 @@ class Fitting:
     def _asked(self, starts: Sequence[str]) -> list[str]:
         """The ids of the log's questions, with the retracted ones."""
         known = set(starts)
-        return [event.id for event in self.log.passed if event.id in known or _is_question(event)]
+        return [event.id for event in self.log.passed if event.id in known or is_question(event)]
 
     async def _leading_system_rows(self) -> list[ChatMessage]:
         """The system rows that the log begins with."""
@@ -288,10 +289,6 @@ def _users_rows(event: AnyEvent, rows_of: RowsOf) -> int:
     if not is_users and not (isinstance(message, dict) and message.get("role") == "user"):
         return 0
     return sum(map(is_user, rows_of([event])))
-
-
-def _is_question(event: AnyEvent) -> bool:
-    return event.type == EventType.MESSAGE and event.source == EventSource.USER
 
 
 def _barred(events: Sequence[AnyEvent]) -> list[bool]:

@@ -14,6 +14,7 @@ from ...providers.messages import calls_of
 from ...stores.base import AnyEvent
 from ..background import Background
 from ..log_end import LogEnd
+from ..path import is_question
 from ..segments import segments_before
 
 # Stop reasons of answers that the provider continues when they are sent back: Anthropic's `pause_turn`.
@@ -67,7 +68,7 @@ async def unfinished_loop(log: LogEnd, background: Background, home: HomeStore) 
     newest = await log.read_back_to(_is_said)
     if newest is None or not _waits(newest):
         return None
-    question = await log.read_back_to(_is_question, before=newest)
+    question = await log.read_back_to(is_question, before=newest)
     if question is not None:
         return Loop(log, question, ())
     if background.held is not None:
@@ -90,10 +91,6 @@ async def _begun_earlier(log: LogEnd, question: tuple[str, str], home: HomeStore
 
 def _is_said(event: AnyEvent) -> bool:
     return event.type == EventType.MESSAGE and event.source != EventSource.SYSTEM
-
-
-def _is_question(event: AnyEvent) -> bool:
-    return event.type == EventType.MESSAGE and event.source == EventSource.USER
 
 
 def _waits(event: AnyEvent) -> bool:

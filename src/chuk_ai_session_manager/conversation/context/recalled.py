@@ -10,12 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ...models import EventSource, EventType, TokenUsage
+from ...models import EventSource, TokenUsage
 from ...models.home import HomeStore
 from ...providers.context_rows import ORIGIN
 from ...providers.earlier import marked_excerpts, with_excerpts
 from ...providers.messages import ChatMessage
 from ...stores.base import AnyEvent, AnySession
+from ..path import is_question
 from ..recall.excerpts import Excerpt, told
 from ..recall.finding import Finder
 from ..recall.index import Index
@@ -242,8 +243,3 @@ def _shown_beside(events: Sequence[AnyEvent]) -> dict[str, Shown]:
         elif event.source == EventSource.LLM:
             is_answered.add(newest)
     return found
-
-
-def is_question(event: AnyEvent) -> bool:
-    """Whether an event is a message of the user."""
-    return event.type == EventType.MESSAGE and event.source == EventSource.USER
