@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -44,8 +44,6 @@ class Talk:
         self.waiting: list[str] = []
         """Calls whose results are not there yet."""
         self.has_asked = False
-        self.given_back = 0
-        self.might_go_back = 0
         self.tools = TOOLS
         self.loop: Row | None = None
         """Of a tool loop of Anthropic's that goes on: with which options its contexts are asked for."""
@@ -58,6 +56,29 @@ class Talk:
         """Let go of what the stores hold."""
         for store in self._stores:
             await store.close()
+
+    async def play(self, steps: Iterable[tuple[Any, ...]]) -> None:
+        """Take steps, each of which is a name with its arguments."""
+        for step in steps:
+            match step:
+                case ("answer", provider, calls, options):
+                    await self.answer(provider, calls, **options)
+                case ("pin" | "unpin" as what, int(at)):
+                    await self.pin(what, at)
+                case (str(what), int(at)):
+                    await self.second_thought(what, at)
+                case ("user",):
+                    await self.user()
+                case ("results",):
+                    await self.results()
+                case ("reopen",):
+                    self.reopen()
+                case ("prompt",):
+                    await self.prompt()
+                case ("stopped",):
+                    await self.stopped()
+                case _:
+                    raise ValueError(f"no such step: {step}")
 
     async def user(self) -> None:
         self.number += 1
@@ -146,7 +167,6 @@ class Talk:
             given = thinking_in(request)
             allowed = self.allowed(await self.with_all_thinking(options))
             assert given == allowed, "as much thinking as the rules allow"
-            self.given_back += len(given)
             if self.loop is not None:  # the newest answer of a loop goes back unchanged, whatever happens
                 newest = [each for each in request["messages"] if each["role"] == "assistant"][-1]
                 assert [block["type"] for block in newest["content"]][:2] == ["thinking", "redacted_thinking"]
@@ -171,10 +191,9 @@ class Talk:
             kept.append(message | {"content": []})
             for block in listed:
                 kept[-1]["content"].append(block)
-                if block["type"] in rules.THINKING:
-                    self.might_go_back += 1
-                    if rules.refusal_of_message(self.body(request | {"messages": kept})):
-                        kept[-1]["content"].pop()
+                is_thinking = block["type"] in rules.THINKING
+                if is_thinking and rules.refusal_of_message(self.body(request | {"messages": kept})):
+                    kept[-1]["content"].pop()
             if not kept[-1]["content"]:
                 kept.pop()
         return thinking_in({"messages": kept})

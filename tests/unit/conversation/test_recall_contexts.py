@@ -301,7 +301,7 @@ STEPS = st.one_of(
         st.just("answer"),
         st.sampled_from(["anthropic", "anthropic", "openai", "openai-responses", "google"]),
         st.integers(0, 2),
-        st.sampled_from([None, None, 60, 150, 300]),
+        st.sampled_from([{}, {}, {"max_tokens": 60}, {"max_tokens": 150}, {"max_tokens": 300}]),
     ),
     st.tuples(st.sampled_from(["undo", "edit", "retract", "clear"]), st.integers(0, 9)),
     st.sampled_from([("user",), ("results",), ("results",), ("reopen",), ("stopped",)]),
@@ -313,21 +313,5 @@ STEPS = st.one_of(
 def test_no_provider_refuses_a_context_with_recall_and_all_thinking_that_may_go_back_does(
     steps: list[tuple[Any, ...]], tokens: int
 ) -> None:
-    async def play() -> None:
-        talk = Talk(infinite_context=True, max_turns_per_segment=4, recall_tokens=tokens)
-        for step in steps:
-            match step:
-                case ("answer", provider, calls, limit):
-                    await talk.answer(provider, calls, **({} if limit is None else {"max_tokens": limit}))
-                case (str(what), int(at)):
-                    await talk.second_thought(what, at)
-                case ("user",):
-                    await talk.user()
-                case ("results",):
-                    await talk.results()
-                case ("reopen",):
-                    talk.reopen()
-                case _:
-                    await talk.stopped()
-
-    asyncio.run(play())
+    talk = Talk(infinite_context=True, max_turns_per_segment=4, recall_tokens=tokens)
+    asyncio.run(talk.play(steps))  # which judges every request
