@@ -222,20 +222,22 @@ def give(response: object, _: str) -> object:
     return response
 
 
-class SlowStore(MemoryStore):
-    """Takes its time to append, and fails when told to."""
+class WaitingStore(MemoryStore):
+    """Appends when it may, and fails when told to."""
 
     fails = False
 
     def __init__(self) -> None:
         super().__init__()
+        self.may_append = asyncio.Event()
+        self.may_append.set()
         self.is_appending = asyncio.Event()
         self.has_appended = asyncio.Event()
 
     async def append(self, session: Any, events: Any, *, only_if_current: bool = False) -> bool:
         self.has_appended.clear()
         self.is_appending.set()
-        await asyncio.sleep(0.05)
+        await self.may_append.wait()
         self.is_appending.clear()
         if self.fails:
             raise StorageError("down")
@@ -248,12 +250,13 @@ class TestRecording:
     """What becomes of a call is recorded, or else the caller still has the model's own outcome."""
 
     async def test_an_answer_that_is_being_stored_is_stored_also_where_its_reader_is_cancelled(self) -> None:
-        store = SlowStore()
+        store = WaitingStore()
         sm = SessionManager(store=store)
         answered = asyncio.Event()
 
         async def ask(prompt: str) -> str:
             answered.set()
+            store.may_append.clear()
             return "paid for"
 
         task = asyncio.create_task(track_llm_call("hello", ask, session_manager=sm))
@@ -263,14 +266,15 @@ class TestRecording:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert store.is_appending.is_set()  # the answer is still on its way
-        await store.has_appended.wait()
+        store.may_append.set()
+        await in_time(store.has_appended.wait())
         assert [row["content"] for row in await sm.get_conversation()] == ["hello", "paid for"]
 
     @pytest.mark.parametrize("streams", [False, True])
     async def test_the_model_s_error_arrives_also_where_it_cannot_be_recorded(
         self, streams: bool, caplog: pytest.LogCaptureFixture
     ) -> None:
-        store = SlowStore()
+        store = WaitingStore()
         sm = SessionManager(store=store)
 
         async def ask(prompt: str) -> str:
