@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..conversation.repairs import LARGEST
+from ..conversation.unsendable import LARGEST
 from ..session_manager import SessionManager
 from ..stores import EventStore
 from .figures import counted

@@ -24,7 +24,7 @@ from .looking_back import LookingBack
 from .notes import Notes
 from .opening import Conversation
 from .order import QUESTION_IN
-from .pinned import PinnedTurn, PinnedTurns
+from .pinned_turns import PinnedTurn, PinnedTurns
 from .pins import Pin, pins_in, set_pins
 from .recall.shown import shown_in
 from .summaries import Summarizer

@@ -22,8 +22,8 @@ from .looking_back import LookingBack
 from .opening import Conversation
 from .path import Paths
 from .reading import row_of
-from .repairs import Fault, faults_in, set_aside_text
 from .segments import append
+from .unsendable import Fault, faults_in, set_aside_text
 from .writing import Writer
 
 NOTHING_SAID = "the conversation has no message yet"

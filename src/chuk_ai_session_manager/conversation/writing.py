@@ -19,13 +19,12 @@ from ..providers.messages import ChatMessage, asked_of, check_chat_messages
 from ..providers.usage import ReportedUsage
 from ..stores.redaction import RedactHook
 from ..stores.turns import Turns
-from .bill_now import correct_bill
 from .billing import TOKENS_A_MESSAGE, bill_estimated, count
-from .calls import OpenCalls
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
 from .context.chain import Contexts, is_compaction, mark_told
-from .corrections import Corrections
+from .corrected_bills import correct_bill
+from .count_corrections import Corrections
 from .drafts import (
     Draft,
     Unfinished,
@@ -40,6 +39,7 @@ from .drafts import (
 from .late import late_notes
 from .limits import Allowance
 from .log_end import LogEnd, no_log_ends
+from .open_calls import OpenCalls
 from .opening import Conversation
 from .order import QUESTION_IN
 from .pins import Pins

@@ -11,13 +11,13 @@ from ..conversation.budgets import Budget, Spending
 from ..conversation.callbacks import Done, call
 from ..conversation.context.beginning import Beginning
 from ..conversation.context.chain import Contexts
-from ..conversation.corrections import Corrections
+from ..conversation.count_corrections import Corrections
 from ..conversation.forking import fork
 from ..conversation.limits import Allowance, Limits
 from ..conversation.notes import Notes
 from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD, Conversation, HeldBy
 from ..conversation.order import as_told
-from ..conversation.pinned import PinnedTurns
+from ..conversation.pinned_turns import PinnedTurns
 from ..conversation.pins import Pins
 from ..conversation.recall.finding import Finder
 from ..conversation.recall.hooks import Embedder, Hooks, Reranker

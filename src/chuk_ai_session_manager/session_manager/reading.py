@@ -11,12 +11,12 @@ from ..conversation.context.asking import asked
 from ..conversation.context.beginning import Beginning
 from ..conversation.context.chain import Contexts
 from ..conversation.context.wanted import Wanted
-from ..conversation.corrections import Corrections
+from ..conversation.count_corrections import Corrections
 from ..conversation.looking_back import newest_held
 from ..conversation.opening import Conversation
 from ..conversation.order import as_told
 from ..conversation.origins import before_fork
-from ..conversation.pinned import PinnedTurns
+from ..conversation.pinned_turns import PinnedTurns
 from ..conversation.pins import pinned_ids
 from ..conversation.reading import answerer_of, figures_of, row_of
 from ..conversation.recall.finding import Finder

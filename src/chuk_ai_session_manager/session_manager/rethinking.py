@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..conversation.redacting import Redacting
-from ..conversation.repairs import LARGEST
 from ..conversation.second_thoughts import SecondThoughts
+from ..conversation.unsendable import LARGEST
 from ..conversation.writing import Writer
 from ..exceptions.validation import check_count, check_name
 from ..providers.parts import Content, check_content

@@ -14,11 +14,11 @@ from ...providers.responses_state import responses_request
 from ...stores.base import AnyEvent, AnySession
 from ..background import Background
 from ..billing import TOKENS_A_MESSAGE, TOKENS_OF_A_BEGINNING
-from ..corrections import Corrections
+from ..count_corrections import Corrections
 from ..log_end import KnownEnd, LogEnd, PathEnd
 from ..opening import Conversation
 from ..path import is_question
-from ..pinned import PinnedTurns
+from ..pinned_turns import PinnedTurns
 from ..recall.finding import Finder
 from .beginning import Beginning
 from .chain import Contexts, signing

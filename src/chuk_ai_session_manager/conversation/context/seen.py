@@ -16,7 +16,7 @@ from ...providers.messages import ChatMessage, plain_messages
 from ...stores.base import AnyEvent
 from ..log_end import LogEnd
 from ..order import as_told, late_questions
-from ..pinned import PinnedTurn
+from ..pinned_turns import PinnedTurn
 from ..pins import pins_too_long
 from ..recall.tools import NOTE, are_offered
 from .beginning import Beginning
