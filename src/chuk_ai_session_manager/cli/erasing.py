@@ -1,8 +1,7 @@
-"""Commands that erase: what a conversation or a user said, and what is too old to be kept."""
+"""Commands that erase a conversation, all conversations of a user, or all that are too old."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
@@ -17,8 +16,7 @@ from ..stores.receipts import ErasureReceipt
 from .figures import counted
 from .options import AsJson, Sandbox, StoreUrl, UserId, Yes
 from .program import app
-from .running import NOT_THERE, Where, result_of, run
-from .safe_text import shown_in_line
+from .running import NOT_THERE, Where, ask_or_end, check_confirmable, end_with, result_of, run
 from .screen import Screen, tell
 
 T = TypeVar("T")
@@ -48,12 +46,10 @@ def erase(
         raise typer.BadParameter("name a session, or a user with --user")
     if user is not None:
         _checked(lambda: check_name(user, "user_id", "erase a user"))
-    if not yes and (sys.stdin is None or not sys.stdin.isatty()):
-        raise typer.BadParameter("there is nobody to ask here: say --yes")
+    check_confirmable(yes=yes)
     what = f"all conversations of user {user}" if session is None else f"the conversation of {session}"
-    if not yes and not typer.confirm(shown_in_line(f"Erase {what}, with every copy?"), err=True):
-        tell("Nothing was erased.")
-        raise typer.Exit(NOT_THERE)
+    if not yes:
+        ask_or_end(f"Erase {what}, with every copy?", "Nothing was erased.")
 
     async def work(opened: EventStore) -> ErasureReceipt:
         return await (opened.erase_user(user or "") if session is None else _erased(session, opened))
@@ -61,7 +57,7 @@ def erase(
     receipt = result_of(Where(store, sandbox), work)
     _show(receipt, "Erased", as_json=as_json)
     is_nothing = not (receipt.sessions or receipt.copies or receipt.accounts)
-    raise typer.Exit(NOT_THERE if is_nothing else 0)
+    end_with(NOT_THERE if is_nothing else 0)
 
 
 @app.command()
@@ -105,7 +101,7 @@ async def _erased(session_id: str, store: EventStore) -> ErasureReceipt:
 
 
 def _checked(check: Callable[[], T]) -> T:
-    """Let what cannot be right be an error of the call."""
+    """The result of a check of arguments; invalid ones are reported as errors of the command line."""
     try:
         return check()
     except InvalidInput as problem:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,8 +21,7 @@ from .files import content_of, output_to
 from .listing import all_ids, chains_of
 from .options import AsJson, Format, FormatOption, Output, Sandbox, SessionId, StoreUrl, UserId, Yes
 from .program import app, say_done
-from .running import NOT_THERE, Where, result_of, run
-from .safe_text import shown_in_line
+from .running import NOT_THERE, Where, ask_or_end, check_confirmable, result_of, run
 from .screen import tell
 
 
@@ -187,16 +185,13 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a conversation, after asking for confirmation."""
-    if not yes and (sys.stdin is None or not sys.stdin.isatty()):
-        raise typer.BadParameter("without a terminal, confirm with --yes")
-
+    check_confirmable(yes=yes)
     where = Where(store, sandbox)
     ids = result_of(where, partial(_to_delete, session, only_this=only_this))
     what = f"session {session}" if len(ids) == 1 else f"the conversation of {session}, {len(ids)} segments"
     # Asked between two uses of the store: while a store is in use, Ctrl-C would not end the question.
-    if not yes and not typer.confirm(shown_in_line(f"Delete {what}?"), err=True):
-        tell("Nothing was deleted.")
-        raise typer.Exit(NOT_THERE)
+    if not yes:
+        ask_or_end(f"Delete {what}?", "Nothing was deleted.")
 
     async def work(opened: EventStore) -> None:
         if not only_this:

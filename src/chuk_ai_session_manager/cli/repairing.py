@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,8 +13,7 @@ from ..stores import EventStore
 from .figures import counted
 from .options import AsJson, Sandbox, SessionId, StoreUrl, Yes
 from .program import app
-from .running import NOT_THERE, Where, end_with, result_of
-from .safe_text import shown_in_line
+from .running import NOT_THERE, Where, ask_or_end, can_ask, end_with, result_of
 from .screen import Screen, tell
 
 
@@ -37,20 +35,16 @@ def repair(
     """
     where = Where(store, sandbox)
     found = result_of(where, partial(_found, session, largest))
-    if not found:
+    may_go_on = yes or can_ask()
+    if not (as_json and found and may_go_on):  # JSON is printed once, and says whether they were set aside
         _show(found, set_aside=False, as_json=as_json)
+    if not found:
         return
-    if not as_json:
-        _show(found, set_aside=False, as_json=False)
+    if not may_go_on:
+        tell("Nothing was set aside: without a terminal, confirm with --yes.")
+        end_with(NOT_THERE)
     if not yes:
-        if sys.stdin is None or not sys.stdin.isatty():
-            if as_json:
-                _show(found, set_aside=False, as_json=True)
-            tell("Nothing was set aside: without a terminal, confirm with --yes.")
-            end_with(NOT_THERE)
-        if not typer.confirm(shown_in_line(f"Set {counted(len(found), 'event')} aside?"), err=True):
-            tell("Nothing was set aside.")
-            end_with(NOT_THERE)
+        ask_or_end(f"Set {counted(len(found), 'event')} aside?", "Nothing was set aside.")
     result_of(where, partial(_set_aside, session, found))
     if as_json:
         _show(found, set_aside=True, as_json=True)

@@ -15,6 +15,7 @@ import typer
 from ..exceptions import InvalidInput, SessionManagerError, SessionNotFound, StorageError, UnreadableData
 from ..session_storage import named_url
 from ..stores import DEFAULT_TTL_HOURS, EventStore, MemoryStore, SqliteStore, open_store, without_password
+from .safe_text import shown_in_line
 from .screen import leave_output, tell
 
 T = TypeVar("T")
@@ -116,6 +117,28 @@ def finished(work: Callable[[], Coroutine[Any, Any, T]], where: Where | None = N
     else:
         return result
     raise typer.Exit(code)
+
+
+def can_ask() -> bool:
+    """Whether somebody is at a terminal, who can answer a question."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def check_confirmable(*, yes: bool) -> None:
+    """Refuse a command that must be confirmed if nobody can be asked.
+
+    Raises:
+        typer.BadParameter: there is no terminal, and no --yes.
+    """
+    if not yes and not can_ask():
+        raise typer.BadParameter("without a terminal, confirm with --yes")
+
+
+def ask_or_end(question: str, otherwise: str) -> None:
+    """Ask for confirmation; if the answer is no, show `otherwise`, and end the program."""
+    if not typer.confirm(shown_in_line(question), err=True):
+        tell(otherwise)
+        end_with(NOT_THERE)
 
 
 def no_output(problem: OSError) -> int:
