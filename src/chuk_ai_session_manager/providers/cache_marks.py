@@ -1,15 +1,15 @@
-"""Marks that tell a provider up to where its prompt cache is to hold a request.
+"""Cache marks: they tell a provider which beginning of a request its prompt cache is to keep.
 
-* Anthropic, and those who pass its form on (Amazon Bedrock's InvokeModel, Vertex AI): `cache_control` of a
-  block (https://platform.claude.com/docs/en/build-with-claude/prompt-caching).
-* Chat messages for models that are not OpenAI's, as OpenRouter and LiteLLM take them: the same in a part of
-  the content (https://openrouter.ai/docs/features/prompt-caching). LiteLLM makes `cachePoint` of it for
-  Bedrock.
-* OpenAI's models from gpt-5.6 on: `prompt_cache_breakpoint` of a part (openai 3.57). Earlier ones, and
-  Google's, cache by themselves.
+* Anthropic, and services with Anthropic's format (Amazon Bedrock's InvokeModel, Vertex AI): `cache_control`
+  of a block (https://platform.claude.com/docs/en/build-with-claude/prompt-caching).
+* Chat messages for models that are not OpenAI's, through OpenRouter or LiteLLM: `cache_control` of a part of
+  the content (https://openrouter.ai/docs/features/prompt-caching). For Bedrock, LiteLLM turns it into
+  `cachePoint`.
+* OpenAI's models from gpt-5.6 on: `prompt_cache_breakpoint` of a part (openai 3.57). OpenAI's earlier models,
+  and Google's, cache without marks.
 
-At most four in a request: the end of the system prompt, the end of the request before this one, where what
-is in the cache ends, and the end of this one, which the next request repeats.
+A request gets at most three marks: at the end of the system prompt; at the end of the previous request, up to
+which the cache holds it already; and at its own end, because the next request begins with all of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .sendable import CACHE_MARKS, MOST_CACHE_MARKS
 
 CacheTtl: TypeAlias = Literal["5m", "1h"]
 DEFAULT_TTL: CacheTtl = "5m"
-"""As Anthropic's: writing to a cache of an hour costs twice the input's price, of five minutes 1.25 of it."""
+"""Anthropic's default too: writing to a cache of five minutes costs 1.25 times the input's price; of an hour,
+twice that price."""
 Row = dict[str, Any]
 
 _ANTHROPIC, _OPENAI = CACHE_MARKS
@@ -39,16 +40,16 @@ _ANTHROPIC_TTLS: dict[str, Row] = {"5m": {}, "1h": {"ttl": "1h"}}
 def with_cache_marks(
     request: Any, format_name: str | None, model: str | None, ttl: CacheTtl, tools: Sequence[Any]
 ) -> Any:
-    """A request with marks, in place of those that it had; the request itself where its provider takes none.
+    """A request with marks, which replace earlier ones; the request itself if its provider takes no marks.
 
-    Texts become lists of one part, whether they are marked or not: so they stay the same from call to call.
+    All texts become lists of one part, with a mark or without, so that they are the same in every call.
 
     Args:
-        request: as `providers.formats.written` gives it; it is not changed.
+        request: the result of `providers.formats.written`; it is not changed.
         format_name: its format.
-        model: who is asked.
-        ttl: how long the cache is to hold it.
-        tools: the definitions that go with it, whose own marks count too.
+        model: the model that will be called.
+        ttl: how long the cache is to keep the beginning.
+        tools: the definitions that are sent with it; their own marks count against the maximum.
     """
     name = _ANTHROPIC if format_name == "anthropic" else _name_for(model, format_name)
     if name is None:
@@ -70,7 +71,7 @@ def with_cache_marks(
 
 
 def _name_for(model: str | None, format_name: str | None) -> str | None:
-    """What marks are called for a model that is asked in OpenAI's forms; `None` where it takes none."""
+    """The field of a mark for a model that is called in OpenAI's formats; `None` if it takes no marks."""
     if model is None or format_name == "google":
         return None
     found = _OPENAI_MODEL.match(model.lower())
@@ -80,8 +81,8 @@ def _name_for(model: str | None, format_name: str | None) -> str | None:
 
 
 def _ends(rows: Sequence[Row], prompt: Sequence[Row]) -> list[Row]:
-    """The parts at whose ends marks stand, the most important one first."""
-    ends: list[Row] = []  # the last part of each run of rows that the model was told
+    """The parts that get a mark, the most important one first."""
+    ends: list[Row] = []  # the last part of each run of rows that are not the model's
     system, was_told = list(prompt), False
     for row in rows:
         role = _role_of(row)
@@ -97,12 +98,12 @@ def _ends(rows: Sequence[Row], prompt: Sequence[Row]) -> list[Row]:
 
 
 def _role_of(row: Row) -> str:
-    """Whose row it is: "system", "assistant", or "user" of all else that a model is told."""
+    """The role of a row: "system", "assistant", or "user" for everything else that is sent to a model."""
     role = row.get("role")
     if role in SYSTEM_ROLES:
         return "system"
     if role == "assistant" or (role is None and row.get("type") not in _OUTPUTS):
-        return "assistant"  # of Responses: what a model gave, whatever kind of item that is
+        return "assistant"  # in Responses, an item of any other kind is the model's
     return "user"
 
 
@@ -116,7 +117,7 @@ def _parts(row: Row) -> list[Row]:
 
 
 def _listed(row: Row, format_name: str | None) -> Row:
-    """A copy of a row without marks, its content a list of parts if a mark may ever stand there."""
+    """A copy of a row without marks. Its content becomes a list of parts if such a row can have a mark."""
     row = {key: value for key, value in row.items() if key not in CACHE_MARKS}
     name = _name_of_content(row)
     content = row.get(name)
