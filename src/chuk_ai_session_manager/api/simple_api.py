@@ -252,7 +252,7 @@ def _manager(session_manager: SessionManager | None, **settings: Any) -> Session
     """
     if session_manager is None:
         return SessionManager(**settings)
-    for name in ("metadata", "store"):
+    for name in ("user_id", "metadata", "store"):
         if settings[name] is not None:
             reason = f"{name} is for a new manager: give it to the SessionManager that you pass instead"
             raise InvalidInput("track a model call", reason)

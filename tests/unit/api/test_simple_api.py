@@ -253,7 +253,7 @@ class TestEverySetting:
         assert (stats["ai_messages"], stats["usage_source"]) == (1, "estimated")
 
     async def test_settings_beside_a_manager_are_refused(self) -> None:
-        for setting in ({"store": MemoryStore()}, {"metadata": {"a": 1}}):
+        for setting in ({"store": MemoryStore()}, {"metadata": {"a": 1}}, {"user_id": "ada"}):
             settings: dict[str, Any] = setting
             with pytest.raises(InvalidInput, match="SessionManager that you pass"):
                 await track_llm_call("q", str.upper, session_manager=SessionManager(), **settings)
