@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +18,16 @@ from chuk_ai_session_manager import SessionManager, track_client
 
 CLAUDE = "claude-sonnet-4-6"
 EACH = 4
+
+
+@asynccontextmanager
+async def tracked_clients(manager: SessionManager, address: str) -> AsyncIterator[tuple[Any, Any]]:
+    """OpenAI's and Anthropic's clients for one event loop, tracked by a manager that all loops share."""
+    async with (
+        AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as openai,
+        AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as anthropic,
+    ):
+        yield track_client(openai, manager), track_client(anthropic, manager)
 
 
 async def ask(openai: Any, anthropic: Any, thread: int, text: str, *, stops: bool = False) -> None:
@@ -45,11 +57,7 @@ def test_each_call_is_recorded_once_with_its_own_answer(
     manager = SessionManager("shared", store=store, **options)
 
     async def use(thread: int) -> None:
-        async with (
-            AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as openai,
-            AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as anthropic,
-        ):
-            clients = track_client(openai, manager), track_client(anthropic, manager)
+        async with tracked_clients(manager, address) as clients:
             for number in range(EACH):
                 await ask(*clients, thread, f"{thread}/{number}")
         await manager.wait_for_summaries()
@@ -76,11 +84,7 @@ def test_stopped_streams_are_calls_in_every_thread(place: Place, address: str) -
     manager = SessionManager("shared", store=place.store())
 
     async def use(thread: int) -> None:
-        async with (
-            AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as openai,
-            AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as anthropic,
-        ):
-            clients = track_client(openai, manager), track_client(anthropic, manager)
+        async with tracked_clients(manager, address) as clients:
             for number in range(EACH):
                 await ask(*clients, thread, f"{thread}/{number} and so on", stops=True)
 
