@@ -16,7 +16,7 @@ help:
 	@echo "make demo CHATS=file    replay your own conversations: JSONL, {\"id\", \"model\", \"messages\"} on each line"
 	@echo "make test               run all tests; installs a Redis server for them if there is none"
 	@echo "make test-servers       run the stores' tests on each Redis and Valkey server that can be installed"
-	@echo "make test-lowest        run the unit and the stores' tests with the oldest dependencies that pyproject.toml allows"
+	@echo "make test-lowest        run the unit tests and the stores' contract with the oldest dependencies that pyproject.toml allows"
 	@echo "make faults             cause some 40 kinds of faults and count lost events, into docs/faults.md (15 minutes)"
 	@echo "make coverage           run all tests with branch coverage"
 	@echo "make lint, make types   ruff, mypy --strict"
