@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -15,6 +14,7 @@ from ..exceptions.validation import copied
 from .answers import is_unchanged
 from .anthropic import FORMAT, THINKING, of_blocks
 from .call_ids import IdRule, cleaned, with_ids
+from .common import parsed
 from .context_rows import ORIGIN, Origin, object_of
 from .earlier import with_name_in_text
 from .fingerprints import Chain
@@ -321,11 +321,12 @@ def _is_error(content: Any) -> bool:
         return True
     if not isinstance(content, str) or not content.startswith('{"error"'):
         return False
-    try:
-        outcome = json.loads(content)
-    except ValueError:
-        return False
-    return outcome["error"] is not None and outcome.keys() <= {"error", "result"}
+    outcome = parsed(content)
+    return (
+        isinstance(outcome, dict)
+        and outcome.get("error") is not None
+        and outcome.keys() <= {"error", "result"}
+    )
 
 
 def block_of(own: Any) -> Block | None:

@@ -151,7 +151,7 @@ def tool_message(tool_name: str, arguments: Any, result: Any, error: str | None 
 def _decoded(arguments: Any) -> Any:
     try:
         return json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments
 
 

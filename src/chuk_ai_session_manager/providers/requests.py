@@ -8,7 +8,7 @@ from typing import Any
 
 from .anthropic import FORMAT as ANTHROPIC
 from .anthropic_messages import begin, result_row
-from .common import data_of, texts_in
+from .common import data_of, is_list, texts_in
 from .fingerprints import Chain, Sent, fingerprint_of_tools
 from .messages import INTERRUPTED, NATIVE, SYSTEM_ROLES, ChatMessage
 from .openai_responses import FORMAT as RESPONSES
@@ -214,7 +214,7 @@ def sent_by(arguments: Mapping[str, Any]) -> tuple[str, Sent] | None:
     digest = (
         fingerprint_of_tools([data_of(tool) for tool in tools]) if isinstance(tools, list | tuple) else ""
     )
-    if _is_listed(arguments.get("messages")):
+    if is_list(arguments.get("messages")):
         chain = Chain(ANTHROPIC)
         system = arguments.get("system")
         begin(chain, texts_in(system) if isinstance(system, str | list) else [])
@@ -236,15 +236,11 @@ def sent_by(arguments: Mapping[str, Any]) -> tuple[str, Sent] | None:
     return RESPONSES, chain.sent(digest)
 
 
-def _is_listed(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
 def _add(chain: Chain, message: Mapping[str, Any]) -> None:
     role, content = message.get("role"), message.get("content")
     if [row for row in chain.rows if isinstance(row, str)][-1:] != [role]:
         chain.rows.append(role)
-    blocks = content if _is_listed(content) else [content]
+    blocks = content if is_list(content) else [content]
     chain.rows += [
         {"type": "text", "text": block} if isinstance(block, str) else data_of(block)
         for block in blocks or []

@@ -10,6 +10,7 @@ from typing import Any
 from ..exceptions.validation import copied
 from .answers import is_unchanged
 from .call_ids import IdRule, shortened, with_ids
+from .common import parsed
 from .context_rows import ORIGIN, Origin
 from .earlier import with_name_in_text, with_one_system
 from .fingerprints import Chain
@@ -225,20 +226,14 @@ def _screenshot(kind: str, row: ChatMessage, _call: Item) -> Item:
 
 
 def _found_tools(kind: str, row: ChatMessage, _call: Item) -> Item:
-    try:
-        tools = json.loads(text_of(row))
-    except ValueError:
-        tools = []
+    tools = parsed(text_of(row))
     found = tools if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools) else []
     return {"type": kind, "call_id": row["tool_call_id"], "tools": found, "execution": "client"}
 
 
 def _approval(kind: str, row: ChatMessage, call: Item) -> Item:
     text = text_of(row)
-    try:
-        decided = json.loads(text)
-    except ValueError:
-        decided = None
+    decided = parsed(text)
     if isinstance(decided, dict):
         decided = decided.get("approve", decided.get("approved"))
     approve = decided if isinstance(decided, bool) else text.strip().lower() in _APPROVED
