@@ -127,29 +127,29 @@ async def fitting(index: Index, excerpts: list[Excerpt], max_tokens: int, model:
     return Recalled()
 
 
-def told(index: Index, excerpts: Sequence[Excerpt]) -> str:
-    """Excerpts as one text, in the order of the conversation, with a line for each day."""
-    return "\n".join(_lines(index, excerpts))
+def told(index: Index, excerpts: Sequence[Excerpt], *, with_ids: bool = False) -> str:
+    """Excerpts as one text, in the order of the conversation, with a line for each day.
 
-
-def in_order(index: Index, excerpts: Sequence[Excerpt]) -> list[Excerpt]:
-    """Excerpts in the order of the conversation."""
-    return sorted(excerpts, key=lambda each: (index.times[each.turn], each.turn))
+    Args:
+        index: the index of the conversation.
+        excerpts: what is shown of each turn.
+        with_ids: whether each line begins with the turn's event id.
+    """
+    lines: list[str] = []
+    day = None
+    for excerpt in sorted(excerpts, key=lambda each: (index.times[each.turn], each.turn)):
+        time = index.turn(excerpt.turn).time
+        if time.date() != day:
+            day = time.date()
+            lines.append(day_line(day))
+        line = line_of(index, excerpt.turn, excerpt.spans)
+        lines.append(f"({index.ids[excerpt.turn]}) {line}" if with_ids else line)
+    return "\n".join(lines)
 
 
 def day_line(day: date) -> str:
     """The line before the excerpts of a day."""
     return f"[{_DAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]} {day.year}]"
-
-
-def _lines(index: Index, excerpts: Sequence[Excerpt]) -> Iterator[str]:
-    day = None
-    for excerpt in in_order(index, excerpts):
-        time = index.turn(excerpt.turn).time
-        if time.date() != day:
-            day = time.date()
-            yield day_line(day)
-        yield line_of(index, excerpt.turn, excerpt.spans)
 
 
 def line_of(index: Index, turn: int, spans: Sequence[tuple[int, int]]) -> str:

@@ -16,7 +16,7 @@ from ...providers.common import data_of, parsed
 from ...providers.formats import Format, check_format
 from ...providers.messages import tool_text
 from ...stores.base import AnyEvent
-from .excerpts import day_line, in_order, line_of, shown
+from .excerpts import day_line, shown, told
 from .finding import Finder
 from .index import Index
 from .turns import HISTORY_TOOLS, words_of
@@ -187,16 +187,7 @@ class HistoryTools:
         )
         if not excerpts:
             return "No message matches. Try other words: names, things or numbers that it may contain."
-        lines: list[str] = []
-        day = None
-        for excerpt in in_order(index, excerpts):
-            time = index.turn(excerpt.turn).time
-            if time.date() != day:
-                day = time.date()
-                lines.append(day_line(day))
-            line = line_of(index, excerpt.turn, excerpt.spans)
-            lines.append(f"({index.ids[excerpt.turn]}) {line}")
-        return "\n".join(lines)
+        return told(index, excerpts, with_ids=True)
 
     async def _read(self, given: str, around: int, find: str) -> str:
         event_id, page = self._place(given)
