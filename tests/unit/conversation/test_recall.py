@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from weakref import ref
 
 import pytest
 import time_machine
@@ -260,18 +262,23 @@ async def test_indexes_take_no_more_memory_than_they_may(monkeypatch: pytest.Mon
         sm = manager(f"talk-{number}", store=store)
         await say(sm, *(f"Boat {number} {n} {'word ' * 30}" for n in range(20)))
         assert len(await sm.recall("boat", limit=3)) == 3
-        assert keeping.kept.bytes < 400_000
+        assert keeping.kept.bytes <= keeping.MOST_BYTES
+    assert len(keeping.kept._by_key) < 20
     assert len(await manager("talk-0", store=store).recall("boat", limit=3)) == 3
 
 
 async def test_indexes_of_stores_that_are_gone_are_let_go() -> None:
+    stores: list[ref[MemoryStore]] = []
     for number in range(5):
-        sm = manager(f"talk-{number}")
+        store = MemoryStore()
+        stores.append(ref(store))
+        sm = manager(f"gone-{number}", store=store)
         await say(sm, "Boats.")
         await sm.recall("boat")
-        del sm
+        del sm, store
+    gc.collect()
+    assert not any(store() for store in stores)  # no index holds its store
     other = manager()
     await say(other, "Boats.")
     await other.recall("boat")
-    stores = {home() for home, _ in keeping.kept._by_key.values()}
-    assert None not in stores
+    assert not [key for key in keeping.kept._by_key if str(key[1]).startswith("gone-")]
