@@ -45,15 +45,16 @@ class Corrections:
         self._earlier: tuple[str, dict[str, list[float]]] | None = None
 
     async def load(self, session: AnySession, home: HomeStore, *, is_infinite: bool) -> None:
-        """Read the reports in the newest events, or, in a new segment, those of the segment before."""
+        """Read the reports in the newest events; if a new segment has few, also the earlier segment's."""
         if not self.is_on:
             return
         log = LogEnd(session, home)
         while len(log.events) < _SEARCHED and not log.is_whole:
             await log.read_back(limit=_SEARCHED)
         found = _reports_in(log.events)
-        if not found and is_infinite and session.parent_id:
-            found = await self._before(session, home)
+        if is_infinite and session.parent_id and min(map(len, found.values()), default=0) < _FEWEST:
+            for model, earlier in (await self._before(session, home)).items():
+                found[model] = [*found.get(model, []), *earlier][:_LAST]
         self._reports, self.is_settled = found, True
 
     async def load_once(self, session: AnySession, home: HomeStore, *, is_infinite: bool) -> None:

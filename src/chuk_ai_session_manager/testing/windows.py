@@ -129,7 +129,7 @@ class Windows(Contract):
     @in_a_loop
     async def test_counts_learn_from_what_providers_report(self, stores: Stores, *, infinite: bool) -> None:
         manager = SessionManager(
-            "talk", store=stores.open(), infinite_context=infinite, max_turns_per_segment=9, model="my-model"
+            "talk", store=stores.open(), infinite_context=infinite, max_turns_per_segment=6, model="my-model"
         )
         counted = 0
         for number in range(7):
@@ -152,7 +152,7 @@ class Windows(Contract):
             model="my-model",
             correct_counts=False,
             infinite_context=infinite,
-            max_turns_per_segment=9,
+            max_turns_per_segment=6,
         )
         assert await manager.get_messages_for_llm(format="openai", max_tokens=500) == (
             await plain.get_messages_for_llm(format="openai", max_tokens=int(500 / 1.3))
