@@ -96,6 +96,12 @@ def counters_of_event(event: AnyEvent) -> dict[str, float]:
     return found
 
 
+def usage_only(event: AnyEvent) -> EncodedEvent:
+    """The numbers that an event adds to the token summary, without those that it adds to totals."""
+    usage = event.token_usage
+    return EncodedEvent(event.id, "", {} if usage is None else _counters_of_usage(usage.model, usage))
+
+
 def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]:
     found: dict[str, float] = {
         name: value for name, value in zip(_COUNTED, _counts_of(totals), strict=True) if value

@@ -44,7 +44,7 @@ from .changes import (
     kept_changing,
 )
 from .codec import decode_events, decode_session, encode_header, encoded, header_value
-from .counting import counters_after, counters_of, totals_of
+from .counting import counters_after, counters_of, totals_of, usage_only
 from .merging import SHARED, is_closed, merged_shared
 from .objects import (
     LARGEST_PAGE,
@@ -57,7 +57,6 @@ from .objects import (
     place_of_new,
     put_in_place,
     take_header,
-    usage_only,
 )
 from .recency import NOW, microseconds_of, place_of
 from .record_store import TRIES, RecordStore
@@ -325,7 +324,7 @@ class DurableStore(RecordStore):
             await self._share(session.id, stored.fields, changed)
         totals, newest = totals_of(log)
         counters = counters_of(totals, session.token_summary, newest)
-        counters = counters_after(counters, [usage_only(each) for each in await encoded(others)])
+        counters = counters_after(counters, map(usage_only, others))
         change = await change_of_log(there, log, changed, counters, with_bodies=self.keeps_bodies)
         change = replace(change, place=place_of_new(log, there))
         if not await self._change(session.id, change, stored.born, stored.revision):

@@ -14,7 +14,7 @@ from .codec import encode_header, encoded, header_value
 from .counting import counters_of, summary_in, totals_of
 from .merging import merged
 from .recency import microseconds_of, place_of
-from .written import HEADER_FIELDS, EncodedEvent, StoredSession
+from .written import HEADER_FIELDS, StoredSession
 
 # How many events are read at once if the request is for content tokens.
 LARGEST_PAGE = 500
@@ -160,12 +160,6 @@ def place_of_new(log: Sequence[AnyEvent], there: Sequence[AnyEvent]) -> int | No
     known = {event.id for event in there}
     _, newest = totals_of(event for event in log if event.id not in known)
     return None if newest is None else place_of(microseconds_of(newest))
-
-
-def usage_only(event: EncodedEvent) -> EncodedEvent:
-    """The numbers that an event adds to the token summary, without those that it adds to totals."""
-    usage = {name: value for name, value in event.counters.items() if ":" in name}
-    return EncodedEvent(event.id, event.body, usage)
 
 
 def take_header(session: AnySession, mark: Mark | None, revision: int, fields: dict[str, str]) -> Mark | None:

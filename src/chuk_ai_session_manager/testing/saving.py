@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..models import Session, SessionRun
+from ..models import Session, SessionRun, TokenUsage
 from .base import Contract, Stores, in_a_loop
 from .readings import messages_in, read_head, read_latest, read_session
 from .samples import sample_bill, user_message
@@ -24,6 +24,22 @@ class Saving(Contract):
         assert (messages_in(read), read.state) == (["first", "theirs", "mine"], {"phase": 2})
         assert messages_in(await read_latest(other, theirs)) == ["first", "theirs", "mine"]
         assert messages_in(await read_latest(store, mine)) == ["first", "theirs", "mine"]
+
+    @in_a_loop
+    async def test_saving_counts_what_others_appended_once(self, stores: Stores) -> None:
+        store, other = stores.open(), stores.open()
+        mine = await Session.create(session_id="s", events=[user_message("first")], store=store)
+        bill = sample_bill().model_copy(update={"cache_miss_reason": "tools_changed", "cache_saved_usd": 0.1})
+        usage = TokenUsage(prompt_tokens=3, model="m", estimated_cost_usd=0.25)
+        await other.append(
+            await read_head(other, "s"), [user_message("theirs", usage=bill, token_usage=usage)]
+        )
+        await mine.set_state("phase", 2)
+        await store.save(mine)
+        for read in (await read_session(stores.open(), "s"), await read_head(stores.open(), "s")):
+            assert read.totals.cache_misses == {"tools_changed": 1}
+            assert read.token_summary.usage_by_model["m"].prompt_tokens == 3
+            assert read.total_cost == 0.25
 
     @in_a_loop
     async def test_saving_a_head_keeps_the_events_that_it_lacks(self, stores: Stores) -> None:
