@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def test_what_was_said_is_found_with_the_way_to_it(place: Place) -> None:
     assert "7 earlier events are not shown" in shown.stdout
     events = json.loads(program(*hit["show"].split()[1:], "--json", *at(place)).stdout)
     assert [event["id"] for event in events["events"]].index(hit["event_id"]) == 5
+
+
+async def test_the_way_to_a_hit_is_quoted_for_a_shell(tmp_path: Path) -> None:
+    place = Place(f"sqlite:///{tmp_path / 'quoted.db'}")
+    session_id = "it's $(exit 3); a > b"
+    await say(place, session_id, ["A zeppelin."])
+    [hit] = json.loads(program("find", "zeppelin", "--json", *at(place)).stdout)["hits"]
+    _, *arguments = shlex.split(hit["show"])
+    assert arguments == ["show", session_id, "--around", hit["event_id"]]
+    assert "A zeppelin." in program(*arguments, *at(place)).stdout
 
 
 def test_a_pipe_gets_a_line_for_each_hit_and_only_the_users(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -74,8 +75,8 @@ class _Hit:
 
     @property
     def way(self) -> str:
-        """The command that shows the messages around the hit."""
-        return f"chuk-ai-sessions show {self.turn.session_id} --around {self.turn.event_id}"
+        """The command that shows the messages around the hit, with ids quoted for a shell."""
+        return shlex.join(["chuk-ai-sessions", "show", self.turn.session_id, "--around", self.turn.event_id])
 
     def pieces(self) -> list[tuple[str, str]]:
         """The text, cut around the first word that was found; the words are highlighted."""
