@@ -13,7 +13,7 @@ ANSWERS = iter(["Try a walk by the sea.", "Try a museum.", "Try the opera.", "Pa
 
 
 async def ask(sm: SessionManager) -> str:
-    """Ask a model; yours is sent `messages`."""
+    """Stand in for a model: send `messages` to yours."""
     messages = await sm.get_messages_for_llm()
     answer = next(ANSWERS)
     await sm.ai_responds(answer, model="gpt-4o-mini")
@@ -23,7 +23,7 @@ async def ask(sm: SessionManager) -> str:
 
 
 async def show(sm: SessionManager) -> None:
-    """Print the conversation as a chat window shows it, with what can be paged through."""
+    """Print the conversation as a chat window shows it, with "2 of 3" where there are variants."""
     for row in await sm.get_conversation(with_ids=True):
         variants = await sm.variants(row["event_id"])
         number = next(at for at, each in enumerate(variants, 1) if each["is_chosen"])
@@ -49,7 +49,7 @@ async def main() -> None:
     await sm.choose(second)
     await show(sm)
 
-    print("-- The question in other words: what came of the old ones stays, and can be chosen again")
+    print("-- The question in other words: the old one stays, with its answers, and can be chosen again")
     question = (await sm.get_conversation(with_ids=True))[0]["event_id"]
     await sm.edit(question, "What shall I do on Sunday, if it rains?")
     await ask(sm)
@@ -57,7 +57,7 @@ async def main() -> None:
     await sm.choose(question)
     await show(sm)
 
-    print("-- A conversation of its own, from here on")
+    print("-- A new conversation that continues from here")
     fork = await sm.fork(at=second)
     await fork.user_says("Which museum?")
     await show(fork)
@@ -65,7 +65,7 @@ async def main() -> None:
     print("-- Taken back")
     await sm.undo()
     stats = await sm.get_stats()
-    print(f"{stats['total_messages']} messages hold; {stats['llm_calls']} calls stay on the bill")
+    print(f"{stats['total_messages']} messages are on the path; {stats['llm_calls']} calls stay on the bill")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A chat service with Flask, by the API without `await`: history, streaming, another answer ("2 of 3").
+"""A chat service with Flask, with the API without `await`: history, streaming, another answer ("2 of 3").
 
 pip install flask
 SESSION_PROVIDER=sqlite SESSION_SQLITE_PATH=chats.db flask --app examples/21_flask_chat.py run
@@ -56,7 +56,7 @@ def chat_stream() -> Response:
     message, sm = asked()
     stream = stream_llm_call(message, stream_model, session_manager=sm)
     response = Response(iter(stream), mimetype="text/plain", headers={"session-id": sm.session_id})
-    response.call_on_close(stream.close)  # a browser that goes away: what came so far is kept
+    response.call_on_close(stream.close)  # if the browser leaves, the text so far is recorded
     return response
 
 
@@ -68,7 +68,7 @@ def history(session_id: str) -> dict[str, Any]:
 
 
 def variants(sm: SessionManager, event_id: str) -> str:
-    """Which of how many it is: "2 of 3"."""
+    """The position of a message among its variants: "2 of 3"."""
     rows = sm.variants(event_id)
     number = next(at for at, row in enumerate(rows, 1) if row["is_chosen"])
     return f"{number} of {len(rows)}"

@@ -99,7 +99,11 @@ PRINTED = {
         "known are memory, redis, sqlite",
         "could not use",
     ),
-    "20_edit_and_regenerate": ("< 2 of 3 >", "< 2 of 2 >", "0 messages hold; 4 calls stay on the bill"),
+    "20_edit_and_regenerate": (
+        "< 2 of 3 >",
+        "< 2 of 2 >",
+        "0 messages are on the path; 4 calls stay on the bill",
+    ),
 }
 RUN_ELSEWHERE = {
     "04_fastapi_chat": "test_fastapi_example.py",
