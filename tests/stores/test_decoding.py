@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from running import PATIENCE, wait_until
 
 from chuk_ai_session_manager.exceptions import UnreadableData
 from chuk_ai_session_manager.models import SessionEvent
@@ -35,13 +36,13 @@ class _Halting(list[str]):
         yield from super().__iter__()
         if self._reads == 2:  # the first one measures the length, in the event loop
             self.is_reached.set()
-            assert self.may_go_on.wait(10)
+            assert self.may_go_on.wait(PATIENCE)
 
 
 async def _decoding(bodies: _Halting) -> asyncio.Task[list[SessionEvent[object]]]:
     """A task that is amid decoding."""
     task = asyncio.create_task(decode_events(_stored(bodies)))
-    assert await asyncio.to_thread(bodies.is_reached.wait, 10)
+    assert await asyncio.to_thread(bodies.is_reached.wait, PATIENCE)
     return task
 
 
@@ -81,8 +82,7 @@ async def test_a_reader_that_is_cancelled_leaves_collections_on() -> None:
     bodies.may_go_on.set()
     last = _Halting([BODY])
     last.may_go_on.set()
-    while not gc.isenabled():  # noqa: ASYNC110  (the thread ends by itself)
-        await asyncio.sleep(0.001)
+    await asyncio.to_thread(wait_until, gc.isenabled, "the thread ends by itself")
     assert len(await decode_events(_stored(last))) == 1
     assert gc.isenabled()
 

@@ -248,7 +248,8 @@ class TestTiers:
 
     def test_the_tier_of_google_is_its_traffic(self) -> None:
         usage = {"promptTokenCount": 1000, "candidatesTokenCount": 1, "trafficType": "ON_DEMAND"}
-        assert cost("gemini-2.5-flash", "google", usage) is not None
+        assert read_usage(usage)["service_tier"] == "ON_DEMAND"
+        assert cost("gemini-2.5-flash", "google", usage) == about(0.0003025)
 
     def test_speed_and_place_of_anthropic(self) -> None:
         usage = {"input_tokens": 1000, "output_tokens": 100}
