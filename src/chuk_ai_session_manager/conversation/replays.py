@@ -121,8 +121,6 @@ class Replays:
 
         Answers of responses that have an id get their events' ids here.
         """
-        if not have_keys(drafts):
-            return drafts
         if responses := [draft for draft in drafts if draft.response_key is not None]:
             conversation_id = await self._conversation_id(home, session)
             for draft in responses:

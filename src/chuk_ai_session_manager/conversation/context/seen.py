@@ -63,8 +63,7 @@ class Seen:
         self._pins = [pin for pin in pins if pin.rows]
         self._clearing: Clearing | None = None
         if wanted.keep_tool_results is not None:
-            exempt = {event.id for turn in pinned for event in turn.events}
-            self._clearing = Clearing(wanted.keep_tool_results, exempt)
+            self._clearing = Clearing(wanted.keep_tool_results, self._pinned_ids)
 
     def _rows_of(self, events: Sequence[AnyEvent]) -> list[ChatMessage]:
         told = as_told(events)
