@@ -16,7 +16,7 @@ from ..providers.failures import failure_in
 from ..providers.messages import ChatMessage, calls_of, event_of, text_of, tool_message
 from ..providers.parts import Part, media_of
 from ..providers.usage import ReportedUsage
-from ..stores.redaction import RedactHook, redact_events, redact_text
+from ..stores.redaction import RedactHook, redact_events
 
 # Looked up once, because finding a member of an enum takes as long as a call, and these are used often.
 _MESSAGE, _USER, _LLM = EventType.MESSAGE, EventSource.USER, EventSource.LLM
@@ -309,10 +309,12 @@ async def redact_drafts(drafts: Sequence[Draft], hook: RedactHook) -> None:
     Raises:
         InvalidInput: the hook raised an error, or did not return a text.
     """
-    await redact_events([draft.event for draft in drafts], hook)
-    for draft in drafts:
-        if draft.text is not None:
-            draft.text = await redact_text(draft.text, hook)
+    counted = [draft for draft in drafts if draft.text is not None]
+    texts = await redact_events(
+        [draft.event for draft in drafts], hook, [draft.text or "" for draft in counted]
+    )
+    for draft, text in zip(counted, texts, strict=True):
+        draft.text = text
 
 
 def may_be_known(draft: Draft) -> bool:

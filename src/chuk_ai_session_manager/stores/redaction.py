@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..exceptions import InvalidInput
@@ -40,10 +40,20 @@ _BYTES, _BESIDE_BYTES = {"data", "file_data"}, {"media_type", "mime_type", "mime
 _BASE64 = re.compile(r"[\w+/=-]{64,}", re.ASCII)
 
 
-async def redact_events(events: Iterable[SessionEvent[Any]], hook: RedactHook) -> None:
+async def redact_events(
+    events: Iterable[SessionEvent[Any]], hook: RedactHook, texts: Sequence[str] = ()
+) -> list[str]:
     """Let a hook see all texts of events, and replace them by what it gives; all events, or none.
 
     An answer in which something is replaced loses its `native`: signatures in it would not hold any more.
+
+    Args:
+        events: the events, which are changed.
+        hook: gets each text once.
+        texts: other texts for the hook.
+
+    Returns:
+        What the hook gave for the other texts.
 
     Raises:
         InvalidInput: the hook raised an error, which is the cause, or gave no text.
@@ -51,9 +61,11 @@ async def redact_events(events: Iterable[SessionEvent[Any]], hook: RedactHook) -
     events = list(events)
     seen = _Seen(hook)
     changes = [await seen.changes_of(event) for event in events]
+    given = [await seen.text(text) for text in texts]
     for event, change in zip(events, changes, strict=True):
         for name, value in change.items():
             setattr(event, name, value)
+    return given
 
 
 def checked_hook(hook: object, operation: str) -> Any:
@@ -65,15 +77,6 @@ def checked_hook(hook: object, operation: str) -> Any:
     if hook is not None and not callable(hook):
         raise InvalidInput(operation, f"redact must be a function, not {type(hook).__name__}")
     return hook
-
-
-async def redact_text(text: str, hook: RedactHook) -> str:
-    """What a hook gives for one text.
-
-    Raises:
-        InvalidInput: as for `redact_events`.
-    """
-    return await _Seen(hook).text(text)
 
 
 class _Seen:

@@ -378,3 +378,20 @@ class TestSystemPrompt:
 async def test_errors_of_the_library_are_of_one_family() -> None:
     with pytest.raises(SessionManagerError):
         await SessionManager("nobody").get_stats()
+
+
+async def test_a_redact_hook_gets_each_text_once() -> None:
+    seen: list[str] = []
+
+    def redact(text: str) -> str:
+        seen.append(text)
+        return text.replace("secret", "***")
+
+    sm = SessionManager(store=MemoryStore(), redact=redact)
+    await sm.user_says("one secret " * 9)
+    await sm.ai_responds("two", model="gpt-4o")
+    assert (seen.count("one secret " * 9), seen.count("two")) == (1, 1)
+    shorter = SessionManager(store=MemoryStore())
+    await shorter.user_says("one *** " * 9)
+    await shorter.ai_responds("two", model="gpt-4o")
+    assert (await sm.get_stats())["total_tokens"] == (await shorter.get_stats())["total_tokens"]
