@@ -74,7 +74,7 @@ async def test_a_picture_that_is_repeated_is_in_memory_once() -> None:
 async def test_what_leaves_the_row_leaves_it_by_its_type() -> None:
     for kind, make in EVENTS.items():
         taken = take_out(make())
-        assert taken.bodies or kind == "our own key", kind
+        assert taken.bodies or kind.startswith("our own key"), kind
         left = json.dumps(taken.fields)
         assert kind == "odd base64" or not any(picture(number)[:100] in left for number in range(10)), kind
     tiny: SessionEvent[Any] = SessionEvent(message={"role": "user", "content": seen(size=3)})

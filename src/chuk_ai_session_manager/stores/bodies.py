@@ -45,9 +45,9 @@ NOTHING_TAKEN = Taken({}, {})
 
 def take_out(event: SessionEvent[Any]) -> Taken:
     """Take the bodies out of an event; for the many events without bodies, there are no fields."""
-    if isinstance(event.message, str) and event.native is None:
-        return NOTHING_TAKEN
     takes_long = event.type == EventType.TOOL_CALL
+    if isinstance(event.message, str) and event.native is None and not takes_long:
+        return NOTHING_TAKEN
     if not _may_have_bodies(
         [event.message, event.native, event.metadata if takes_long else None], takes_long
     ):
@@ -55,7 +55,7 @@ def take_out(event: SessionEvent[Any]) -> Taken:
     taking = _Taking(takes_long=takes_long)
     message = taking.value(event.message)
     native = None if event.native is None else taking.value(event.native)
-    metadata = taking.value(event.metadata) if event.type == EventType.TOOL_CALL else event.metadata
+    metadata = taking.value(event.metadata) if takes_long else event.metadata
     if not taking.marks:
         return NOTHING_TAKEN
     return Taken({"message": message, "native": native, "metadata": metadata}, taking.bodies)
@@ -111,7 +111,8 @@ class PutBack:
             ValueError: a mark is not one that `take_out` makes.
         """
         event.message = self._value(event.message)
-        event.metadata = self._value(event.metadata)
+        if event.type == EventType.TOOL_CALL:  # nothing is taken out of other metadata
+            event.metadata = self._value(event.metadata)
         if event.native is not None:
             event.native = self._value(event.native)
 

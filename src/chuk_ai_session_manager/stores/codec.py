@@ -230,7 +230,7 @@ async def decode_events(stored: StoredSession) -> list[AnyEvent]:
     Raises:
         UnreadableData: an event is damaged; the error names session and event.
     """
-    length = sum(map(len, stored.bodies)) + sum(map(len, stored.found.values()))
+    length = sum(map(len, stored.bodies)) + sum(map(len, (stored.found or {}).values()))
     if length > _MOST_DECODED_AT_ONCE:
         return await asyncio.to_thread(_many_decoded, stored)
     return _decoded(stored)
@@ -274,7 +274,7 @@ def _decoded(stored: StoredSession) -> list[AnyEvent]:
     try:
         for body in stored.bodies:
             events += decode(f"[{body}]")
-        if any(map(has_marks, stored.bodies)):
+        if stored.found is not None and any(map(has_marks, stored.bodies)):
             put_back = PutBack(stored.found)
             for event in events:
                 put_back.into(event)

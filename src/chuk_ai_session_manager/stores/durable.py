@@ -136,6 +136,8 @@ class DurableStore(RecordStore):
         stored = StoredSession(session_id, "", {}, {})
         for _ in range(TRIES if is_session_id(session_id) else 0):
             stored.bodies = await self._find(session_id, event_ids)
+            if not self.keeps_bodies:
+                break
             hashes: set[str] = set().union(*map(hashes_in, stored.bodies))
             stored.found = await self._fetch(hashes) if hashes else {}
             if len(stored.found) == len(hashes):  # otherwise an event was deleted meanwhile, with its body

@@ -53,8 +53,8 @@ class StoredSession:
     start: int = 0
     bodies: list[str] = field(default_factory=list)
     """The events' JSON; each entry contains up to `CHUNK` events, separated by commas."""
-    found: Mapping[str, bytes] = field(default_factory=dict)
-    """What was taken out of the events' JSON, by hash."""
+    found: Mapping[str, bytes] | None = None
+    """What was taken out of the events' JSON, by hash; `None` of a store that takes nothing out."""
 
 
 def span_of(start: int | None, end: int | None, count: int) -> tuple[int, int]:

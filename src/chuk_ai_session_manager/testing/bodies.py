@@ -91,6 +91,12 @@ EVENTS: dict[str, Callable[[], AnyEvent]] = {
     "our own key": lambda: _said(
         {"$body": "x", "size": 1, "inner": {"$body": None, "image": _url(9)}}, {"$body": {"data": [1]}}
     ),
+    "our own key in metadata": lambda: user_message(
+        "Hello", metadata={"$body": None, "more": {"$body": "x"}}
+    ),
+    "our own key in a call's metadata": lambda: SessionEvent(
+        message="as a text", type=EventType.TOOL_CALL, metadata={"$body": None, "more": {"$body": "x"}}
+    ),
 }
 
 

@@ -130,4 +130,4 @@ def _stored(session_id: str, header: Sequence[Any]) -> StoredSession:
     if len(fields) < len(HEADER_FIELDS):
         raise damaged_header(session_id)
     counters = load_counters(session_id, header[4])
-    return StoredSession(session_id, born, fields, counters, revision, rewrites, count)
+    return StoredSession(session_id, born, fields, counters, revision, rewrites, count, found={})
