@@ -252,7 +252,7 @@ def provider_of(response: object) -> str | None:
     package = package_of(response)
     if package == "litellm":
         return _litellm_provider(field_of(response, "_hidden_params"))
-    kind = field_of(response, "object")
+    kind = text_in(field_of(response, "object"))
     is_openai = kind in {"chat.completion", "chat.completion.chunk", "response"}
     return _PROVIDERS.get(package) or ("openai" if is_openai else None)
 

@@ -43,7 +43,7 @@ _OWN = {"tool_use", "server_tool_use", "mcp_tool_use", "compaction", *THINKING}
 def read(response: Any) -> Answer | None:
     """A whole message."""
     content = field_of(response, "content")
-    if not is_list(content) or field_of(response, "role") not in {None, "assistant"}:
+    if not is_list(content) or field_of(response, "role") not in (None, "assistant"):
         return None
     kinds = {text_in(field_of(block, "type")) for block in content}
     if field_of(response, "type") != "message" and not (
@@ -73,7 +73,7 @@ def of_blocks(content: Sequence[Any]) -> Answer:
     texts = [
         text_in(field_of(block, "text")) if not isinstance(block, str) else block
         for block in content
-        if isinstance(block, str) or field_of(block, "type") in {"text", None}
+        if isinstance(block, str) or field_of(block, "type") in ("text", None)
     ]
     calls = [
         call_of(field_of(block, "id"), field_of(block, "name"), field_of(block, "input"))
@@ -119,7 +119,7 @@ class AnthropicStream(AnswerStream):
 
     def add(self, piece: Any) -> bool:
         """Add an event. Events that only the SDK's helper creates are ignored."""
-        kind = field_of(piece, "type")
+        kind = text_in(field_of(piece, "type"))
         if kind not in _EVENTS:
             return self._message is not None
         match kind:

@@ -48,16 +48,16 @@ def read(response: Any) -> Answer | None:
 
 
 def _read(response: Any, steps: Sequence[Any]) -> Answer:
-    done = {field_of(step, "call_id") for step in steps if field_of(step, "type") == "function_result"}
+    done = {str(field_of(step, "call_id")) for step in steps if field_of(step, "type") == "function_result"}
     calls = [
         call_of(field_of(step, "id"), field_of(step, "name"), field_of(step, "arguments"))
         for step in steps
-        if field_of(step, "type") == "function_call" and field_of(step, "id") not in done
+        if field_of(step, "type") == "function_call" and str(field_of(step, "id")) not in done
     ]
     said = [
         [step] if field_of(step, "type") == "text" else field_of(step, "content")
         for step in steps
-        if field_of(step, "type") in {"model_output", "text"}
+        if text_in(field_of(step, "type")) in {"model_output", "text"}
     ]
     usage, status = field_of(response, "usage"), field_of(response, "status")
     answer = Answer(

@@ -16,6 +16,7 @@ from .common import (
     merged,
     name_in,
     parsed,
+    text_in,
     texts_in,
     without,
 )
@@ -27,14 +28,14 @@ _TYPES = {"ai", "AIMessageChunk"}
 def read(response: Any) -> Answer | None:
     """An AI message, as an object, as its `model_dump()`, or as `message_to_dict` gives it."""
     data = field_of(response, "data")
-    if field_of(response, "type") in _TYPES and isinstance(data, Mapping):
+    if text_in(field_of(response, "type")) in _TYPES and isinstance(data, Mapping):
         response = dict(data) | {"type": field_of(response, "type")}
     return _read(response) if _is_message(response) else None
 
 
 def _is_message(response: Any) -> bool:
     content = field_of(response, "content")
-    return field_of(response, "type") in _TYPES and (isinstance(content, str) or is_list(content))
+    return text_in(field_of(response, "type")) in _TYPES and (isinstance(content, str) or is_list(content))
 
 
 def _read(message: Any) -> Answer:

@@ -42,7 +42,7 @@ def read(response: Any) -> Answer | None:
 
 def _read(response: Any, output: Sequence[Any]) -> Answer:
     answer = of_items(output)
-    status = field_of(response, "status")
+    status = name_in(field_of(response, "status"))
     reason = field_of(field_of(response, "incomplete_details"), "reason") or status
     answer.finish_reason = name_in(reason)
     answer.model, answer.provider = model_of(response), provider_of(response)
@@ -71,7 +71,7 @@ def read_item(response: Any) -> Answer | None:
     content = field_of(response, "content")
     if field_of(response, "type") != "message" or not is_list(content):
         return None
-    if any(field_of(part, "type") in {"output_text", "refusal"} for part in content):
+    if any(text_in(field_of(part, "type")) in {"output_text", "refusal"} for part in content):
         answer = of_items([response])
         answer.native = native_of(FORMAT, [response]) if isinstance(response, dict) else None
         return answer
@@ -97,18 +97,20 @@ def of_items(items: Sequence[Any]) -> Answer:
 def waiting_in(items: Sequence[Any]) -> list[Any]:
     """The items of a response that are calls which the application must answer."""
     done = {
-        field_of(item, "call_id") for item in items if text_in(field_of(item, "type")).endswith("_output")
+        str(field_of(item, "call_id"))
+        for item in items
+        if text_in(field_of(item, "type")).endswith("_output")
     }
     return [item for item in items if _waits(item, done)]
 
 
-def _waits(item: Any, done: set[Any]) -> bool:
+def _waits(item: Any, done: set[str]) -> bool:
     """Whether an item is a call that the application must answer, not one that the provider ran itself."""
     kind, call_id = text_in(field_of(item, "type")), field_of(item, "call_id")
     if kind in {"function_call", "mcp_approval_request"}:
-        return call_id not in done or call_id is None
+        return str(call_id) not in done or call_id is None
     is_call = kind.endswith("_call") and bool(call_id) and field_of(item, "execution") != "server"
-    return is_call and call_id not in done
+    return is_call and str(call_id) not in done
 
 
 def _call(item: Any) -> ChatMessage:

@@ -11,7 +11,7 @@ from .common import field_of, joined, list_of, mended, merged, name_in, text_in,
 FORMAT = "xai"
 # The kinds of calls that the application runs; xAI itself runs the tools of all other kinds. A call without a
 # kind is the application's, as calls were before there were kinds.
-_OF_APPLICATIONS = {None, "TOOL_CALL_TYPE_INVALID", "TOOL_CALL_TYPE_CLIENT_SIDE_TOOL"}
+_OF_APPLICATIONS = (None, "TOOL_CALL_TYPE_INVALID", "TOOL_CALL_TYPE_CLIENT_SIDE_TOOL")
 _MODEL = "ROLE_ASSISTANT"
 _REASON = "REASON_"
 _TIER = "SERVICE_TIER_"
@@ -30,7 +30,9 @@ def _read(response: Any, outputs: Sequence[Mapping[str, Any]]) -> Answer:
     messages = [output.get("message") or {} for output in outputs]
     said = [message for message in messages if _is_said(message)]
     texts = filter(None, (text_in(message.get("content")) for message in said))
-    calls = [call for message in said for call in list_of(message.get("tool_calls"))]
+    calls = [
+        call for message in said for call in list_of(message.get("tool_calls")) if isinstance(call, Mapping)
+    ]
     reasons = [reason for output in outputs if (reason := name_in(output.get("finish_reason")))]
     usage = _numbers(field_of(response, "usage"))
     tier = name_in(field_of(response, "service_tier"))
