@@ -7,11 +7,10 @@ from functools import partial
 
 from ..models import EventSource, EventType
 from ..models.home import HomeStore
-from ..models.session_event import REPLACES
 from ..providers.messages import call_id_of, calls_of
 from ..stores.base import AnyEvent
 from .log_end import LogEnd
-from .path import is_question, on_path
+from .path import is_question, on_path, replaced_by
 
 QUESTION_IN = "question_in"
 """Metadata of a late answer: the segment of its question, if that is another one."""
@@ -30,13 +29,13 @@ def as_told(events: Sequence[AnyEvent]) -> list[AnyEvent]:
         events: in the order in which they were stored.
     """
     events = on_path(events)
-    newest = {old: event for event in events if (old := _replaced_by(event)) is not None}
+    newest = {old: event for event in events if (old := replaced_by(event)) is not None}
     known = {event.id for event in events} if newest else set()
     told: list[list[AnyEvent]] = []
     for event, exchange in _exchanges(events):
         while exchange >= len(told):
             told.append([])
-        if _replaced_by(event) not in known:
+        if replaced_by(event) not in known:
             told[exchange].append(event)
     return [_newest(event, newest) for exchange in told for event in exchange]
 
@@ -118,12 +117,6 @@ def _newest(event: AnyEvent, newest: dict[str, AnyEvent]) -> AnyEvent:
         event = later
         seen.add(event.id)
     return event
-
-
-def _replaced_by(event: AnyEvent) -> str | None:
-    """The event that this one replaces."""
-    replaced = event.metadata.get(REPLACES) if event.source == EventSource.LLM else None
-    return replaced if isinstance(replaced, str) else None
 
 
 def is_linked_answer(event: AnyEvent) -> bool:

@@ -49,6 +49,12 @@ def is_question(event: AnyEvent) -> bool:
     return event.type == EventType.MESSAGE and event.source == EventSource.USER
 
 
+def replaced_by(event: AnyEvent) -> str | None:
+    """The id of the part that an answer replaces; `None` of any other event."""
+    replaced = event.metadata.get(REPLACES) if event.source == EventSource.LLM else None
+    return replaced if isinstance(replaced, str) else None
+
+
 class Paths:
     """All messages as a tree, and the current path through it.
 
@@ -112,7 +118,7 @@ class Paths:
 
     def _say(self, event: AnyEvent) -> None:
         self._said[event.id] = event
-        if (replaced := self._replaced_by(event.id)) is not None:
+        if (replaced := replaced_by(event)) is not None:
             self._replacing[replaced] = event.id
         link = self._link_of(event)
         if link is not None:
@@ -138,7 +144,7 @@ class Paths:
             return asked
         if event.source != EventSource.LLM:
             return None
-        return self._replaced_by(event.id) or event.parent_event_id
+        return replaced_by(event) or event.parent_event_id
 
     # -- the path -------------------------------------------------------------------------------
 
@@ -363,7 +369,7 @@ class Paths:
     def parts_of(self, event_id: str) -> list[str]:
         """The parts of an answer that was stored in part, and then whole, the first one first."""
         first, seen = event_id, {event_id}
-        while (part := self._replaced_by(first)) is not None and part not in seen:
+        while (part := replaced_by(self._said[first])) is not None and part not in seen:
             if part not in self._said:
                 if not self.is_whole:
                     raise EarlierNeededError
@@ -374,12 +380,6 @@ class Paths:
         while (later := self._replacing.get(parts[-1])) is not None and later not in parts:
             parts.append(later)
         return parts
-
-    def _replaced_by(self, event_id: str) -> str | None:
-        """The part that an answer replaces."""
-        event = self._said[event_id]
-        replaced = event.metadata.get(REPLACES) if event.source == EventSource.LLM else None
-        return replaced if isinstance(replaced, str) else None
 
     def _place_of(self, event_id: str) -> str | None:
         """What a message follows; for a late answer, its question."""

@@ -39,10 +39,6 @@ class Thresholds:
         tokens = session.token_summary.total_tokens - totals.tokens_off_path
         return tokens >= self.tokens or totals.messages >= self.messages
 
-    def are_reached_by(self, tokens: int, messages: int) -> bool:
-        """The same for so many content tokens and messages."""
-        return tokens >= self.tokens or messages >= self.messages
-
     def settings(self, conversation_id: str) -> ConversationSettings:
         """The settings of a new conversation with these thresholds."""
         return ConversationSettings(
