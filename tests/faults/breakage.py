@@ -17,7 +17,7 @@ from running import HOST
 
 from chuk_ai_session_manager.stores.changes import Appended
 from chuk_ai_session_manager.stores.redis.store import RedisStore
-from chuk_ai_session_manager.stores.written import EncodedEvent
+from chuk_ai_session_manager.stores.stored_data import EncodedEvent
 
 RANDOM = random.Random()  # noqa: S311  (moments, not secrets)
 

@@ -23,7 +23,7 @@ from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.stores import DEFAULT_SANDBOX_ID, EventStore, SqliteStore
 from chuk_ai_session_manager.stores.redis.keys import Keys
 from chuk_ai_session_manager.stores.redis.store import RedisStore
-from chuk_ai_session_manager.stores.written import SCHEMA, StoredSession
+from chuk_ai_session_manager.stores.stored_data import SCHEMA, StoredSession
 from chuk_ai_session_manager.testing import INVALID_IDS
 
 DEEP = "[" * 100_000

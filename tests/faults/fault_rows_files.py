@@ -22,7 +22,7 @@ from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.stores import EventStore, SqliteStore
 from chuk_ai_session_manager.stores.changes import Appended
 from chuk_ai_session_manager.stores.sqlite.worker import Worker
-from chuk_ai_session_manager.stores.written import EncodedEvent
+from chuk_ai_session_manager.stores.stored_data import EncodedEvent
 
 
 @dataclass

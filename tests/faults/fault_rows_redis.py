@@ -20,7 +20,7 @@ from chuk_ai_session_manager import Session, SessionEvent, SessionManager, Sessi
 from chuk_ai_session_manager.stores import EventStore
 from chuk_ai_session_manager.stores.changes import Appended
 from chuk_ai_session_manager.stores.redis.store import RedisStore
-from chuk_ai_session_manager.stores.written import EncodedEvent
+from chuk_ai_session_manager.stores.stored_data import EncodedEvent
 
 # What an error says where nobody can know whether what was sent arrived.
 UNKNOWN = "may have been stored or not"

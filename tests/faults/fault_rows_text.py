@@ -28,7 +28,7 @@ from chuk_ai_session_manager.providers.messages import tool_message
 from chuk_ai_session_manager.stores import EventStore
 from chuk_ai_session_manager.stores.changes import Appended
 from chuk_ai_session_manager.stores.redis.store import RedisStore
-from chuk_ai_session_manager.stores.written import EncodedEvent
+from chuk_ai_session_manager.stores.stored_data import EncodedEvent
 from chuk_ai_session_manager.testing import ODD_TEXTS
 
 

@@ -28,7 +28,7 @@ from chuk_ai_session_manager.models.session_event import new_event
 from chuk_ai_session_manager.stores import EventStore, SqliteStore
 from chuk_ai_session_manager.stores.codec import decode_events, encode_event
 from chuk_ai_session_manager.stores.redis.store import RedisStore
-from chuk_ai_session_manager.stores.written import StoredSession
+from chuk_ai_session_manager.stores.stored_data import StoredSession
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 values = st.recursive(

@@ -14,7 +14,7 @@ from running import PATIENCE, wait_until
 from chuk_ai_session_manager.exceptions import UnreadableData
 from chuk_ai_session_manager.models import SessionEvent
 from chuk_ai_session_manager.stores.codec import decode_events, encode_event
-from chuk_ai_session_manager.stores.written import StoredSession
+from chuk_ai_session_manager.stores.stored_data import StoredSession
 
 BODY = encode_event(SessionEvent(message="word " * 30_000))
 

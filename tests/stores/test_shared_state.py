@@ -14,7 +14,7 @@ from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.exceptions import InvalidInput, SessionNotFound
 from chuk_ai_session_manager.stores import EventStore
 from chuk_ai_session_manager.stores.merging import merged
-from chuk_ai_session_manager.stores.written import dump, load
+from chuk_ai_session_manager.stores.stored_data import dump, load
 
 KEYS = st.sampled_from("abc")
 VALUES = st.dictionaries(KEYS, st.none() | st.integers(0, 3) | st.lists(st.integers(0, 1), max_size=1))

@@ -42,7 +42,7 @@ from chuk_ai_session_manager.stores.codec import (
 )
 from chuk_ai_session_manager.stores.counting import counters_after, counters_of, dump_counters, totals_of
 from chuk_ai_session_manager.stores.redis.store import RedisStore
-from chuk_ai_session_manager.stores.written import CHUNK, StoredSession
+from chuk_ai_session_manager.stores.stored_data import CHUNK, StoredSession
 
 RANDOM = Random()  # noqa: S311  (ids, not secrets)
 MOST_TOKENS = 10**11

@@ -27,7 +27,7 @@ from ..stores import EventStore
 from ..stores.base import AnySession
 from ..stores.codec import encode_events, encode_header, join_header
 from ..stores.counting import counters_of, summary_in
-from ..stores.written import dump
+from ..stores.stored_data import dump
 
 SCHEMA = 1
 """The version of the lossless form; a newer version is refused."""

@@ -11,7 +11,7 @@ from ..api.installed import get_version
 from ..exceptions import StorageError
 from ..stores import EventStore
 from ..stores.durability import DurabilityReport
-from ..stores.written import SCHEMA
+from ..stores.stored_data import SCHEMA
 from .listing import all_ids
 
 _PACKAGES = (

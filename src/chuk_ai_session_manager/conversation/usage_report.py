@@ -14,7 +14,7 @@ from ..models.correction import correction_in
 from ..session_storage import event_store
 from ..stores import EventStore, SessionStore
 from ..stores.base import AnyEvent, AnySession
-from ..stores.whole import WholeSessionStore
+from ..stores.whole_sessions import WholeSessionStore
 
 BY = ("user", "day", "month", "model", "provider", "session", "tier")
 """The possible groups. Days and months are in UTC."""

@@ -18,7 +18,7 @@ from .base import (
 )
 from .memory import MemoryStore
 from .redaction import RedactHook, checked_hook
-from .whole import WholeSessionStore, store_of_sessions
+from .whole_sessions import WholeSessionStore, store_of_sessions
 
 if TYPE_CHECKING:
     from redis.credentials import CredentialProvider

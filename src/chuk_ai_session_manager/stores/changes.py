@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..exceptions import SessionManagerError, StorageError
 from ..exceptions.validation import MAX_ID_LENGTH, json_misfit
-from .written import EncodedEvent
+from .stored_data import EncodedEvent
 
 T = TypeVar("T")
 

@@ -22,10 +22,10 @@ from ..models.session_metadata import origins_of
 from ..models.session_totals import SessionTotals
 from .base import AnyEvent, AnySession
 from .bodies import NOTHING_TAKEN, PutBack, has_marks, take_out
-from .brief import brief_json
 from .counting import counters_of_event, newest_in, summary_in, totals_in
+from .event_json import brief_json
 from .folding import folded, unfolded
-from .written import HEADER_FIELDS, EncodedEvent, StoredSession, damaged_event, damaged_header, dump, load
+from .stored_data import HEADER_FIELDS, EncodedEvent, StoredSession, damaged_event, damaged_header, dump, load
 
 # The most characters of JSON in one step: up to 4 bytes each, of which Redis accepts 1 GB in one command.
 _MOST_AT_ONCE = 200_000_000

@@ -21,7 +21,7 @@ from ..models.session_totals import COUNTS, EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
 from .base import AnyEvent
 from .recency import microseconds_of
-from .written import EncodedEvent, damaged_header, dump, load
+from .stored_data import EncodedEvent, damaged_header, dump, load
 
 # The most tokens or USD in one event: far more than there ever are; sums of thousands are exact in every
 # store.

@@ -61,7 +61,7 @@ from .objects import (
 from .recency import NOW, microseconds_of, place_of
 from .record_store import TRIES, RecordStore
 from .redaction import RedactHook, checked_hook, redact_events
-from .written import StoredSession
+from .stored_data import StoredSession
 
 # A revision that no stored session has.
 _NO_REVISION = -1

@@ -27,7 +27,7 @@ from .base import (
 )
 from .durability import DurabilityReport
 from .erasing import account_names
-from .kept import KeptConversation
+from .memory_lifetimes import KeptConversation
 from .placement import Placement
 from .receipts import BACKUPS, Erased, Forgotten
 from .redaction import RedactHook, checked_hook, redact_events

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..models.session import next_segment_id
-from .written import dump, load
+from .stored_data import dump, load
 
 SHARED = ("state", "metadata")
 """The header fields that belong to the conversation: `state`, and in `metadata` the `properties`."""

@@ -14,7 +14,7 @@ from .codec import encode_header, encoded, header_value
 from .counting import counters_of, summary_in, totals_of
 from .merging import merged
 from .recency import microseconds_of, place_of
-from .written import HEADER_FIELDS, StoredSession
+from .stored_data import HEADER_FIELDS, StoredSession
 
 # How many events are read at once if the request is for content tokens.
 LARGEST_PAGE = 500

@@ -13,7 +13,7 @@ from .changes import Appended, Change, after_a_collision, kept_changing
 from .codec import decode_events
 from .merging import SHARED, is_closed
 from .objects import rewritten_log
-from .written import EncodedEvent, StoredSession
+from .stored_data import EncodedEvent, StoredSession
 
 TRIES = 50
 """How often a change is tried again because another writer was faster."""

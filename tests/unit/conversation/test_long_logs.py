@@ -22,7 +22,7 @@ from chuk_ai_session_manager.models.session import next_segment_id
 from chuk_ai_session_manager.providers.messages import ChatMessage
 from chuk_ai_session_manager.stores import EventStore, MemoryStore, open_store
 from chuk_ai_session_manager.stores.durable import DurableStore
-from chuk_ai_session_manager.stores.written import StoredSession
+from chuk_ai_session_manager.stores.stored_data import StoredSession
 
 MODEL = "gpt-4o-mini"
 

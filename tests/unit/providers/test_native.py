@@ -18,7 +18,7 @@ from chuk_ai_session_manager.providers.details import details_of
 from chuk_ai_session_manager.stores import open_store
 from chuk_ai_session_manager.stores.codec import decode_events, encode_event
 from chuk_ai_session_manager.stores.folding import folded, unfolded
-from chuk_ai_session_manager.stores.written import StoredSession
+from chuk_ai_session_manager.stores.stored_data import StoredSession
 
 LONG = "High water at the old harbour is at noon, and again a little after midnight. "
 ANSWER: dict[str, Any] = {

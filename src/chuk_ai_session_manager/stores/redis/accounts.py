@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from ..written import account_in
+from ..stored_data import account_in
 from .keys import Keys
 from .link import Link
 from .scripts import Script

@@ -10,7 +10,7 @@ from ..changes import Appended
 from ..codec import check_same
 from ..counting import dump_counters
 from ..recency import place_of
-from ..written import EncodedEvent, damaged_header, newer_schema
+from ..stored_data import EncodedEvent, damaged_header, newer_schema
 from .bodies import Bodies, all_bodies
 from .keys import Keys
 from .lifetimes import Lifetimes

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ..written import BODIES_SCHEMA
+from ..stored_data import BODIES_SCHEMA
 from .keys import Keys
 from .lifetimes import BESIDE, Lifetimes
 from .link import Link

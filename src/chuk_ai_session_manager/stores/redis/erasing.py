@@ -15,7 +15,7 @@ from ...models.session import next_segment_id
 from ..codec import origins_in, user_id_in
 from ..lifecycle import Lifecycle, metadata_of
 from ..receipts import Erased
-from ..written import load
+from ..stored_data import load
 from .bodies import Bodies
 from .keys import Keys
 from .link import Link

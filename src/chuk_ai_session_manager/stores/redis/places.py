@@ -9,7 +9,7 @@ from typing import Any
 from ...exceptions import StorageError
 from ...models.event_page import LogState
 from ...models.session import next_segment_id
-from ..written import damaged_header
+from ..stored_data import damaged_header
 from .keys import Keys
 from .link import Link
 from .replies import text_of

@@ -11,7 +11,7 @@ from ..bodies import hashes_in
 from ..changes import after_a_collision
 from ..counting import load_counters
 from ..merging import SHARED, is_closed, with_shared
-from ..written import CHUNK, HEADER_FIELDS, SCHEMA, StoredSession, damaged_header, newer_schema
+from ..stored_data import CHUNK, HEADER_FIELDS, SCHEMA, StoredSession, damaged_header, newer_schema
 from .bodies import Bodies
 from .places import Places
 from .replies import text_of

@@ -29,7 +29,7 @@ from ..erasing import account_names
 from ..lifecycle import Lifecycle
 from ..receipts import BACKUPS, Erased, Forgotten
 from ..redaction import RedactHook
-from ..written import EncodedEvent, StoredSession, damaged_header
+from ..stored_data import EncodedEvent, StoredSession, damaged_header
 from .accounts import Accounts
 from .appending import Appender
 from .bodies import Bodies

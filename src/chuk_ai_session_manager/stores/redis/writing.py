@@ -11,7 +11,7 @@ from ..base import AnySession, is_segment_after
 from ..changes import Change, MovedError
 from ..codec import user_id_in
 from ..counting import dump_counters
-from ..written import damaged_header, dump
+from ..stored_data import damaged_header, dump
 from .bodies import Bodies, all_bodies
 from .keys import Keys
 from .lifetimes import BESIDE, Lifetimes

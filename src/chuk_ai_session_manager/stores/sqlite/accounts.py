@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..written import account_in
+from ..stored_data import account_in
 
 # Created when it is first needed: a file without budgets is unchanged, and an older release opens either.
 _TABLE = """

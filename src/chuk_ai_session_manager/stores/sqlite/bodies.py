@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Mapping
 
-from ..written import BODIES_SCHEMA
+from ..stored_data import BODIES_SCHEMA
 
 # The tables are made with the first body: earlier releases can open a file without bodies.
 _TABLES = (

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ...exceptions import StorageError
-from ..written import PLAIN_SCHEMA, SCHEMA, newer_schema
+from ..stored_data import PLAIN_SCHEMA, SCHEMA, newer_schema
 
 # "casm" in ASCII: distinguishes our files from other applications' databases.
 _APPLICATION_ID = 0x6361736D

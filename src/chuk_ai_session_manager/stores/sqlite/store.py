@@ -28,7 +28,7 @@ from ..erasing import account_names
 from ..receipts import BACKUPS, Erased, Forgotten
 from ..recency import now
 from ..redaction import RedactHook
-from ..written import EncodedEvent, StoredSession
+from ..stored_data import EncodedEvent, StoredSession
 from .accounts import change_account
 from .bodies import fetch_bodies
 from .erasing import clear_log, drop_accounts, erase_whole, forks_in, sessions_of_user

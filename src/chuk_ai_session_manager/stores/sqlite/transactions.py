@@ -20,7 +20,7 @@ from ..codec import check_same, join_header, split_header, user_id_in
 from ..counting import counters_after, dump_counters, load_counters
 from ..merging import is_closed, with_shared
 from ..recency import NOW, now, place_of
-from ..written import CHUNK, EncodedEvent, StoredSession, damaged_header, dump, span_of
+from ..stored_data import CHUNK, EncodedEvent, StoredSession, damaged_header, dump, span_of
 from .bodies import fetch_bodies, keep_bodies
 
 _SESSION = """
