@@ -65,7 +65,7 @@ async def unfinished_loop(log: LogEnd, background: Background, home: HomeStore) 
         SessionNotFound: the session expired or was deleted.
         StorageError: the store failed.
     """
-    newest = await log.read_back_to(_is_said)
+    newest = await log.read_back_to(_is_of_user_or_model)
     if newest is None or not _waits(newest):
         return None
     question = await log.read_back_to(is_question, before=newest)
@@ -89,7 +89,8 @@ async def _begun_earlier(log: LogEnd, question: tuple[str, str], home: HomeStore
     return None
 
 
-def _is_said(event: AnyEvent) -> bool:
+def _is_of_user_or_model(event: AnyEvent) -> bool:
+    """Whether an event is a message of the user or of a model."""
     return event.type == EventType.MESSAGE and event.source != EventSource.SYSTEM
 
 
