@@ -18,7 +18,7 @@ from .keys import Keys
 from .lifetimes import BESIDE, Lifetimes
 from .link import Link
 from .places import Places, naming
-from .replies import text_of
+from .replies import pairs_of, text_of
 from .scripts import Command, Script, ask_hash
 
 _HOLD, _RELEASE, _MARK, _USES, _REFS = (Script(name) for name in ("hold", "release", "mark", "uses", "refs"))
@@ -100,9 +100,8 @@ class Bodies:
             scan = ("HSCAN", key, cursor, "MATCH", "*:b:*", "COUNT", _SCANNED_AT_ONCE)
             answer = await self._link.call(scan)
             cursor = text_of(answer[0])
-            fields = answer[1] if isinstance(answer[1], dict) else answer[1][::2]
-            for field in map(text_of, fields):
-                number, _, name = field.partition(":b:")
+            for field, _ in pairs_of(answer[1]):
+                number, _, name = text_of(field).partition(":b:")
                 if number.isdecimal() and name:
                     kept[name] = None
             if cursor == "0":

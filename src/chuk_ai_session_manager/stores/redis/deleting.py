@@ -9,7 +9,7 @@ from .bodies import Bodies
 from .keys import Keys
 from .link import Link
 from .places import Places
-from .replies import text_of
+from .replies import pairs_of, text_of
 from .scripts import Command, Script
 
 _DROP = Script("drop")
@@ -51,8 +51,8 @@ class Deleter:
         while True:
             answer = await self._link.call(("HSCAN", key, cursor, "COUNT", _SCANNED_AT_ONCE))
             cursor = text_of(answer[0])
-            fields = answer[1] if isinstance(answer[1], dict) else answer[1][::2]
-            names = [name for field in fields if (name := text_of(field)).startswith(beginnings)]
+            fields = [text_of(field) for field, _ in pairs_of(answer[1])]
+            names = [field for field in fields if field.startswith(beginnings)]
             if names:
                 await self._link.call(("HDEL", key, *names))
             if cursor == "0":

@@ -98,8 +98,7 @@ class Eraser:
         while True:
             answer = await self._link.call(("HSCAN", self._keys.erasing, cursor, "COUNT", _AT_ONCE))
             cursor = text_of(answer[0])
-            noted = answer[1].items() if isinstance(answer[1], dict) else pairs_of(answer[1])
-            for place, text in noted:
+            for place, text in pairs_of(answer[1]):
                 await self._take_up(text_of(place), _Note(**load(text_of(text))))
             if cursor == "0":
                 return

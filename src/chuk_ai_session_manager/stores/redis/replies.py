@@ -16,8 +16,10 @@ def name_of(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def pairs_of(answer: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """Members and scores, which come one after the other, or in pairs with RESP3."""
+def pairs_of(answer: Sequence[Any] | dict[Any, Any]) -> list[tuple[Any, Any]]:
+    """Members and scores, or fields and values: one after the other, in pairs with RESP3, or in a dict."""
+    if isinstance(answer, dict):
+        return list(answer.items())
     if answer and isinstance(answer[0], list | tuple):
         return [(member, score) for member, score in answer]
     return list(zip(answer[::2], answer[1::2], strict=True))
