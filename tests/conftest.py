@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
@@ -26,6 +27,10 @@ import local_llm
 # In CI the examples are the same in each run, so that no change is blamed for another's; elsewhere they vary.
 hypothesis.settings.register_profile("any machine", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("any machine")
+
+# In the background (`nohup make test &`) interrupts are ignored, also by the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before any test module imports it: its asserts then say what differs.
 pytest.register_assert_rewrite("chuk_ai_session_manager.testing")
