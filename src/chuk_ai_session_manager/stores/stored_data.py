@@ -18,7 +18,7 @@ PLAIN_SCHEMA, BODIES_SCHEMA = 1, 2
 HEADER_FIELDS = ("metadata", "parent_id", "child_ids", "task_ids", "runs", "state")
 """A session's fields other than its id, its events and their totals."""
 
-CHUNK = 200
+CHUNK = 100
 """How many events are read and decoded at once."""
 
 # Created once: `json.dumps` creates an encoder for every call.

@@ -120,12 +120,15 @@ def read_session(
         " ORDER BY number"
     )
     # As bytes: invalid text would end the reading in mid-statement, which would keep its old snapshot open.
-    bodies = [body for (body,) in db.execute(query, (row.key, start, end))]
-    if len(bodies) != end - start:
-        missing = end - start - len(bodies)
+    cursor = db.execute(query, (row.key, start, end))
+    joined, missing = [], end - start
+    while bodies := cursor.fetchmany(CHUNK):
+        joined.append(b",".join([body for (body,) in bodies]))
+        missing -= len(bodies)
+    if missing:
         raise UnreadableData(f"Session {session_id} is damaged: {missing} events are missing")
     try:
-        chunks = [b",".join(bodies[at : at + CHUNK]).decode() for at in range(0, len(bodies), CHUNK)]
+        chunks = [chunk.decode() for chunk in joined]
     except UnicodeDecodeError:
         # Without the cause, which quotes the event.
         raise UnreadableData(f"Session {session_id} is damaged: an event of it is not text") from None
