@@ -244,7 +244,12 @@ async def count_tokens(text: str, model: str) -> int:
     found = _found.get(model) or await _find(model)
     if len(text) > LONG_TEXT:
         return await asyncio.to_thread(_count_long, text, found)
-    return estimate_tokens(text) if found is None else _counted(found[0], text)
+    if found is None:
+        return estimate_tokens(text)
+    try:
+        return found[0](text)  # not `_counted`, which would take a fiftieth of a short text's count
+    except UnicodeEncodeError:
+        return _counted(found[0], text)
 
 
 def _counted(counter: Counter, text: str) -> int:

@@ -40,9 +40,12 @@ _FAMILIES: tuple[tuple[str, Vocabulary], ...] = (
     (_FIRST + r"gpt-[6-9]", Vocabulary("o200k_base", is_exact=False)),  # newer than this table
     # DeepSeek. A model distilled from R1 has the vocabulary of the model that it is based on. Ollama
     # names these by their size alone, and has had two models of 8 billion parameters.
-    (r"r1[\w-]*distill[-_]llama|deepseek-r1:70b", Vocabulary("llama3")),
-    (r"r1[\w-]*distill[-_]qwen|deepseek-r1:(?:1\.5|7|14|32)b|deepseek-r1-0528-qwen3", Vocabulary("qwen3")),
-    (r"deepseek-r1:8b", Vocabulary("qwen3", is_exact=False)),
+    (r"r1[\w-]*distill[-_]llama|deepseek-r1:(?:70b|8b-llama)", Vocabulary("llama3")),
+    (
+        r"r1[\w-]*distill[-_]qwen|deepseek-r1:(?:1\.5|7|14|32)b|deepseek-r1[-:](?:8b-)?0528-qwen3",
+        Vocabulary("qwen3"),
+    ),
+    (r"deepseek-r1:(?:8b|latest)|(?:^|/)ollama(?:_chat)?/deepseek-r1$", Vocabulary("qwen3", is_exact=False)),
     (_INSIDE + r"deepseek[-_.](?:v3|r1|chat|reasoner)" + r"(?=$|[-:@_/.p])", Vocabulary("deepseek_v3")),
     # Meta. Llama 4 has a vocabulary of its own, which no package contains.
     (_INSIDE + r"llama[-_ ]?(?:v|guard-)?4" + _END, Vocabulary("o200k_base", is_exact=False)),
@@ -55,8 +58,9 @@ _FAMILIES: tuple[tuple[str, Vocabulary], ...] = (
     (_INSIDE + r"mistral-(?:small|medium|large)-latest", Vocabulary("mistral_tekken", is_exact=False)),
     (
         _INSIDE
-        + r"(?:mistral-nemo|open-mistral-nemo|pixtral-12b|ministral|magistral|devstral-small"
-        + r"|mistral-small-3|mistral-small-25\d\d|mistral-small-24b|mistral-medium-3|mistral-medium-25\d\d)",
+        + r"(?:mistral-nemo|open-mistral-nemo|pixtral-12b|ministral|magistral|devstral(?:-small|:24b)"
+        + r"|mistral-small-?3|mistral-small-25\d\d|mistral-small[-:]24b|mistral-medium-3"
+        + r"|mistral-medium-25\d\d)",
         Vocabulary("mistral_tekken"),
     ),
     (_INSIDE + r"(?:mixtral|codestral-22b|codestral-2405|mathstral)", Vocabulary("mistral_sentencepiece")),
@@ -79,9 +83,36 @@ _FAMILIES: tuple[tuple[str, Vocabulary], ...] = (
     (_INSIDE + r"olmo-?2" + _END, Vocabulary("olmo2")),
 )
 
+# A model whose name has two families was made from one of them with answers of the other, or mixes both:
+# the name does not say which vocabulary it has. Of the models distilled from R1, it is known.
+_KNOWN_MIXTURE = r"r1[\w:.-]*(?:distill[-_](?:llama|qwen)|(?:llama|qwen)[-_]distill|0528-qwen3)"
+_FAMILY_NAME = (
+    r"(?:^|[-_.:])(?:code)?(llama|alpaca|vicuna|mistral|mixtral|qwen|deepseek|gemma|phi|glm|kimi|olmo|gpt"
+    r"|claude|gemini|falcon|granite)"
+)
+_SAME_FAMILY = {"alpaca": "llama", "vicuna": "llama", "mixtral": "mistral"}
+# Vocabularies with 32,000 tokens, mostly English ones. Fine-tunes for languages of other scripts often add
+# thousands of tokens.
+_SMALL = {"llama2", "codellama", "mistral_sentencepiece"}
+_OTHER_SCRIPT = (
+    r"(?:^|[-_./:])(?:arabic|atom|chinese|colossal|hindi|ja|japanese|ko|korean|swallow|taiwan|tamil|thai|zh)"
+    r"(?=$|[-_./:\d])"
+)
+
 
 @lru_cache(maxsize=512)  # names come from callers, so their number is bounded
 def vocabulary_of(model: str) -> Vocabulary | None:
     """The vocabulary of a model, by any provider's name for it; `None` for an unknown name."""
     name = model.lower()
-    return next((found for pattern, found in _FAMILIES if re.search(pattern, name)), None)
+    found = next((found for pattern, found in _FAMILIES if re.search(pattern, name)), None)
+    if found is not None and (_is_mixture(name) or (found.name in _SMALL and re.search(_OTHER_SCRIPT, name))):
+        return found._replace(is_exact=False)
+    return found
+
+
+def _is_mixture(name: str) -> bool:
+    """Whether the name of a model, after those of providers, names several families."""
+    # "ft:gpt-4o-mini:acme:suffix:id": what follows the model is the owner's choice.
+    last = ":".join(name.split(":")[:2]) if name.startswith("ft:") else name.rpartition("/")[2]
+    families = {_SAME_FAMILY.get(found, found) for found in re.findall(_FAMILY_NAME, last)}
+    return len(families) > 1 and not re.search(_KNOWN_MIXTURE, name)

@@ -30,7 +30,7 @@ NAMES = {
     "o200k_base": [
         "gpt-4o", "GPT-4o", "gpt-4o-mini-2024-07-18", "openai/gpt-4o", "openai:gpt-4o", "openai/gpt-4o:online",
         "azure/gpt-4.1", "azure/eu/gpt-4o", "ft:gpt-4.1-mini:acme::x", "ft:gpt-4o-2024-08-06:acme:suffix:id",
-        "ft:o4-mini:acme::1", "gpt-5", "gpt-5.6-mini", "openrouter/openai/gpt-5.1:free", "chatgpt-4o-latest", "o1",
+        "ft:o4-mini:acme::1", "ft:gpt-4o-mini:acme:my-llama-3:id", "gpt-5", "gpt-5.6-mini", "openrouter/openai/gpt-5.1:free", "chatgpt-4o-latest", "o1",
         "o1-preview", "o3-mini", "o3", "openai/o4-mini-2025-04-16", "gpt-4.5-preview",
     ],
     "cl100k_base": [
@@ -44,6 +44,7 @@ NAMES = {
         "accounts/fireworks/models/llama-v3p1-405b-instruct", "meta-llama/Llama-3.3-70B-Instruct-Turbo",
         "publishers/meta/models/llama-3.1-405b-instruct-maas", "NousResearch/Hermes-3-Llama-3.1-70B",
         "nvidia/llama-3.1-nemotron-70b-instruct", "deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "deepseek-r1:70b",
+        "deepseek-r1:8b-llama-distill-q4_K_M", "hfl/llama-3-chinese-8b-instruct", "ollama/llama3.1:8b",
     ],
     "llama2": ["llama2", "meta-llama/Llama-2-70b-chat-hf", "meta.llama2-13b-chat-v1", "tinyllama", "lmsys/vicuna-7b-v1.5"],
     "codellama": ["codellama:34b", "codellama/CodeLlama-7b-hf"],
@@ -54,6 +55,7 @@ NAMES = {
     "mistral_tekken": [
         "open-mistral-nemo-2407", "mistral-nemo", "mistralai/Mistral-Small-3.2-24B-Instruct-2506", "pixtral-12b-2409",
         "ministral-8b-2410", "magistral-small-2506", "devstral-small-2507",
+        "mistral-small3.2:24b", "mistral-small:24b", "devstral:24b",
     ],
     "deepseek_v3": [
         "deepseek-chat", "deepseek-reasoner", "deepseek/deepseek-r1", "deepseek-ai/DeepSeek-V3.1", "deepseek-v3p1",
@@ -62,6 +64,7 @@ NAMES = {
     "qwen3": [
         "Qwen/Qwen3-32B", "qwen2.5:7b", "qwen3:8b", "qwen/qwen3-coder", "qwq-32b", "Qwen/Qwen2.5-72B-Instruct-Turbo",
         "accounts/fireworks/models/qwen2p5-72b-instruct", "deepseek-r1-distill-qwen-32b", "deepseek-r1:14b",
+        "deepseek-r1:8b-0528-qwen3-q4_K_M", "deepseek/deepseek-r1-0528-qwen3-8b:free", "hf:Qwen/Qwen3-32B-GGUF:Q4_K_M",
     ],
     "glm4": ["glm-4.5", "THUDM/glm-4-9b-chat", "zai-org/GLM-4.6", "glm4:9b"],
     "kimi_k2": ["kimi-k2-0905-preview", "moonshotai/Kimi-K2-Instruct"],
@@ -75,12 +78,20 @@ UNKNOWN = [
     "acme/qwenlike-2", "glm-5", "gemma2-9b-it", "codestral-latest", "go1-model", "foo/o3x",
 ]  # fmt: skip
 NOT_EXACT = [
+    # Which of the two families' vocabularies such a model has, its name does not say.
+    "gpt-4-x-alpaca", "unsloth/Llama-3.1-8B-DeepSeek-R1", "deepseek-r1-distill-phi-4", "gemma3-deepseek-r1",
+    "TeichAI/Qwen3-8B-DeepSeek-v3.2-Distill", "ollama/llama3-mistral", "acme/Llama-3-8B-gpt-4o",
+    # Fine-tunes that added tokens for another language.
+    "hfl/chinese-llama-2-7b", "beomi/llama-2-ko-7b", "ELYZA-japanese-Llama-2-7b-fast", "Chinese-Mixtral-8x7B",
+    "itpossible/Chinese-Mistral-7B-v0.1",
+    # Ollama's default of this name is a small distilled model.
+    "ollama/deepseek-r1", "deepseek-r1:latest",
     "llama-4-scout",
     "meta-llama/Llama-4-Maverick",
     "mistral-large-latest",
     "qwen3.5:9b",
     "deepseek-r1:8b",
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -15,6 +16,8 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # The mark for text that is left out before or after a passage.
 _MORE = "…"
+# All characters that `str.splitlines` takes for the end of a line.
+_LINE_ENDS = r"[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+"
 # A line with the day, in tokens; and the fewest that an excerpt may be.
 _DAY_COST, _LEAST = 9, 10
 # So many excerpts in a row that do not fit any more: the others are not looked at.
@@ -100,10 +103,12 @@ async def chosen(
             continue
         if limit is not None and len(found) >= limit and turn not in found:
             continue
-        day, span = index.turn(turn).time.date(), index.span(passage)
+        day, span = index.day_of(turn), index.span(passage)
         cost = (0 if day in days else _DAY_COST) + (0 if turn in found else around_turn)
         is_too_long = index.least_cost(passage) > room
-        cost += 0 if is_too_long else await TokenUsage.count_tokens(line_of(index, turn, [span]), model)
+        # With the line's end: after a letter, it is a token of its own.
+        line = "" if is_too_long else f"{line_of(index, turn, [span])}\n"
+        cost += await TokenUsage.count_tokens(line, model)
         if is_too_long or cost > room:
             passed_over += 1
             if passed_over > _MOST_PASSED_OVER or room < _LEAST:
@@ -136,11 +141,10 @@ def told(index: Index, excerpts: Sequence[Excerpt], *, with_ids: bool = False) -
         with_ids: whether each line begins with the turn's event id.
     """
     lines: list[str] = []
-    day = None
+    day: date | None = None
     for excerpt in sorted(excerpts, key=lambda each: (index.times[each.turn], each.turn)):
-        time = index.turn(excerpt.turn).time
-        if time.date() != day:
-            day = time.date()
+        if (new := index.day_of(excerpt.turn)) != day:
+            day = new
             lines.append(day_line(day))
         line = line_of(index, excerpt.turn, excerpt.spans)
         lines.append(f"({index.ids[excerpt.turn]}) {line}" if with_ids else line)
@@ -154,12 +158,20 @@ def day_line(day: date) -> str:
 
 def line_of(index: Index, turn: int, spans: Sequence[tuple[int, int]]) -> str:
     """A turn's speaker, and the parts of it that are shown."""
-    return f"{index.speaker_of(turn)}: {shown(index, turn, spans)}"
+    return f"{index.speaker_of(turn)}: {indented(shown(index, turn, spans))}"
+
+
+def indented(text: str) -> str:
+    """A text in which all lines but the first begin with spaces, beside lines of other turns.
+
+    Otherwise a user could write a line that looks like one of another speaker, or like that of a day.
+    """
+    return re.sub(_LINE_ENDS, r"\g<0>  ", text)
 
 
 def shown(index: Index, turn: int, spans: Sequence[tuple[int, int]]) -> str:
     """The passages of a turn, with marks where parts are left out."""
-    text = index.turn(turn).said.text
+    text = index.text_of(turn)
     joined: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if joined and joined[-1][1] == start:

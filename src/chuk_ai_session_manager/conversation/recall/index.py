@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from ...stores.base import AnyEvent
 from .languages import ENGLISH
 from .turns import Said, passages_of, said_in
-from .words import Words
+from .words import Words, tokens_of
 
 # An episode ends after this many seconds of silence, or after this many turns.
 _SILENCE = 6 * 3600
@@ -79,6 +79,8 @@ class Index:
         self.episode_starts: array[int] = array("I")
         """The first turn of each episode."""
         self.speaker_names: list[str] = []
+        self.speakers_named: dict[str, list[int]] = {}
+        """For each word of a name, in lower case, the numbers of the speakers with this name."""
         self.results: set[int] = set()
         """The turns that are results of tools."""
         self.cut: set[int] = set()
@@ -121,7 +123,7 @@ class Index:
             last = self._conversations[-1] if self._conversations else 0
             self._conversations.append(last + is_other)
         self._segment_of.append(len(self._segments) - 1)
-        self.speakers.append(self._speaker(said.speaker))
+        self.speakers.append(self._speaker(said))
         if said.is_result:
             self.results.add(number)
         if said.is_cut:
@@ -149,7 +151,8 @@ class Index:
         if not self.days or self.days[-1][0] != day:
             self.days.append((day, number))
 
-    def _speaker(self, name: str) -> int:
+    def _speaker(self, said: Said) -> int:
+        name = said.speaker
         number = self._speaker_numbers.get(name)
         if number is None:
             if (
@@ -158,6 +161,8 @@ class Index:
                 return 0
             number = self._speaker_numbers[name] = len(self.speaker_names)
             self.speaker_names.append(name)
+            for word in () if said.is_result else {word.casefold() for word in tokens_of(name)}:
+                self.speakers_named.setdefault(word, []).append(number)
         return number
 
     def _add_passages(self, number: int, said: Said) -> int:
@@ -215,6 +220,14 @@ class Index:
         """The speaker of a turn."""
         return self.speaker_names[self.speakers[turn]]
 
+    def text_of(self, turn: int) -> str:
+        """The searched text of a turn."""
+        return self._texts[turn].decode()
+
+    def day_of(self, turn: int) -> date:
+        """The day of a turn, in UTC."""
+        return datetime.fromtimestamp(self.times[turn], UTC).date()
+
     def whole(self, turn: int) -> tuple[int, int]:
         """Where the last passage of a turn ends, as all of it."""
         return 0, self.span(self.passages(turn)[-1])[1]
@@ -225,9 +238,11 @@ class Index:
 
     def turn(self, number: int) -> Turn:
         """The turn with this number."""
-        text = self._texts[number].decode()
         said = Said(
-            self.speaker_of(number), text, is_result=number in self.results, is_cut=number in self.cut
+            self.speaker_of(number),
+            self.text_of(number),
+            is_result=number in self.results,
+            is_cut=number in self.cut,
         )
         time = datetime.fromtimestamp(self.times[number], UTC)
         return Turn(number, self.ids[number], self._segments[self._segment_of[number]], time, said)
@@ -247,7 +262,7 @@ class Index:
         """The speaker of a passage, and its text."""
         turn = self.turns_of_passages[passage]
         start, end = self.span(passage)
-        return f"{self.speaker_of(turn)}: {self._texts[turn].decode()[start:end]}"
+        return f"{self.speaker_of(turn)}: {self.text_of(turn)[start:end]}"
 
     def least_cost(self, passage: int) -> int:
         """The least number of tokens of a passage: no tokenizer needs less than one for eight characters."""

@@ -10,6 +10,7 @@ import heapq
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
+from operator import mul
 from typing import TypeAlias
 
 from .dates import Days, days_in
@@ -24,6 +25,8 @@ _AFTER = (0.7, 0.4, 0.2)
 _BEFORE = (0.5, 0.25, 0.12)
 # The weights of the episode, the date and the speaker, if the best turn's words score 1.
 _EPISODE, _DATE, _SPEAKER = 0.3, 0.8, 0.3
+# A term counts if its rarity is at least this share of that of the question's rarest term.
+_LEAST_RARITY = 0.01
 _ROLES = {"user", "assistant", "system", "i", "you"}
 
 
@@ -53,12 +56,22 @@ def ranked(
     words = _word_scores(index, terms, without)
     turns, own = _scores(index, words, days, question, added or {})
     weights = index.weights if by_cost else [PART if is_part else 1.0 for is_part in index.is_part]
-    values = [turns[turn] * weight for turn, weight in zip(index.turns_of_passages, weights, strict=True)]
+    of_passages = map(turns.__getitem__, index.turns_of_passages) if index.has_parts else turns
+    values = list(map(mul, of_passages, weights))
     for passage, score in own.items():
         if values[passage] > 0:
             values[passage] += score * weights[passage]
-    best = heapq.nlargest(most, range(len(values)), key=values.__getitem__)
-    return [(values[passage], passage) for passage in best if values[passage] > 0]
+    return _best(values, most)
+
+
+def _best(values: Sequence[float], most: int) -> list[tuple[float, int]]:
+    """The greatest values above 0, the greatest first, each with its position."""
+    greatest = heapq.nlargest(most, values)  # without a key, which would take twice the time
+    if not greatest:
+        return []
+    least = greatest[-1]
+    found = [(value, at) for at, value in enumerate(values) if value >= least and value > 0]
+    return sorted(found, key=lambda each: -each[0])[:most]
 
 
 _Scores: TypeAlias = dict[int, float]
@@ -76,11 +89,10 @@ def _scores(
     turns = _with_neighbours(index, words)
     scale = 1 / (max(turns, default=0.0) or 1.0)
     best_episode = max(by_episode.values(), default=0.0)
-    if best_episode:
-        share = [0.0] * len(index.episode_lengths)
-        for episode, score in by_episode.items():
-            share[episode] = _EPISODE * score / best_episode
-        turns = [score * scale + share[episode] for score, episode in zip(turns, index.episodes, strict=True)]
+    starts = [*index.episode_starts, len(index)]
+    for episode, score in by_episode.items():  # turns of the other episodes have no score
+        first, end, share = starts[episode], starts[episode + 1], _EPISODE * score / best_episode
+        turns[first:end] = [each * scale + share for each in turns[first:end]]
     for first, last in _on_days(index, days):
         for number in range(first, last):
             turns[number] += _DATE
@@ -105,7 +117,7 @@ def _word_scores(
     usual, usual_episode = _K1 * _B * count / total, _K1 * _B * episodes / total
     usual_passage = _K1 * _B * max(1, len(index.turns_of_passages)) / total
     least = _K1 * (1 - _B)
-    for term in terms:
+    for term in _telling(index, terms):
         in_turns, in_parts = index.found(term)
         for turn in without:
             in_turns.pop(turn, None)
@@ -126,6 +138,14 @@ def _word_scores(
             bm25 = weight * times / (times + least + usual_episode * index.episode_lengths[episode])
             by_episode[episode] = by_episode.get(episode, 0.0) + bm25
     return turns, passages, by_episode
+
+
+def _telling(index: Index, terms: Sequence[str]) -> list[str]:
+    """The terms that occur, without those in nearly all passages: beside rarer ones, these tell nothing."""
+    count = len(index.turns_of_passages)
+    rarities = {term: _rarity(count, len(index.postings[term])) for term in terms if term in index.postings}
+    least = max(rarities.values(), default=0.0) * _LEAST_RARITY
+    return [term for term, rarity in rarities.items() if rarity >= least]
 
 
 def _rarity(count: int, having: int) -> float:
@@ -186,12 +206,8 @@ def _on_days(index: Index, days: Sequence[Days]) -> Iterator[tuple[int, int]]:
 
 def _add_speakers(index: Index, question: str, turns: list[float]) -> None:
     """Add to the scores of turns whose speaker the question names; "user" and "assistant" are no names."""
-    asked = {token.casefold().removesuffix("'s") for token in tokens_of(question)}
-    named = {
-        number
-        for number, name in enumerate(index.speaker_names)
-        if (parts := {part.casefold() for part in tokens_of(name)} - _ROLES) and parts & asked
-    }
+    asked = {token.casefold().removesuffix("'s") for token in tokens_of(question)} - _ROLES
+    named = {number for word in asked for number in index.speakers_named.get(word, ())}
     if not named:
         return
     for number, speaker in enumerate(index.speakers):

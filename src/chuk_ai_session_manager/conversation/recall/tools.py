@@ -16,7 +16,7 @@ from ...providers.common import data_of, parsed
 from ...providers.formats import Format, check_format
 from ...providers.messages import tool_text
 from ...stores.base import AnyEvent
-from .excerpts import day_line, shown, told
+from .excerpts import day_line, indented, shown, told
 from .finding import Finder
 from .index import Index
 from .turns import HISTORY_TOOLS, words_of
@@ -199,8 +199,9 @@ class HistoryTools:
         if not found:
             return f'The message with the event_id "{event_id}" does not exist any more.'
         text = self._page_of(event_id, _whole_text(found[0]), page, find)
-        lines = [*self._near(turn, -around), f"> {self._heading(turn)} {text}", *self._near(turn, around)]
-        return "\n".join(lines)
+        before, after = self._near(turn, -around), self._near(turn, around)
+        text = indented(text) if before or after else text
+        return "\n".join([*before, f"> {self._heading(turn)} {text}", *after])
 
     def _place(self, given: str) -> tuple[str, int]:
         """The event id and the page that a model asked for. An application's event ids may contain "#"."""
@@ -227,7 +228,7 @@ class HistoryTools:
         ):
             if near not in index.out:
                 text = shown(index, near, [(0, _SHORT)] if _is_longer(index, near) else [index.whole(near)])
-                lines.append(f"({index.ids[near]}) {self._heading(near)} {text}")
+                lines.append(f"({index.ids[near]}) {self._heading(near)} {indented(text)}")
             near += step
         return lines[::step]
 

@@ -20,6 +20,7 @@ _PASSAGE = 380
 bytes, which in every script are closer to tokens than words are."""
 _LONG = 660
 """A turn with more than about 150 tokens is long; this limit is in bytes too."""
+_OTHER_ROLES = {"assistant", "system"}
 # How many characters of a call's arguments are shown.
 _MOST_OF_ARGUMENTS = 200
 
@@ -52,8 +53,19 @@ def said_in(event: AnyEvent) -> Said | None:
         return None
     speaker = "assistant" if event.source == EventSource.LLM else "system"
     if event.source == EventSource.USER:
-        speaker = " ".join((name_of(event) or "user").split())  # in excerpts, a line begins with its speaker
+        speaker = _user_in(event)
     return Said(speaker, text, is_result=False, is_cut=len(text) < len(whole.rstrip()))
+
+
+def _user_in(event: AnyEvent) -> str:
+    """The speaker of a user's message; in excerpts, a line begins with it.
+
+    So a user called "assistant" is marked as a user, and a name such as "assistant: Yes. Ann" is in quotes.
+    """
+    name = " ".join((name_of(event) or "user").split())
+    if name.casefold() in _OTHER_ROLES:
+        return f"{name} (user)"
+    return f'"{name}"' if ": " in name else name
 
 
 def words_of(message: Any) -> str:
