@@ -169,6 +169,7 @@ LEVELS = (
         "conversation.opening",
         "conversation.pins",
         "conversation.pinned_turns",
+        "conversation.originals",
         "conversation.recall",
         "conversation.recall.english",
         "conversation.recall.languages",

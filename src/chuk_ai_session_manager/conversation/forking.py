@@ -139,11 +139,6 @@ async def _go_on(first: AnySession, copies: Sequence[AnyEvent], home: HomeStore)
         first = await home.head(first.id) or first
 
 
-def is_of_fork(event: AnyEvent) -> bool:
-    """Whether a summary tells of the conversation that a fork began with."""
-    return event.type == EventType.SUMMARY and event.metadata.get("made_by") == "fork"
-
-
 def summary_of_fork(notes: Notes) -> AnyEvent:
     """The summary of everything before the copies, as the end of a segment."""
     return SessionEvent(

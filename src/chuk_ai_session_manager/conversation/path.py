@@ -10,7 +10,7 @@ Everything here is a function of the events alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..exceptions import InvalidInput
 from ..models import EventSource, EventType
@@ -203,6 +203,14 @@ class Paths:
     def off(self) -> set[str]:
         """The ids of the messages and results that are not on the path."""
         return {event_id for event_id in self._said if not self.holds(event_id)}
+
+    def off_way_to(self, event_id: str) -> set[str]:
+        """The ids of the messages and results that are not on the path to a message."""
+        return self._said.keys() - self.way_to(event_id)
+
+    def all_said(self) -> Iterable[str]:
+        """The ids of all messages and results."""
+        return self._said.keys()
 
     def passes(self, place: str | None) -> bool:
         """Whether the path leads through a place, even if the message there was retracted."""

@@ -20,9 +20,10 @@ from ..stores.erasing import note_rewriting, unsaid_summary
 from ..stores.receipts import ErasureReceipt
 from .background import background_of
 from .closing import close_segment
-from .forking import is_of_fork, summary_of_fork
+from .forking import summary_of_fork
 from .notes import NO_NOTES
 from .opening import Conversation
+from .originals import is_of_fork
 from .summaries import Summarizer
 from .writing import Writer
 

@@ -186,8 +186,9 @@ async def test_a_question_that_is_asked_again_with_other_excerpts_keeps_those_of
 
 @each_format
 @pytest.mark.parametrize("times", [1, 2])
-async def test_what_was_shown_stays_in_forks(format_name: Any, times: int) -> None:
-    sm = manager(infinite_context=False, recall_tokens=100)
+@pytest.mark.parametrize("has_segments", [False, True])
+async def test_what_was_shown_stays_in_forks(format_name: Any, times: int, has_segments: bool) -> None:
+    sm = manager(infinite_context=has_segments, recall_tokens=100)
     await told(sm)
     for question in ("What could I bring for Ann's dog?", "And what else does Rex love?"):
         await sm.user_says(question)

@@ -22,7 +22,7 @@ from ...models.choice import choice_in
 from ...models.event_page import LogState
 from ...models.guard import guard
 from ...models.home import HomeStore
-from ...models.session_event import REPLACES
+from ...models.session_event import REPLACES, origin_of
 from ...providers.messages import call_id_of, calls_of
 from ...stores.base import AnyEvent, AnySession
 from ...stores.turns import Turns
@@ -59,11 +59,32 @@ class _Page(NamedTuple):
     state: LogState
     start: int
     end: int
+    log_id: str
     conversation_id: str
+    """The id of the whole conversation: of a fork's original, that of the fork."""
 
 
-ReadStates: TypeAlias = Callable[[], Awaitable[list[list[LogState]]]]
-"""Reads the states of the logs: for each conversation, those of its segments."""
+class Log(NamedTuple):
+    """How far the log of a conversation has come."""
+
+    states: Sequence[LogState]
+    """The states of its segments, the first one first."""
+    until: str | None = None
+    """Of a fork's original, the last message that belongs to the fork too; others are not found."""
+
+    @property
+    def id(self) -> str:
+        """The id of the first segment, by which conversations are told apart here."""
+        return self.states[0].session_id
+
+
+def has_originals(logs: Sequence[Log]) -> bool:
+    """Whether the logs are those of a fork and of its originals, not those of several conversations."""
+    return any(log.until is not None for log in logs)
+
+
+ReadLogs: TypeAlias = Callable[[], Awaitable[Sequence[Log]]]
+"""Reads how far the logs of all conversations have come."""
 
 
 class KeptIndex:
@@ -85,6 +106,8 @@ class KeptIndex:
         self._paths: dict[str, Paths] | None = {} if with_paths else None
         """For each conversation, the events that hold, if any conversation has second thoughts."""
         self._replaced: set[str] = set()
+        self._copies: dict[str, str] = {}
+        """For each event that a fork copied, the id of the event that was copied first."""
         self._last: str | None = None
 
     @property
@@ -94,12 +117,12 @@ class KeptIndex:
 
     @asynccontextmanager
     async def current(
-        self, read_states: ReadStates, home: HomeStore, live: AnySession | None = None
+        self, read_logs: ReadLogs, home: HomeStore, live: AnySession | None = None
     ) -> AsyncIterator[Index]:
         """The index, up to date with the store; while it is used, nothing else changes it.
 
         Args:
-            read_states: reads the states of the logs.
+            read_logs: reads how far the logs have come.
             home: the store of the conversations.
             live: the conversation's last segment, if the caller has it.
 
@@ -109,19 +132,19 @@ class KeptIndex:
         """
         async with self._turns.turn():
             try:
-                await self._catch_up(read_states, home, live)
+                await self._catch_up(read_logs, home, live)
             except SessionNotFound:
                 self._start_anew(with_paths=False)  # what was erased is not kept here either
                 raise
             yield self.index
 
-    async def _catch_up(self, read_states: ReadStates, home: HomeStore, live: AnySession | None) -> None:
+    async def _catch_up(self, read_logs: ReadLogs, home: HomeStore, live: AnySession | None) -> None:
         for _ in range(_TRIES):
-            conversations = await read_states()
-            if not self._is_continued_by([state for states in conversations for state in states]):
+            logs = await read_logs()
+            if not self._is_continued_by([state for log in logs for state in log.states]):
                 self._start_anew(with_paths=self._paths is not None)
             try:
-                await self._read_new(conversations, home, live)
+                await self._read_new(logs, home, live)
             except _ChoiceMetError:
                 self._start_anew(with_paths=True)
             except _RewrittenError:
@@ -140,16 +163,17 @@ class KeptIndex:
             for session_id, was in self._read.items()
         )
 
-    async def _read_new(
-        self, conversations: Sequence[Sequence[LogState]], home: HomeStore, live: AnySession | None
-    ) -> None:
+    async def _read_new(self, logs: Sequence[Log], home: HomeStore, live: AnySession | None) -> None:
+        if self._paths is None and has_originals(logs):
+            raise _ChoiceMetError  # where a fork left its original is a choice too
         pages: list[_Page] = []
-        for states in conversations:
-            for state in states:
+        whole = logs[-1].id if logs and has_originals(logs) else None
+        for log in logs:
+            for state in log.states:
                 was = self._read.get(state.session_id)
                 start = 0 if was is None else was.length
                 pages += (
-                    _Page(state, at, min(at + _PAGE, state.length), states[0].session_id)
+                    _Page(state, at, min(at + _PAGE, state.length), log.id, whole or log.id)
                     for at in range(start, state.length, _PAGE)
                 )
         for batch in _batches(pages):
@@ -158,7 +182,7 @@ class KeptIndex:
             for page in batch:
                 self._read[page.state.session_id] = page.state._replace(length=page.end)
         if pages:
-            self._say_what_holds()
+            self._say_what_holds(logs)
 
     async def _events(self, page: _Page, home: HomeStore, live: AnySession | None) -> Sequence[AnyEvent]:
         state, start, end = page.state, page.start, page.end
@@ -176,13 +200,13 @@ class KeptIndex:
 
     def _take(self, pages: Sequence[_Page], read: Sequence[Sequence[AnyEvent]]) -> None:
         # After a cancellation, the thread still finishes its work, but changes nothing that was made since.
-        index, paths, replaced = self.index, self._paths, self._replaced
+        index, paths, replaced, copies = self.index, self._paths, self._replaced, self._copies
         with self._work:
             for page, events in zip(pages, read, strict=True):
                 if page.conversation_id != self._last:
                     self._last = page.conversation_id
                     index.begin_conversation()
-                path = None if paths is None else paths.setdefault(page.conversation_id, Paths())
+                path = None if paths is None else paths.setdefault(page.log_id, Paths())
                 for event in events:
                     if path is not None:
                         path.take(_for_path(event))
@@ -190,13 +214,30 @@ class KeptIndex:
                         raise _ChoiceMetError
                     if isinstance(part := event.metadata.get(REPLACES), str):
                         replaced.add(part)
+                    if (first := origin_of(event).event_id) != event.id:
+                        copies[event.id] = first
                     index.add(event, page.state.session_id)
 
-    def _say_what_holds(self) -> None:
-        """Leave out events that do not hold any more, and parts that were stored before their answers."""
-        if self._paths is not None or self._replaced:
-            off = [path.off() for path in (self._paths or {}).values()]
-            self.index.set_out(self._replaced.union(*off))
+    def _say_what_holds(self, logs: Sequence[Log]) -> None:
+        """Leave out events that do not hold any more, parts that an answer replaced, and copies."""
+        if self._paths is None and not self._replaced and not self._copies:
+            return
+        off = set(self._replaced)
+        later: set[str] = set()  # what a fork says or copied
+        for log in reversed(logs):
+            path = (self._paths or {}).get(log.id)
+            if path is None:
+                continue
+            if log.until is None:
+                off |= path.off()
+            else:
+                off |= path.off_way_to(log.until)
+                off.update(said for said in path.all_said() if self._copies.get(said, said) in later)
+            if has_originals(logs):
+                later.update(self._copies.get(said, said) for said in path.all_said())
+        held = self.index.number_of.keys() - off
+        off.update(copy for copy, first in self._copies.items() if first in held)
+        self.index.set_out(off)
 
 
 def _batches(pages: Iterable[_Page]) -> Iterator[list[_Page]]:

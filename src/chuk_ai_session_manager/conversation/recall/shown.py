@@ -44,14 +44,16 @@ class Shown:
         return SessionEvent(message={_KEY: said}, source=EventSource.SYSTEM, type=EventType.REFERENCE)
 
     def of_copies(self, ids: Mapping[str, str]) -> Shown | None:
-        """The same excerpts beside the copy of the question; `None` if it, or all they are from, has no copy.
+        """The same excerpts beside the copy of the question; `None` if the question has no copy.
+
+        An excerpt of a turn without a copy stays one of the original: a fork finds its turns too.
 
         Args:
             ids: the ids of the copies, by the ids of the originals.
         """
-        excerpts = tuple((ids[event_id], spans) for event_id, spans in self.excerpts if event_id in ids)
-        if self.question_id not in ids or not excerpts:
+        if self.question_id not in ids:
             return None
+        excerpts = tuple((ids.get(event_id, event_id), spans) for event_id, spans in self.excerpts)
         return Shown(ids[self.question_id], self.asked, excerpts)
 
     def text(self, index: Index) -> str:
