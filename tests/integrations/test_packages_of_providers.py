@@ -6,9 +6,11 @@ docs/reality.md says what follows from each for users; test_packages.py has the 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+
+from chuk_ai_session_manager.providers.endings import UNFINISHED
 
 
 class TestBedrock:
@@ -45,6 +47,31 @@ class TestBedrock:
             "__iter__",
             "close",
         }
+
+
+class TestEndings:
+    """All reasons for which an answer ends early are known: a text that is cut off is no summary."""
+
+    def test_of_gemini(self) -> None:
+        types = pytest.importorskip("google.genai.types")
+        whole = {"STOP", "FINISH_REASON_UNSPECIFIED"}
+        reasons = {reason.value.lower() for reason in types.FinishReason if reason.value not in whole}
+        assert reasons <= UNFINISHED
+        blocked = {reason.value.lower() for reason in types.BlockedReason}
+        assert blocked - {"blocked_reason_unspecified"} <= UNFINISHED
+
+    def test_of_bedrock(self) -> None:
+        session = pytest.importorskip("botocore.session").get_session()
+        reasons = session.get_service_model("bedrock-runtime").shape_for("StopReason").enum
+        assert set(reasons) - {"end_turn", "tool_use", "stop_sequence"} <= UNFINISHED
+
+    def test_of_anthropic(self) -> None:
+        reasons = set(get_args(pytest.importorskip("anthropic.types").StopReason))
+        assert reasons - {"end_turn", "tool_use", "stop_sequence"} <= UNFINISHED
+
+    def test_of_cohere(self) -> None:
+        reasons = set(get_args(get_args(pytest.importorskip("cohere").ChatFinishReason)[0]))
+        assert {each.lower() for each in reasons - {"COMPLETE", "STOP_SEQUENCE", "TOOL_CALL"}} <= UNFINISHED
 
 
 class TestCohere:

@@ -55,6 +55,7 @@ LEVELS = (
         "providers.context_rows",
         "providers.fingerprints",
         "providers.call_ids",
+        "providers.usage_counts",
         "providers.usage_shapes",
         "providers.usage",
         "providers.answers",

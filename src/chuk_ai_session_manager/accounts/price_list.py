@@ -49,7 +49,10 @@ _GEO_FACTORS = {("anthropic", "us"): Decimal("1.1")}
 _ANYWHERE = {"", "global", "default", "not_available", "unspecified", "none"}
 
 # Providers' names for the tier with the standard price. ("auto" asks for the account's default.)
-_STANDARD = {"", "default", "standard", "standard_only", "auto", "on_demand", "none", "unspecified"}
+_STANDARD = {
+    "", "default", "standard", "standard_only", "auto", "on_demand", "none", "unspecified",
+    "traffic_type_unspecified",
+}  # fmt: skip
 _TIER_NAMES = {"on_demand_flex": "flex", "on_demand_priority": "priority"}  # Google's traffic_type
 
 # What may follow a listed name without changing the model: a date, a numbered version, or "latest".
@@ -133,7 +136,7 @@ class Rates:
             return None
         from genai_prices import Usage  # noqa: PLC0415  (0.1 s that only priced calls should pay)
 
-        searches = usage.pop("web_searches", 0)
+        searches = {name: usage.pop(name, 0) for name in _SEARCHES}
         try:
             cost = self.prices.calc_price(Usage(**usage))["total_price"]
         except ValueError:  # contradictory parts, or the list is faulty: no price rather than a wrong one
@@ -144,7 +147,14 @@ class Rates:
         if long_kept:
             price = _tiered(self.prices.cache_write_mtok or self.prices.input_mtok, counts["input_tokens"])
             cost += long_kept * price / _MILLION
-        return cost * self.factor + searches * _tiered(self.prices.web_searches_kcount, 0) / _THOUSAND
+        fees = sum(
+            count * _tiered(getattr(self.prices, _price_key(name)), 0) for name, count in searches.items()
+        )
+        return cost * self.factor + fees / _THOUSAND
+
+
+_SEARCHES = ("web_searches", "storage_searches")
+"""Parts that cost the same in every tier."""
 
 
 def usage_units(counts: Mapping[str, int], details: Mapping[str, int]) -> dict[str, int]:

@@ -62,10 +62,11 @@ _PARTS = {
     "output_video": "output_video_mtok",
     "reasoning": "output_reasoning_mtok",
     "web_search": "web_searches_kcount",
+    "file_search": "storage_searches_kcount",
     "request": "requests_kcount",
 }
 _KINDS = ("audio", "image", "video")
-_EACH = {"web_search", "request"}
+_EACH = {"web_search", "file_search", "request"}
 """Parts with a price for each piece, not for a million; the list's unit is a thousand."""
 
 

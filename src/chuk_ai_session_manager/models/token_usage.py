@@ -230,7 +230,7 @@ class CallUsage(Record):
     `cache_write_12h_tokens`, `input_audio_tokens`, `output_audio_tokens`, `input_image_tokens`,
     `output_image_tokens`, `input_video_tokens`, `output_video_tokens`, `cache_audio_read_tokens`,
     `cache_image_read_tokens`, `cache_video_read_tokens`, `output_citation_tokens`, `input_audio_seconds`,
-    `web_searches`."""
+    `web_searches`, `storage_searches` (in files at the provider)."""
     service_tier: str | None = None
     """The tier that served the call ("flex", "batch", "priority" ...), as the provider or the application
     names it."""

@@ -27,7 +27,7 @@ from .common import (
 )
 from .messages import ChatMessage, calls_of, function_of
 from .sendable import arguments_object
-from .usage import ReportedUsage, cache_miss_in, image_model_of, read_usage
+from .usage import ReportedUsage, cache_miss_in, image_model_of, read_usage, searches_in
 
 # The packages whose types tell who ran the model, if the application does not say it.
 _PROVIDERS = {
@@ -236,6 +236,7 @@ def bill_of(response: Any, usage: Any) -> dict[str, Any]:
         "service_tier": field_of(response, *tier) or field_of(usage, *tier),
         "tool_usage": tools,
         "image_model": image_model_of(response) if tools else None,
+        "searches": searches_in(response),
         "cache_miss_reason": cache_miss_in(response),
     }
     return {name: all_mended(json_of(value)) for name, value in found.items() if value}

@@ -45,7 +45,7 @@ def _read(message: Any) -> Answer:
         for name in ("tool_calls", "invalid_tool_calls")
         for call in list_of(field_of(message, name))
     ]
-    usage = field_of(message, "usage_metadata")
+    usage = _with_terms(field_of(message, "usage_metadata"), about)
     answer = Answer(
         mended("".join(texts_in(field_of(message, "content")))),
         calls,
@@ -59,6 +59,28 @@ def _read(message: Any) -> Answer:
     if isinstance(message, dict):
         answer.native = native_of(FORMAT, message)
     return answer
+
+
+# In the provider's own usage, or beside it: what LangChain's counts leave out, and the bill needs.
+_TERMS = (
+    "cost", "cost_details", "is_byok", "cost_in_usd_ticks", "estimated_cost", "server_tool_use",
+    "service_tier", "speed", "inference_geo",
+)  # fmt: skip
+
+
+def _with_terms(usage: Any, about: Any) -> Any:
+    """LangChain's usage, with the terms of the call and its charge from the provider's own usage.
+
+    That is in `response_metadata`: OpenAI's as `token_usage`, Anthropic's as `usage`; OpenRouter's charge
+    stands beside it (https://github.com/langchain-ai/langchain/pull/35461).
+    """
+    if not isinstance(usage, Mapping):
+        return usage
+    places = [field_of(about, "token_usage"), field_of(about, "usage"), about]
+    terms: dict[str, Any] = {}
+    for place in places:
+        terms |= {name: value for name in _TERMS if (value := field_of(place, name)) is not None}
+    return terms | dict(usage)
 
 
 def _provider(name: str | None) -> str | None:

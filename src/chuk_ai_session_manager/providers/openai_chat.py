@@ -82,12 +82,16 @@ def _completion(response: Any, choices: Any) -> Answer:
 
 
 def _usage_of(response: Any) -> Any:
-    """The usage of a completion or chunk, which some gateways put under another key."""
+    """The usage of a completion or chunk, which some gateways put under another key.
+
+    llama.cpp's server always sends `timings`, in streams without `include_usage` too.
+    """
     usage = field_of(response, "usage")
     if usage is None and isinstance(response, dict):
         inner = [value for name, value in response.items() if name.startswith("x_")]
         inner += list_of(response.get("choices"))[:1]
         usage = next(filter(None, (field_of(each, "usage") for each in inner)), None)
+        usage = response.get("timings") if usage is None else usage
     return usage
 
 

@@ -19,7 +19,7 @@ from .answers import (
 )
 from .common import field_of, is_list, joined, list_of, mended, name_in, text_in, texts_in, without
 from .messages import ChatMessage
-from .usage_shapes import put_together
+from .usage_counts import put_together
 
 FORMAT = "openai-responses"
 _FAILED = {"failed", "cancelled"}

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from ..exceptions import InvalidInput
 from .common import field_of, list_of, name_in
-from .usage_shapes import Counts, ReportedUsage, anthropic, put_together, read_shape
+from .usage_counts import Counts, ReportedUsage, put_together
+from .usage_shapes import anthropic, read_shape
 
 __all__ = ["ReportedUsage", "image_model_of", "read_usage", "usage_of"]
 
@@ -129,9 +130,9 @@ def _usages_in(response: object) -> Iterator[object]:
 # The names that this section looks for: a plain dict without any of them is read faster.
 _BESIDE_COUNTS = frozenset(
     {
-        "cost", "cost_details", "cost_in_usd_ticks", "cost_usd", "estimated_cost", "inference_geo",
-        "input_token_details", "is_byok", "iterations", "service_tier", "speed", "trafficType",
-        "traffic_type",
+        "cost", "cost_details", "cost_in_usd_ticks", "cost_usd", "cost_usd_total", "estimated_cost",
+        "inference_geo", "input_token_details", "is_byok", "iterations", "service_tier", "speed",
+        "trafficType", "traffic_type",
     }
 )  # fmt: skip
 
@@ -164,8 +165,8 @@ def _cost_in(usage: object) -> float | None:
     ticks = _usd(field_of(usage, "cost_in_usd_ticks"))
     if ticks:
         return ticks / _TICKS_PER_USD
-    cost = field_of(usage, "cost_usd")
-    cost = field_of(usage, "cost") if cost is None else cost
+    # LLM Gateway's name is `cost_usd_total` (https://docs.llmgateway.io/features/cost-breakdown).
+    cost = field_of(usage, "cost_usd", "cost_usd_total", "cost")
     cost = field_of(cost, "total_cost") if isinstance(cost, Mapping) or hasattr(cost, "total_cost") else cost
     charged = _usd(cost)
     if charged is None:
@@ -236,12 +237,11 @@ _COUNTED = (
 
 
 def _add_tools(read: ReportedUsage, response: object) -> None:
-    """Add the usage of an OpenAI Response's tools, which its main usage does not include."""
-    used = field_of(response, "tool_usage")
-    searches = Counts(used).first("web_search.num_requests")
+    """Add what the provider's tools did for the answer, which its main usage does not include."""
+    searches = field_of(response, "searches") or searches_in(response)
     if searches:
-        read.setdefault("details", {})["web_searches"] = searches
-    images = Counts(field_of(used, "image_gen"))
+        read.setdefault("details", {}).update(searches)
+    images = Counts(field_of(field_of(response, "tool_usage"), "image_gen"))
     sent, answered = images.first("input_tokens"), images.first("output_tokens")
     if not (sent or answered):
         return
@@ -262,6 +262,43 @@ def _add_tools(read: ReportedUsage, response: object) -> None:
     call["service_tier"] = "default"  # the tier is that of the model that answered
     _add(read, call)
     read.setdefault("iterations", []).append(call)
+
+
+def searches_in(response: object) -> dict[str, int]:
+    """The searches that are billed, as a response of OpenAI or Google shows them; empty without any.
+
+    A Response counts its web searches in `tool_usage`; servers that leave that out show the calls, of which
+    those that search are billed, not those that open a page
+    (https://developers.openai.com/api/docs/guides/tools-web-search). Calls of file search are not in
+    `tool_usage`. Google bills the queries of Gemini 3 and later, and one search a prompt for earlier models
+    (https://ai.google.dev/gemini-api/docs/pricing).
+    """
+    items = list_of(field_of(response, "output"))
+    said = field_of(field_of(response, "tool_usage"), "web_search")
+    on_the_web = Counts(said).first("num_requests") if said is not None else _web_searches(items)
+    in_files = sum(field_of(item, "type") == "file_search_call" for item in items)
+    if grounded := _grounding_queries(response):
+        model = name_in(field_of(response, "modelVersion", "model_version")) or ""
+        on_the_web = 1 if model.rpartition("/")[2].startswith(_BILLED_BY_PROMPT) else grounded
+    found = {"web_searches": on_the_web, "storage_searches": in_files}
+    return {name: count for name, count in found.items() if count}
+
+
+_BILLED_BY_PROMPT = ("gemini-1", "gemini-2")
+
+
+def _web_searches(items: Iterable[object]) -> int:
+    calls = [item for item in items if field_of(item, "type") == "web_search_call"]
+    actions = [field_of(field_of(call, "action"), "type") for call in calls]
+    return sum(action in {"search", None} for action in actions)
+
+
+def _grounding_queries(response: object) -> int:
+    queries = 0
+    for candidate in list_of(field_of(response, "candidates")):
+        grounding = field_of(candidate, "groundingMetadata", "grounding_metadata")
+        queries += len(list_of(field_of(grounding, "webSearchQueries", "web_search_queries")))
+    return queries
 
 
 def image_model_of(response: object) -> str:

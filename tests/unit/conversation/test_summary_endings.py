@@ -96,6 +96,10 @@ ENDED: list[tuple[Any, str]] = [
     (google("SAFETY"), "safety"),
     (google("RECITATION"), "recitation"),
     (google("PROHIBITED_CONTENT"), "prohibited_content"),
+    (google("MISSING_THOUGHT_SIGNATURE"), "missing_thought_signature"),
+    (chat("insufficient_system_resource"), "insufficient_system_resource"),  # DeepSeek
+    (chat("sensitive"), "sensitive"),  # GLM
+    (chat("abort"), "abort"),  # vLLM
 ]
 WHOLE = [chat("stop"), chat("stop", refusal=None), responses("completed"), anthropic("end_turn"),
          anthropic("stop_sequence"), google("STOP"), chat("eos"), {"text": SORRY}, SORRY]  # fmt: skip
