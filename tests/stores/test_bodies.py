@@ -88,33 +88,6 @@ async def test_what_leaves_the_row_leaves_it_by_its_type() -> None:
     assert take_out(plain).fields == {}
 
 
-async def test_a_context_fetches_what_it_reads_of_the_end(redis_server: RedisServer) -> None:
-    store = RedisStore(redis_server.url, sandbox_id="fetched")
-    manager = SessionManager("s", store=store)
-    for number in range(120):
-        await manager.user_says(seen(number, 1_000))
-        await manager.ai_responds(f"Picture {number}.")
-    await store.close()
-
-    store = RedisStore(redis_server.url, sandbox_id="fetched")
-    fetched: list[str] = []
-    fetch = store._bodies.fetch
-
-    async def counted(hashes: Any) -> dict[str, bytes]:
-        fetched.extend(hashes)
-        return await fetch(hashes)
-
-    store._bodies.fetch = counted  # type: ignore[method-assign]
-    reader = SessionManager("s", store=store, model="gpt-4o")
-    await reader.user_says("What did you see last?")
-    assert fetched == []
-    context = await reader.get_messages_for_llm(max_tokens=8_000, format="openai")
-    pictures = json.dumps(context).count("data:image/png")
-    assert 3 < pictures < 20
-    assert len(set(fetched)) <= 40  # pages of the log's end, however long that is
-    await store.close()
-
-
 # -- old data -----------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ LEVELS = (
         "accounts.pricing",
     ),
     (
+        "models.absent_text",
         "models.guard",
         "models.event_source",
         "models.event_type",
@@ -149,6 +150,7 @@ LEVELS = (
         "conversation.drafts",
         "conversation.billing",
         "conversation.path",
+        "conversation.absent",
         "conversation.log_end",
         "conversation.order",
         "conversation.open_calls",

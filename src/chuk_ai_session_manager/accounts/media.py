@@ -10,8 +10,9 @@ import binascii
 import math
 import re
 import struct
+from typing import NamedTuple
 
-__all__ = ["media_tokens"]
+__all__ = ["Measure", "measured", "media_tokens"]
 
 # Assumed for an image of unknown size: one behind a link, or of an unknown kind.
 _USUAL_SIZE = (1024, 1024)
@@ -59,9 +60,46 @@ _PAGE_MARK = re.compile(rb"/Type\s*/Page(?![a-zA-Z])")
 _SOUND_BYTES, _FILM_BYTES = 16_000, 125_000
 _BYTES_A_TOKEN = 4
 _WAV_HEADER = 44
+# A PDF names itself among its first 1,024 bytes: so many characters of base64.
+_HEAD = 1_368
 
 
-def media_tokens(kind: str, model: str, *, data: str = "", media_type: str = "", detail: str = "") -> int:
+class Measure(NamedTuple):
+    """What the tokens of an image, a sound or a file depend on, whichever model reads it."""
+
+    characters: int
+    """The length of the base64 text."""
+    pixels: tuple[int, int] | None = None
+    """An image's width and height."""
+    bytes_a_second: int | None = None
+    """Of a sound that names it."""
+    pages: int | None = None
+    """Of a PDF."""
+
+
+def measured(data: str) -> Measure:
+    """Measure an image, a sound or a file.
+
+    Args:
+        data: the bytes, in base64.
+    """
+    if not data:
+        return Measure(0)
+    pages = None
+    if b"%PDF" in _decoded(data[:_HEAD]):
+        pages = len(_PAGE_MARK.findall(_decoded(data)))
+    return Measure(len(data), _image_size(data), _bytes_a_second(data), pages)
+
+
+def media_tokens(
+    kind: str,
+    model: str,
+    *,
+    data: str = "",
+    media_type: str = "",
+    detail: str = "",
+    measure: Measure | None = None,
+) -> int:
     """Estimate how many tokens a part has that is not text, by the rule of the model's provider.
 
     Args:
@@ -70,17 +108,19 @@ def media_tokens(kind: str, model: str, *, data: str = "", media_type: str = "",
         data: the bytes, in base64; without them, a usual size is assumed.
         media_type: such as "application/pdf".
         detail: "low", with which OpenAI's models look at an image less closely.
+        measure: what `measured` made of the bytes, if they are not at hand.
     """
+    measure = measured(data) if measure is None else measure
     name = model.rpartition("/")[2].lower()
     if kind == "image":
-        return _image_tokens(name, *(_image_size(data) or _USUAL_SIZE), detail)
+        return _image_tokens(name, *(measure.pixels or _USUAL_SIZE), detail)
     if kind == "audio":
         return max(
-            1, round(_seconds(data, _SOUND_BYTES) * (_GOOGLE_SOUND if _is_google(name) else _OPENAI_SOUND))
+            1, round(_seconds(measure, _SOUND_BYTES) * (_GOOGLE_SOUND if _is_google(name) else _OPENAI_SOUND))
         )
     if kind == "video":
-        return max(1, round(_seconds(data, _FILM_BYTES) * _GOOGLE_FILM))
-    return _file_tokens(name, data, media_type) if kind == "file" else 0
+        return max(1, round(_seconds(measure, _FILM_BYTES) * _GOOGLE_FILM))
+    return _file_tokens(name, measure, media_type) if kind == "file" else 0
 
 
 def _is_google(name: str) -> bool:
@@ -108,19 +148,21 @@ def _image_tokens(name: str, width: int, height: int, detail: str) -> int:
     return base + tile * math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
 
 
-def _file_tokens(name: str, data: str, media_type: str) -> int:
-    size = len(data) * 3 // 4
+def _file_tokens(name: str, measure: Measure, media_type: str) -> int:
     if media_type != "application/pdf":
-        return max(1, size // _BYTES_A_TOKEN)
-    pages = max(1, len(_PAGE_MARK.findall(_decoded(data))))
-    return pages * (_GOOGLE_TILE if _is_google(name) else _PAGE)
+        return max(1, measure.characters * 3 // 4 // _BYTES_A_TOKEN)
+    return max(1, measure.pages or 0) * (_GOOGLE_TILE if _is_google(name) else _PAGE)
 
 
-def _seconds(data: str, bytes_a_second: int) -> float:
+def _seconds(measure: Measure, bytes_a_second: int) -> float:
+    return measure.characters * 3 / 4 / (measure.bytes_a_second or bytes_a_second)
+
+
+def _bytes_a_second(data: str) -> int | None:
     start = _decoded(data[: 4 * _WAV_HEADER])
     if start[:4] == b"RIFF" and start[8:16] == b"WAVEfmt " and len(start) >= _WAV_HEADER:
-        bytes_a_second = struct.unpack_from("<I", start, 28)[0] or bytes_a_second
-    return len(data) * 3 / 4 / bytes_a_second
+        return int(struct.unpack_from("<I", start, 28)[0]) or None
+    return None
 
 
 def _decoded(data: str) -> bytes:

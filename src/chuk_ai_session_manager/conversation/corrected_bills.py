@@ -54,8 +54,8 @@ async def bill_now(
     """
     await load_prices()
     latest_bill: CallUsage | None = None
-    log: LogEnd | None = LogEnd(session, home)
-    earlier = segments_before(session, home)
+    log: LogEnd | None = LogEnd(session, home, may_lack=True)
+    earlier = segments_before(session, home, may_lack=True)
     while log is not None:
         async with aclosing(log.newest_first()) as events:
             async for event in events:

@@ -48,7 +48,7 @@ class Corrections:
         """Read the reports in the newest events; if a new segment has few, also the earlier segment's."""
         if not self.is_on:
             return
-        log = LogEnd(session, home)
+        log = LogEnd(session, home, may_lack=True)
         while len(log.events) < _SEARCHED and not log.is_whole:
             await log.read_back(limit=_SEARCHED)
         found = _reports_in(log.events)
@@ -65,7 +65,7 @@ class Corrections:
     async def _before(self, session: AnySession, home: HomeStore) -> dict[str, list[float]]:
         if self._earlier is None or self._earlier[0] != session.id:
             found: dict[str, list[float]] = {}
-            async for log in segments_before(session, home):
+            async for log in segments_before(session, home, may_lack=True):
                 await log.read_back(limit=_SEARCHED)
                 found = _reports_in(log.events)
                 break

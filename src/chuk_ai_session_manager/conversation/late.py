@@ -83,9 +83,9 @@ async def _since(
         segment_id: the segment that the event is in, if not the live one.
         most: how many events to look at.
     """
-    logs = [LogEnd(live, home)]
+    logs = [LogEnd(live, home, may_lack=True)]
     if segment_id not in {None, live.id}:
-        async for log in segments_before(live, home):
+        async for log in segments_before(live, home, may_lack=True):
             logs.append(log)
             if log.session.id == segment_id:
                 break

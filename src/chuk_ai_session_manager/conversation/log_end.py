@@ -28,12 +28,14 @@ class LogEnd:
     Args:
         session: the session, as it came from the store, with or without its events.
         home: the store.
+        may_lack: whether an `AbsentText` may stand in events for bytes, which are then not read.
     """
 
     _last: AnyEvent | None = None
 
-    def __init__(self, session: Session[Any], home: HomeStore) -> None:
+    def __init__(self, session: Session[Any], home: HomeStore, *, may_lack: bool = False) -> None:
         self.home = home
+        self._newest = home.newest_outlines if may_lack else home.newest_events
         self._take(session)
 
     def _take(self, session: Session[Any]) -> None:
@@ -127,7 +129,7 @@ class LogEnd:
             return
         if limit is None and tokens is None:
             limit = min(max(len(self._read), _SMALLEST_PAGE), _LARGEST_PAGE)
-        page = await self.home.newest_events(self.session, before=self.first, limit=limit, tokens=tokens)
+        page = await self._newest(self.session, before=self.first, limit=limit, tokens=tokens)
         if page is None or not page.events:
             await self._read_anew()
             return
@@ -190,7 +192,7 @@ class LogEnd:
         """
         wanted = 8
         while wanted < self.first:
-            page = await self.home.newest_events(self.session, before=wanted, limit=wanted)
+            page = await self._newest(self.session, before=wanted, limit=wanted)
             if page is None:
                 await self._read_anew()
             elif are_enough(page.events):

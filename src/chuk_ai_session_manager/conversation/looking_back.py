@@ -21,12 +21,15 @@ class LookingBack:
         live: the last segment of the conversation.
         home: the store.
         earlier_segments: whether earlier segments count.
+        may_lack: whether an `AbsentText` may stand in events for bytes, which are then not read.
     """
 
-    def __init__(self, live: AnySession, home: HomeStore, *, earlier_segments: bool = True) -> None:
-        self._log = LogEnd(live, home)
+    def __init__(
+        self, live: AnySession, home: HomeStore, *, earlier_segments: bool = True, may_lack: bool = False
+    ) -> None:
+        self._log = LogEnd(live, home, may_lack=may_lack)
         self._later: list[Placed] = []
-        self._earlier = segments_before(live, home)
+        self._earlier = segments_before(live, home, may_lack=may_lack)
         self._is_last_segment = not (earlier_segments and live.parent_id)
 
     @property
@@ -104,6 +107,7 @@ async def newest_held(
     *,
     is_wanted: Callable[[AnyEvent], bool] = lambda event: True,  # noqa: ARG005  (any event)
     earlier_segments: bool = True,
+    may_lack: bool = False,
 ) -> list[Placed]:
     """The newest events on a conversation's path (`newest_in` returns the newest of all events).
 
@@ -111,10 +115,12 @@ async def newest_held(
         SessionNotFound: the conversation expired or was deleted.
         UnreadableData: a segment is damaged.
     """
-    newest = await newest_in(live, home, count, is_wanted=is_wanted, earlier_segments=earlier_segments)
+    newest = await newest_in(
+        live, home, count, is_wanted=is_wanted, earlier_segments=earlier_segments, may_lack=may_lack
+    )
     if not (live.totals.choices or any(segment.totals.choices for segment, _ in newest)):
         return newest
-    back = LookingBack(live, home, earlier_segments=earlier_segments)
+    back = LookingBack(live, home, earlier_segments=earlier_segments, may_lack=may_lack)
 
     def wanted(paths: Paths) -> set[str]:
         found = [event.id for event in paths.chosen() if is_wanted(event)]

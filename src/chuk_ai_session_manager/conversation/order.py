@@ -70,7 +70,7 @@ async def late_questions(events: Sequence[AnyEvent], home: HomeStore) -> list[An
         segment = await home.head(segment_id)
         if segment is None:
             continue
-        log = LogEnd(segment, home)
+        log = LogEnd(segment, home, may_lack=True)
         question = await log.read_back_to(partial(_is_called, question_id))
         if question is not None:
             known.add(question_id)

@@ -11,6 +11,7 @@ from ..models import EventSource, EventType
 from ..models.home import HomeStore
 from ..providers.messages import calls_of, turns_of
 from ..stores.base import AnyEvent, AnySession
+from .absent import fill
 from .log_end import LogEnd
 from .looking_back import LookingBack
 from .path import EarlierNeededError, Paths
@@ -77,27 +78,31 @@ class PinnedTurns:
         segment = session if pin.segment == session.id else await home.head(pin.segment)
         before = pin.number + 1 + _AROUND
         page = (
-            None if segment is None else await home.newest_events(segment, before=before, limit=2 * _AROUND)
+            None if segment is None else await home.newest_outlines(segment, before=before, limit=2 * _AROUND)
         )
         events = [] if page is None else page.events
         if not any(event.id == pin.event_id for event in events):  # others wrote first, or it was edited
             events = await _found(pin.event_id, session, home)
         at = next((at for at, event in enumerate(events) if event.id == pin.event_id), None)
-        return None if at is None else _turn_of(events, events[at])
+        if at is None:
+            return None
+        turn = _turn_of(events, events[at])
+        await fill(turn.events, home)
+        return turn
 
     async def _held_of(self, ids: set[str], session: AnySession, home: HomeStore) -> set[str]:
         """Those of some messages that hold."""
         key = session.id, session.totals.events, frozenset(ids)
         if self._held is None or self._held[0] != key:
-            back = LookingBack(session, home)
+            back = LookingBack(session, home, may_lack=True)
             self._held = key, await back.asked(partial(_those_that_hold, ids))
         return self._held[1]
 
 
 async def _found(event_id: str, session: AnySession, home: HomeStore) -> Sequence[AnyEvent]:
     """The events around one, wherever in the conversation that is; none where it is nowhere."""
-    log: LogEnd | None = LogEnd(session, home)
-    earlier = segments_before(session, home)
+    log: LogEnd | None = LogEnd(session, home, may_lack=True)
+    earlier = segments_before(session, home, may_lack=True)
     while log is not None:
         found = await log.read_back_to(lambda event: event.id == event_id)
         if found is not None:

@@ -6,7 +6,7 @@ over roll-overs, exports and imports by themselves, and are changed in one step 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -105,7 +105,7 @@ class Pins:
             TokenLimitExceeded: the pins would have more than half of the limit.
         """
         home, session = await self._current("pin")
-        back = LookingBack(session, home, earlier_segments=self._conversation.is_infinite)
+        back = LookingBack(session, home, earlier_segments=self._conversation.is_infinite, may_lack=True)
         event = await back.asked(lambda paths: _held(paths, event_id))
         segment_id, number = back.place_of(event_id)
         await self.add(home, session, event, segment_id, number)
@@ -122,9 +122,23 @@ class Pins:
                 await self.pin(event_id)
 
     async def add(
-        self, home: HomeStore, session: AnySession, event: AnyEvent, segment_id: str, number: int
+        self,
+        home: HomeStore,
+        session: AnySession,
+        event: AnyEvent,
+        segment_id: str,
+        number: int,
+        instead_of: Collection[str] = (),
     ) -> None:
         """Pin an event at its place, whether it is stored by now or will be.
+
+        Args:
+            home: the store.
+            session: the live segment.
+            event: the event.
+            segment_id: the segment that it is in.
+            number: its number in there.
+            instead_of: the ids of messages that do not hold beside it: their tokens do not count.
 
         Raises:
             TokenLimitExceeded: as for `pin`; nothing was changed.
@@ -136,7 +150,7 @@ class Pins:
             if known is not None and known.until is None:
                 return pins
             pins = [*(pin for pin in pins if pin is not known), new]
-            total = sum(pin.tokens for pin in pins if pin.until is None)
+            total = sum(pin.tokens for pin in pins if pin.until is None and pin.event_id not in instead_of)
             if self._limit is not None and total > self._limit / 2:
                 raise pins_too_long(total, self._limit)
             return pins

@@ -15,12 +15,14 @@ from ..models.session_event import COPY_OF, REPLACES
 from ..providers.messages import text_of
 from ..providers.parts import media_of
 from ..stores.base import AnyEvent, AnySession
+from .absent import fill
 from .background import background_of
 from .billing import count
 from .drafts import Draft, draft_question
 from .looking_back import LookingBack
 from .opening import Conversation
 from .path import Paths
+from .pins import pinned_ids
 from .reading import row_of
 from .segments import append
 from .unsendable import Fault, faults_in, set_aside_text
@@ -75,9 +77,10 @@ class SecondThoughts:
     async def set_aside(self, event_id: str) -> None:
         """Take a message out, or let a tool's result say that it was taken out, by its size."""
 
-        async def plan(back: LookingBack, *_: Any) -> Sequence[AnyEvent]:
+        async def plan(back: LookingBack, home: HomeStore, _: AnySession) -> Sequence[AnyEvent]:
             choice = await back.asked(lambda paths: paths.without(event_id, "set aside"))
             event = next(event for event in back.events if event.id == event_id)
+            await fill([event], home)
             return [choice.as_event(), *([_emptied(event)] if event.type == EventType.TOOL_CALL else [])]
 
         await self._store("set aside", plan)
@@ -107,13 +110,14 @@ class SecondThoughts:
         """Put another message at a message's place, and continue from there; return the new message's id."""
         draft: Draft | None = None
 
-        def place(paths: Paths) -> tuple[AnyEvent, Choice | None]:
-            said = [each for each in paths.variants(event_id, "edit") if each.id in paths.parts_of(event_id)]
-            return said[0], paths.before(event_id, "edit")
+        def place(paths: Paths) -> tuple[AnyEvent, Sequence[AnyEvent], Choice | None]:
+            variants, parts = paths.variants(event_id, "edit"), paths.parts_of(event_id)
+            original = next(each for each in variants if each.id in parts)
+            return original, variants, paths.before(event_id, "edit")
 
         async def plan(back: LookingBack, home: HomeStore, session: AnySession) -> Sequence[AnyEvent]:
             nonlocal draft
-            original, choice = await back.asked(place)
+            original, variants, choice = await back.asked(place)
             if original.type != EventType.MESSAGE or original.source == EventSource.SYSTEM:
                 raise InvalidInput("edit", "only a message of the user or of a model can be edited")
             if draft is None:
@@ -122,7 +126,12 @@ class SecondThoughts:
                 await count([draft])
             adds = 0 if choice is None else choice.adds.get("tokens", 0)
             await self._writer.allowance.check_question(home, session, draft, adds)
-            return [*([] if choice is None else [choice.as_event()]), draft.event]
+            events = [*([] if choice is None else [choice.as_event()]), draft.event]
+            pinned = pinned_ids(session.metadata.properties)
+            if draft.event.id not in pinned and not pinned.isdisjoint({event_id, original.id}):
+                number, others = session.totals.events + len(events) - 1, [each.id for each in variants]
+                await self._writer.pins.add(home, session, draft.event, session.id, number, others)
+            return events
 
         await self._store("edit", plan)
         assert draft is not None  # noqa: S101  (the plan made it; tells mypy)
@@ -134,9 +143,10 @@ class SecondThoughts:
             raise InvalidInput("variants", NOTHING_SAID)
         await self._writer.settle()
         home, session = await self._conversation.current(with_events=False)
-        back = LookingBack(session, home, earlier_segments=self._conversation.is_infinite)
+        back = self._looking_back(session, home)
         found = await back.asked(lambda paths: (paths.chosen(), paths.variants(event_id)))
         held = {event.id for event in found[0]}
+        await fill((part for event in found[1] for part in (event.message, event.metadata)), home)
         rows = [(event, row_of(event, with_tools=True, with_ids=True)) for event in found[1]]
         return [row | {"is_chosen": event.id in held} for event, row in rows if row is not None]
 
@@ -157,10 +167,14 @@ class SecondThoughts:
                 home, session = await self._conversation.current(with_events=False)
                 # A copy: a memory store adds the events of other writers to this very object.
                 read = session.as_read()
-                back = LookingBack(read, home, earlier_segments=self._conversation.is_infinite)
+                back = self._looking_back(read, home)
                 events = await plan(back, home, read)
                 if not events or (await append(read, events, home, only_if_current=True))[0]:
                     return
+
+    def _looking_back(self, session: AnySession, home: HomeStore) -> LookingBack:
+        is_infinite = self._conversation.is_infinite
+        return LookingBack(session, home, earlier_segments=is_infinite, may_lack=True)
 
 
 def _emptied(result: AnyEvent) -> AnyEvent:

@@ -344,7 +344,7 @@ async def segments_in(chain: Sequence[str], home: HomeStore) -> AsyncIterator[An
 
 
 async def segments_before(
-    session: AnySession, home: HomeStore, *, on_path: bool = False
+    session: AnySession, home: HomeStore, *, on_path: bool = False, may_lack: bool = False
 ) -> AsyncIterator[LogEnd]:
     """The logs of the segments before one, the nearest first; only what is asked for is read of them.
 
@@ -352,6 +352,7 @@ async def segments_before(
         session: the segment.
         home: the store.
         on_path: whether only events on the path are wanted, by each segment's own choices.
+        may_lack: whether an `AbsentText` may stand in events for bytes, which are then not read.
     """
     seen = {session.id}
     while session.parent_id and session.parent_id not in seen:
@@ -359,7 +360,7 @@ async def segments_before(
         parent = await home.head(session.parent_id)
         if parent is None:
             return
-        log = PathEnd(parent, home) if on_path else LogEnd(parent, home)
+        log = (PathEnd if on_path else LogEnd)(parent, home, may_lack=may_lack)
         if not await _continues(session, log):
             return
         yield log
@@ -373,6 +374,7 @@ async def newest_in(
     *,
     is_wanted: Callable[[AnyEvent], bool] = lambda event: True,  # noqa: ARG005  (any event)
     earlier_segments: bool = True,
+    may_lack: bool = False,
 ) -> list[Placed]:
     """The newest events of a conversation, oldest first; little more than these is read.
 
@@ -382,14 +384,15 @@ async def newest_in(
         count: how many events.
         is_wanted: which events count.
         earlier_segments: whether to continue with earlier segments if the last one has too few.
+        may_lack: whether an `AbsentText` may stand in events for bytes, which are then not read.
 
     Raises:
         SessionNotFound: the conversation expired or was deleted.
         UnreadableData: a segment is damaged.
     """
     found: list[Placed] = []
-    log: LogEnd | None = LogEnd(live, home)
-    earlier = segments_before(live, home)
+    log: LogEnd | None = LogEnd(live, home, may_lack=may_lack)
+    earlier = segments_before(live, home, may_lack=may_lack)
     while log is not None and len(found) < count:
         if len(log.events) < count - len(found):
             await log.read_back(limit=count - len(found) - len(log.events))

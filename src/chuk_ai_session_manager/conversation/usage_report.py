@@ -189,7 +189,7 @@ async def _billed_events(
     """A session's events, read a page at a time from the end."""
     before: int | None = None
     while True:
-        page = await home.newest_events(session, before=before, limit=_EVENTS)
+        page = await home.newest_outlines(session, before=before, limit=_EVENTS)
         if page is None:  # it is gone, or was edited: read it as it is now
             stored = await home.get(session.id)
             for event in stored.events if stored is not None and before is None else ():

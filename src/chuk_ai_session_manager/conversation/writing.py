@@ -465,10 +465,10 @@ class Writer:
         # Another writer may have continued in a new segment.
         known = await latest(session, home, with_events=False)
         session = await latest(await live_segment(known, home), home, with_events=False)
-        log = LogEnd(session, home)
-        earlier = segments_before(session, home) if self._conversation.is_infinite else no_log_ends()
+        log = LogEnd(session, home, may_lack=True)
+        earlier, is_infinite = segments_before(session, home, may_lack=True), self._conversation.is_infinite
         call_ids = [event.metadata["tool_call_id"] for event in results]
-        found = await self._open_calls.find(call_ids, log, earlier)
+        found = await self._open_calls.find(call_ids, log, earlier if is_infinite else no_log_ends())
         for event in results:
             calls = found.get(event.metadata["tool_call_id"])
             if calls:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .absent_text import AbsentText
 from .event_page import EventPage, LogState
 from .session_event import SessionEvent
 
@@ -34,6 +35,19 @@ class HomeStore(Protocol):
         tokens: int | None = None,
     ) -> EventPage | None:
         """Return the newest stored events, or the newest before a number; `None` means: look again."""
+
+    async def newest_outlines(
+        self,
+        session: Session[Any],
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        tokens: int | None = None,
+    ) -> EventPage | None:
+        """Return the same; an `AbsentText` may stand for the bytes of images, audio and files."""
+
+    async def texts_of(self, absent: Iterable[AbsentText]) -> Mapping[AbsentText, str]:
+        """Read the bytes for which texts stand; those that were deleted meanwhile are left out."""
 
     async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[SessionEvent[Any]]:
         """Return events of a session's conversation, whichever segments they are in."""

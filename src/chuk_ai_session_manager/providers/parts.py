@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ..accounts.media import media_tokens
+from ..accounts.media import Measure, media_tokens
 from ..exceptions import InvalidInput
 from ..exceptions.validation import check_json_object, check_name, check_text
+from ..models.absent_text import AbsentText
 from .common import field_of, list_of, text_in
 
 Kind: TypeAlias = Literal["text", "image", "audio", "video", "file", "other"]
@@ -63,8 +64,15 @@ class Part:
     """How closely a model looks at an image, in the terms of OpenAI's APIs: "low", "high" …"""
 
     @property
+    def measure(self) -> Measure | None:
+        """What is known of bytes that were not read; `None` if they are here."""
+        return self.data.measure if isinstance(self.data, AbsentText) else None
+
+    @property
     def size(self) -> int:
         """How many bytes the part contains."""
+        if isinstance(self.data, AbsentText):
+            return self.data.size
         return len(self.data) * 3 // 4 - self.data[-2:].count("=")
 
     @property
@@ -151,7 +159,14 @@ async def media_length(parts: Sequence[Part], model: str) -> int:
 
 def _media_length(parts: Sequence[Part], model: str) -> int:
     return sum(
-        media_tokens(part.kind, model, data=part.data, media_type=part.media_type, detail=part.detail)
+        media_tokens(
+            part.kind,
+            model,
+            data=part.data,
+            media_type=part.media_type,
+            detail=part.detail,
+            measure=part.measure,
+        )
         for part in parts
     )
 
@@ -324,10 +339,15 @@ def _google_part(own: Mapping[str, Any]) -> Part:
         own,
         "inline_data" if inline else "file_data",
         media_type=text_in(media.get("mime_type") or media.get("mimeType")),
-        data=text_in(media.get("data")).replace("-", "+").replace("_", "/"),
+        data=_standard(text_in(media.get("data"))),
         url=text_in(media.get("file_uri") or media.get("fileUri")),
         title=text_in(media.get("display_name") or media.get("displayName")),
     )
+
+
+def _standard(data: str) -> str:
+    """Base64 in the standard alphabet."""
+    return data if isinstance(data, AbsentText) else data.replace("-", "+").replace("_", "/")
 
 
 _READERS = {
@@ -355,7 +375,8 @@ def _made(
 ) -> Part:
     """A part that is not text; bytes are taken from a data URL, and the kind from the media type."""
     if found := _DATA_URL.fullmatch(url):
-        media_type, data, url = found["media_type"], found["data"], ""
+        media_type, url, whole = found["media_type"], "", url
+        data = whole.without_prefix() if isinstance(whole, AbsentText) else found["data"]
     ending = (title or url.partition("?")[0]).rpartition(".")[2].lower()
     media_type = media_type or _TYPES_BY_ENDING.get(ending, "")
     family = media_type.partition("/")[0]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, Unpack, overload
 
+from ..conversation.absent import fill
 from ..conversation.background import background_of
 from ..conversation.context.asking import asked
 from ..conversation.context.beginning import Beginning
@@ -237,8 +238,10 @@ class Reading:
                 limit,
                 is_wanted=lambda event: rows_of(event) is not None,
                 earlier_segments=covers_all,
+                may_lack=True,
             )
             placed = [(segment.id, event) for segment, event in newest]
+            await fill((part for _, event in newest for part in (event.message, event.metadata)), home)
         elif covers_all:
             segments = segments_in(await chain_of(session, home), home)
             placed = [(segment.id, event) async for segment in segments for event in segment.events]

@@ -45,7 +45,8 @@ class Rethinking:
         """Replace a message, and continue the conversation from there.
 
         The new message is a variant of the old one. The old one, with everything that followed it, can be
-        chosen again with `choose`. The new message keeps the old one's `name` and the application's metadata.
+        chosen again with `choose`. The new message keeps the old one's `name` and the application's metadata;
+        if the old one is pinned, so is the new one.
 
         Args:
             event_id: a message of the user or of a model, from `get_conversation(with_ids=True)`.
@@ -57,7 +58,8 @@ class Rethinking:
         Raises:
             InvalidInput: the conversation has no such event, the event is a tool's result or a system
                 message, or the new message is neither a text nor parts; nothing was written.
-            TokenLimitExceeded: the conversation would exceed a limit of this manager; nothing was written.
+            TokenLimitExceeded: the conversation would exceed a limit of this manager, or pinned messages
+                would have more than half of it; nothing was written.
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_name(event_id, "event_id", "edit")

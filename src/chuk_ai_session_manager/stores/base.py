@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -20,6 +20,7 @@ from ..exceptions import (
 )
 from ..exceptions.validation import check_count, copied
 from ..models import Session, SessionEvent
+from ..models.absent_text import AbsentText
 from ..models.event_page import EventPage, LogState
 from ..models.home import HomeStore
 from ..models.session import next_segment_id
@@ -203,6 +204,25 @@ class EventStore(Erasing):
         if stored is None:
             return None
         return EventPage.at_end_of(stored.events, before=before, limit=limit, tokens=tokens)
+
+    async def newest_outlines(
+        self,
+        session: AnySession,
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        tokens: int | None = None,
+    ) -> EventPage | None:
+        """Return the same, for a caller that may not need the bytes of images, audio and files.
+
+        In place of them, a store that keeps bytes apart from events may put an `AbsentText`, which `texts_of`
+        reads. This default does not.
+        """
+        return await self.newest_events(session, before=before, limit=limit, tokens=tokens)
+
+    async def texts_of(self, absent: Iterable[AbsentText]) -> Mapping[AbsentText, str]:  # noqa: ARG002
+        """Read the texts for which others stand in events; those that were deleted meanwhile are left out."""
+        return {}
 
     async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
         """Return events of a session's conversation, whichever segments they are in; skip unknown ids.

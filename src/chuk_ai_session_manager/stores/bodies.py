@@ -1,9 +1,9 @@
 """Bodies: the bytes of images, audio, files and long tool results, which stores keep once.
 
 In an event's JSON, an object with the key "$body" replaces the text. It has the SHA-256 of the bytes, their
-size, and how the text wrote them. A store keeps the bytes under their hash, once for each sandbox, as long as
-an event refers to them. A text in base64 is kept as decoded bytes, if encoding these gives exactly the same
-text; any other text is kept as UTF-8.
+size, how the text wrote them and, for media, what their tokens depend on. A store keeps the bytes under
+their hash, once for each sandbox, as long as an event refers to them. A text in base64 is kept as decoded
+bytes, if encoding these gives exactly the same text; any other text is kept as UTF-8.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from ..accounts.media import Measure, measured
+from ..exceptions import InvalidSessionOperation
 from ..models import EventType, SessionEvent
+from ..models.absent_text import AbsentText
+from ..providers.parts import has_media
 
-_BODY = "$body"
+_BODY, _MEASURE = "$body", "measure"
 # Text results with more characters than this are bodies too.
 _LONG_RESULT = 65_536
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
@@ -31,6 +35,8 @@ _TYPES = {"base64", "image", "audio", "file", "document", "media", "input_audio"
 
 
 _KEYS = frozenset(_ALWAYS | _IN_MEDIA | {_BODY})
+# The parts of a message or a result whose bytes need not be read to make a context of them.
+_PARTS = {"image_url", "input_audio", "file", "input_image", "input_file", "image", "document"}
 
 
 class Taken(NamedTuple):
@@ -92,15 +98,64 @@ def has_marks(text: str) -> bool:
     return "$" in text and _BODY in text  # a single character is found forty times faster
 
 
+def needed_hashes(events: Iterable[SessionEvent[Any]], *, may_lack: bool) -> set[str]:
+    """The hashes of the bodies of events that have marks in their place.
+
+    Args:
+        events: the events.
+        may_lack: leave out those for which an `AbsentText` may stand: media in parts of messages and results
+            and in native forms, if the mark says what their tokens depend on.
+    """
+    return {
+        mark[_BODY]
+        for event in events
+        for mark, may_be_absent in _marks_in(event)
+        if not (may_lack and may_be_absent)
+    }
+
+
+def _marks_in(event: SessionEvent[Any]) -> Iterator[tuple[dict[str, Any], bool]]:
+    """The marks in an event, each with whether an `AbsentText` may stand there."""
+    parts = {id(part) for part in _parts_of(event)}
+    of_metadata = event.metadata if event.type == EventType.TOOL_CALL else None
+    waiting = [(event.message, False), (of_metadata, False), (event.native, True)]
+    while waiting:
+        value, is_free = waiting.pop()
+        if isinstance(value, dict):
+            if isinstance(value.get(_BODY), str):
+                yield value, is_free and _MEASURE in value
+                continue
+            is_free = is_free or id(value) in parts
+            waiting += [(item, is_free) for item in value.values()]
+        elif isinstance(value, list):
+            waiting += [(item, is_free) for item in value]
+
+
+def _parts_of(event: SessionEvent[Any]) -> Iterator[Any]:
+    """The parts of a message or a result that go into a context as they are, and never into a text."""
+    message = event.message if isinstance(event.message, dict) else {}
+    contents = [message.get("content")]
+    if event.type == EventType.TOOL_CALL:
+        row = event.metadata.get("row")
+        contents = [message.get("result"), row.get("content") if isinstance(row, dict) else None]
+        contents = [each for each in contents if has_media(each)]
+    for content in contents:
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and part.get("type") in _PARTS:
+                yield part
+
+
 class PutBack:
     """Puts bodies back into events; events with the same body share one text.
 
     Args:
         found: the bytes, by hash.
+        may_lack: whether an `AbsentText` is put where a body is not among these.
     """
 
-    def __init__(self, found: Mapping[str, bytes]) -> None:
+    def __init__(self, found: Mapping[str, bytes], *, may_lack: bool = False) -> None:
         self._found = found
+        self._may_lack = may_lack
         self._texts: dict[tuple[str, ...], str] = {}
 
     def into(self, event: SessionEvent[Any]) -> None:
@@ -126,10 +181,46 @@ class PutBack:
             return {name: self._value(item) for name, item in mark["fields"]}
         where = mark[_BODY], mark["form"], mark.get("prefix", "")
         if where not in self._texts:
-            data = self._found[mark[_BODY]]
-            text = b64encode(data).decode() if mark["form"] == "base64" else data.decode()
-            self._texts[where] = where[2] + text
+            if self._may_lack and mark[_BODY] not in self._found:
+                self._texts[where] = _absent(mark)
+            else:
+                self._texts[where] = where[2] + _text_of(self._found[mark[_BODY]], mark["form"])
         return self._texts[where]
+
+
+def _text_of(data: bytes, form: str) -> str:
+    return b64encode(data).decode() if form == "base64" else data.decode()
+
+
+def _absent(mark: dict[str, Any]) -> AbsentText:
+    about = mark[_MEASURE]
+    characters = -(-mark["size"] // 3) * 4 if mark["form"] == "base64" else mark["size"]
+    pixels = about.get("pixels")
+    measure = Measure(
+        characters, tuple(pixels) if pixels else None, about.get("bytes_a_second"), about.get("pages")
+    )
+    prefix, size = mark.get("prefix", ""), about.get("bytes", mark["size"])
+    return AbsentText(mark[_BODY], mark["form"], prefix, size, measure)
+
+
+def text_in_place_of(absent: AbsentText, data: bytes) -> str:
+    """The text for which an `AbsentText` stands.
+
+    Args:
+        absent: stands for it.
+        data: the bytes with its hash.
+    """
+    return (absent.prefix + _text_of(data, absent.form))[absent.cut]
+
+
+def without_measures(value: Any) -> Any:
+    """An event's field, in which marks say no more than those of earlier releases do."""
+    if isinstance(value, dict):
+        kept = {name: without_measures(item) for name, item in value.items()}
+        if isinstance(kept.get(_BODY), str):
+            kept.pop(_MEASURE, None)
+        return kept
+    return [without_measures(item) for item in value] if isinstance(value, list) else value
 
 
 class _Taking:
@@ -162,6 +253,8 @@ class _Taking:
         return self.value(value)
 
     def _text(self, text: str, *, is_data: bool = False) -> Any:
+        if isinstance(text, AbsentText):
+            raise InvalidSessionOperation("An event whose bytes were not read cannot be stored")
         if text.startswith("data:") and (url := _DATA_URL.match(text)):
             return self._mark(text[url.end() :], prefix=url[0])
         if is_data:
@@ -175,9 +268,11 @@ class _Taking:
             data = b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             data = b""
+        about = _measure(text)
         if data and b64encode(data).decode() == text:
-            return self._kept(data, "base64", prefix)
-        return self._kept(text.encode(), "text", prefix)
+            return self._kept(data, "base64", prefix) | {_MEASURE: about}
+        of_text = {"bytes": len(text) * 3 // 4 - text[-2:].count("=")}
+        return self._kept(text.encode(), "text", prefix) | {_MEASURE: about | of_text}
 
     def _kept(self, data: bytes, form: str, prefix: str = "") -> dict[str, Any]:
         self.marks += 1
@@ -185,6 +280,14 @@ class _Taking:
         self.bodies[name] = data
         mark = {_BODY: name, "size": len(data), "form": form}
         return mark | {"prefix": prefix} if prefix else mark
+
+
+def _measure(text: str) -> dict[str, Any]:
+    """What the tokens of media depend on, beside their size."""
+    measure = measured(text.replace("-", "+").replace("_", "/"))
+    found = {name: value for name, value in measure._asdict().items() if value is not None}
+    del found["characters"]
+    return found
 
 
 def is_body(text: str, name: object, holder: object, *, takes_long: bool) -> bool:

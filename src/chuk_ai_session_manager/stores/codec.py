@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ from ..models.session_event import check_event_length
 from ..models.session_metadata import origins_of
 from ..models.session_totals import SessionTotals
 from .base import AnyEvent, AnySession
-from .bodies import NOTHING_TAKEN, PutBack, has_marks, take_out
+from .bodies import NOTHING_TAKEN, PutBack, has_marks, take_out, without_measures
 from .counting import counters_of_event, newest_in, summary_in, totals_in
 from .event_json import brief_json
 from .folding import folded, unfolded
@@ -230,26 +230,63 @@ async def decode_events(stored: StoredSession) -> list[AnyEvent]:
     Raises:
         UnreadableData: an event is damaged; the error names session and event.
     """
+    return await _by_length(_decoded, stored)
+
+
+async def decode_rows(stored: StoredSession) -> list[AnyEvent]:
+    """The same without their bodies: `with_bodies` makes whole events of them.
+
+    Raises:
+        UnreadableData: as for `decode_events`.
+    """
+    return await _by_length(_rows, stored)
+
+
+async def with_bodies(
+    session_id: str, events: Sequence[AnyEvent], found: Mapping[str, bytes] | None, *, may_lack: bool
+) -> None:
+    """Put bodies into events that `decode_rows` returned.
+
+    Args:
+        session_id: the session, for the error.
+        events: the events, which are changed.
+        found: the bodies, by hash; `None` if the events have none.
+        may_lack: whether an `AbsentText` may stand for a body that is not among these.
+
+    Raises:
+        UnreadableData: as for `decode_events`.
+    """
+    if sum(map(len, (found or {}).values())) > _MOST_DECODED_AT_ONCE:
+        await asyncio.to_thread(_put_bodies, session_id, events, found, may_lack)
+    else:
+        _put_bodies(session_id, events, found, may_lack)
+
+
+async def _by_length(
+    decode: Callable[[StoredSession], list[AnyEvent]], stored: StoredSession
+) -> list[AnyEvent]:
     length = sum(map(len, stored.bodies)) + sum(map(len, (stored.found or {}).values()))
     if length > _MOST_DECODED_AT_ONCE:
-        return await asyncio.to_thread(_many_decoded, stored)
-    return _decoded(stored)
+        return await asyncio.to_thread(_without_collections, decode, stored)
+    return decode(stored)
 
 
-def _many_decoded(stored: StoredSession) -> list[AnyEvent]:
+def _without_collections(
+    decode: Callable[[StoredSession], list[AnyEvent]], stored: StoredSession
+) -> list[AnyEvent]:
     """Decode many events without garbage collections: none of the new objects is garbage.
 
     With them, half of the time would go to looking through the objects that are there already. Even the
     first collection afterwards would look through all the new ones, so they are made old at once.
     """
     if not gc.isenabled():  # by the application, or by another thread that is decoding
-        return _decoded(stored)
+        return decode(stored)
     pause = object()
     _pauses.add(pause)
     gc.collect(1)  # because everything young is made old below, garbage too
     gc.disable()
     try:
-        return _decoded(stored)
+        return decode(stored)
     finally:
         if not gc.get_freeze_count():  # else the application froze objects, which would be thawed
             gc.freeze()
@@ -274,26 +311,41 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 
 
 def _decoded(stored: StoredSession) -> list[AnyEvent]:
+    events = _rows(stored)
+    has_bodies = stored.found is not None and any(map(has_marks, stored.bodies))
+    _put_bodies(stored.id, events, stored.found if has_bodies else None, may_lack=False)
+    return events
+
+
+def _rows(stored: StoredSession) -> list[AnyEvent]:
     decode = _list_of_events().validate_json
     events: list[AnyEvent] = []
     try:
         for body in stored.bodies:
             events += decode(f"[{body}]")
-        if stored.found is not None and any(map(has_marks, stored.bodies)):
-            put_back = PutBack(stored.found)
-            for event in events:
-                put_back.into(event)
-        for event in events:
-            if event.native is not None:
-                event.native = unfolded(event.message, event.native)
     except ValidationError as problem:
         at = problem.errors(include_input=False, include_url=False)[0]["loc"][:1]
         near = stored.start + len(events) + (int(at[0]) if at else 0)
         raise damaged_event(stored.id, near) from problem
-    except (InvalidSessionOperation, ValueError, TypeError, LookupError) as problem:
-        # A negative count of tokens; or a native form of another message.
+    except (InvalidSessionOperation, ValueError, TypeError) as problem:  # a negative count of tokens
         raise damaged_event(stored.id, f"{stored.start + len(events)} or one after it") from problem
     return events
+
+
+def _put_bodies(
+    session_id: str, events: Sequence[AnyEvent], found: Mapping[str, bytes] | None, may_lack: bool
+) -> None:
+    """Put bodies and the texts of native forms back where they were taken out."""
+    put_back = None if found is None else PutBack(found, may_lack=may_lack)
+    for event in events:
+        try:
+            if put_back is not None:
+                put_back.into(event)
+            if event.native is not None:
+                event.native = unfolded(event.message, event.native)
+        except (ValueError, TypeError, LookupError) as problem:
+            # A body that is missing; or a native form of another message.
+            raise damaged_event(session_id, event.id) from problem
 
 
 def check_same(session_id: str, event: EncodedEvent, stored: str | bytes) -> None:
@@ -315,6 +367,10 @@ def check_same(session_id: str, event: EncodedEvent, stored: str | bytes) -> Non
 def _means_same(stored: str, body: str) -> bool:
     """Whether two texts are the same event: an earlier release may have stored it with its defaults."""
     one, other = _list_of_events().validate_json(f"[{stored},{body}]")
+    if has_marks(stored):
+        for event in (one, other):
+            event.message, event.native = without_measures(event.message), without_measures(event.native)
+            event.metadata = without_measures(event.metadata)
     return one == other
 
 

@@ -32,7 +32,7 @@ from .base import (
     check_page_size,
     page_of,
 )
-from .bodies import hashes_in
+from .bodies import has_marks, hashes_in, needed_hashes
 from .changes import (
     Appended,
     Change,
@@ -43,7 +43,15 @@ from .changes import (
     is_stored_text,
     kept_changing,
 )
-from .codec import decode_events, decode_session, encode_header, encoded, header_value
+from .codec import (
+    decode_events,
+    decode_rows,
+    decode_session,
+    encode_header,
+    encoded,
+    header_value,
+    with_bodies,
+)
 from .counting import counters_after, counters_of, totals_of, usage_only
 from .merging import SHARED, is_closed, merged_shared
 from .objects import (
@@ -115,19 +123,59 @@ class DurableStore(RecordStore):
         tokens: int | None = None,
     ) -> EventPage | None:
         """Return the newest events of the session as it is stored now, reading little more than these."""
+        return await self._newest(session, before, limit, tokens, may_lack=False)
+
+    async def newest_outlines(
+        self,
+        session: AnySession,
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        tokens: int | None = None,
+    ) -> EventPage | None:
+        """The same without the bytes of images, audio and files, for which an `AbsentText` stands."""
+        return await self._newest(session, before, limit, tokens, may_lack=True)
+
+    async def _newest(
+        self,
+        session: AnySession,
+        before: int | None,
+        limit: int | None,
+        tokens: int | None,
+        *,
+        may_lack: bool,
+    ) -> EventPage | None:
         check_page_size(limit)
+        for attempt in range(TRIES):
+            page, has_bodies = await self._newest_rows(session, before, limit, tokens)
+            if page is None:
+                break
+            needed = needed_hashes(page.events, may_lack=may_lack) if has_bodies else set()
+            found = await self._fetch(needed) if needed else {}
+            if len(found) == len(needed):
+                await with_bodies(session.id, page.events, found if has_bodies else None, may_lack=may_lack)
+                break
+            await after_a_collision(attempt)  # an event was deleted meanwhile, with its body
+        return page
+
+    async def _newest_rows(
+        self, session: AnySession, before: int | None, limit: int | None, tokens: int | None
+    ) -> tuple[EventPage | None, bool]:
+        """The newest events without bodies, and whether they refer to any."""
         mark, size, end = self._mark(session), first_page_size(session, limit, tokens), before
         read: list[AnyEvent] = []
+        has_bodies = False
         while True:
             stored = await self._read(session.id, 0 if size is None else -size, end)
             if stored is None:
-                return None
+                return None, False
             if mark is not None and (stored.born, stored.rewrites) != (mark.born, mark.rewrites):
-                return None
-            read = [*await decode_events(stored), *read]
+                return None, False
+            read = [*await decode_rows(stored), *read]
+            has_bodies = has_bodies or (self.keeps_bodies and any(map(has_marks, stored.bodies)))
             page = EventPage.at_end_of(read, limit=limit, tokens=tokens, number=stored.start)
             if stored.start == 0 or page.first > stored.start or len(read) == limit:
-                return page
+                return page, has_bodies
             # The events read so far are not enough.
             size, end = min(2 * len(read), LARGEST_PAGE), stored.start
 
@@ -151,7 +199,7 @@ class DurableStore(RecordStore):
         mark = None if found is None else self._mark(found)
         if found is not None and mark and await self._catch_up(found, mark, with_events=with_events):
             return found
-        stored = await self._read(session_id, 0 if with_events else None)
+        stored = await self._read_whole(session_id, 0 if with_events else None)
         if stored is None:
             return None
         session = await decode_session(stored)
@@ -184,9 +232,9 @@ class DurableStore(RecordStore):
         `mine` are events that were just stored: these objects themselves are put into the log.
         """
         lacks_some = with_events and mark.first > 0
-        stored = await self._read(session.id, 0 if lacks_some else mark.count)
+        stored = await self._read_whole(session.id, 0 if lacks_some else mark.count)
         if stored is not None and stored.rewrites != mark.rewrites and stored.start:
-            stored = await self._read(session.id, 0)
+            stored = await self._read_whole(session.id, 0)
         if stored is None or stored.born != mark.born:
             return False
         if stored.revision == mark.revision and stored.fields == mark.fields and not lacks_some:
@@ -305,7 +353,7 @@ class DurableStore(RecordStore):
         if self.redact is not None:
             await redact_events(session.events or [], self.redact)
         for _ in range(TRIES):
-            stored = await self._read(session.id, 0)
+            stored = await self._read_whole(session.id, 0)
             mark = self._mark(session)
             if mark is not None and (stored is None or stored.born != mark.born):
                 raise session_not_found(session.id)  # a deleted session must not come back

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..models.absent_text import AbsentText
+
 _MARK, _FOLDED = "$said", "$folded"
 # The length of a mark, about.
 _SHORTEST = 40
@@ -108,6 +110,7 @@ def _unfold(value: Any, texts: list[str]) -> Any:
             case [int(number)]:
                 return json.loads(texts[number])
             case [int(number), int(start), int(end)]:
-                return texts[number][start:end]
+                text = texts[number]
+                return text.part(start, end) if isinstance(text, AbsentText) else text[start:end]
         return {name: _unfold(item, texts) for name, item in value.items()}
     return [_unfold(item, texts) for item in value] if isinstance(value, list) else value

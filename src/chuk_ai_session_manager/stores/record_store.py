@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from ..exceptions import session_not_found
+from ..models.absent_text import AbsentText
 from .base import AnyEvent, AnySession, EventStore, cursor_at
+from .bodies import hashes_in, text_in_place_of
 from .changes import Appended, Change, after_a_collision, kept_changing
 from .codec import decode_events
 from .merging import SHARED, is_closed
@@ -17,6 +19,9 @@ from .stored_data import EncodedEvent, StoredSession
 
 TRIES = 50
 """How often a change is tried again because another writer was faster."""
+
+# How often events are read again, if one of them was deleted with its body before the body was read.
+_TRIES_FOR_BODIES = 10
 
 
 class RecordStore(EventStore):
@@ -29,6 +34,28 @@ class RecordStore(EventStore):
     async def _fetch(self, hashes: Collection[str]) -> Mapping[str, bytes]:  # noqa: ARG002  (of those that do)
         """The bodies with these hashes, as far as they exist."""
         return {}
+
+    async def _read_whole(
+        self, session_id: str, start: int | None, end: int | None = None
+    ) -> StoredSession | None:
+        """The same as `_read`, with the bodies to which the events refer."""
+        stored: StoredSession | None = None
+        for attempt in range(_TRIES_FOR_BODIES):
+            stored = await self._read(session_id, start, end)
+            if stored is None or not self.keeps_bodies:
+                break
+            hashes: set[str] = set().union(*map(hashes_in, stored.bodies))
+            stored.found = await self._fetch(hashes) if hashes else {}
+            if len(stored.found) == len(hashes):
+                break
+            await after_a_collision(attempt)  # an event was deleted meanwhile, with its body
+        return stored
+
+    async def texts_of(self, absent: Iterable[AbsentText]) -> Mapping[AbsentText, str]:
+        """Read the bytes for which texts stand; those that were deleted meanwhile are left out."""
+        absent = list(absent)
+        found = await self._fetch({each.name for each in absent}) if absent else {}
+        return {each: text_in_place_of(each, found[each.name]) for each in absent if each.name in found}
 
     # -- the methods of a store -----------------------------------------------------------------
 
@@ -77,7 +104,7 @@ class RecordStore(EventStore):
     ) -> int:
         """Change stored events for good, or take them out, in one step that no object here takes part in."""
         for attempt in range(TRIES):
-            stored = await self._read(session_id, 0)
+            stored = await self._read_whole(session_id, 0)
             if stored is None:
                 raise session_not_found(session_id)
             there = await decode_events(stored)

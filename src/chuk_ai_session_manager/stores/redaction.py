@@ -12,6 +12,7 @@ from ..exceptions import InvalidInput
 from ..exceptions.validation import check_text
 from ..models import SessionEvent
 from ..models.session_event import COPY_OF, REPLACES
+from ..providers.parts import part_of
 
 RedactHook: TypeAlias = Callable[[str], str | Awaitable[str]]
 """Gets a text and gives the text to store: the same, or with words replaced. Sync or async."""
@@ -30,6 +31,10 @@ _ABOUT_EVENT = {
     REPLACES, COPY_OF, "callback_failure", "covered", "made_by", "parent_event_id", "question", "question_in",
 }  # fmt: skip
 _IDS = ("_id", "Id", "_ids", "Ids", "_key")
+# Metadata in forms that the library has defined.
+_OWN_FORMS = {"notes", "row", "shown"}
+# The fields of providers' forms have such names, and so have the fields of metadata.
+_FIELD = re.compile(r"[A-Za-z_$][\w$.:-]*", re.ASCII)
 # The fields of a call, beside which `name` is a tool's.
 _CALLED_WITH = ("arguments", "input", "args", "parameters")
 _JSON_TEXTS = {"arguments"}
@@ -92,10 +97,9 @@ class _Seen:
         message = await self._value(event.message)
         if message != event.message:
             changes["message"] = message
-        about = {name: value for name, value in event.metadata.items() if name not in _ABOUT_EVENT}
-        metadata = await self._value(about, is_metadata=True)
-        if metadata != about:
-            changes["metadata"] = {name: metadata.get(name, value) for name, value in event.metadata.items()}
+        metadata = await self._metadata(event.metadata)
+        if metadata != event.metadata:
+            changes["metadata"] = metadata
         if event.native is not None and (
             "message" in changes or await self._value(event.native) != event.native
         ):
@@ -117,16 +121,49 @@ class _Seen:
             self._given[text] = given
         return self._given[text]
 
-    async def _value(self, value: Any, *, is_metadata: bool = False) -> Any:
+    async def _metadata(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Metadata: the library's own fields, and those of the application."""
+        structure = _STRUCTURE - {"data", "detail"}
+        seen: dict[str, Any] = {}
+        for name, value in metadata.items():
+            if name in _ABOUT_EVENT:
+                seen[name] = value
+            elif isinstance(value, Mapping | list | tuple) and name not in _OWN_FORMS:
+                seen[await self._key(name, seen)] = await self._of_application(value)
+            else:
+                seen[await self._key(name, seen)] = await self._field(name, value, structure)
+        return seen
+
+    async def _key(self, key: str, seen: Collection[str], *, may_be_field: bool = True) -> str:
+        """What is stored in a key's place; two keys never become one.
+
+        Args:
+            key: the key.
+            seen: the keys of the same object that were seen before.
+            may_be_field: whether a key that could be the name of a field is one, and no text.
+        """
+        if may_be_field and _FIELD.fullmatch(key):
+            return key
+        given = new = await self.text(key)
+        count = 1
+        while new in seen:
+            count += 1
+            new = f"{given} ({count})"
+        return new
+
+    async def _value(self, value: Any) -> Any:
+        """A value in a form that the library or a provider defines."""
         if isinstance(value, str):
             return await self.text(value)
         if isinstance(value, list | tuple):
             return [await self._value(item) for item in value]
         if isinstance(value, Mapping):
-            structure = _STRUCTURE - {"data", "detail"} if is_metadata else _STRUCTURE
-            if any(name in value for name in _CALLED_WITH):
-                structure = structure | {"name"}
-            return {name: await self._field(name, item, structure) for name, item in value.items()}
+            has_call = any(name in value for name in _CALLED_WITH)
+            structure = _STRUCTURE | {"name"} if has_call else _STRUCTURE
+            seen: dict[str, Any] = {}
+            for name, item in value.items():
+                seen[await self._key(name, seen)] = await self._field(name, item, structure)
+            return seen
         return value
 
     async def _field(self, name: str, value: Any, structure: Collection[str]) -> Any:
@@ -140,21 +177,29 @@ class _Seen:
             return value
         return await self.text(value)
 
-    async def _of_application(self, value: Any) -> Any:
-        """Arguments or a result: the hook sees all texts but kinds of parts and bytes."""
+    async def _of_application(self, value: Any, *, is_part: bool = False) -> Any:
+        """Arguments, a result or metadata: the hook sees all texts and keys but kinds of parts and bytes.
+
+        Args:
+            value: any JSON value.
+            is_part: whether it stands in a part of a message, whose fields an API has named.
+        """
         if isinstance(value, str):
             return value if value.startswith("data:") else await self.text(value)
         if isinstance(value, list | tuple):
-            return [await self._of_application(item) for item in value]
+            return [await self._of_application(item, is_part=is_part) for item in value]
         if not isinstance(value, Mapping):
             return value
         has_bytes = any(name in value for name in _BESIDE_BYTES)
-        return {
-            name: item
-            if name == "type" or (has_bytes and name in _BYTES and _is_base64(item))
-            else await self._of_application(item)
-            for name, item in value.items()
-        }
+        is_part = is_part or (isinstance(value.get("type"), str) and part_of(value).kind != "other")
+        seen: dict[str, Any] = {}
+        for name, item in value.items():
+            if name == "type" or (has_bytes and name in _BYTES and _is_base64(item)):
+                seen[name] = item
+            else:
+                new = await self._key(name, seen, may_be_field=is_part)
+                seen[new] = await self._of_application(item, is_part=is_part)
+        return seen
 
     async def _json(self, text: str) -> str:
         """A text of JSON, of which the hook sees the texts."""

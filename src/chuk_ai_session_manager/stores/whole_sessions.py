@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -13,6 +13,7 @@ from ..exceptions import (
     StorageError,
 )
 from ..models import Session
+from ..models.absent_text import AbsentText
 from ..models.event_page import EventPage, LogState
 from ..models.family import enter_with_parent
 from ..models.guard import guard
@@ -83,6 +84,12 @@ class WholeSessionStore:
         if stored is None:
             return None
         return EventPage.at_end_of(stored.events, before=before, limit=limit, tokens=tokens)
+
+    newest_outlines = newest_events
+
+    async def texts_of(self, absent: Iterable[AbsentText]) -> Mapping[AbsentText, str]:  # noqa: ARG002  (none)
+        """Nothing: whole sessions have all of their bytes."""
+        return {}
 
     async def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]:
         """Return events of the conversation, by reading its segments one after the other."""

@@ -151,3 +151,42 @@ class Pinning(Contract):
         get: Any = manager.get_messages_for_llm
         with pytest.raises(TokenLimitExceeded, match="more than half of the limit of 60"):
             await get(max_tokens=60)
+
+    @pytest.mark.parametrize("infinite", [False, True])
+    @in_a_loop
+    async def test_what_replaces_a_pinned_message_is_pinned(self, stores: Stores, *, infinite: bool) -> None:
+        manager = _manager(stores.open(), infinite=infinite)
+        await _exchanges(manager, 2)
+        await manager.user_says(_RULE, pinned=True)
+        await manager.ai_responds("I see.", pinned=True)
+        rule, answer = (
+            row["event_id"] for row in await manager.get_conversation(with_ids=True) if "pinned" in row
+        )
+        other = _manager(stores.open(), infinite=infinite)
+        await other.edit(rule, "Never fly on Sundays.")
+        await other.ai_responds("I do.", model="gpt-4o")
+        await _exchanges(other, 6)
+        reader = _manager(stores.open(), infinite=infinite)
+        assert set(await _pinned_in(reader, "Never fly on Sundays.")) == {1}
+        assert set(await _pinned_in(reader)) == {0}
+        await other.choose(rule)
+        await _exchanges(other, 6)
+        reader = _manager(stores.open(), infinite=infinite)
+        assert set(await _pinned_in(reader)) == {1}
+        assert set(await _pinned_in(reader, "Never fly on Sundays.")) == {0}
+        await other.regenerate(answer)  # a model's new answer is another one: it is not pinned
+        await other.ai_responds("As you like.", model="gpt-4o")
+        rows = await other.get_conversation(with_ids=True)
+        assert [row["content"] for row in rows if "pinned" in row] == [_RULE]
+
+    @in_a_loop
+    async def test_pins_of_variants_count_once(self, stores: Stores) -> None:
+        manager = _manager(stores.open(), token_limit=1_000)
+        await manager.user_says("word " * 300, pinned=True)
+        ((first),) = [row["event_id"] for row in await manager.get_conversation(with_ids=True)]
+        second = await manager.edit(first, "other " * 300)
+        await manager.edit(second, "third " * 300)
+        assert [row["pinned"] for row in await manager.get_conversation(with_ids=True)] == [True]
+        with pytest.raises(TokenLimitExceeded):
+            await manager.edit(second, "long " * 600)
+        assert "third" in (await manager.get_conversation())[-1]["content"]

@@ -298,6 +298,46 @@ class Redacting(Contract):
         assert all(told.count(f"[name] of {name}") >= 2 for name in names)
         assert picture["data"] in told
 
+    @in_a_loop
+    async def test_a_hook_sees_keys_of_objects(self, stores: Stores) -> None:
+        store = stores.open()
+        keyed: dict[str, Any] = {MARKER: 1, f"{MARKER}@example.com": {f"of {MARKER}": [{MARKER: None}]}}
+        called = json.dumps(keyed)
+        manager = _manager(store, redact=lambda text: text.replace(MARKER, "[name]"), model="gpt-4o")
+        await manager.tool_used("look", keyed, {"rows": [keyed, {"type": "text", "text": MARKER}]})
+        call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": called}}
+        await manager.add_messages(
+            [
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c", "content": called},
+            ]
+        )
+        odd: dict[str, Any] = {f"{MARKER} said": 1}
+        await manager.user_says("Hello", contacts=keyed, **odd)
+        response = {
+            "type": "message",
+            "role": "assistant",
+            "model": "claude-sonnet-4-5",
+            "content": [{"type": "tool_use", "id": "t", "name": "look", "input": keyed}],
+        }
+        await manager.ai_responds(response)
+        told = await _told(stores.open(), "talk", manager)
+        assert MARKER not in told
+        rows = await manager.get_conversation(include_tools=True, with_ids=True)
+        found = {"[name]": 1, "[name]@example.com": {"of [name]": [{"[name]": None}]}}
+        assert rows[0]["arguments"] == rows[3]["metadata"]["contacts"] == found
+        assert rows[3]["metadata"]["[name] said"] == 1
+        assert json.loads(rows[-1]["tool_calls"][0]["function"]["arguments"]) == found
+
+    @in_a_loop
+    async def test_keys_that_a_hook_makes_equal_are_told_apart(self, stores: Stores) -> None:
+        manager = _manager(stores.open(), redact=lambda _: "[gone]")
+        parts = [{"type": "text", "text": "words"}, _picture()]
+        await manager.tool_used("look", {"one": 1, "two": 2, "three": {"one": "deep"}}, parts)
+        (row,) = await manager.get_conversation(include_tools=True, with_ids=True)
+        assert row["arguments"] == {"[gone]": 1, "[gone] (2)": 2, "[gone] (3)": {"[gone]": "[gone]"}}
+        assert json.loads(row["content"]) == [{"type": "text", "text": "[gone]"}, _picture()]
+
     @pytest.mark.parametrize("answer", [ValueError(MARKER), None, 3])
     @in_a_loop
     async def test_a_hook_that_fails_refuses_before_anything_is_written(

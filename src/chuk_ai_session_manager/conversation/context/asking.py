@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from ...exceptions import StorageError
 from ...models.home import HomeStore
 from ...providers.cache_marks import with_cache_marks
 from ...providers.fingerprints import fingerprint_of_tools
@@ -12,6 +14,7 @@ from ...providers.formats import written
 from ...providers.messages import ChatMessage
 from ...providers.responses_state import responses_request
 from ...stores.base import AnyEvent, AnySession
+from ..absent import BytesGoneError, fill
 from ..background import Background
 from ..billing import TOKENS_A_MESSAGE, TOKENS_OF_A_BEGINNING
 from ..count_corrections import Corrections
@@ -28,6 +31,9 @@ from .room import Room
 from .seen import Seen
 from .wanted import Wanted
 
+# How often a context is made again if an event with bytes was edited or erased while it was made.
+_TRIES = 10
+
 
 async def asked(
     conversation: Conversation,
@@ -40,11 +46,30 @@ async def asked(
 ) -> Any:
     """Make what `SessionManager.get_messages_for_llm` returns; the arguments are explained there."""
     wanted.check()
+    for _ in range(_TRIES):
+        with suppress(BytesGoneError):
+            return await _asked(conversation, beginning, contexts, pinned, finder, corrections, wanted)
+    raise StorageError("Images and files of the conversation were deleted each time while they were read")
+
+
+async def _asked(
+    conversation: Conversation,
+    beginning: Beginning,
+    contexts: Contexts,
+    pinned: PinnedTurns,
+    finder: Finder,
+    corrections: Corrections,
+    wanted: Wanted,
+) -> Any:
     home, session = await conversation.current(with_events=wanted.max_tokens is None)
     excerpts = Excerpts(finder, conversation.id, session, home, contexts.recalled, wanted)
     background = await beginning.background_of(home, session)
     held = background.held
-    log = PathEnd(session, home) if held is None else KnownEnd(session, home, held, background.passed)
+    log = (
+        PathEnd(session, home, may_lack=True)
+        if held is None
+        else KnownEnd(session, home, held, background.passed)
+    )
     loop = await unfinished_loop(log, background, home) if wanted.has_tools or wanted.recalls else None
     bound = loop if loop is not None and wanted.has_tools and loop.is_bound else None
     has_choices = bool(session.totals.choices or background.sums.totals.choices)
@@ -59,6 +84,9 @@ async def asked(
     rows = await _rows(seen, excerpts, log, bound)
     if wanted.recalls:
         rows = await seen.with_excerpts(rows, [*background.start, *log.events])
+    # In OpenAI's chat form, a result may only be text: the bytes of its images are not sent.
+    only_texts = {"tool"} if wanted.format_name == "openai" else set()
+    await fill((row for row in rows if row["role"] not in only_texts), home, wanted.kind)
     if corrections.is_on and (counted := await _length(rows, room, beginning, home, session, wanted)):
         contexts.count_out(counted)
     if not wanted.has_tools:

@@ -192,7 +192,7 @@ class KeptIndex:
             events: Sequence[AnyEvent] = [] if stored is None else stored.events[:end]
         else:
             head = live if is_live else await home.head(state.session_id)
-            read = None if head is None else await home.newest_events(head, before=end, limit=end - start)
+            read = None if head is None else await home.newest_outlines(head, before=end, limit=end - start)
             events = [] if read is None or read.first != start else read.events
         if len(events) != end - start:
             raise _RewrittenError

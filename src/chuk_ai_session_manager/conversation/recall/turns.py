@@ -10,6 +10,7 @@ from ...models import EventSource, EventType
 from ...models.session_event import REDACTED, content_of
 from ...providers.common import texts_in
 from ...providers.messages import calls_of, function_of, name_of, text_of, tool_text
+from ...providers.parts import has_media, shown_content
 from ...stores.base import AnyEvent
 from .words import searched_part
 
@@ -94,7 +95,8 @@ def _result_in(event: AnyEvent) -> Said | None:
     message = event.message if isinstance(event.message, dict) else {}
     if message.get("tool") in HISTORY_TOOLS:
         return None
-    whole = tool_text(event.message)
+    result = message.get("result")
+    whole = shown_content(result) if has_media(result) else tool_text(event.message)
     text = searched_part(whole)
     if not text.strip():
         return None

@@ -7,12 +7,9 @@ from functools import partial
 from typing import Any
 
 from ...exceptions import UnreadableData
-from ..bodies import hashes_in
-from ..changes import after_a_collision
 from ..counting import load_counters
 from ..merging import SHARED, is_closed, with_shared
 from ..stored_data import CHUNK, HEADER_FIELDS, SCHEMA, StoredSession, damaged_header, newer_schema
-from .bodies import Bodies
 from .places import Places
 from .replies import text_of
 from .scripts import Command, Script
@@ -21,27 +18,9 @@ _READ, _FIND = Script("read"), Script("find")
 
 # The size of one reply: small enough that the server is soon free for others.
 _BYTES_AT_ONCE = 1_000_000
-# How often a log is read again, if an event was deleted with its body before the body was read.
-_TRIES = 10
 
 
 async def read_session(
-    places: Places, kept: Bodies, session_id: str, start: int | None, end: int | None
-) -> StoredSession | None:
-    """Like `_read_session`, with the bodies to which the events refer."""
-    for attempt in range(_TRIES):
-        stored = await _read_session(places, session_id, start, end)
-        hashes: set[str] = set() if stored is None else set().union(*map(hashes_in, stored.bodies))
-        if stored is None or not hashes:
-            return stored
-        stored.found = await kept.fetch(hashes)
-        if len(stored.found) == len(hashes):
-            return stored
-        await after_a_collision(attempt)  # an event was deleted meanwhile, with its body
-    return stored
-
-
-async def _read_session(
     places: Places, session_id: str, start: int | None, end: int | None
 ) -> StoredSession | None:
     """Read a session with some of its events; `None` if the session does not exist.

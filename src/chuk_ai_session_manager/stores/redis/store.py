@@ -156,7 +156,7 @@ class RedisStore(DurableStore):
     # -- reading and writing --------------------------------------------------------------------
 
     async def _read(self, session_id: str, start: int | None, end: int | None = None) -> StoredSession | None:
-        return await read_session(self._places, self._bodies, session_id, start, end)
+        return await read_session(self._places, session_id, start, end)
 
     keeps_bodies: ClassVar[bool] = True
 

@@ -14,14 +14,13 @@ from ..base import (
     AnySession,
     is_segment_after,
 )
-from ..bodies import hashes_in
 from ..changes import Appended, Change, MovedError
 from ..codec import check_same, join_header, split_header, user_id_in
 from ..counting import counters_after, dump_counters, load_counters
 from ..merging import is_closed, with_shared
 from ..recency import NOW, now, place_of
 from ..stored_data import CHUNK, EncodedEvent, StoredSession, damaged_header, dump, span_of
-from .bodies import fetch_bodies, keep_bodies
+from .bodies import keep_bodies
 
 _SESSION = """
 SELECT
@@ -135,9 +134,8 @@ def read_session(
     header, counters = row.read_header(), row.read_counters()
     if is_closed(session_id, header):
         header = with_shared(header, _header_of_last(db, row.conversation))
-    found = fetch_bodies(sandbox, set().union(*map(hashes_in, chunks)), db)
     return StoredSession(
-        session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks, found
+        session_id, row.born, header, counters, row.revision, row.rewrites, row.count, start, chunks
     )
 
 
