@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,6 +21,7 @@ from running import wait_until
 from servers import RedisCluster, RedisServer
 
 from chuk_ai_session_manager import Budget, Session, SessionEvent, SessionManager
+from chuk_ai_session_manager.models.record import utc_now
 from chuk_ai_session_manager.stores import EventStore, open_store
 from chuk_ai_session_manager.stores.sqlite.store import SqliteStore
 
@@ -298,3 +301,22 @@ async def test_an_erasure_that_is_cut_off_anywhere_is_taken_up_again(
         await cut.close()
         steps += 3
     assert steps > 9
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_of_prunes_at_the_same_time_one_counts_each_conversation(
+    server: RedisServer, tmp_path: Path, kind: str
+) -> None:
+    url = server.url if kind == "redis" else f"sqlite:///{tmp_path / 'sessions.db'}"
+    stores = [open_store(url, sandbox_id=f"prunes-{kind}", ttl_hours=None) for _ in range(4)]
+    past = utc_now() - timedelta(days=100)
+    for number in range(20):
+        events: list[SessionEvent[Any]] = [SessionEvent(message="said long ago", timestamp=past)]
+        await Session.create(f"old-{number}", store=stores[0], events=events)
+    receipts = await asyncio.gather(*(store.prune("90d") for store in stores))
+    named = [each for receipt in receipts for each in receipt.conversations]
+    assert sorted(named) == sorted(f"old-{number}" for number in range(20))
+    assert sum(receipt.events for receipt in receipts) == 20
+    assert await stores[0].list_sessions() == []
+    for store in stores:
+        await store.close()

@@ -134,6 +134,7 @@ LEVELS = (
         "stores.redis.lifetimes",
         "stores.redis.bodies",
         "stores.redis.reading",
+        "stores.redis.known_counters",
         "stores.redis.appending",
         "stores.redis.writing",
         "stores.redis.deleting",

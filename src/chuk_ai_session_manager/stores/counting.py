@@ -14,6 +14,8 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
+from pydantic_core import to_json
+
 from ..accounts.money import Usd, units_of
 from ..exceptions import InvalidInput
 from ..models import TokenUsage
@@ -21,7 +23,7 @@ from ..models.session_totals import COUNTS, EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
 from .base import AnyEvent
 from .recency import microseconds_of
-from .stored_data import EncodedEvent, damaged_header, dump, load
+from .stored_data import EncodedEvent, damaged_header, load
 
 # The most tokens or USD in one event: far more than there ever are; sums of thousands are exact in every
 # store.
@@ -146,8 +148,8 @@ def counters_after(counters: Mapping[str, float], events: Iterable[EncodedEvent]
 
 
 def dump_counters(counters: Mapping[str, float]) -> str:
-    """Counters as a JSON object; a JSON encoder's start-up would cost more than this."""
-    return "{" + ",".join(f"{_json_name(name)}:{value!r}" for name, value in counters.items()) + "}"
+    """Counters as a JSON object, by pydantic's writer, which is the fastest one here."""
+    return to_json(counters).decode()
 
 
 def load_counters(session_id: str, text: str | bytes) -> dict[str, float]:
@@ -161,11 +163,6 @@ def load_counters(session_id: str, text: str | bytes) -> dict[str, float]:
         return {name: int(value) if value.is_integer() else value for name, value in numbers.items()}
     except (ValueError, TypeError, AttributeError, OverflowError):
         raise damaged_header(session_id) from None
-
-
-@lru_cache(maxsize=1_000)
-def _json_name(name: str) -> str:
-    return dump(name)
 
 
 def totals_in(counters: Mapping[str, float], events: int) -> SessionTotals:

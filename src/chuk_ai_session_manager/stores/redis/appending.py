@@ -9,10 +9,11 @@ from ...exceptions import StorageError, session_not_found
 from ..changes import Appended
 from ..codec import check_same
 from ..counting import dump_counters
-from ..recency import place_of
+from ..recency import now, place_of
 from ..stored_data import EncodedEvent, damaged_header, newer_schema
 from .bodies import Bodies, all_bodies
 from .keys import Keys
+from .known_counters import Known, KnownCounters
 from .lifetimes import Lifetimes
 from .link import Link
 from .listing import touch_command
@@ -24,6 +25,10 @@ _ADD = Script("add")
 
 # How many event ids an error names: enough to find the events.
 _IDS_NAMED = 5
+# The number of most sessions in their conversation.
+_FIRST_SEGMENT = "0"
+# The length of an answer without the counters; those follow if this process did not know them.
+_WITHOUT_COUNTERS = 6
 
 
 class Appender:
@@ -35,6 +40,12 @@ class Appender:
         self._places = places
         self._lifetimes = lifetimes
         self._bodies = bodies
+        self._known = KnownCounters(lifetimes.milliseconds)
+
+    def begin(self, session_id: str, counters: Mapping[str, float]) -> None:
+        """Remember the counters of a session that was just created."""
+        known = Known(_FIRST_SEGMENT, dump_counters(counters), counters, now())
+        self._known.remember(session_id, known)
 
     async def add(
         self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
@@ -47,33 +58,58 @@ class Appender:
             UnreadableData: the session is damaged, or a later release wrote it.
             StorageError: the server does not answer; the error names the events, for a retry.
         """
-        answer = await self._sent(session_id, events, born, only_at)
+        known, checked = self._known.of(session_id), now()
+        after = None if known is None else known.after(session_id, events)
+        answer = await self._sent(session_id, events, born, only_at, known, after)
+        kind = None if answer is None else text_of(answer[0])
+        if answer is None or kind != "added":
+            self._known.forget(session_id)
+            return await self._not_added(session_id, events, born, only_at, answer)
+        if len(answer) > _WITHOUT_COUNTERS:
+            after = Known(text_of(answer[4]), answer[_WITHOUT_COUNTERS], None, checked)
+        if after is not None and int(answer[3]):
+            self._known.remember(session_id, after)
+        if int(answer[5]):
+            self._lifetimes.renew_soon(session_id)
+        return Appended(int(answer[1]), int(answer[2]), int(answer[3]))
+
+    async def _not_added(
+        self,
+        session_id: str,
+        events: Sequence[EncodedEvent],
+        born: str,
+        only_at: int | None,
+        answer: Sequence[Any] | None,
+    ) -> Appended | None:
+        """What comes of an append after an answer other than "added"."""
         if answer is None:
             raise session_not_found(session_id)
         kind = text_of(answer[0])
         if kind == "moved":
             return None
         if kind == "conflict":
-            others = _but(session_id, events, text_of(answer[1]), answer[2])
-            return await self.add(session_id, others, born, only_at)
-        if kind != "added":
-            is_newer = kind == "newer"
-            raise (
-                newer_schema(f"Session {session_id}", int(answer[1]))
-                if is_newer
-                else damaged_header(session_id)
-            )
-        if int(answer[4]):
-            self._lifetimes.renew_soon(session_id)
-        return Appended(int(answer[1]), int(answer[2]), int(answer[3]))
+            events = _but(session_id, events, text_of(answer[1]), answer[2])
+        elif kind == "newer":
+            raise newer_schema(f"Session {session_id}", int(answer[1]))
+        elif kind != "unknown":
+            raise damaged_header(session_id)
+        return await self.add(session_id, events, born, only_at)
 
     async def _sent(
-        self, session_id: str, events: Sequence[EncodedEvent], born: str, only_at: int | None
+        self,
+        session_id: str,
+        events: Sequence[EncodedEvent],
+        born: str,
+        only_at: int | None,
+        known: Known | None,
+        after: Known | None,
     ) -> list[Any] | None:
         """The answer to an append; an error names the events, for a retry."""
         lives = self._lifetimes.milliseconds or ""
-        place = place_of(int(max(event.counters["newest"] for event in events)))
-        arguments: list[Any] = [session_id, lives, born, "" if only_at is None else only_at, place]
+        place = place_of(int(max([event.counters["newest"] for event in events])))
+        number = _FIRST_SEGMENT if known is None else known.number
+        arguments: list[Any] = [session_id, number, born, "" if only_at is None else only_at, lives, place]
+        arguments += ("" if known is None else known.text, "" if after is None else after.text)
         for event in events:
             arguments += (event.id, event.body, dump_counters(event.counters))
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from redis.asyncio import RedisCluster
@@ -31,7 +31,8 @@ _LONGEST_PAUSE = 0.5
 _MOST_AT_ONCE = 500
 
 
-class _Waiting(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Waiting:
     """A command that waits to be sent with others, and its deadline in the event loop's time."""
 
     command: Command
@@ -121,9 +122,9 @@ class Link:
         If nothing is being sent, this task sends the waiting commands; otherwise, it waits for the task that
         does.
         """
-        here = self._here()
-        answer: Outcome[Any] = Outcome(loop=asyncio.get_running_loop())
-        here.waiting.append(_Waiting(command, answer, self._deadline()))
+        here, loop = self._here(), asyncio.get_running_loop()
+        answer: Outcome[Any] = Outcome(loop=loop)
+        here.waiting.append(_Waiting(command, answer, loop.time() + self._timeout))
         if not here.is_sending:
             here.is_sending = True
             try:
@@ -259,7 +260,7 @@ class Link:
 
         def take(answer: Any) -> None:
             at = open_ones.popleft()
-            if self._may_pass(answer):
+            if isinstance(answer, BaseException) and self._may_pass(answer):
                 again[at] = answer
             else:
                 told(at, answer)

@@ -65,7 +65,10 @@ class Places:
     ) -> list[Any] | None:
         place = self.known(session_id)
         for _ in range(3):
-            answer = await naming(session_id, send(command(self._keys.of(place))))
+            try:
+                answer = await send(command(self._keys.of(place)))
+            except StorageError as problem:
+                raise _naming(session_id, problem) from problem.__cause__
             if not isinstance(answer, list):
                 return text_of(answer).split()
             if text_of(answer[0]) != "not here":
@@ -159,5 +162,9 @@ async def naming(session_id: str, answer: Awaitable[Any]) -> Any:
     try:
         return await answer
     except StorageError as problem:
-        named = f"Session {session_id} cannot be reached. {problem}"
-        raise type(problem)(named) from problem.__cause__
+        raise _naming(session_id, problem) from problem.__cause__
+
+
+def _naming(session_id: str, problem: StorageError) -> StorageError:
+    """The error, with the session's name."""
+    return type(problem)(f"Session {session_id} cannot be reached. {problem}")
