@@ -36,13 +36,17 @@ class LooksAtNothing(SqliteStore):
         return await super().append(session, events)
 
 
-@row("old ids and open managers after a roll-over", control="appends whatever was written meanwhile")
+@row(
+    "old ids and open managers after a roll-over, and between two tries",
+    control="appends whatever was written meanwhile",
+)
 async def written_by_old_ids(trial: Trial) -> None:
     rounds = trial.size(3, 50)
     with RedisServer() as server:
         for place in (OnRedis(server.url), trial.on_sqlite()):
             for number in range(rounds):
                 await _go_on_by_old_ids(trial, place, f"{place.url[:5]}-{number}")
+                await _roll_over_between_tries(trial, place, f"{place.url[:5]}-{number}-raced")
 
 
 async def _go_on_by_old_ids(trial: Trial, place: Place, session_id: str) -> None:
@@ -65,10 +69,42 @@ async def _go_on_by_old_ids(trial: Trial, place: Place, session_id: str) -> None
         await say(was_open)
         await say(SessionManager(session_id, store=here))
         await say(elsewhere)
+    await _judge(place, session_id, said)
+
+
+async def _roll_over_between_tries(trial: Trial, place: Place, session_id: str) -> None:
+    """Another manager writes before each try of one that knows of no segments."""
+    said = ["first"]
+    async with place.store() as here, place.store() as there:
+        was_open = SessionManager(session_id, store=here)
+        await was_open.user_says("first")
+        elsewhere = SessionManager(session_id, store=there, **INFINITE)
+        append = here.append
+
+        async def append_after_another(
+            session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
+        ) -> bool:
+            if len(said) < 4:
+                said.append(f"beside {len(said)}")
+                with trial.succeeds():
+                    await elsewhere.user_says(said[-1])
+            # Known to be bad: the second try is made in any case.
+            is_checked = only_if_current and not (trial.is_control and len(said) > 2)
+            return await append(session, events, only_if_current=is_checked)
+
+        here.append = append_after_another  # type: ignore[method-assign]
+        with trial.succeeds():
+            await was_open.user_says("mine")
+        said.append("mine")
+    await _judge(place, session_id, said)
+
+
+async def _judge(place: Place, session_id: str, said: Sequence[str]) -> None:
+    """Whether all was stored in order, and nothing in a segment that was closed."""
     with judging():
         async with place.store() as store:
             rows = await SessionManager(session_id, store=store).get_conversation()
-            assert [each["content"] for each in rows] == said
+            assert [each["content"] for each in rows] == list(said)
             for each in (await store.segment_ids(session_id))[:-1]:
                 closed = await store.get(each)
                 assert closed is not None

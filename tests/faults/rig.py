@@ -81,7 +81,7 @@ MATRIX = (
     "one manager, several threads",
     "one manager, loops one after the other",
     "a worker SIGKILLed in a tool call, and started again",
-    "old ids and open managers after a roll-over",
+    "old ids and open managers after a roll-over, and between two tries",
     "a stream is left, and the user goes on",
     "state changed by many processes",
     "a program ends without close, its file alone is copied",

@@ -28,6 +28,7 @@ LEVELS = (
     (
         "models.absent_text",
         "models.guard",
+        "models.collisions",
         "models.event_source",
         "models.event_type",
         "models.record",
@@ -96,6 +97,7 @@ LEVELS = (
         "stores.base",
         "stores.whole_sessions",
         "stores.placement",
+        "stores.memory_accounts",
         "stores.memory_lifetimes",
         "stores.bodies",
         "stores.shared_texts",
@@ -211,6 +213,7 @@ LEVELS = (
         "conversation.unanswered",
         "conversation.state",
         "conversation.corrected_bills",
+        "conversation.appending",
         "conversation.writing",
         "conversation.reading",
         "conversation.unsendable",

@@ -7,22 +7,21 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 from ..exceptions import EventConflict, SessionManagerError
-from ..models import EventSource, EventType, Session, SessionEvent
+from ..models import Session
 from ..models.home import HomeStore
-from ..models.record import is_before
 from ..providers.anthropic_messages import rows_of_turns
-from ..providers.messages import ChatMessage, asked_of, check_chat_messages
+from ..providers.messages import ChatMessage, check_chat_messages
 from ..providers.usage import ReportedUsage
 from ..stores.redaction import RedactHook
 from ..stores.turns import Turns
-from .billing import TOKENS_A_MESSAGE, bill_estimated, count
+from .appending import Appender
+from .billing import count
 from .closing import PATIENCE, Closing
 from .context.beginning import Beginning
-from .context.chain import Contexts, is_compaction, mark_told
+from .context.chain import Contexts
 from .corrected_bills import correct_bill
 from .count_corrections import Corrections
 from .drafts import (
@@ -30,29 +29,15 @@ from .drafts import (
     Unfinished,
     cut_at_question,
     draft_rows,
-    lacks_call,
     may_be_known,
     redact_drafts,
     tokens_of,
     without_prompt,
 )
-from .late import late_notes
 from .limits import Allowance
-from .log_end import LogEnd, no_log_ends
-from .open_calls import OpenCalls
 from .opening import Conversation
-from .order import QUESTION_IN
 from .pins import Pins
-from .replays import Replays, have_keys
-from .segments import (
-    append,
-    append_to_live,
-    has_begun,
-    is_of_segments,
-    latest,
-    live_segment,
-    segments_before,
-)
+from .replays import have_keys
 from .state import changed_state
 from .summaries import Summarizer
 from .unanswered import not_said, unanswered
@@ -90,16 +75,14 @@ class Writer:
     ) -> None:
         self._conversation = conversation
         self.pins: Pins = pins
-        self._corrections = corrections
         self._beginning = beginning
         self._model = model
         self.allowance: Allowance = allowance
         self.closing: Closing = Closing(summarizer, allowance.charge, beginning.shown_after)
+        self._appender = Appender(conversation, beginning, allowance, self.closing, corrections)
         self._contexts = contexts
         self._redact = redact
         self._writing = Turns()
-        self._replays = Replays()
-        self._open_calls = OpenCalls()
         self.is_asked: set[str] = set()
         """Questions that a model is answering at this moment, by their events' ids."""
         self.unfinished: list[Unfinished] = []
@@ -241,7 +224,7 @@ class Writer:
         if not is_plain and have_keys(drafts):
             # Events that are stored already are neither written nor refused.
             last = drafts[-1]
-            drafts = await self._replays.unseen(home, session, drafts)
+            drafts = await self._appender.replays.unseen(home, session, drafts)
             if last.is_pinned and not any(draft is last for draft in drafts):
                 await self.pins.pin_stored(last.event.id)
                 home, session = await self._conversation.open_to_write()
@@ -250,7 +233,7 @@ class Writer:
         if asks and self.allowance:  # for all of them, before any is written
             await self.allowance.admit(home, session, drafts)
         if not is_plain:
-            drafts = await self._with_what_is_known(home, session, drafts)
+            drafts = await self._appender.completed(home, session, drafts)
         if not any([draft.is_pinned for draft in drafts]):  # noqa: C419  (a generator costs more)
             return await self._append_all(home, session, drafts, closings, is_limited=is_limited)
         async with self.pins.added(home, session, drafts, may_be_refused=asks):
@@ -274,10 +257,10 @@ class Writer:
                 until = min(until, _in(PATIENCE))
                 await self.closing.wait(closings, until)
             try:
-                session = await self._append(home, session, batch, closings, is_limited=is_limited)
+                session = await self._appender.append(home, session, batch, closings, is_limited=is_limited)
             except EventConflict:
-                session, rest = await self._unstored(home, session, batch)
-                session = await self._append(home, session, rest, closings, is_limited=is_limited)
+                session, rest = await self._appender.unstored(home, session, batch)
+                session = await self._appender.append(home, session, rest, closings, is_limited=is_limited)
             for draft in batch:
                 draft.is_stored = True
         if self._contexts.recalled:
@@ -333,165 +316,6 @@ class Writer:
         if closings:
             await self.closing.wait(closings, _in(PATIENCE))
         return asked
-
-    async def _with_what_is_known(
-        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
-    ) -> Sequence[Draft]:
-        """Complete drafts by what the conversation has already: its prompt, and the calls of results."""
-        if drafts and drafts[0].event.source == EventSource.SYSTEM:
-            drafts = await self._keep_prompt(home, session, drafts)
-        if not has_begun(session):
-            mark_told(drafts, self._conversation.system_prompt)
-        await self._find_calls(home, session, drafts)
-        return drafts
-
-    async def _keep_prompt(
-        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
-    ) -> Sequence[Draft]:
-        """Store the system message that begins a conversation as its prompt; return the other drafts."""
-        rest, prompt = without_prompt(drafts)
-        if prompt is None:
-            return drafts
-        session = await latest(session, home, with_events=False)
-        if has_begun(session):
-            return drafts
-        await self._conversation.save_prompt(home, session, prompt)
-        return rest
-
-    async def _unstored(
-        self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
-    ) -> tuple[Session[Any], Sequence[Draft]]:
-        """The live segment, and the drafts without answers that are stored already: the store refused one.
-
-        Raises:
-            EventConflict: none of the drafts is such an answer.
-        """
-        ids = [draft.event.id for draft in drafts]
-        session, unstored = await self._replays.unstored(home, session, drafts)
-        if [draft.event.id for draft in unstored] == ids:
-            raise EventConflict(f"Session {session.id} has another event with the id of a new one")
-        return session, unstored
-
-    async def _append(
-        self,
-        home: HomeStore,
-        session: Session[Any],
-        drafts: Sequence[Draft],
-        closings: list[asyncio.Task[None]],
-        *,
-        is_limited: bool,
-    ) -> Session[Any]:
-        """Store drafts, in a new segment if the live one is full; return the segment that they are in."""
-        if not drafts:
-            return session
-        events = [draft.event for draft in drafts]
-        was_stored = False
-        # Only if nobody else wrote: the conversation may have continued in another segment meanwhile.
-        only_if_current = True
-        while not (was_stored or self._conversation.is_infinite):
-            await self._prepare(home, drafts, events, is_limited, session)
-            if is_of_segments(session):
-                session = await self._conversation.follow(session)
-                continue
-            was_stored, session = await append(session, events, home, only_if_current=only_if_current)
-            # On what is stored depends whether a limit is reached, and whether an answer is late.
-            only_if_current = is_limited or _answers_a_question(drafts)
-        if not was_stored:
-            session = await append_to_live(
-                session,
-                events,
-                home,
-                thresholds=self._conversation.thresholds,
-                is_full=partial(self._is_full, drafts, events),
-                on_closed=lambda closed: closings.append(self.closing.start(closed, home)),
-                prepare=partial(self._prepare, home, drafts, events, is_limited),
-                check=partial(self._replays.check_before, home, drafts) if have_keys(drafts) else None,
-                looks_again=_answers_a_question(drafts),
-            )
-        if self.allowance.spending is not None:
-            for draft in drafts:
-                await self.allowance.charge(home, draft.event)
-        return session
-
-    async def _is_full(
-        self, drafts: Sequence[Draft], events: Sequence[SessionEvent[Any]], live: Session[Any]
-    ) -> bool:
-        """Whether a new segment must be opened for drafts. Late answers open none."""
-        return len(events) == len(drafts) and await self._is_over(drafts, live)
-
-    async def _is_over(self, drafts: Sequence[Draft], live: Session[Any]) -> bool:
-        """Whether drafts go to a new segment after this one."""
-        has_message = bool(drafts) and drafts[0].event.type == EventType.MESSAGE
-        if not (self._conversation.is_infinite and has_message):
-            return False
-        # A compaction closes the segment: from there on, the provider's messages begin with the compaction.
-        is_border = is_compaction(drafts[0].event) and bool(live.totals.messages)
-        return is_border or self._conversation.thresholds.are_reached(live)
-
-    async def _prepare(
-        self,
-        home: HomeStore,
-        drafts: Sequence[Draft],
-        events: list[SessionEvent[Any]],
-        is_limited: bool,
-        live: Session[Any],
-    ) -> None:
-        """Complete drafts by what depends on the live segment; then `events` are to be stored."""
-        if is_limited:
-            await self.allowance.check_limits(home, live, drafts)
-        if have_keys(drafts):
-            await self._replays.check_before(home, drafts, live)
-        self._conversation.check_owner(live)
-        newest = live.newest_event_time
-        is_estimated, may_be_late = False, bool(live.totals.choices)
-        for draft in drafts:
-            # The clock may have been set back, or another machine's clock be ahead.
-            if newest is not None and not draft.is_dated and is_before(draft.event.timestamp, newest):
-                draft.event.timestamp = newest
-            is_estimated = is_estimated or (draft.is_call and draft.reported is None)
-            if draft.question_in and (draft.question_in != live.id or await self._is_over(drafts, live)):
-                draft.event.metadata[QUESTION_IN] = draft.question_in
-                may_be_late = True
-        if may_be_late:
-            events[len(drafts) :] = await late_notes(drafts, live, home)
-        if is_estimated:
-            await self._estimate(home, live, drafts)
-
-    async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Find the earlier calls of tool results that came without them."""
-        results = [draft.event for draft in drafts if lacks_call(draft)]
-        if not results:
-            return
-        # Another writer may have continued in a new segment.
-        known = await latest(session, home, with_events=False)
-        session = await latest(await live_segment(known, home), home, with_events=False)
-        log = LogEnd(session, home, may_lack=True)
-        earlier, is_infinite = segments_before(session, home, may_lack=True), self._conversation.is_infinite
-        call_ids = [event.metadata["tool_call_id"] for event in results]
-        found = await self._open_calls.find(call_ids, log, earlier if is_infinite else no_log_ends())
-        for event in results:
-            calls = found.get(event.metadata["tool_call_id"])
-            if calls:
-                event.message.update(asked_of(calls.pop(0)))
-
-    async def _estimate(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Estimate the calls whose usage no provider reported."""
-        totals = session.totals
-        length, rows = session.token_summary.total_tokens, totals.messages + totals.tool_calls
-        if totals.choices:  # otherwise, everything is on the path
-            held = await self._beginning.held_length(home, session)
-            length, rows = held.tokens, held.messages + held.tool_calls
-        around = rows * TOKENS_A_MESSAGE
-        is_alone = self._beginning.is_empty(session)
-        preface_length = None if is_alone else partial(self._beginning.length, home, session)
-        if not self._corrections.is_settled:
-            await self._corrections.load_once(session, home, is_infinite=self._conversation.is_infinite)
-        await bill_estimated(drafts, length, around, preface_length, self._corrections.factor)
-
-
-def _answers_a_question(drafts: Sequence[Draft]) -> bool:
-    """Whether one of the drafts names the question that it answers, so that the answer may be late."""
-    return any(draft.event.parent_event_id is not None for draft in drafts)
 
 
 def _in(seconds: float) -> float:

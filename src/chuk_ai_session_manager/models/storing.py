@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import EventConflict, InvalidSessionOperation, session_not_found
+from .collisions import TRIES, after_a_collision, kept_changing
 from .event_type import EventType
 from .guard import guard
 from .home import HomeStore
@@ -72,13 +73,18 @@ def _keep_order(session: Session[Any], event: SessionEvent[Any]) -> None:
 
 
 async def _append_live(session: Session[Any], event: SessionEvent[Any]) -> None:
-    may_close = session.metadata is not None and session.metadata.conversation is not None
-    only_if_current = event.type in _SAID
-    while not await session.home.append(session, [event], only_if_current=only_if_current):
-        if await session.home.latest(session, with_events=False) is None:
+    home, only_if_current = session.home, event.type in _SAID
+    for attempt in range(TRIES):
+        if await home.append(session, [event], only_if_current=only_if_current):
+            return
+        live = await home.latest(session, with_events=False)
+        if live is None:
             raise session_not_found(session.id)
-        _check_live(session)
-        only_if_current = may_close
+        _check_live(live)
+        # If the store returned another object, it cannot tell what this one lacks.
+        only_if_current = live is session
+        await after_a_collision(attempt)
+    raise kept_changing(session.id)
 
 
 def _check_live(session: Session[Any]) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from random import random
 from typing import Any, TypeVar
 
-from ..exceptions import SessionManagerError, StorageError
+from ..exceptions import SessionManagerError
 from ..exceptions.validation import MAX_ID_LENGTH, json_misfit
 from .stored_data import EncodedEvent
 
@@ -92,16 +91,3 @@ def is_session_id(value: object) -> bool:
 def is_stored_text(text: str | None) -> bool:
     """Whether a text can be stored at all: half of a surrogate pair cannot."""
     return text is None or json_misfit(text) is None
-
-
-async def after_a_collision(attempt: int) -> None:
-    """Wait for other writers: longer after each attempt, and for a random time."""
-    await asyncio.sleep(random() * min(0.001 * 2**attempt, 0.1))  # noqa: S311  (not a secret)
-
-
-def kept_changing(session_id: str) -> StorageError:
-    """The error if other writers were faster each time."""
-    return StorageError(
-        f"Session {session_id} was not stored: other writers changed it each time between reading and "
-        "writing. Try again"
-    )

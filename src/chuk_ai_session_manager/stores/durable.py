@@ -22,6 +22,7 @@ from ..exceptions.validation import (
     check_session_id,
     check_ttl_hours,
 )
+from ..models.collisions import TRIES, after_a_collision, kept_changing
 from ..models.event_page import EventPage
 from ..models.session_totals import SessionTotals
 from .base import (
@@ -38,10 +39,8 @@ from .changes import (
     Change,
     Mark,
     MovedError,
-    after_a_collision,
     is_session_id,
     is_stored_text,
-    kept_changing,
 )
 from .codec import (
     decode_events,
@@ -67,7 +66,7 @@ from .objects import (
     take_header,
 )
 from .recency import NOW, microseconds_of, place_of
-from .record_store import TRIES, RecordStore
+from .record_store import RecordStore
 from .redaction import RedactHook, checked_hook, redact_events
 from .stored_data import StoredSession
 

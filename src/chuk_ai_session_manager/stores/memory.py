@@ -14,6 +14,7 @@ from ..exceptions import SessionAlreadyExists, session_not_found
 from ..exceptions.validation import check_count, check_hours, check_session_id, check_ttl_hours
 from ..models.event_page import EventPage, LogState
 from ..models.guard import guard
+from ..models.session import next_segment_id
 from .base import (
     DEFAULT_TTL_HOURS,
     AnyEvent,
@@ -27,6 +28,7 @@ from .base import (
 )
 from .durability import DurabilityReport
 from .erasing import account_names
+from .memory_accounts import MemoryAccounts
 from .memory_lifetimes import KeptConversation
 from .placement import Placement
 from .receipts import BACKUPS, Erased, Forgotten
@@ -87,8 +89,7 @@ class MemoryStore(EventStore):
         # When to look at a conversation next: one entry each, however often its expiry is put off.
         self._due: list[tuple[float, int, KeptConversation]] = []
         self._warned = False
-        # The accounts of users, and when each expires.
-        self._accounts: dict[str, tuple[dict[str, Any], float]] = {}
+        self._accounts = MemoryAccounts(clock)
 
     @property
     def sessions(self) -> Mapping[str, AnySession]:
@@ -193,6 +194,9 @@ class MemoryStore(EventStore):
             await redact_events(events, self.redact)
         with guard:
             live = self._live(session)
+            # Another thread may have opened the next segment, or another task, while `redact` was awaited.
+            if only_if_current and live.is_closed and self._goes_on_after(live) and live.check_new(events):
+                return False
             if live is not session:
                 is_current = (live.events, live.child_ids) == (session.events, session.child_ids)
                 if only_if_current and not is_current and live.check_new(events):
@@ -226,6 +230,9 @@ class MemoryStore(EventStore):
 
     async def save_header(self, session: AnySession) -> None:
         """Do nothing: the live session is the stored one."""
+
+    def _goes_on_after(self, session: AnySession) -> bool:
+        return next_segment_id(session.id) in self._sessions
 
     def _live(self, session: AnySession) -> AnySession:
         if self._due and self._due[0][0] <= self._clock():
@@ -271,8 +278,7 @@ class MemoryStore(EventStore):
 
     async def _forget_user(self, user_id: str) -> Forgotten:
         with guard:
-            found = [self._accounts.pop(name, None) for name in account_names(user_id)]
-            return Forgotten(sum(account is not None for account in found))
+            return Forgotten(self._accounts.remove(account_names(user_id)))
 
     async def scrub(self) -> list[str]:
         """Name what is out of reach."""
@@ -338,13 +344,7 @@ class MemoryStore(EventStore):
     ) -> None:
         """Change a small object beside the sessions in one step."""
         with guard:
-            now = self._clock()
-            for expired in [each for each, (_, until) in self._accounts.items() if until <= now]:
-                del self._accounts[expired]
-            stored = self._accounts.get(name)
-            changed = change(None if stored is None else stored[0])
-            if changed is not None:
-                self._accounts[name] = changed, math.inf if hours is None else now + hours * 3600
+            self._accounts.change(name, change, hours)
 
     async def segment_ids(self, session_id: str) -> list[str]:
         """Return the ids of all segments of a session's conversation, the first one first."""

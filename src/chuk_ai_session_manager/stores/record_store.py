@@ -9,16 +9,14 @@ from typing import ClassVar
 
 from ..exceptions import session_not_found
 from ..models.absent_text import AbsentText
+from ..models.collisions import TRIES, after_a_collision, kept_changing
 from .base import AnyEvent, AnySession, EventStore, cursor_at
 from .bodies import hashes_in, text_in_place_of
-from .changes import Appended, Change, after_a_collision, kept_changing
+from .changes import Appended, Change
 from .codec import decode_events
 from .merging import SHARED, is_closed
 from .objects import rewritten_log
 from .stored_data import EncodedEvent, StoredSession
-
-TRIES = 50
-"""How often a change is tried again because another writer was faster."""
 
 # How often events are read again, if one of them was deleted with its body before the body was read.
 _TRIES_FOR_BODIES = 10

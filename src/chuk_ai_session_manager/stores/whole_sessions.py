@@ -17,6 +17,7 @@ from ..models.absent_text import AbsentText
 from ..models.event_page import EventPage, LogState
 from ..models.family import enter_with_parent
 from ..models.guard import guard
+from ..models.session import next_segment_id
 from ..models.storing import record_and_save
 from .base import (
     AnyEvent,
@@ -173,6 +174,9 @@ class WholeSessionStore:
             stored = await self.get(session.id)
             if not isinstance(stored, Session) or stored is session:
                 # The live object itself; or a store that does not find what it was given to save.
+                is_closed = only_if_current and session.is_closed and session.check_new(events)
+                if is_closed and await self._goes_on_after(session):
+                    return False
                 await record_and_save(session, self, events)
                 return True
             if only_if_current and not _is_current(session, stored, events):
@@ -181,6 +185,9 @@ class WholeSessionStore:
             await self.save(stored)
             session.catch_up(stored)
             return True
+
+    async def _goes_on_after(self, session: AnySession) -> bool:
+        return isinstance(await self.get(next_segment_id(session.id)), Session)
 
 
 def _is_current(session: AnySession, stored: AnySession, events: Sequence[AnyEvent]) -> bool:

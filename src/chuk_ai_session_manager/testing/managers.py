@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from ..exceptions import EventConflict, SessionNotFound
 from ..models import EventType
 from ..session_manager import SessionManager
+from ..stores.base import AnyEvent, AnySession
 from .base import Contract, Stores, in_a_loop
 from .checks import check_each_in_order, check_totals
-from .readings import read_session
+from .readings import messages_in, read_session
 
 
 class Managers(Contract):
@@ -105,6 +107,36 @@ class Managers(Contract):
         mine = SessionManager("free", store=stores.open(), user_id="ada")
         assert [row["content"] for row in await mine.get_conversation()] == ["anybody's"]
         assert len((await read_session(stores.open(), "s")).events) == 1
+
+    @pytest.mark.parametrize("said_before_each_try", [(1, 1), (2,), (1, 1, 1, 1), (4,)])
+    @in_a_loop
+    async def test_no_message_goes_to_a_segment_that_was_closed_between_two_tries(
+        self, stores: Stores, said_before_each_try: Sequence[int]
+    ) -> None:
+        store = stores.open()
+        was_open = SessionManager("talk", store=store)
+        await was_open.user_says("first")
+        elsewhere = SessionManager(
+            "talk", store=stores.open(), infinite_context=True, max_turns_per_segment=2
+        )
+        tries, said, append = list(said_before_each_try), ["first"], store.append
+
+        async def append_after_others(
+            session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
+        ) -> bool:
+            if events[0].message == "mine" and tries:
+                for _ in range(tries.pop(0)):
+                    said.append(f"beside {len(said)}")
+                    await elsewhere.user_says(said[-1])
+            return await append(session, events, only_if_current=only_if_current)
+
+        store.append = append_after_others  # type: ignore[method-assign]
+        await was_open.user_says("mine")
+        said.append("mine")
+        rows = await SessionManager("talk", store=stores.open()).get_conversation()
+        assert [row["content"] for row in rows] == said
+        segments = [await read_session(stores.open(), each) for each in await elsewhere.get_session_chain()]
+        assert [("mine" in messages_in(each)) for each in segments] == [False] * (len(segments) - 1) + [True]
 
     @in_a_loop
     async def test_managers_that_fill_a_segment_together_open_one_next(self, stores: Stores) -> None:

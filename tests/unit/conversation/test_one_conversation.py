@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -227,6 +227,29 @@ class TestAClosedSegment:
             with pytest.raises(InvalidSessionOperation):
                 await before.add_event_and_save(late)
         assert await said(place, "root") == ["one", "two", "three"]
+
+    @on_each
+    @pytest.mark.parametrize("said_before_each_try", [(1, 1), (2,), (1, 1, 1, 1)])
+    async def test_that_was_closed_between_two_tries_takes_no_event_of_a_session_by_hand(
+        self, place: Place, said_before_each_try: Sequence[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with place.store() as here, place.store() as there:
+            session = await Session.create(session_id="root", store=here)
+            sm = SessionManager("root", store=there, infinite_context=True, max_turns_per_segment=2)
+            await sm.user_says("first")
+            texts, tries, append = ["first"], list(said_before_each_try), here.append
+
+            async def append_after_others(*arguments: Any, **options: Any) -> bool:
+                for _ in range(tries.pop(0) if tries else 0):
+                    texts.append(f"beside {len(texts)}")
+                    await sm.user_says(texts[-1])
+                return await append(*arguments, **options)
+
+            monkeypatch.setattr(here, "append", append_after_others)
+            late: SessionEvent[Any] = SessionEvent(message="late")
+            with pytest.raises(InvalidSessionOperation, match="continues in another segment"):
+                await session.add_event_and_save(late)
+        assert await said(place, "root") == texts
 
     @in_memory_too
     @pytest.mark.parametrize("way", ["manager", "session", "answer"])
