@@ -88,6 +88,7 @@ OUTPUT_OF = {
 def check_responses(items: list[Row]) -> None:
     responses_type().validate_python(items)
     waiting: dict[str, str] = {}
+    callers: dict[str, Any] = {}
     seen: set[str] = set()
     for at, item in enumerate(items):
         kind = item.get("type", "message")
@@ -98,11 +99,16 @@ def check_responses(items: list[Row]) -> None:
             assert call_id not in seen  # a result is matched by it, anywhere in the input
             assert 1 <= len(call_id) <= 64  # "string too long. Expected a string with maximum length 64"
             seen.add(call_id)
-            waiting[call_id] = OUTPUT_OF[kind]
+            # https://developers.openai.com/api/docs/guides/async-tool-calling: its result may come later
+            if not (item.get("async") and not _has_result(items, call_id)):
+                waiting[call_id] = OUTPUT_OF[kind]
+            callers[call_id] = item.get("caller")
         elif kind in OUTPUT_OF.values():
             # "No tool call found for function call output with call_id …"
             call_id = item.get("call_id") or item.get("approval_request_id") or item["id"]
             assert waiting.pop(call_id, None) == kind
+            # https://developers.openai.com/api/docs/guides/tools-programmatic-tool-calling
+            assert item.get("caller") == callers[call_id]
         elif kind == "reasoning":
             # "Item 'rs_…' of type 'reasoning' was provided without its required following item."
             # (https://community.openai.com/t/1235841)
@@ -116,6 +122,10 @@ def check_responses(items: list[Row]) -> None:
                 "input_text", "input_image", "input_file", "output_text", "refusal", "reasoning_text",
             }  # fmt: skip
     assert not waiting
+
+
+def _has_result(items: list[Row], call_id: str) -> bool:
+    return any(item.get("call_id") == call_id and str(item.get("type")).endswith("_output") for item in items)
 
 
 # -- Anthropic's Messages -----------------------------------------------------------------------------
@@ -148,8 +158,20 @@ def check_anthropic(request: Row) -> None:
     waiting: list[str] = []
     seen: set[str] = set()
     marks = 0
+    running: set[str] = set()
     for message in messages:
         blocks = blocks_of(message)
+        if message["role"] == "user" and any(block["type"] != "tool_result" for block in blocks):
+            # "`web_search` tool use with id … was found without a corresponding `web_search_tool_result`"
+            assert not running
+        for block in blocks:
+            if block["type"] in {"server_tool_use", "mcp_tool_use"}:
+                assert isinstance(block["input"], dict)
+                running.add(block["id"])
+            elif block["type"].endswith("_tool_result"):
+                # "Each … block must have a corresponding `server_tool_use` block before it"
+                assert block["tool_use_id"] in running
+                running.remove(block["tool_use_id"])
         assert blocks  # "all messages must have non-empty content"
         kinds = [block["type"] for block in blocks]
         answered = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
@@ -211,6 +233,8 @@ def check_google(request: Row) -> None:
                     part.thought_signature]  # fmt: skip
             # "contents.parts.data: required oneof field 'data' must have one initialized field"
             assert any(each is not None for each in data)
+            # "Unable to submit request because it has an empty text parameter"
+            assert part.text != "" or part.thought_signature is not None
         calls = [part.function_call for part in content.parts if part.function_call]
         assert not calls or content.role == "model"
         signed = [part for part in content.parts if part.function_call and part.thought_signature]

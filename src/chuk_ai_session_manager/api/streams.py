@@ -12,7 +12,7 @@ from ..providers.answers import Answer
 from ..providers.parts import Content
 from ..providers.registry import not_understood
 from ..providers.streamed_answers import AnswerInPieces
-from .tracking import Exchange, is_response, read_or_none
+from .tracking import Exchange, StreamedError, is_response, read_or_none
 
 __all__ = ["LLMStream"]
 
@@ -97,8 +97,10 @@ async def recorded_stream(
             raise not_understood(pieces.unknown)
     if pieces.unknown is not None:
         await exchange.unreadable(pieces.unknown)
-    elif pieces.is_cut:  # the connection was closed as if the answer had ended
-        await exchange.interrupt(ConnectionResetError())
+    elif pieces.is_cut:
+        # Without an error, the connection was closed as if the answer had ended.
+        reported = StreamedError(pieces.error) if pieces.error is not None else None
+        await exchange.interrupt(reported or ConnectionResetError())
     else:
         await exchange.answer(exchange.whole(pieces))
 

@@ -42,6 +42,19 @@ logger: logging.Logger = logging.getLogger(__name__)
 UNREADABLE = "UnreadableAnswer"
 """The recorded failure of a call whose answer is unreadable."""
 
+
+class StreamedError(Exception):
+    """The recorded failure of a call whose stream ended with an error of the provider's.
+
+    Args:
+        said: the error as the provider sent it, which is stored in its raw form.
+    """
+
+    def __init__(self, said: Any) -> None:
+        super().__init__("the stream ended with an error")
+        self.said = said
+
+
 # Recordings that continue after their caller was cancelled. asyncio keeps only weak references to tasks.
 _recordings: set[asyncio.Task[str]] = set()
 
@@ -209,6 +222,9 @@ class Exchange:
             type=EventType.REFERENCE,
             metadata={"failed": True} | ({"state_lost": True} if is_forgotten(problem) else {}),
             parent_event_id=self.question_id,
+            native=native_of("unknown", readable_json(problem.said))
+            if isinstance(problem, StreamedError)
+            else None,
         )
         self._is_over()
         await self._try(self.sm.writer.record([Draft(event, None, "")]))

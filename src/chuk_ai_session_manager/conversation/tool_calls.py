@@ -24,7 +24,7 @@ from ..providers.messages import (
     tool_text,
 )
 from ..providers.registry import answer_in
-from ..providers.sendable import arguments_object, is_nothing
+from ..providers.sendable import arguments_object, is_nothing, unwrapped
 from ..providers.usage import ReportedUsage
 from .billing import bill
 
@@ -118,7 +118,7 @@ def _arguments(given: Any) -> tuple[Any, str | None]:
     if isinstance(given, str) and not given.strip():
         return {}, None
     try:
-        arguments = json.loads(given) if isinstance(given, str) else given
+        arguments = unwrapped(json.loads(given)) if isinstance(given, str) else given
     except (ValueError, RecursionError):
         return given, "The arguments are not valid JSON"
     if is_nothing(arguments):

@@ -128,11 +128,13 @@ def anthropic_request(
     system = "\n\n".join(texts) if any(map(str.strip, texts)) else ""
     begin(chain, [system] if system else [])
     turns: list[dict[str, Any]] = []
-    for row in with_ids(_live([row for row in rows if row["role"] not in SYSTEM_ROLES]), _IDS):
+    live = with_ids(_live([row for row in rows if row["role"] not in SYSTEM_ROLES]), _IDS)
+    unpaired = _unpaired(live)
+    for row in live:
         if says_nothing(row) and ORIGIN not in row:
             continue
         role = "assistant" if row["role"] == "assistant" else "user"
-        blocks = _blocks_of(with_name_in_text(row), may_sign, chain)
+        blocks = _blocks_of(with_name_in_text(row), may_sign, chain, unpaired)
         if not blocks:
             continue
         if not turns and role == "assistant" and blocks[0]["type"] != COMPACTION:
@@ -224,7 +226,43 @@ def _as_last(block: Block) -> Block:
     return block | {"text": block["text"].rstrip()} if block["type"] == "text" else block
 
 
-def _blocks_of(row: ChatMessage, may_sign: MaySign, chain: Chain) -> list[Block]:
+def _unpaired(rows: Sequence[ChatMessage]) -> set[str]:
+    """The ids of calls of Anthropic's own tools without a result, and of results without such a call.
+
+    A stream that was stopped while a tool ran leaves such a call, and so does a pause (`pause_turn`) after
+    which the user went on. The API refuses both ("without a corresponding `web_search_tool_result` block";
+    results: https://github.com/anthropics/claude-code/issues/95406). A call after the last question may wait.
+    """
+    questions = [at for at, row in enumerate(rows) if row["role"] == "user"]
+    waiting: dict[str, bool] = {}
+    unpaired: set[str] = set()
+    for at, row in enumerate(rows):
+        origin = row.get(ORIGIN)
+        blocks = blocks_in(origin.native_format, origin.native) if isinstance(origin, Origin) else []
+        for block in blocks:
+            kind = str(block.get("type"))
+            if kind in _SERVER_CALLS:
+                may_wait = not questions or at > questions[-1]
+                waiting[str(block.get("id"))] = may_wait and isinstance(block.get("input"), dict)
+            elif _is_server_result(block) and waiting.pop(str(block.get("tool_use_id")), None) is None:
+                unpaired.add(str(block.get("tool_use_id")))
+    return unpaired | {call_id for call_id, may_wait in waiting.items() if not may_wait}
+
+
+_SERVER_CALLS = {"server_tool_use", "mcp_tool_use"}
+
+
+def _is_server_result(block: Block) -> bool:
+    return str(block.get("type")).endswith("_tool_result")
+
+
+def _is_unpaired(block: Block, unpaired: set[str]) -> bool:
+    if block.get("type") in _SERVER_CALLS:
+        return str(block.get("id")) in unpaired
+    return _is_server_result(block) and str(block.get("tool_use_id")) in unpaired
+
+
+def _blocks_of(row: ChatMessage, may_sign: MaySign, chain: Chain, unpaired: set[str]) -> list[Block]:
     content = row.get("content")
     if row["role"] == "tool":
         return [_result(row, content)]
@@ -233,7 +271,7 @@ def _blocks_of(row: ChatMessage, may_sign: MaySign, chain: Chain) -> list[Block]
         if origin.provider == "anthropic" and origin.finish_reason in _NOT_SENT:
             return []
         if origin.native_format == FORMAT and (own := _own_blocks(row, origin.native, may_sign, chain)):
-            return own
+            return [block for block in own if not _is_unpaired(block, unpaired)]
     signed = row.get("thinking_blocks") or []
     if signed and origin is not None and not may_sign(row):
         signed = []

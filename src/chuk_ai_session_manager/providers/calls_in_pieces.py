@@ -39,6 +39,10 @@ class _Call:
         """The arguments so far."""
         return "".join(self.pieces)
 
+    def forget(self) -> None:
+        """Forget the arguments so far."""
+        self.pieces, self.is_whole = [], False
+
     def add(self, more: str) -> None:
         """Add to the arguments."""
         self.pieces.append(more)
@@ -88,6 +92,9 @@ class CallsInPieces:
             call_id, name, more,
         ):  # fmt: skip
             return call  # the same piece again
+        if call is not None and call.arguments == "{}" and more.strip() and not call_id and not name:
+            # Some servers begin with an empty object (https://github.com/ogx-ai/ogx/pull/5462).
+            call.forget()
         if call is None or _is_another(call, call_id, name, more) or (name and call in seen):
             call = _Call(names=[] if name or call is None else [call.name])
             self._calls.append(call)

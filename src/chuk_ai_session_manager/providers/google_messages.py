@@ -121,7 +121,13 @@ def _own_parts(row: ChatMessage, may_sign: MaySign) -> list[GooglePart]:
         or not isinstance(origin.native, Mapping)
     ):
         return []
-    parts: list[GooglePart] = [part for part in copied(origin.native.get("parts") or []) if part]
+    # Google refuses a part that has nothing but an empty text, which streams may end with; one with a
+    # signature must go back (https://ai.google.dev/gemini-api/docs/thought-signatures).
+    parts: list[GooglePart] = [
+        part
+        for part in copied(origin.native.get("parts") or [])
+        if part and (part.get("text") or not part.keys() <= {"text", "thought"})
+    ]
     calls = [call for part in parts if isinstance(call := _call_in(part), dict)]
     ids = [call["id"] for call in calls_of(row)]
     if len(calls) != len(ids) or not is_unchanged(row, of_content(on_the_wire(origin.native))):

@@ -158,6 +158,13 @@ class _Choice:
             self.message[name] = _with_piece(self.message.get(name) or {}, value)
         elif name == "reasoning_details" and is_list(value):
             self.message[name] = _with_details(self.message.get(name) or [], value)
+        elif name == "thinking_blocks" and is_list(value):
+            self.message[name] = _with_thinking(self.message.get(name) or [], value)
+        elif name == "provider_specific_fields" and isinstance(value, dict):  # LiteLLM repeats them there
+            known = self.message.get(name) or {}
+            thought = _with_thinking(known.get("thinking_blocks") or [], value.get("thinking_blocks") or [])
+            others = merged(without(known, "thinking_blocks"), without(value, "thinking_blocks"))
+            self.message[name] = others | ({"thinking_blocks": thought} if thought else {})
         else:
             self.message[name] = merged(self.message.get(name), value)
 
@@ -214,6 +221,27 @@ def _with_details(before: list[Any], more: Any) -> list[Any]:
         else:
             details.append(piece)
     return details
+
+
+def _with_thinking(before: list[Any], more: Any) -> list[Any]:
+    """The thinking of Anthropic's models through LiteLLM, whose pieces are joined to blocks.
+
+    LiteLLM sends a block for each piece, and the signature in a last one
+    (https://github.com/BerriAI/litellm/issues/29428), which may repeat the whole text
+    (https://github.com/open-webui/open-webui/pull/29860).
+    """
+    blocks = list(before)
+    for each in more:
+        piece = without(each, "index")
+        last = blocks[-1] if blocks else {}
+        if last.get("type") != "thinking" or piece.get("type") != "thinking" or last.get("signature"):
+            blocks.append(piece)
+            continue
+        known, text = text_in(last.get("thinking")), text_in(piece.get("thinking"))
+        is_repeated = bool(piece.get("signature")) and text == known
+        blocks[-1] = last | {name: value for name, value in piece.items() if value}
+        blocks[-1]["thinking"] = known if is_repeated else known + text
+    return blocks
 
 
 class OpenAIChatStream(AnswerStream):

@@ -176,7 +176,7 @@ class OpenAIResponsesStream(AnswerStream):
             case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled":
                 self._whole = field_of(piece, "response") or {}
                 self.says_its_end = True
-                self.is_complete: bool = kind != "response.failed"
+                self.is_complete: bool = True
         return True
 
     def end(self) -> Answer:

@@ -14,7 +14,7 @@ from .common import parsed
 from .context_rows import ORIGIN, Origin
 from .earlier import with_name_in_text, with_one_system
 from .fingerprints import Chain
-from .messages import SYSTEM_ROLES, ChatMessage, asked_of, calls_of, function_of, text_of
+from .messages import INTERRUPTED, SYSTEM_ROLES, ChatMessage, asked_of, calls_of, function_of, text_of
 from .openai_responses import FORMAT, of_items, waiting_in
 from .parts import Part, part_of, parts_of, replaced_by_text, shown_content
 from .sendable import arguments_text
@@ -48,6 +48,9 @@ def responses_input(
     back as their own items, each reasoning item before the item that it belongs to. A reasoning item depends
     on the item after it, and on nothing before it (https://developers.openai.com/api/docs/guides/reasoning).
 
+    An `async` call may wait for its result (https://developers.openai.com/api/docs/guides/async-tool-calling):
+    it gets no stand-in for one.
+
     If there is a compaction, the input consists of the system prompt and of what follows from the newest
     `compaction` item on (https://developers.openai.com/api/docs/guides/compaction).
 
@@ -65,7 +68,9 @@ def responses_input(
         if row["role"] not in SYSTEM_ROLES and not chain.head:
             chain.head = len(items)
         if row["role"] == "tool":
-            items.append(_output(row, asked.get(row["tool_call_id"], {})))
+            call = asked.get(row["tool_call_id"], {})
+            if not (call.get("async") and row.get("content") == INTERRUPTED):
+                items.append(_output(row, call))
         elif row["role"] == "assistant":
             own = _own_items(row, may_sign)
             if on_own is not None and own and _call_ids(own) == _call_ids(row[ORIGIN].native):
@@ -175,7 +180,16 @@ def _call(call: ChatMessage) -> Item:
 
 
 def _output(row: ChatMessage, call: Item) -> Item:
-    """The item that answers a call: unchanged, or made from the result in the type that the call requires."""
+    """The item that answers a call: unchanged, or made from the result in the type that the call requires.
+
+    A result for a program has the program's id, as its call has
+    (https://developers.openai.com/api/docs/guides/tools-programmatic-tool-calling).
+    """
+    item = _answering(row, call)
+    return item | {"caller": copied(call["caller"])} if call.get("caller") else item
+
+
+def _answering(row: ChatMessage, call: Item) -> Item:
     asking = str(call.get("type", "function_call"))
     kind = _ANSWERS.get(asking, f"{asking}_output")
     origin = row.get(ORIGIN)

@@ -36,12 +36,27 @@ def arguments_object(arguments: object) -> dict[str, Any]:
         if not arguments.strip():
             return {}
         try:
-            value = json.loads(arguments, parse_constant=_no_json)
+            value = unwrapped(json.loads(arguments, parse_constant=_no_json))
         except (ValueError, RecursionError):
             return {}
     if is_nothing(value):
         return {}
     return dict(value) if isinstance(value, Mapping) else {"arguments": value}
+
+
+def unwrapped(value: Any) -> Any:
+    """The object in a text that is an object's JSON; any other value as it is.
+
+    Some servers encode arguments twice, as vLLM's parsers did
+    (https://github.com/vllm-project/vllm/pull/54964).
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return value
+    try:
+        inner = json.loads(value, parse_constant=_no_json)
+    except (ValueError, RecursionError):
+        return value
+    return inner if isinstance(inner, dict) else value
 
 
 def _no_json(name: str) -> object:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .answers import Answer, AnswerStream
 from .common import data_of
 from .registry import readers, said_by
@@ -20,6 +23,8 @@ class AnswerInPieces:
         self._last: AnswerStream | None = None
         self._unknown: object = None
         self._piece: object = None
+        self.error: Any = None
+        """The error that the provider sent in place of the rest, as JSON."""
 
     @property
     def is_complete(self) -> bool:
@@ -28,8 +33,9 @@ class AnswerInPieces:
 
     @property
     def is_cut(self) -> bool:
-        """Whether streams of this kind say when the answer ends, and this one has not."""
-        return any(stream.says_its_end for stream in self._streams.values()) and not self.is_complete
+        """Whether the stream ended with an error, or without saying its end as streams of this kind do."""
+        says_its_end = any(stream.says_its_end for stream in self._streams.values())
+        return (self.error is not None or says_its_end) and not self.is_complete
 
     @property
     def usage_so_far(self) -> ReportedUsage | None:
@@ -49,6 +55,10 @@ class AnswerInPieces:
     def add(self, piece: object) -> None:
         """Add a piece. A piece without content is no error: streams have many kinds."""
         data = data_of(piece)
+        if _is_error(data):
+            self.error = data
+            self._unknown = piece
+            return
         if self._last is not None and self._last.add(data):
             self._piece = piece
             return
@@ -78,3 +88,31 @@ class AnswerInPieces:
             whole.native["cut"] = True
         said_by(self._piece, whole)
         return whole
+
+
+# Fields of pieces that bring a part of an answer; OpenRouter's may have an error beside it.
+_PARTS = (
+    "choices",
+    "candidates",
+    "content",
+    "delta",
+    "message",
+    "output",
+    "response",
+    "steps",
+    "text",
+    "type",
+)
+
+
+def _is_error(data: Any) -> bool:
+    """Whether a piece of a stream is an error of the provider's.
+
+    Events of Anthropic and of OpenAI's Responses have the type "error", those of Google's Interactions have
+    it as `event_type`. Chat completions (vLLM, SGLang), Gemini and Ollama send an object with an `error`.
+    """
+    if not isinstance(data, Mapping):
+        return False
+    if "error" in (data.get("type"), data.get("event_type")):
+        return True
+    return bool(data.get("error")) and not any(map(data.get, _PARTS))

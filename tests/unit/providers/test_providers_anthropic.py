@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anthropic.types as anthropic_types
 import pytest
 from answers import asked, in_pieces, native
+from request_rules import check_request
 
+from chuk_ai_session_manager import SessionManager, stream_llm_call
 from chuk_ai_session_manager.providers import read_answer
 
 # -- Anthropic ------------------------------------------------------------------------------------
@@ -160,3 +163,76 @@ def test_counts_of_a_message_delta_replace_those_before() -> None:
     assert answer.usage["reasoning_tokens"] == 100
     assert native(answer)["response"]["stop_details"]["category"] == "x"
     assert "context_management" in native(answer)["response"]
+
+
+SEARCH = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "tide"}}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+MCP = {"type": "mcp_tool_use", "id": "mcptoolu_1", "name": "tide", "server_name": "sea", "input": {"day": 1}}
+TEXT = {"type": "text", "text": "Let me look."}
+
+
+async def kinds_sent(sm: SessionManager) -> list[list[str]]:
+    request: Any = await sm.get_messages_for_llm(format="anthropic")
+    check_request("anthropic", request)
+    contents = [row["content"] for row in request["messages"]]
+    return [["text"] if isinstance(each, str) else [block["type"] for block in each] for each in contents]
+
+
+@pytest.mark.parametrize("end", ["while the call comes", "before its result"])
+@pytest.mark.parametrize("call", [SEARCH, MCP], ids=["search", "mcp"])
+async def test_a_server_s_call_whose_stream_stopped_is_not_sent(call: dict[str, Any], end: str) -> None:
+    """The API refuses such a call without its result, and arguments that are no object."""
+    events = message_events(message(TEXT, call, TEXT))
+    stop = next(at for at, each in enumerate(events) if each.get("index") == 2)
+    pieces = events[: stop - (6 if end == "while the call comes" else 0)]
+    sm = SessionManager()
+
+    async def stopped(_: Any) -> AsyncIterator[Any]:
+        for piece in pieces:
+            yield piece
+
+    async for _ in stream_llm_call("When is high water?", stopped, session_manager=sm):
+        pass
+    await sm.user_says("Well?")
+    assert await kinds_sent(sm) == [["text"], ["text"], ["text"]]
+
+
+async def test_a_paused_turn_goes_on_or_is_left() -> None:
+    paused = message(TEXT, SEARCH) | {"stop_reason": "pause_turn"}
+    for is_left in (False, True):
+        sm = SessionManager()
+        await sm.user_says("When is high water?")
+        await sm.ai_responds(paused)
+        assert await kinds_sent(sm) == [["text"], ["text", "server_tool_use"]]
+        if is_left:
+            await sm.user_says("Never mind.")
+            assert await kinds_sent(sm) == [["text"], ["text"], ["text"]]
+            continue
+        await sm.ai_responds(message(FOUND, TEXT) | {"id": "msg_2"})
+        await sm.user_says("And then?")
+        whole = ["text", "server_tool_use", "web_search_tool_result", "text"]
+        assert await kinds_sent(sm) == [["text"], whole, ["text"]]
+
+
+async def test_a_result_whose_call_was_taken_back_is_not_sent() -> None:
+    """https://github.com/anthropics/claude-code/issues/95406"""
+    sm = SessionManager()
+    await sm.user_says("When is high water?")
+    await sm.ai_responds(message(TEXT, SEARCH) | {"stop_reason": "pause_turn"})
+    (_, paused) = await sm.get_conversation(with_ids=True)
+    await sm.ai_responds(message(FOUND, {"type": "text", "text": "Noon."}) | {"id": "msg_2"})
+    await sm.retract(paused["event_id"])
+    await sm.user_says("And then?")
+    assert await kinds_sent(sm) == [["text"], ["text"], ["text"]]
+
+
+async def test_a_server_s_call_waits_while_the_application_answers_its_own() -> None:
+    """Programmatic tool calling: the code runs on when the result is there."""
+    code = {"type": "server_tool_use", "id": "srvtoolu_2", "name": "code_execution", "input": {"code": "x"}}
+    caller = {"type": "code_execution_20250825", "tool_id": "srvtoolu_2"}
+    use = {"type": "tool_use", "id": "toolu_1", "name": "tide", "input": {}, "caller": caller}
+    sm = SessionManager()
+    await sm.user_says("When is high water?")
+    await sm.ai_responds(message(code, use))
+    await sm.add_messages([{"role": "tool", "tool_call_id": "toolu_1", "content": "noon"}])
+    assert await kinds_sent(sm) == [["text"], ["server_tool_use", "tool_use"], ["tool_result"]]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from answers import asked, ids, in_pieces, native
 from google.genai.types import GenerateContentResponse
+from request_rules import check_request
 
 from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager.providers import Answer, read_answer
@@ -128,6 +129,22 @@ async def test_calls_that_the_sdk_answered_itself(streamed: bool) -> None:
     assert [row["role"] for row in rows] == ["user", "assistant", "tool", "assistant"]
     stats = await sm.get_stats()
     assert (stats["llm_calls"], stats["usage_source"]) == (2, "mixed")
+
+
+async def test_an_empty_text_goes_back_only_with_a_signature() -> None:
+    """ "Unable to submit request because it has an empty text parameter" (Vertex AI)."""
+    sm = SessionManager()
+    await sm.user_says("When?")
+    await sm.ai_responds(gemini({"text": "Noon."}, {"text": ""}, {"text": "", "thoughtSignature": "QUJD"}))
+    await sm.user_says("And then?")
+    await sm.ai_responds(gemini({"text": ""}))
+    request: Any = await sm.get_messages_for_llm(format="google")
+    check_request("google", request)
+    assert [content["parts"] for content in request["contents"]] == [
+        [{"text": "When?"}],
+        [{"text": "Noon."}, {"text": "", "thoughtSignature": "QUJD"}],
+        [{"text": "And then?"}],
+    ]
 
 
 INTERACTION: dict[str, Any] = {

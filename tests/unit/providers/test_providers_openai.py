@@ -124,6 +124,14 @@ CALL_STREAMS: dict[str, tuple[list[list[dict[str, Any]]], list[tuple[str, str]]]
         [[call_delta("get_", "", index=0, id="a")], [call_delta("tide", "", index=0)]],
         [("get_tide", "{}")],
     ),
+    "an empty object before the arguments": (  # https://github.com/ogx-ai/ogx/pull/5462
+        [
+            [call_delta("f", "{}", index=0, id="a")],
+            [{"index": 0, "function": {"arguments": '{"x":'}}],
+            [{"index": 0, "function": {"arguments": "1}"}}],
+        ],
+        [("f", '{"x":1}')],
+    ),
     "one id for two calls": (
         [
             [call_delta("f", '{"x":1}', index=0, id="call_0")],
@@ -205,6 +213,45 @@ def test_the_extra_fields_of_a_stream_are_put_together() -> None:
         "annotations": [{"n": 1}, {"n": 2}],
         "x_list": [1, 2],
     }
+
+
+SIGNED = [
+    {"type": "thinking", "thinking": "Step 1. Step 2.", "signature": "SIG"},
+    {"type": "redacted_thinking", "data": "ENC"},
+    {"type": "thinking", "thinking": "Step 3.", "signature": "SIG-2"},
+]
+THINKING_STREAMS: dict[str, list[dict[str, Any]]] = {
+    # https://github.com/BerriAI/litellm/issues/29428; litellm 1.110 with an index
+    "a block a piece": [
+        {"type": "thinking", "thinking": "Step 1. ", "index": 0},
+        {"type": "thinking", "thinking": "Step 2.", "index": 0},
+        {"type": "thinking", "thinking": "", "signature": "SIG", "index": 0},
+        {"type": "redacted_thinking", "data": "ENC", "index": 1},
+        {"type": "thinking", "thinking": "Step 3.", "index": 2},
+        {"type": "thinking", "thinking": "", "signature": "SIG-2", "index": 2},
+    ],
+    # https://github.com/open-webui/open-webui/pull/29860
+    "the signed block repeats the text": [
+        {"type": "thinking", "thinking": "Step 1. ", "signature": ""},
+        {"type": "thinking", "thinking": "Step 2.", "signature": None},
+        {"type": "thinking", "thinking": "Step 1. Step 2.", "signature": "SIG"},
+        {"type": "redacted_thinking", "data": "ENC"},
+        {"type": "thinking", "thinking": "Step 3.", "signature": "SIG-2"},
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", THINKING_STREAMS)
+def test_thinking_of_anthropic_s_models_through_litellm_is_whole(kind: str) -> None:
+    chunks = [
+        delta(
+            thinking_blocks=[piece], provider_specific_fields={"thinking_blocks": [piece], "citation": None}
+        )
+        for piece in THINKING_STREAMS[kind]
+    ]
+    message = native(in_pieces([*chunks, delta(content="ok")]))["message"]
+    assert message["thinking_blocks"] == SIGNED
+    assert message["provider_specific_fields"]["thinking_blocks"] == SIGNED
 
 
 def test_all_choices_of_a_stream_are_kept() -> None:

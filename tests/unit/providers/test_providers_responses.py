@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from answers import asked, ids, in_pieces, native
 from openai.types.responses import Response
+from request_rules import check_request
 
 from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager.providers import read_answer
@@ -233,3 +234,56 @@ def test_a_stream_that_breaks_off_has_the_items_that_came() -> None:
     assert answer.text == "o"
     assert native(answer)["cut"] is True
     assert native(answer)["message"][0] == REASONING
+
+
+def function_call(call_id: str, **more: Any) -> dict[str, Any]:
+    common = {"type": "function_call", "id": f"fc_{call_id}", "call_id": call_id, "status": "completed"}
+    return common | {"name": "tide", "arguments": "{}"} | more
+
+
+async def asked_for(*output: dict[str, Any]) -> SessionManager:
+    sm = SessionManager()
+    await sm.user_says("When is high water?")
+    await sm.ai_responds(response(*output))
+    return sm
+
+
+async def input_of(sm: SessionManager) -> list[dict[str, Any]]:
+    items: Any = await sm.get_messages_for_llm(format="openai-responses")
+    check_request("openai-responses", items)
+    return list(items)
+
+
+async def test_a_program_is_told_the_results_of_its_calls() -> None:
+    """https://developers.openai.com/api/docs/guides/tools-programmatic-tool-calling"""
+    caller = {"type": "program", "caller_id": "prog_1"}
+    program = {"type": "program", "id": "p", "call_id": "prog_1", "code": "x", "fingerprint": "fp"}
+    sm = await asked_for(program, function_call("c1", caller=caller), function_call("c2"))
+    await sm.add_messages(
+        [{"role": "tool", "tool_call_id": each, "content": "noon"} for each in ("c1", "c2")]
+    )
+    results = (await input_of(sm))[-2:]
+    assert [result.get("caller") for result in results] == [caller, None]
+    output = {"type": "function_call_output", "call_id": "c1", "output": "noon", "caller": caller}
+    assert results[0] == output
+
+
+async def test_an_async_call_may_wait_for_its_result() -> None:
+    """https://developers.openai.com/api/docs/guides/async-tool-calling"""
+    sm = await asked_for(function_call("c1", **{"async": True}), said("I have begun."))
+    await sm.user_says("Meanwhile, what is a tide?")
+    kinds = [item.get("type", "message") for item in await input_of(sm)]
+    assert kinds == ["message", "function_call", "message", "message"]
+    await sm.ai_responds(response(said("Water that moves.", id="msg_2"), id="resp_2"))
+    await sm.add_messages([{"role": "tool", "tool_call_id": "c1", "content": "noon"}])
+    outputs = [item for item in await input_of(sm) if item.get("type") == "function_call_output"]
+    assert outputs == [{"type": "function_call_output", "call_id": "c1", "output": "noon"}]
+
+
+async def test_a_stream_that_failed_is_as_the_whole_response() -> None:
+    error = {"code": "server_error", "message": "boom"}
+    failed = response(status="failed", error=error, usage=None)
+    whole, streamed = read_answer(failed), in_pieces([{"type": "response.failed", "response": failed}])
+    assert native(streamed) == native(whole)
+    assert (streamed.finish_reason, streamed.usage) == (whole.finish_reason, whole.usage)
+    assert native(streamed)["response"]["error"] == error

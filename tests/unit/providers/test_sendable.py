@@ -51,6 +51,8 @@ BROKEN = {
     '["Lisbon"]': {"arguments": ["Lisbon"]},
     '"Lisbon"': {"arguments": "Lisbon"},
     "17": {"arguments": 17},
+    '"{\\"city\\": \\"Lisbon\\"}"': {"city": "Lisbon"},  # encoded twice, as by vLLM's parsers
+    '"{city}"': {"arguments": "{city}"},
 }
 
 

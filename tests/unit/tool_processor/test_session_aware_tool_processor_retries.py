@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,12 @@ async def test_arguments_that_are_no_json_object_are_an_error_not_a_call(
 async def test_no_arguments_are_none(arguments: Any, processor: SessionAwareToolProcessor) -> None:
     (result,) = await processor._exec_calls([call("call_1", "sap_echo", arguments)])
     assert (result.error, result.result, Stage.calls) == (None, None, {"echo": 1})
+
+
+async def test_arguments_that_were_encoded_twice_are_read(processor: SessionAwareToolProcessor) -> None:
+    """As by vLLM's parsers (https://github.com/vllm-project/vllm/pull/54964)."""
+    (result,) = await processor._exec_calls([call("call_1", "sap_echo", json.dumps('{"value": 3}'))])
+    assert (result.error, result.result) == (None, 3)
 
 
 async def test_a_call_that_names_no_tool_is_an_error(processor: SessionAwareToolProcessor) -> None:
