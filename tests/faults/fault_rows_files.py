@@ -21,6 +21,7 @@ from rig import Trial, check_wholeness, in_processes, judging, kill_writers, row
 from chuk_ai_session_manager import Session, SessionManager
 from chuk_ai_session_manager.stores import EventStore, SqliteStore
 from chuk_ai_session_manager.stores.changes import Appended
+from chuk_ai_session_manager.stores.sqlite.known_logs import Connection
 from chuk_ai_session_manager.stores.sqlite.worker import Worker
 from chuk_ai_session_manager.stores.stored_data import EncodedEvent
 
@@ -52,17 +53,11 @@ def check_integrity(path: Path) -> None:
 # -- many processes -----------------------------------------------------------------------------
 
 
-class _Plainly:
+class _PlainConnection(Connection):
     """A connection whose transactions take the file for writing only when they write."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
     def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        return self._connection.execute(statement.replace("BEGIN IMMEDIATE", "BEGIN"), *values)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
+        return super().execute(statement.replace("BEGIN IMMEDIATE", "BEGIN"), *values)
 
 
 class PlainStore(SqliteStore):
@@ -72,8 +67,10 @@ class PlainStore(SqliteStore):
         super().__init__(path, **options)
         connect = self._worker._connect
 
-        def connect_plainly() -> Any:
-            return _Plainly(connect())
+        def connect_plainly() -> Connection:
+            connection = connect()
+            connection.__class__ = _PlainConnection
+            return connection
 
         self._worker = Worker(connect_plainly, self._path)
 

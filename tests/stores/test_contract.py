@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 from running import PATIENCE
+from schemas import sqlite_file
 from servers import RedisCluster, RedisServer
 
 from chuk_ai_session_manager.exceptions import (
@@ -60,6 +61,19 @@ class TestSqlite(StoreContract):
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Opener:
         return partial(open_store, f"sqlite:///{tmp_path}/sessions.db")
+
+
+class TestSqliteOfAnEarlierRelease(TestSqlite):
+    """A file that the first release made: this one uses its tables as they are."""
+
+    @pytest.fixture
+    def opener(self, tmp_path: Path) -> Iterator[Opener]:
+        path = tmp_path / "sessions.db"
+        sqlite_file("release_1_0_0", path)
+        yield partial(open_store, f"sqlite:///{path}")
+        with closing(sqlite3.connect(path)) as db:
+            made = db.execute("SELECT sql FROM sqlite_master WHERE name = 'events'").fetchone()
+        assert "WITHOUT ROWID" in made[0]
 
 
 class TestRedis(StoreContract):

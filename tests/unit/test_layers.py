@@ -113,6 +113,7 @@ LEVELS = (
         "stores.objects",
         "stores.record_store",
         "stores.durable",
+        "stores.sqlite.known_logs",
         "stores.sqlite.worker",
         "stores.sqlite.file",
         "stores.sqlite.bodies",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...exceptions import StorageError
 from ..stored_data import PLAIN_SCHEMA, SCHEMA, newer_schema
+from .known_logs import Connection
 
 # "casm" in ASCII: distinguishes our files from other applications' databases.
 _APPLICATION_ID = 0x6361736D
@@ -48,9 +49,9 @@ CREATE TABLE events (
     session INTEGER NOT NULL,
     number INTEGER NOT NULL,    -- 0, 1, 2 ... without a gap
     id TEXT NOT NULL,
-    body TEXT NOT NULL,         -- JSON
-    PRIMARY KEY (session, number)
-) WITHOUT ROWID;
+    body TEXT NOT NULL          -- JSON
+);
+CREATE UNIQUE INDEX events_number ON events (session, number);
 CREATE UNIQUE INDEX events_id ON events (session, id);
 """
 
@@ -63,7 +64,7 @@ def checked_path(path: str | os.PathLike[str]) -> str:
     return name if name == ":memory:" else os.path.abspath(name)  # noqa: PTH100  (which keeps no "..")
 
 
-def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
+def connect(path: str, busy_timeout: float) -> Connection:
     """Open the file, and create it if it does not exist.
 
     Raises:
@@ -74,7 +75,9 @@ def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
         # Created before SQLite does it with the process's umask; SQLite's other files get the same mode.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     _make_writable_alike(path)
-    connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=busy_timeout, isolation_level=None, check_same_thread=False, factory=Connection
+    )
     # SQLite's own error for text that is not UTF-8 quotes the text.
     connection.text_factory = bytes.decode
     try:

@@ -21,6 +21,7 @@ from ..merging import is_closed, with_shared
 from ..recency import NOW, now, place_of
 from ..stored_data import CHUNK, EncodedEvent, StoredSession, damaged_header, dump, span_of
 from .bodies import keep_bodies
+from .known_logs import Connection, KnownLog
 
 _SESSION = """
 SELECT
@@ -30,8 +31,8 @@ FROM sessions s JOIN conversations c ON c.key = s.conversation
 WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
 """
 
-# What an append needs of these: not the header, which may be long.
-_APPENDED_TO = """
+# The columns of a `KnownLog`.
+_LOG = """
 SELECT s.key, s.born, s.conversation, CAST(s.counters AS BLOB), s.count, s.revision, c.expires
 FROM sessions s JOIN conversations c ON c.key = s.conversation
 WHERE s.sandbox = ? AND s.id = ? AND (c.expires IS NULL OR c.expires > ?)
@@ -173,7 +174,7 @@ def add_events(
     born: str,
     only_at: int | None,
     lives: int | None,
-    db: sqlite3.Connection,
+    db: Connection,
 ) -> Appended | None:
     """Append events that are not stored already; `None` if the session is at another revision.
 
@@ -181,50 +182,49 @@ def add_events(
         SessionNotFound: the session expired or was deleted.
         EventConflict: another event is stored with one of these ids.
     """
-    row = db.execute(_APPENDED_TO, (sandbox, session_id, now())).fetchone()
-    if row is None or born not in {"", row[1]}:
+    log = db.known_log(sandbox, session_id) or _find_log(sandbox, session_id, db)
+    if log is None or born not in {"", log.born}:
         raise session_not_found(session_id)
-    key, _, conversation, stored, count, revision, expires = row
-    before = _known_counters.get(stored) or load_counters(session_id, stored)
     new = events
-    if not (only_at in {None, revision} and _inserted(db, key, count, events)):
-        new = [event for event in events if not _is_stored(db, key, session_id, event)]
+    if not (only_at in {None, log.revision} and _inserted(db, log, events)):
+        new = [event for event in events if not _is_stored(db, log.key, session_id, event)]
         if not new:
-            return Appended(count, revision, 0)
-        if only_at not in {None, revision}:
+            return Appended(log.count, log.revision, 0)
+        if only_at not in {None, log.revision}:
             return None
-        _insert(db, sandbox, key, count, new)
-    counters = counters_after(before, new)
-    text = dump_counters(counters)
+        _insert(db, sandbox, log.key, log.count, new)
+    appended = Appended(log.count, log.revision + 1, len(new))
+    log.counters = counters_after(log.counters, new)
+    log.count += len(new)
+    log.revision += 1
     place = place_of(int(max([event.counters["newest"] for event in new])))
-    db.execute(_APPEND, (text, len(new), _moment(db, sandbox, place), key))
-    if expires is not None:
-        _renew(db, conversation, lives)
-    _know(text.encode(), counters)
-    return Appended(count, revision + 1, len(new))
+    place = max(now(), db.newest_place(sandbox) + 1) if place == NOW else place
+    db.execute(_APPEND, (dump_counters(log.counters), len(new), place, log.key))
+    if log.expires is not None:
+        _renew(db, log.conversation, lives)
+    db.know(sandbox, session_id, log, place)
+    return appended
 
 
-def _inserted(db: sqlite3.Connection, key: int, count: int, events: Sequence[EncodedEvent]) -> bool:
+def _find_log(sandbox: str, session_id: str, db: sqlite3.Connection) -> KnownLog | None:
+    """A session's log as it is stored; `None` if the session does not exist, or has expired."""
+    row = db.execute(_LOG, (sandbox, session_id, now())).fetchone()
+    if row is None:
+        return None
+    key, born, conversation, counters, count, revision, expires = row
+    return KnownLog(key, born, conversation, load_counters(session_id, counters), count, revision, expires)
+
+
+def _inserted(db: sqlite3.Connection, log: KnownLog, events: Sequence[EncodedEvent]) -> bool:
     """Insert an event that is most likely new; `False`, without a change, if its id is stored already."""
     if len(events) != 1 or events[0].bodies:
         return False
     (event,) = events
     try:
-        db.execute(_INSERT, (key, count, event.id, event.body))
+        db.execute(_INSERT, (log.key, log.count, event.id, event.body))
     except sqlite3.IntegrityError:
         return False
     return True
-
-
-# The counters that were written last, by their text: to parse it would take as long as to insert an event.
-_known_counters: dict[bytes, dict[str, float]] = {}
-_MOST_KNOWN = 1_000
-
-
-def _know(text: bytes, counters: dict[str, float]) -> None:
-    if len(_known_counters) >= _MOST_KNOWN:
-        _known_counters.clear()
-    _known_counters[text] = counters
 
 
 def _moment(db: sqlite3.Connection, sandbox: str, place: int) -> int:

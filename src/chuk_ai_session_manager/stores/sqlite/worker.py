@@ -18,9 +18,10 @@ from weakref import WeakSet, finalize
 from ...exceptions import SessionManagerError, StorageError, UnreadableData
 from ...models.guard import guard
 from ..changes import Outcome
+from .known_logs import Connection
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], Any]
+Work = Callable[[Connection], Any]
 _Outcome = tuple["_Job", Any, BaseException | None]
 
 # The most jobs in one transaction: beyond some hundred, sharing a commit saves little more.
@@ -41,7 +42,7 @@ _Queue = SimpleQueue["_Job | None"]
 class Worker:
     """Runs work in order on a connection, which it opens with the first job."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], name: str) -> None:
+    def __init__(self, connect: Callable[[], Connection], name: str) -> None:
         self._connect = connect
         self._name = name
         self._jobs: _Queue | None = None
@@ -50,11 +51,11 @@ class Worker:
         if name != ":memory:":  # a fork does not share it, and closing would lose it
             _workers.add(self)
 
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T]) -> T:
         """Return the result of `work`, which only reads."""
         return cast("T", await self._submit(work, writes=False))
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T]) -> T:
         """Return the result of `work` once it is committed. Cancellation waits until the write is decided."""
         return cast("T", await self._submit(work, writes=True))
 
@@ -158,9 +159,9 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 # -- in the thread ------------------------------------------------------------------------------
 
 
-def _serve(jobs: _Queue, connect: Callable[[], sqlite3.Connection], name: str) -> None:
+def _serve(jobs: _Queue, connect: Callable[[], Connection], name: str) -> None:
     """Work until the queue gives `None`, without a reference to the worker, which could not be freed then."""
-    connection: sqlite3.Connection | None = None
+    connection: Connection | None = None
     is_open = True
     while is_open:
         batch, is_open = _waiting(jobs)
@@ -178,7 +179,7 @@ def _serve(jobs: _Queue, connect: Callable[[], sqlite3.Connection], name: str) -
         _close(connection)
 
 
-def _close(connection: sqlite3.Connection) -> None:
+def _close(connection: Connection) -> None:
     """Close a connection; then the file contains everything, unless another process is reading it."""
     with suppress(sqlite3.Error):  # data that is not moved into the file stays beside it
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -200,33 +201,33 @@ def _waiting(jobs: _Queue) -> tuple[list[_Job], bool]:
     return batch, False
 
 
-def _run(connection: sqlite3.Connection, batch: list[_Job]) -> list[_Outcome]:
+def _run(connection: Connection, batch: list[_Job]) -> list[_Outcome]:
     """Run the reading jobs, which wait for nobody, and then all writing jobs in one transaction."""
     reads, writes = ([job for job in batch if job.writes is kind] for kind in (False, True))
-    return [*_together(connection, reads, "BEGIN"), *_together(connection, writes, "BEGIN IMMEDIATE")]
+    return [*_together(connection, reads), *_together(connection, writes)]
 
 
-def _together(connection: sqlite3.Connection, batch: list[_Job], begin: str) -> list[_Outcome]:
+def _together(connection: Connection, batch: list[_Job]) -> list[_Outcome]:
     """Run jobs in one transaction; if one of them makes it fail, run each in a transaction of its own."""
     if not batch:
         return []
     try:
-        connection.execute(begin)
+        connection.begin(to_write=batch[0].writes)
     except sqlite3.Error as problem:
+        connection.rollback()
         return [(job, None, problem) for job in batch]
     try:
         outcomes = [_outcome(connection, job) for job in batch]
         connection.execute("COMMIT")
     except Exception as problem:  # noqa: BLE001  (the waiting tasks get it; the connection must be clean)
-        if connection.in_transaction:
-            connection.rollback()
+        connection.rollback()
         if len(batch) == 1:
             return [(batch[0], None, problem)]
-        return [outcome for job in batch for outcome in _together(connection, [job], begin)]
+        return [outcome for job in batch for outcome in _together(connection, [job])]
     return outcomes
 
 
-def _outcome(connection: sqlite3.Connection, job: _Job) -> _Outcome:
+def _outcome(connection: Connection, job: _Job) -> _Outcome:
     try:
         return job, job.work(connection), None
     except SessionManagerError as refusal:  # work raises these before it writes
