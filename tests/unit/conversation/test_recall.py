@@ -121,6 +121,38 @@ async def test_the_part_of_an_answer_is_not_recalled_beside_the_whole() -> None:
     assert [text for text in await texts(sm, "zeppelin") if "zepp" in text] == ["The zeppelin is in Ulm."]
 
 
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("Wann ist der Termin beim Zahnarzt?", 0),
+        ("Wohin fahren wir in den Sommerferien?", 1),
+        ("Welche Nussallergie habe ich?", 2),
+        ("Wo sind die Schlüssel?", 3),
+    ],
+)
+async def test_compound_words_are_found_by_their_parts_and_parts_by_compounds(
+    question: str, found: int
+) -> None:
+    said = [
+        "Die Zahnarzttermine sind am Montag um neun.",
+        "Wir fahren im Sommer nach Kroatien.",
+        "Ich habe eine Allergie gegen Nüsse.",
+        "Der Haustürschlüssel liegt unter der Matte.",
+    ]
+    sm = manager()
+    for text in said:
+        await sm.user_says(text)
+    assert (await sm.recall(question, limit=1)).turns[0].text == said[found]
+
+
+async def test_words_that_are_in_every_message_do_not_count_beside_others() -> None:
+    sm = manager()
+    for number in range(300):
+        await sm.user_says(f"[bridge] {'the zeppelin landed' if number == 7 else 'all quiet'}")
+    assert (await sm.recall("bridge zeppelin", limit=1)).turns[0].text == "[bridge] the zeppelin landed"
+    assert len(await sm.recall("bridge", limit=3)) == 3
+
+
 async def test_a_question_of_words_that_say_nothing_finds_nothing() -> None:
     sm = manager()
     await say(sm, "My dog is called Rex.")

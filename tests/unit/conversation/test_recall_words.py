@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chuk_ai_session_manager.conversation.recall.compounds import related_to
 from chuk_ai_session_manager.conversation.recall.dates import days_in
 from chuk_ai_session_manager.conversation.recall.english import english_stem
 from chuk_ai_session_manager.conversation.recall.languages import language_named
@@ -47,6 +48,12 @@ def terms(text: str, **settings: Any) -> list[str]:
         ("ฉันไปกรุงเทพเมื่อวาน", "กรุงเทพ"),
         ("서울에서 만났어요", "서울"),
         ("\uff28\uff21\uff34\uff10\uff18\uff13", "hat083"),  # full width
+        ("Plan B is to fly", "what was plan b?"),
+        ("We write it in C++", "C++"),
+        ("the party \U0001f389 was great", "\U0001f389?"),
+        ("I \u2764\ufe0f carrots", "\u2764"),
+        ("\U0001f44d\U0001f3fd", "\U0001f44d"),  # of another shade
+        ("we flew to \U0001f1eb\U0001f1f7", "\U0001f1eb\U0001f1f7"),
     ],
 )
 def test_what_is_said_and_what_is_asked_have_words_in_common(said: str, asked: str) -> None:
@@ -116,6 +123,42 @@ def test_a_question_of_any_time_may_name_earlier_days(today: date, number: str, 
         assert isinstance(days_in(question, today), list)
 
 
+def test_flags_are_not_their_halves() -> None:
+    assert not set(terms("\U0001f1eb\U0001f1f7")) & set(terms("\U0001f1eb\U0001f1ee"))
+
+
+COMPOUNDS = [
+    "zahnarzttermin",
+    "sommerferi",
+    "nuss",
+    "allergi",
+    "somm",
+    "termin",
+    "zahnarzt",
+    "hausnumm",
+    "haus",
+]
+
+
+@pytest.mark.parametrize(
+    ("term", "related"),
+    [
+        ("zahnarzttermin", ["zahnarzt", "termin"]),
+        ("termin", ["zahnarzttermin"]),
+        ("somm", ["sommerferi"]),
+        ("nussallergi", ["nuss", "allergi"]),
+        ("haus", ["hausnumm"]),
+        ("ferien", []),
+        ("arzt", ["zahnarzt"]),
+        ("haush", []),
+        ("3000", []),
+    ],
+)
+def test_compounds_and_their_parts_are_related(term: str, related: list[str]) -> None:
+    joined = "\n".join(["", *COMPOUNDS, ""])
+    assert sorted(related_to(term, COMPOUNDS, joined)) == sorted(related)
+
+
 def test_pairs_of_characters() -> None:
     assert pairs("北京饭店") == ("北京", "京饭", "饭店")
     assert pairs("北") == ("北",)
@@ -154,6 +197,46 @@ def test_pairs_of_characters() -> None:
         ("3 days ago", date(2026, 11, 26)),
         ("two weeks ago", date(2026, 11, 16)),
         ("this morning", date(2026, 11, 29)),
+        ("last weekend", date(2026, 11, 21)),
+        ("a few days ago", date(2026, 11, 25)),
+        ("2026/05/03", date(2026, 5, 3)),
+        ("im Mai", date(2020, 5, 30)),
+        ("letzte Woche", date(2026, 11, 18)),
+        ("vor zwei Wochen", date(2026, 11, 15)),
+        ("la semaine dernière", date(2026, 11, 18)),
+        ("il y a 3 jours", date(2026, 11, 26)),
+        ("hier soir", date(2026, 11, 28)),
+        ("la semana pasada", date(2026, 11, 18)),
+        ("hace dos semanas", date(2026, 11, 15)),
+        ("semana passada", date(2026, 11, 18)),
+        ("settimana scorsa", date(2026, 11, 18)),
+        ("twee weken geleden", date(2026, 11, 15)),
+        ("förra veckan", date(2026, 11, 18)),
+        ("i går", date(2026, 11, 28)),
+        ("w zeszłym roku", date(2025, 7, 1)),
+        ("dwa tygodnie temu", date(2026, 11, 15)),
+        ("geçen hafta", date(2026, 11, 18)),
+        ("на прошлой неделе", date(2026, 11, 18)),
+        ("две недели назад", date(2026, 11, 15)),
+        ("в прошлый вторник", date(2026, 11, 24)),
+        ("我上周说了什么？", date(2026, 11, 18)),
+        ("上个月", date(2026, 10, 31)),
+        ("三天前", date(2026, 11, 26)),
+        ("上周二", date(2026, 11, 17)),
+        ("去年", date(2025, 7, 1)),
+        ("先週の火曜日", date(2026, 11, 17)),
+        ("3日前", date(2026, 11, 26)),
+        ("二週間前に", date(2026, 11, 15)),
+        ("เดือนที่แล้ว", date(2026, 10, 31)),
+        ("3 วันก่อน", date(2026, 11, 26)),
+        ("지난주에", date(2026, 11, 18)),
+        ("2026년 5월 3일", date(2026, 5, 3)),
+        ("ماذا قلت أمس؟", date(2026, 11, 28)),
+        ("الأسبوع الماضي", date(2026, 11, 18)),
+        ("قبل أسبوعين", date(2026, 11, 15)),
+        ("3 مايو", date(2020, 5, 3)),
+        ("पिछले हफ्ते", date(2026, 11, 18)),
+        ("3 मई 2026", date(2026, 5, 3)),
     ],
 )
 def test_days_that_questions_name(question: str, day: date) -> None:
@@ -168,6 +251,12 @@ def test_days_that_questions_name(question: str, day: date) -> None:
         "May I ask?",
         "It may be",
         "march on",
+        "I may have said so",
+        "did it last an hour?",
+        "at 8:30",
+        "the weekend before last",
+        "Was steht hier?",
+        "每周二",
         "It costs $2023",
         "room 2023a",
         "the sun",

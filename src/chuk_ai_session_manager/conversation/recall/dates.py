@@ -1,94 +1,52 @@
-"""Dates in a question, as people write them: the days of the conversation that the question asks about."""
+"""Dates in a question, as people write them: the days of the conversation that the question asks about.
+
+Dates in digits are found by patterns. Words are looked up one by one (`calendar_words`): a pattern of words
+of all languages would take long to compile and to match.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
+from typing import NamedTuple, TypeVar
 
-_MONTHS = (
-    ("january", "jan", "januar", "jänner", "janvier", "enero", "janeiro", "gennaio", "января", "январе"),
-    ("february", "feb", "februar", "février", "febrero", "fevereiro", "febbraio", "февраля", "феврале"),
-    ("march", "mar", "märz", "mars", "marzo", "março", "maart", "марта", "марте"),
-    ("april", "apr", "avril", "abril", "aprile", "апреля", "апреле"),
-    ("may", "mai", "mayo", "maio", "maggio", "mei", "maj", "мая", "мае"),
-    ("june", "jun", "juni", "juin", "junio", "junho", "giugno", "июня", "июне"),
-    ("july", "jul", "juli", "juillet", "julio", "julho", "luglio", "июля", "июле"),
-    ("august", "aug", "août", "agosto", "augustus", "augusti", "августа", "августе"),
-    ("september", "sept", "sep", "septembre", "septiembre", "setembro", "settembre", "сентября", "сентябре"),
-    ("october", "oct", "oktober", "octobre", "octubre", "outubro", "ottobre", "октября", "октябре"),
-    ("november", "nov", "novembre", "noviembre", "novembro", "ноября", "ноябре"),
-    ("december", "dec", "dezember", "décembre", "diciembre", "dezembro", "dicembre", "декабря", "декабре"),
-)  # fmt: skip
-_MONTH = {name: number for number, names in enumerate(_MONTHS, 1) for name in names}
-# Month names that are also other words; they count as months only beside a day or a year.
-_DOUBTFUL = {"may", "march", "mar", "mars", "mai", "mei", "jan", "sep", "dec", "nov", "jun", "jul"}
-_WEEKDAYS = (
-    ("monday", "montag", "lundi", "lunes", "segunda-feira", "lunedì", "maandag", "понедельник"),
-    ("tuesday", "dienstag", "mardi", "martes", "terça-feira", "martedì", "dinsdag", "вторник"),
-    ("wednesday", "mittwoch", "mercredi", "miércoles", "quarta-feira", "mercoledì", "woensdag", "среду"),
-    ("thursday", "donnerstag", "jeudi", "jueves", "quinta-feira", "giovedì", "donderdag", "четверг"),
-    ("friday", "freitag", "vendredi", "viernes", "sexta-feira", "venerdì", "vrijdag", "пятницу"),
-    ("saturday", "samstag", "sonnabend", "samedi", "sábado", "sabato", "zaterdag", "субботу"),
-    ("sunday", "sonntag", "dimanche", "domingo", "domenica", "zondag", "воскресенье"),
-)
-_WEEKDAY = {name: number for number, names in enumerate(_WEEKDAYS) for name in names}
-_AGO = {
-    "today": 0, "heute": 0, "aujourd'hui": 0, "hoy": 0, "hoje": 0, "oggi": 0, "vandaag": 0, "сегодня": 0,
-    "tonight": 0, "yesterday": 1, "gestern": 1, "hier": 1, "ayer": 1, "ontem": 1, "ieri": 1, "gisteren": 1,
-    "вчера": 1, "vorgestern": 2, "anteayer": 2, "anteontem": 2, "eergisteren": 2, "позавчера": 2,
-    "今天": 0, "昨天": 1, "前天": 2, "今日": 0, "昨日": 1, "一昨日": 2, "วันนี้": 0, "เมื่อวาน": 1,
-}  # fmt: skip
-_NUMBERS = {
-    "a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
-    "nine": 9, "ten": 10, "couple of": 2, "few": 3,
-}  # fmt: skip
-_UNITS = {"day": 1, "week": 7, "fortnight": 14, "month": 30, "year": 365}
+from . import calendar_words as words
+from .languages import ENGLISH, language_of
+from .words import LETTER, PAIRED
+
+T = TypeVar("T")
+
+
+def _table(names_of: Mapping[T, str]) -> dict[str, T]:
+    return {name: value for value, names in names_of.items() for name in names.split()}
+
+
+_MONTH = _table(dict(enumerate(words.MONTHS, 1)))
+_WEEKDAY = _table(dict(enumerate(words.WEEKDAYS)))
+_AGO = _table(words.DAYS_AGO)
+_NUMBER = _table(words.NUMBERS)
+_UNIT = _table(words.UNITS)
+_DAYS_OF = {"day": 1, "week": 7, "month": 30, "year": 365}
 # "999 years ago" is the farthest; such days exist only for a question of a later year than this one.
 _MOST_YEARS = 1000
-_LAST = (
-    r"(?:last|past|previous|letzten?|vorigen?|vergangenen?|dernière?|pasad[ao]|passad[ao]|scors[ao]|vorige)"
-)
+_MOST_DIGITS = 3
+# Between the parts of a date in words: "3rd of May", "3 de mayo", "den 3. maj".
+_FILLERS = {"st", "nd", "rd", "th", "er", "of", "de", "del", "d", "º", "the", "den"}
 
-
-class _Pattern:
-    """A pattern that is compiled at its first use, so that importing this module stays cheap."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def found_in(self, text: str) -> Iterator[re.Match[str]]:
-        """The matches in a text."""
-        return re.finditer(self._text, text)  # `re` keeps compiled patterns
-
-
+# Patterns are texts: `re` compiles them at their first use and keeps them, so importing this stays cheap.
 _YEAR = r"(?:19|20)\d\d"
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
-_NAMED = "|".join(sorted(map(re.escape, _MONTH), key=len, reverse=True))
-_ISO = _Pattern(rf"\b({_YEAR})-(0[1-9]|1[0-2])(?:-({_DAY}))?\b")
-_DIGITS = _Pattern(rf"\b({_DAY})([./-])({_DAY})\2({_YEAR}|\d\d)\b")
-_CHINESE = _Pattern(rf"(?:({_YEAR})年)?(?:(1[0-2]|0?[1-9])月)?(?:({_DAY})日)?")
-_DAY_MONTH = _Pattern(
-    rf"\b({_DAY})(?:st|nd|rd|th|\.|º|er)?[ ]+(?:of |de |d')?({_NAMED})\b\.?(?:,?[ ]+(?:of |de )?({_YEAR}))?"
+_ISO = rf"(?<!\w)({_YEAR})[-/](0?[1-9]|1[0-2])(?:[-/]({_DAY}))?(?!\w)"
+_DIGITS = rf"\b({_DAY})([./-])({_DAY})\2({_YEAR}|\d\d)\b"
+_EASTERN = (
+    rf"(?:({_YEAR}) ?[年년] ?)?(?:(1[0-2]|0?[1-9]) ?[月월] ?)?(?:({_DAY}) ?[日号號일](?! ?[前间間전]))?"
 )
-_MONTH_DAY = _Pattern(rf"\b({_NAMED})\.?[ ]+({_DAY})(?:st|nd|rd|th)?\b(?!:)(?:,?[ ]+({_YEAR}))?")
-_MONTH_YEAR = _Pattern(rf"\b({_NAMED})\b\.?,?[ ]+(?:of |de |del )?({_YEAR})\b")
-_MONTH_ALONE = _Pattern(rf"\b(?:(in|of|since|during|until|by|early|late|mid|im|en|em|w|в)[ -]+)?({_NAMED})\b")
-_YEAR_ALONE = _Pattern(rf"(?<![\w.,:/$€£-])({_YEAR})(?![\w:/%€-])")
-_SOME_AGO = _Pattern(rf"\b(\d{{1,3}}|{'|'.join(_NUMBERS)}) ({'|'.join(_UNITS)})s? (?:ago|before now|back)\b")
-_LAST_SPAN = _Pattern(rf"\b{_LAST} (?:(\d{{1,3}}|{'|'.join(_NUMBERS)}) )?({'|'.join(_UNITS)})s?\b")
-_THIS_SPAN = _Pattern(r"\bthis (week|month|year)\b")
-_ON_WEEKDAY = _Pattern(
-    rf"\b(?:(on|last|past|this|previous|am|letzten|vorigen|le|el|na|il|op|vorige|в|во) )?"
-    rf"({'|'.join(_WEEKDAY)})s?\b"
-    r"(?: (dernier|pasado|passada|scorso))?"
-)
-_AGO_WORD = _Pattern(
-    "|".join(rf"\b{re.escape(word)}\b" if word.isascii() or "а" <= word[0] <= "я" else word for word in _AGO)
-)
-_DAY_BEFORE = _Pattern(r"\bthe day before yesterday\b")
-_TODAY = _Pattern(r"\bthis (?:morning|afternoon|evening)\b|\blast night\b")
+_YEAR_ALONE = rf"(?<![\w.,:/$€£-])({_YEAR})(?![\w:/%€-])"
+_CLOCK = r"\b\d{1,2}:\d\d\b"
+_TOKEN = rf"\d+|(?:(?!\d)[{LETTER}{PAIRED}])+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,107 +74,190 @@ def days_in(question: str, today: date) -> list[Days]:
     """The days that a question names, with one entry for each expression.
 
     Args:
-        question: a text as a person writes it, in English. Months, weekdays, and words such as "yesterday"
-            are known in some other languages too.
+        question: a text as a person writes it, in any of the languages of `calendar_words`.
         today: the day of the question: "last Tuesday" is before this day.
     """
-    text = " ".join(question.lower().split())
-    found: list[Days] = []
-    for reader in (_absolute, _relative) if today.year > _MOST_YEARS else (_absolute,):
-        pieces: list[tuple[int, int]] = []
-        for start, end, days in reader(text, today):
-            if all(end <= other_start or start >= other_end for other_start, other_end in pieces):
-                pieces.append((start, end))
-                found.append(days)
+    text, found = _without_digits(" ".join(question.lower().split()))
+    text = _with_single_words(text)
+    tokens = [_Token(word[0], word.start()) for word in re.finditer(_TOKEN, text)]
+    years: set[int] = set()
+    found += _of_months(tokens, years)
+    found += [Days(year=int(year[1])) for year in re.finditer(_YEAR_ALONE, text) if year.start() not in years]
+    if today.year > _MOST_YEARS:
+        plain = [token for token, _ in tokens]
+        if "hier" in plain and language_of(plain, ENGLISH) in {"german", "dutch"}:
+            plain = ["" if word == "hier" else word for word in plain]  # "here", not "yesterday"
+        for at in range(len(plain)):
+            found += _relative(plain, at, today)
     return found
 
 
-_Found = Iterator[tuple[int, int, Days]]
+class _Token(NamedTuple):
+    """A word or a number of a text, and where it begins."""
+
+    text: str
+    start: int
 
 
-def _absolute(text: str, today: date) -> _Found:  # noqa: ARG001  (as the other)
-    """Days that a date names; the more exact expressions come first."""
-    for pattern, days_of in _NAMED_DAYS:
-        for found in pattern.found_in(text):
-            if found[0]:
-                yield from days_of(found)
+def _with_single_words(text: str) -> str:
+    """A text in which phrases are one word, and words without spaces between them have spaces."""
+    for phrase, word in words.JOINED.items():
+        text = text.replace(phrase, word)
+    return text if text.isascii() else re.sub(_unspaced(), r" \g<0> ", text)
 
 
-def _of_year_month_day(found: re.Match[str]) -> _Found:
-    if found[1] or found[2]:
-        yield *found.span(), Days(year=_number(found[1]), month=_number(found[2]), day=_number(found[3]))
+@cache
+def _unspaced() -> str:
+    """A pattern for the words of scripts in which words stand without spaces."""
+    tables: Sequence[Iterable[str]] = (
+        _MONTH, _WEEKDAY, _AGO, _NUMBER, _UNIT, words.YEARS, words.AFTER_AGO, words.LAST, words.AFTER_LAST,
+        words.THIS, words.AFTER_THIS, words.HABIT,
+    )  # fmt: skip
+    found = {word for table in tables for word in table if re.match(f"[{PAIRED}]", word)}
+    return "|".join(sorted(found, key=len, reverse=True))
 
 
-def _of_day_month(found: re.Match[str]) -> _Found:
-    yield *found.span(), Days(year=_number(found[3]), month=_MONTH[found[2]], day=int(found[1]))
+# -- dates in digits ------------------------------------------------------------------------------
 
 
-def _of_month_year(found: re.Match[str]) -> _Found:
-    yield *found.span(), Days(year=int(found[2]), month=_MONTH[found[1]])
+def _without_digits(text: str) -> tuple[str, list[Days]]:
+    """A text with blanks in place of its dates in digits, and these dates."""
+    found: list[Days] = []
+
+    def take(match: re.Match[str], days: Iterable[Days]) -> str:
+        found.extend(days)
+        return " " * len(match[0])
+
+    text = re.sub(_ISO, lambda match: take(match, [_of_parts(*match.groups())]), text)
+    text = re.sub(_DIGITS, lambda match: take(match, _of_digits(match)), text)
+    if not text.isascii():
+        text = re.sub(
+            _EASTERN, lambda match: take(match, [_of_parts(*match.groups())]) if match[0] else "", text
+        )
+    return re.sub(_CLOCK, lambda match: " " * len(match[0]), text), found
 
 
-def _of_month_day(found: re.Match[str]) -> _Found:
-    yield *found.span(), Days(year=_number(found[3]), month=_MONTH[found[1]], day=int(found[2]))
+def _of_parts(year: str | None, month: str | None, day: str | None) -> Days:
+    return Days(year=_number(year), month=_number(month), day=_number(day))
 
 
-def _of_month(found: re.Match[str]) -> _Found:
-    if found[2] not in _DOUBTFUL or (found[1] is not None and found[2] in {"may", "march"}):
-        yield *found.span(), Days(month=_MONTH[found[2]])
-
-
-def _of_year(found: re.Match[str]) -> _Found:
-    yield *found.span(), Days(year=int(found[1]))
-
-
-def _of_digits(found: re.Match[str]) -> _Found:
+def _of_digits(found: re.Match[str]) -> Iterator[Days]:
     """8/5/2023: the day may stand before or after the month. In dates with dots, it stands before."""
     one, other, year = int(found[1]), int(found[3]), int(found[4])
     year += 2000 if year < 100 else 0  # noqa: PLR2004
     orders = [(one, other)] if found[2] == "." else [(one, other), (other, one)]
-    spans = iter([found.span(), (-1, -1)])  # both readings are searched
-    for day, month in dict.fromkeys(orders):
+    for day, month in dict.fromkeys(orders):  # both readings are searched
         if month <= 12:  # noqa: PLR2004
-            yield *next(spans), Days(year=year, month=month, day=day)
+            yield Days(year=year, month=month, day=day)
 
 
-_NAMED_DAYS: tuple[tuple[_Pattern, Callable[[re.Match[str]], _Found]], ...] = (
-    (_ISO, _of_year_month_day),
-    (_DIGITS, _of_digits),
-    (_CHINESE, _of_year_month_day),
-    (_DAY_MONTH, _of_day_month),
-    (_MONTH_YEAR, _of_month_year),  # "May 2023" has no day, so the year is tried first
-    (_MONTH_DAY, _of_month_day),
-    (_MONTH_ALONE, _of_month),
-    (_YEAR_ALONE, _of_year),
-)
+# -- dates with the name of a month ---------------------------------------------------------------
 
 
-def _relative(text: str, today: date) -> _Found:
-    """Days that are named by their distance from today."""
-    for found in _DAY_BEFORE.found_in(text):
-        yield *found.span(), _around(today - timedelta(2), 0)
-    for found in _AGO_WORD.found_in(text):
-        yield *found.span(), _around(today - timedelta(_AGO[found[0]]), 0)
-    for found in _TODAY.found_in(text):
-        yield *found.span(), Days(today - timedelta("night" in found[0]), today)
-    for found in _SOME_AGO.found_in(text):
-        count, unit = _count(found[1]), _UNITS[found[2]]
-        yield *found.span(), _around(today - timedelta(count * unit), _slack(count, unit))
-    for found in _LAST_SPAN.found_in(text):
-        yield *found.span(), _last(found[2], _count(found[1]) if found[1] else None, today)
-    for found in _THIS_SPAN.found_in(text):
-        yield *found.span(), _current(found[1], today)
-    for found in _ON_WEEKDAY.found_in(text):
-        if found[1] or found[3]:
-            ago = (today.weekday() - _WEEKDAY[found[2]]) % 7
-            is_before = ago == 0 and found[1] not in {"this", "on"}
-            yield *found.span(), _around(today - timedelta(7 if is_before else ago), 0)
+def _of_months(tokens: Sequence[_Token], years: set[int]) -> Iterator[Days]:
+    """Days whose month is named; the positions of their years are added to `years`."""
+    for at, (name, _) in enumerate(tokens):
+        month = _MONTH.get(name)
+        if month is None:
+            continue
+        before = _next(tokens, at, -1)
+        day, after = _day(tokens, before), _next(tokens, at, 1)
+        if day is None and (day := _day(tokens, after)) is not None:
+            after = _next(tokens, after, 1)
+        year = tokens[after] if 0 <= after < len(tokens) and re.fullmatch(_YEAR, tokens[after].text) else None
+        if year is not None:
+            years.add(year.start)
+        if day is not None or year is not None or not _is_doubtful(name, tokens[at - 1].text if at else ""):
+            yield Days(year=None if year is None else int(year.text), month=month, day=day)
+
+
+def _next(tokens: Sequence[_Token], at: int, step: int) -> int:
+    """The position of the next token that is no filler."""
+    at += step
+    while 0 <= at < len(tokens) and tokens[at].text in _FILLERS:
+        at += step
+    return at
+
+
+def _day(tokens: Sequence[_Token], at: int) -> int | None:
+    """The day of a month that a token is; `None` if it is none."""
+    text = tokens[at].text if 0 <= at < len(tokens) else ""
+    return int(text) if text.isdecimal() and len(text) <= 2 and 1 <= int(text) <= 31 else None  # noqa: PLR2004
+
+
+def _is_doubtful(month: str, before: str) -> bool:
+    if month in words.DOUBTFUL_MONTHS:
+        return before not in words.BEFORE_MONTHS
+    return month in words.OTHER_DOUBTFUL_MONTHS and before not in words.BEFORE_OTHER_MONTHS
+
+
+# -- days at a distance from today ----------------------------------------------------------------
+
+
+def _relative(tokens: Sequence[str], at: int, today: date) -> Iterator[Days]:
+    """The days that a word names by their distance from today, with the words around it."""
+    word = tokens[at]
+    if word in _AGO:
+        yield _around(today - timedelta(_AGO[word]), 0)
+    elif word in words.YEARS:
+        yield Days(year=today.year - words.YEARS[word])
+    elif word in _UNIT or word in words.TWO_UNITS:
+        yield from _of_unit(tokens, at, today)
+    elif word in _WEEKDAY or word.removesuffix("s") in _WEEKDAY:
+        yield from _of_weekday(tokens, at, today)
+    elif word in {"weekend", "wochenende"} and _at(tokens, at - 1) in words.LAST | words.THIS:
+        saturday = today - timedelta((today.weekday() - 5) % 7)
+        is_before = _at(tokens, at - 1) in words.LAST and today.weekday() >= 5  # noqa: PLR2004
+        saturday -= timedelta(7 * is_before)
+        yield Days(saturday, saturday + timedelta(1))
+    elif word == "night" and _at(tokens, at - 1) in words.LAST:
+        yield Days(today - timedelta(1), today)
+
+
+def _at(tokens: Sequence[str], at: int) -> str:
+    return tokens[at] if 0 <= at < len(tokens) else ""
+
+
+def _of_unit(tokens: Sequence[str], at: int, today: date) -> Iterator[Days]:
+    word, after = tokens[at], _at(tokens, at + 1)
+    number = _at(tokens, at - 1)
+    count = 2 if word in words.TWO_UNITS else _count(number)
+    unit = words.TWO_UNITS.get(word) or _UNIT[word]
+    before = number if word in words.TWO_UNITS or count is None else _at(tokens, at - 2)
+    if count is None and after in words.AFTER_AGO_OF_ONE:
+        count = 1
+    if count is not None and (before in words.BEFORE_AGO or after in words.AFTER_AGO):
+        slack = _slack(count, unit) + (2 if number in words.VAGUE else 0)
+        yield _around(today - timedelta(count * _DAYS_OF[unit]), slack)
+    elif (before in words.LAST and word != "an") or after in words.AFTER_LAST:  # "did it last an hour?"
+        if unit != "day" or before.isascii():  # not "先日"
+            yield _last(unit, count, today)
+    elif unit != "day" and (before in words.THIS or after in words.AFTER_THIS):
+        yield _current(unit, today)
+
+
+def _of_weekday(tokens: Sequence[str], at: int, today: date) -> Iterator[Days]:
+    word, before, after = tokens[at], _at(tokens, at - 1), _at(tokens, at + 1)
+    weekday = _WEEKDAY[word] if word in _WEEKDAY else _WEEKDAY[word.removesuffix("s")]
+    ago = (today.weekday() - weekday) % 7
+    is_of_last_week = _UNIT.get(before) == "week" and _at(tokens, at - 2) in words.LAST
+    if is_of_last_week or before in words.OF_LAST_WEEK:
+        yield _around(today - timedelta(today.weekday() + 7 - weekday), 0)
+    elif before in words.LAST or after in words.AFTER_LAST:
+        yield _around(today - timedelta(ago or 7), 0)
+    elif before in words.ON_WEEKDAY or after in words.AFTER_WEEKDAY or _is_named_alone(word, before):
+        yield _around(today - timedelta(ago), 0)
+
+
+def _is_named_alone(weekday: str, before: str) -> bool:
+    """Whether a weekday without "on" is meant as a day: in Chinese, Japanese and Korean, there is no "on"."""
+    return re.match(f"[{PAIRED}]", weekday) is not None and before not in words.HABIT
 
 
 def _last(unit: str, count: int | None, today: date) -> Days:
     """Days named with "last": "last week" is the calendar week, "the last 3 weeks" end today."""
-    if count is not None or unit in {"day", "fortnight"}:
-        return Days(today - timedelta((count or 1) * _UNITS[unit]), today)
+    if count is not None or unit == "day":
+        return Days(today - timedelta((count or 1) * _DAYS_OF[unit]), today)
     first = _current(unit, today).first
     assert first is not None  # noqa: S101  (a week, a month or a year)
     last = first - timedelta(1)
@@ -236,13 +277,15 @@ def _around(when: date, slack: int) -> Days:
     return Days(when - timedelta(slack), when + timedelta(slack))
 
 
-def _slack(count: int, unit: int) -> int:
+def _slack(count: int, unit: str) -> int:
     """How many days "three weeks ago" may be off: half a week; with months and years, about half of one."""
-    return 0 if unit == 1 and count < 7 else max(1, unit // 2)  # noqa: PLR2004
+    return 0 if unit == "day" and count < 7 else max(1, _DAYS_OF[unit] // 2)  # noqa: PLR2004
 
 
-def _count(word: str) -> int:
-    return _NUMBERS.get(word) or int(word)
+def _count(word: str) -> int | None:
+    if word.isdecimal() and len(word) <= _MOST_DIGITS:
+        return int(word)
+    return _NUMBER.get(word)
 
 
 def _number(digits: str | None) -> int | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import NamedTuple
 
 from ...stores.base import AnyEvent
+from .compounds import LANGUAGES, related_to
 from .languages import ENGLISH
 from .turns import Said, passages_of, said_in
 from .words import Words, tokens_of
@@ -27,8 +29,17 @@ _TURN_BYTES, _TERM_BYTES, _EMPTY_BYTES = 320, 260, 8_000
 _COST_POWER, _LEAST_COST = 0.3, 8
 PART = 0.42
 """The share of a long turn's score that each of its passages gets, besides the score of its own words."""
+# The weight of a compound that contains a word of the question, or of a part of one.
+_RELATED = 0.5
 # A language with a smaller share of the texts than this was most likely guessed wrong.
 _FEW_TEXTS = 0.03
+
+
+class _Joined(NamedTuple):
+    """All terms in one text, each between two line ends, and how many they are."""
+
+    terms: int = 0
+    text: str = "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +110,8 @@ class Index:
         self._speaker_numbers: dict[str, int] = {}
         self._languages: Counter[str] = Counter()
         self._language = ENGLISH
-        self._in_episode = 0
-        self._begins_anew = True
+        self._in_episode, self._begins_anew = 0, True
+        self._joined = _Joined()
 
     # -- growing --------------------------------------------------------------------------------
 
@@ -180,9 +191,10 @@ class Index:
             self.is_part.append(len(spans) > 1)
             self.has_parts = self.has_parts or len(spans) > 1
             self.spans.extend((start, end))
-            self.passage_lengths.append(min(len(terms), _MOST))
+            length = sum(len(term) > 1 for term in terms)  # letters of formulas make no text longer
+            self.passage_lengths.append(min(length, _MOST))
             self.weights.append(_weight(text, is_part=len(spans) > 1))
-            total += len(terms)
+            total += length
             self._post(passage, terms)
         return total
 
@@ -211,6 +223,19 @@ class Index:
         """The languages of the texts, the commonest first."""
         total = self._languages.total()
         return [name for name, count in self._languages.most_common() if count >= total * _FEW_TEXTS]
+
+    def with_compounds(self, terms: Iterable[str]) -> dict[str, float]:
+        """A question's terms, and terms that are related to these as compounds, with the weight of each."""
+        found = dict.fromkeys(terms, 1.0)
+        if not LANGUAGES.isdisjoint(self.languages):
+            if self._joined.terms != len(self.postings):
+                self._joined = _Joined(len(self.postings), "\n".join(["", *self.postings, ""]))
+            related = (
+                each for term in [*found] for each in related_to(term, self.postings, self._joined.text)
+            )
+            for each in related:
+                found.setdefault(each, _RELATED)
+        return found
 
     def set_out(self, event_ids: Collection[str]) -> None:
         """Set the events that do not hold."""

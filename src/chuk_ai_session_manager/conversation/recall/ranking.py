@@ -117,13 +117,13 @@ def _word_scores(
     usual, usual_episode = _K1 * _B * count / total, _K1 * _B * episodes / total
     usual_passage = _K1 * _B * max(1, len(index.turns_of_passages)) / total
     least = _K1 * (1 - _B)
-    for term in _telling(index, terms):
+    for term, share in _telling(index, terms).items():
         in_turns, in_parts = index.found(term)
         for turn in without:
             in_turns.pop(turn, None)
         if not in_turns:
             continue
-        weight = _rarity(count, len(in_turns))
+        weight = share * _rarity(count, len(in_turns))
         in_episodes: dict[int, int] = {}
         for turn, times in in_turns.items():
             turns[turn] = turns.get(turn, 0.0) + weight * times / (times + least + usual * lengths[turn])
@@ -133,19 +133,23 @@ def _word_scores(
             length = index.passage_lengths[passage]
             bm25 = weight * times / (times + least + usual_passage * length)
             passages[passage] = passages.get(passage, 0.0) + bm25
-        weight = _rarity(episodes, len(in_episodes))
+        weight = share * _rarity(episodes, len(in_episodes))
         for episode, times in in_episodes.items():
             bm25 = weight * times / (times + least + usual_episode * index.episode_lengths[episode])
             by_episode[episode] = by_episode.get(episode, 0.0) + bm25
     return turns, passages, by_episode
 
 
-def _telling(index: Index, terms: Sequence[str]) -> list[str]:
-    """The terms that occur, without those in nearly all passages: beside rarer ones, these tell nothing."""
+def _telling(index: Index, terms: Sequence[str]) -> dict[str, float]:
+    """The terms that count, with the weight of each, which is 1 for the question's own.
+
+    Terms in nearly all passages are left out: beside rarer ones, these tell nothing.
+    """
     count = len(index.turns_of_passages)
-    rarities = {term: _rarity(count, len(index.postings[term])) for term in terms if term in index.postings}
-    least = max(rarities.values(), default=0.0) * _LEAST_RARITY
-    return [term for term, rarity in rarities.items() if rarity >= least]
+    found = {term: share for term, share in index.with_compounds(terms).items() if term in index.postings}
+    rarities = [_rarity(count, len(index.postings[term])) for term in found]
+    least = max(rarities, default=0.0) * _LEAST_RARITY
+    return {term: found[term] for term, rarity in zip(found, rarities, strict=True) if rarity >= least}
 
 
 def _rarity(count: int, having: int) -> float:

@@ -19,15 +19,20 @@ MOST_WORDS = 400
 
 # Scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese and Chinese; and Korean, whose
 # words have many endings.
-_PAIRED = (
+PAIRED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
 # Letters with the marks above and below them, which Python does not count as letters.
-_LETTER = r"\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0971-\u0dff"
+LETTER = r"\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0971-\u0dff"
+# Emoji and other pictures: flags are two characters; the shades of skins are no pictures.
+_PICTURE = (
+    "[\U0001f1e6-\U0001f1ff]{2}"
+    "|(?![\U0001f3fb-\U0001f3ff])[\u2190-\u21ff\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]"
+)
 _TOKEN = (
-    rf"[{_PAIRED}]+|\d+(?:[.,]\d+)+(?![{_LETTER}])|(?:(?![{_PAIRED}])[{_LETTER}])+"
-    rf"(?:['’](?:(?![{_PAIRED}])[{_LETTER}])+)*"
+    rf"[{PAIRED}]+|\d+(?:[.,]\d+)+(?![{LETTER}])|(?:(?![{PAIRED}])[{LETTER}])+"
+    rf"(?:['’](?:(?![{PAIRED}])[{LETTER}])+)*|{_PICTURE}"
 )
 # The same for texts that are only ASCII, as most are: it takes a third of the time.
 _PLAIN = r"\d+(?:[.,]\d+)+(?![A-Za-z0-9_])|[A-Za-z0-9_]+(?:'[A-Za-z0-9_]+)*"
@@ -107,7 +112,7 @@ class Words:
         found: list[tuple[int, int]] = []
         for token in re.finditer(_TOKEN, text):
             start, end = token.span()
-            if re.match(f"[{_PAIRED}]", token[0]):
+            if re.match(f"[{PAIRED}]", token[0]):
                 found += ((at, at + 2) for at in range(start, end - 1) if text[at : at + 2] in terms)
             elif any(not terms.isdisjoint(self._terms([token[0]], each)) for each in languages or [ENGLISH]):
                 found.append((start, end))
@@ -122,7 +127,7 @@ class Words:
         return terms
 
     def _learnt(self, token: str, language: str, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-        if re.match(f"[{_PAIRED}]", token):
+        if re.match(f"[{PAIRED}]", token):
             return pairs(token)
         if len(known) > _MOST_KNOWN:
             known.clear()
@@ -134,8 +139,6 @@ class Words:
     def _of_word(self, word: str, language: str) -> list[str]:
         plain = word.casefold()
         if is_stop_word(plain, language):
-            return []
-        if len(plain) == 1 and plain.isascii() and plain.isalpha():
             return []
         if any(map(str.isdigit, plain)) or "_" in plain:
             return [plain]
