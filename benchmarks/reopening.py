@@ -1,10 +1,10 @@
-"""A long session opened again: in a fresh process, and in one that has read it before."""
+"""A long session opened again: in a fresh process, in one that has read it before, and beside a peer's."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from harness import PROJECT, Bench, interleaved
+from harness import AGENTS, PROJECT, Bench, interleaved
 from report import Report, Series, Target
 
 # Without the originals: what they wrote to Redis, another process of theirs finds no event of.
@@ -30,3 +30,17 @@ def measure(bench: Bench, report: Report) -> None:
                 name = f"{place}, {length:,} events opened again, {JOBS[job]}, {state}"
                 series = Series(name, "ms", list(times))
                 report.figure(name, series, Target(150, "figure", at_most=True))
+    read_back(bench, report)
+
+
+def read_back(bench: Bench, report: Report) -> None:
+    """All messages read from a file, again and again, by the project and by the Agents SDK."""
+    length = bench.scale.reopened
+    with bench.workers("SQLite", [PROJECT, AGENTS]) as workers:
+        turns = {
+            peer: partial(worker, "read", session_id=worker("make", length=length), length=length)
+            for peer, worker in workers.items()
+        }
+        times = interleaved(bench.scale.rounds, turns)
+    ours, theirs = (Series(peer.name, "ms", times[peer]) for peer in (PROJECT, AGENTS))
+    report.figure(f"SQLite, {length:,} messages read back", ours, Target(2, at_most=True), theirs)

@@ -57,9 +57,9 @@ def _compare(report: Report, place: str, one: Rates, many: Rates) -> None:
             f"{place}, {SESSIONS} sessions, {ours.name}",
         )
         if place == "SQLite":
-            report.figure(one_writer, one[ours], Target(3), one[AGENTS])
-            report.figure(at_once, many[ours], Target(10), many[AGENTS])
-            report.figure(f"{at_once}, against one of theirs", many[ours], Target(10), one[AGENTS])
+            report.figure(one_writer, one[ours], Target(1.2), one[AGENTS])
+            report.figure(at_once, many[ours], Target(4), many[AGENTS])
+            report.figure(f"{at_once}, against one of theirs", many[ours], Target(4), one[AGENTS])
         elif place == "Redis":
             report.figure(one_writer, one[ours], Target(0.75), one[BARE])
             report.figure(one_writer, one[ours], Target(5), one[AGENTS])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
@@ -42,17 +43,32 @@ class AgentsDriver(Driver):
         return [{"role": message.role, "content": message.text}]
 
     async def open(self, length: int = 0) -> Append:
-        session = self.new(f"session-{os.getpid()}-{next(_numbers)}")
-        for start in range(0, length, 1_000):
-            await session.add_items(
-                [item for each in messages(min(1_000, length - start)) for item in self.ready(each)]
-            )
+        session = self.new(await self.make(length))
 
         def append(items: list[dict[str, Any]]) -> Awaitable[None]:
             added: Awaitable[None] = session.add_items(items)
             return added
 
         return append
+
+    async def make(self, length: int) -> str:
+        """The id of a new session with so many messages."""
+        session_id = f"session-{os.getpid()}-{next(_numbers)}"
+        session = self.new(session_id)
+        for start in range(0, length, 1_000):
+            await session.add_items(
+                [item for each in messages(min(1_000, length - start)) for item in self.ready(each)]
+            )
+        return session_id
+
+    async def read(self, session_id: str, length: int) -> float:
+        """Milliseconds to read all of a session's messages."""
+        session = self.new(session_id)
+        started = time.perf_counter()
+        items = await session.get_items()
+        taken = time.perf_counter() - started
+        assert len(items) == length, len(items)
+        return taken * 1e3
 
 
 if __name__ == "__main__":
