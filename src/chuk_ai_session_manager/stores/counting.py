@@ -14,7 +14,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from ..accounts.money import Usd, units_of
 from ..exceptions import InvalidInput
@@ -23,7 +23,7 @@ from ..models.session_totals import COUNTS, EventIndex, SessionTotals
 from ..models.token_usage import TokenSummary, usd
 from .base import AnyEvent
 from .recency import microseconds_of
-from .stored_data import EncodedEvent, damaged_header, load
+from .stored_data import EncodedEvent, damaged_header
 
 # The most tokens or USD in one event: far more than there ever are; sums of thousands are exact in every
 # store.
@@ -159,10 +159,16 @@ def load_counters(session_id: str, text: str | bytes) -> dict[str, float]:
         StorageError: the text is not such an object.
     """
     try:
-        numbers = {name: float(value) for name, value in load(text).items()}
-        return {name: int(value) if value.is_integer() else value for name, value in numbers.items()}
+        return {
+            name: value if type(value) is int else _number(value) for name, value in from_json(text).items()
+        }
     except (ValueError, TypeError, AttributeError, OverflowError):
         raise damaged_header(session_id) from None
+
+
+def _number(value: float | str) -> float:
+    number = float(value)
+    return int(number) if number.is_integer() else number
 
 
 def totals_in(counters: Mapping[str, float], events: int) -> SessionTotals:
