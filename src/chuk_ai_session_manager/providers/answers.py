@@ -16,6 +16,7 @@ from .common import (
     all_mended,
     dumped,
     field_of,
+    id_in,
     json_of,
     mended,
     name_in,
@@ -207,7 +208,7 @@ def call_of(call_id: object, name: object, arguments: object, *, is_json: bool =
     """
     text = mended(dumped({} if arguments is None and is_json else arguments or ""))
     return {
-        "id": mended(str(call_id)) if call_id else new_call_id(),
+        "id": mended(id_in(call_id)) or new_call_id(),
         "type": "function",
         "function": {"name": name_in(name) or "unknown", "arguments": text or ("{}" if is_json else "")},
     }

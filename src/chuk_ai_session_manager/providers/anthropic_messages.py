@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from ..exceptions.validation import copied
 from .answers import is_unchanged
 from .anthropic import FORMAT, THINKING, of_blocks
-from .call_ids import IdRule, cleaned, with_ids
+from .call_ids import IdRule, cleaned, tool_name, with_ids
 from .common import parsed
 from .context_rows import ORIGIN, Origin, object_of
 from .earlier import with_name_in_text
@@ -280,7 +280,12 @@ def _blocks_of(row: ChatMessage, may_sign: MaySign, chain: Chain, unpaired: set[
     parts = content if isinstance(content, list) else [_text(content or "")]
     blocks = [block for part in parts if (block := block_of(part))]
     calls = [
-        {"type": "tool_use", "id": call["id"], "name": asked_of(call)["tool"], "input": object_of(call)}
+        {
+            "type": "tool_use",
+            "id": call["id"],
+            "name": tool_name(asked_of(call)["tool"]),
+            "input": object_of(call),
+        }
         for call in calls_of(row)
     ]
     return [*signed, *blocks, *calls]

@@ -26,6 +26,22 @@ def shortened(call_id: str, longest: int) -> str:
     return call_id if len(call_id) <= longest else call_id[: longest - len(mark)] + mark
 
 
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+_NOT_IN_GOOGLE_S_NAME = re.compile(r"[^a-zA-Z0-9_.:-]")
+_LONGEST_NAME = 64
+
+
+def tool_name(name: str, *, may_have_dots: bool = False) -> str:
+    """A tool's name in a call that another provider's model made, as an API accepts it.
+
+    OpenAI: `^[a-zA-Z0-9_-]+$` with at most 64 characters, Anthropic: at least as many
+    (https://docs.claude.com/en/docs/agents-and-tools/tool-use). Google also accepts dots and colons,
+    which names of MCP's servers have (https://ai.google.dev/api/caching#FunctionDeclaration).
+    """
+    clean = (_NOT_IN_GOOGLE_S_NAME if may_have_dots else _NOT_IN_A_NAME).sub("_", name)
+    return shortened(clean, _LONGEST_NAME) or "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class IdRule:
     """An API's rule for ids."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .common import dumped, field_of, mended, merged, parsed, text_in, without
+from .common import dumped, field_of, id_in, mended, merged, parsed, text_in, without
 from .messages import ChatMessage
 
 _FIELDS = ("id", "index", "type", "function", "custom", "name", "arguments")
@@ -85,7 +85,7 @@ class CallsInPieces:
         asked = field_of(piece, kind) or piece
         given = field_of(asked, "input" if kind == "custom" else "arguments")
         name, more = text_in(field_of(asked, "name")), "" if given is None else dumped(given)
-        call_id, index = text_in(field_of(piece, "id")), field_of(piece, "index")
+        call_id, index = id_in(field_of(piece, "id")), field_of(piece, "index")
 
         call = self._known(call_id, index, name)
         if call is not None and call_id and call.is_whole and (call.id, call.name, call.arguments) == (

@@ -200,6 +200,12 @@ def name_in(value: object) -> str | None:
     return mended(value) if isinstance(value, str) and value else None
 
 
+def id_in(value: object) -> str:
+    """An id as text, also where a server counts with numbers; an empty one for any other value."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number else text_in(value)
+
+
 def texts_in(content: object) -> list[str]:
     """The texts of a content: itself, or those of its blocks, except thinking."""
     if isinstance(content, str):

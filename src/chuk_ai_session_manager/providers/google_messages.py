@@ -8,7 +8,7 @@ from typing import Any
 
 from ..exceptions.validation import copied
 from .answers import is_unchanged
-from .call_ids import IdRule, with_ids
+from .call_ids import IdRule, tool_name, with_ids
 from .context_rows import ORIGIN, Origin, object_of
 from .earlier import with_name_in_text
 from .google import FORMAT, of_content, on_the_wire
@@ -107,9 +107,13 @@ def _answer(row: ChatMessage, may_sign: MaySign) -> list[GooglePart]:
     listed = content if isinstance(content, list) else [content or ""]
     parts = [made for each in listed if (made := _part(part_of(each)))]
     return parts + [
-        {"function_call": {"id": call["id"], "name": asked_of(call)["tool"], "args": object_of(call)}}
+        {"function_call": {"id": call["id"], "name": _name_in(call), "args": object_of(call)}}
         for call in calls_of(row)
     ]
+
+
+def _name_in(call: ChatMessage) -> str:
+    return tool_name(asked_of(call)["tool"], may_have_dots=True)
 
 
 def _own_parts(row: ChatMessage, may_sign: MaySign) -> list[GooglePart]:

@@ -18,7 +18,7 @@ from ..exceptions import InvalidInput
 from ..exceptions.validation import check_json_object, check_name, copied
 from ..models import EventSource, EventType, SessionEvent
 from ..models.session_event import content_of
-from .common import parsed, texts_in
+from .common import id_in, parsed, texts_in
 from .failures import failure_in
 from .pairing import KNOWN, Pairing
 from .parts import has_media, shown_content
@@ -64,12 +64,24 @@ def check_chat_messages(rows: object, operation: str) -> list[ChatMessage]:
     """
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
         raise InvalidInput(operation, f"messages must be a list of dicts, not {type(rows).__name__}")
-    copies = [check_json_object(row, f"messages[{position}]", operation) for position, row in enumerate(rows)]
+    copies = [
+        _with_text_ids(check_json_object(row, f"messages[{position}]", operation))
+        for position, row in enumerate(rows)
+    ]
     has_empty_id = False  # of a call: some servers send none, and its result then has none either
     for position, row in enumerate(copies):
         _check_row(row, f"messages[{position}]", operation, may_lack_id=has_empty_id)
         has_empty_id = has_empty_id or any(call.get("id") == "" for call in calls_of(row))
     return copies
+
+
+def _with_text_ids(row: ChatMessage) -> ChatMessage:
+    """A message whose ids are texts; some servers count calls with numbers, or give them no ids."""
+    if row.get("role") == "tool":
+        row["tool_call_id"] = id_in(row.get("tool_call_id"))
+    for call in calls_of(row) if isinstance(row.get("tool_calls"), list) else ():
+        call["id"] = id_in(call.get("id"))
+    return row
 
 
 def _check_row(row: Mapping[str, Any], name: str, operation: str, *, may_lack_id: bool) -> None:

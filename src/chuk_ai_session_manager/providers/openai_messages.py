@@ -9,7 +9,7 @@ from typing import Any
 
 from ..exceptions.validation import copied
 from .answers import is_unchanged
-from .call_ids import IdRule, shortened, with_ids
+from .call_ids import IdRule, shortened, tool_name, with_ids
 from .context_rows import ORIGIN, Origin
 from .earlier import with_one_system
 from .fingerprints import Chain
@@ -104,9 +104,20 @@ def _message(row: ChatMessage, is_own: bool, as_recorded: bool, *, thinks: bool)
             return own
     if not thinks:
         plain.pop("thinking_blocks", None)
+    if not as_recorded and origin.native_format not in {"", FORMAT} and calls_of(plain):
+        plain["tool_calls"] = [_named(call) for call in calls_of(plain)]
     if isinstance(plain.get("content"), list):
         plain["content"] = [_answered(part) for part in plain["content"]]
     return plain
+
+
+def _named(call: ChatMessage) -> ChatMessage:
+    """A call whose tool has a name that OpenAI accepts."""
+    kind = call.get("type", "function")
+    target = call.get(kind)
+    if not isinstance(target, dict) or not isinstance(target.get("name"), str):
+        return call
+    return call | {kind: target | {"name": tool_name(target["name"])}}
 
 
 def _close(call: ChatMessage) -> None:

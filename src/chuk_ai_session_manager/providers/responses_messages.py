@@ -9,7 +9,7 @@ from typing import Any
 
 from ..exceptions.validation import copied
 from .answers import is_unchanged
-from .call_ids import IdRule, shortened, with_ids
+from .call_ids import IdRule, shortened, tool_name, with_ids
 from .common import parsed
 from .context_rows import ORIGIN, Origin
 from .earlier import with_name_in_text, with_one_system
@@ -167,13 +167,13 @@ def _answer(row: ChatMessage) -> list[Item]:
 
 
 def _call(call: ChatMessage) -> Item:
-    asked = asked_of(call)
+    name = tool_name(asked_of(call)["tool"])
     if call.get("type") == "custom":
         given = call["custom"].get("input", "")
         text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-        return {"type": "custom_tool_call", "call_id": call["id"], "name": asked["tool"], "input": text}
+        return {"type": "custom_tool_call", "call_id": call["id"], "name": name, "input": text}
     arguments = arguments_text(function_of(call).get("arguments"))
-    return {"type": "function_call", "call_id": call["id"], "name": asked["tool"], "arguments": arguments}
+    return {"type": "function_call", "call_id": call["id"], "name": name, "arguments": arguments}
 
 
 # -- results --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -53,6 +54,49 @@ async def test_ids_that_no_api_takes(ids: tuple[str, str]) -> None:
         assert "result 1" in text
         assert INTERRUPTED not in text
         assert request == await in_format(sm, name)
+
+
+@pytest.mark.parametrize("ids", [(None, None), (0, 1), (7, None)])
+async def test_ids_that_are_no_texts(ids: tuple[Any, Any]) -> None:
+    """Servers that count calls with numbers, or give them no ids, in histories and in answers."""
+    calls = [
+        {"id": one, "type": "function", "function": {"name": f"f{at}", "arguments": "{}"}}
+        for at, one in enumerate(ids)
+    ]
+    results = [{"role": "tool", "tool_call_id": one, "content": f"result {at}"} for at, one in enumerate(ids)]
+    answer: Row = {"role": "assistant", "content": None, "tool_calls": calls}
+    of_history, of_answers = SessionManager(), SessionManager()
+    await of_history.add_messages([{"role": "user", "content": "?"}, answer, *results])
+    await of_answers.user_says("?")
+    await of_answers.ai_responds({"choices": [{"index": 0, "message": answer}]})
+    if None not in ids:
+        await of_answers.add_messages(results)
+    for sm, name in ((sm, name) for sm in (of_history, of_answers) for name in FORMATS):
+        text = json.dumps(await in_format(sm, name))
+        if sm is of_history or None not in ids:
+            assert text.index("result 0") < text.index("result 1")
+            assert INTERRUPTED not in text
+
+
+@pytest.mark.parametrize("asked", FORMATS)
+@pytest.mark.parametrize("came_from", FORMATS)
+async def test_names_of_tools_that_only_some_apis_take(came_from: str, asked: str) -> None:
+    """OpenAI and Anthropic refuse a name that is not `^[a-zA-Z0-9_-]+$`; Google takes dots and colons."""
+    names = ["files.read:all", "f" * 70]
+    calls = [(f"call_{at}", name, {}) for at, name in enumerate(names)]
+    sm = SessionManager()
+    await sm.user_says("Read it.")
+    await sm.ai_responds(ANSWERS[came_from]("", calls))
+    request = await in_format(sm, asked)
+    found = set(re.findall(r'"name": "([^"]*)"', json.dumps(request)))
+    if came_from == asked:  # the provider made them itself
+        assert found == set(names)
+    elif asked == "google":
+        assert "files.read:all" in found
+        assert all(re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}", name) for name in found)
+    else:
+        assert "files_read_all" in found
+        assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in found)
 
 
 async def test_a_tool_may_give_parts() -> None:
