@@ -23,6 +23,7 @@ from ..providers.messages import (
     tool_message,
     tool_text,
 )
+from ..providers.parts import Part, media_length, media_of, media_parts
 from ..providers.registry import answer_in
 from ..providers.sendable import arguments_object, is_nothing, unwrapped
 from ..providers.usage import ReportedUsage
@@ -240,7 +241,13 @@ async def result_event(
     cached: bool,
 ) -> SessionEvent[Any]:
     """The event of a call and its result."""
-    message = tool_message(call.tool, call.arguments, _as_text(outcome.result), outcome.error)
+    is_text = isinstance(outcome.result, str)
+    result = outcome.result if is_text else readable_json(outcome.result)
+    # Images and the like stay parts, any other value becomes JSON.
+    parts = None if outcome.error is not None else media_parts(result)
+    is_json = not is_text and parts is None
+    result = json.dumps(result, ensure_ascii=False) if is_json else result
+    message = tool_message(call.tool, call.arguments, result, outcome.error)
     metadata: dict[str, Any] = {
         "parent_event_id": message_event_id,
         "call_id": call.id,
@@ -250,20 +257,27 @@ async def result_event(
     }
     if outcome.error is not None:
         metadata["failed"] = True
-    if not isinstance(outcome.result, str):
+    if is_json:
         metadata[_IS_JSON] = True
     event = await SessionEvent[Any].create_with_tokens(
         message | {"cached": cached},
         # The text that the model will get; the call itself was counted with the model's message.
-        prompt=tool_text(message),
+        prompt=tool_text(message) if parts is None else "\n".join(texts_in(parts)),
         model=RESULT_MODEL,
         source=EventSource.SYSTEM,
         type=EventType.TOOL_CALL,
         metadata=metadata,
         parent_event_id=message_event_id,
     )
+    if parts is not None and event.token_usage is not None:
+        await _count_media(event.token_usage, media_of(parts))
     event.id = result_id(message_event_id, position)
     return event
+
+
+async def _count_media(usage: TokenUsage, media: Sequence[Part]) -> None:
+    usage.prompt_tokens += await media_length(media, RESULT_MODEL)
+    usage.total_tokens, usage.estimated = usage.prompt_tokens, True
 
 
 def recorded_results(
@@ -297,8 +311,3 @@ def recorded_in(event: SessionEvent[Any]) -> Recorded:
     if event.metadata.get(_IS_JSON) and isinstance(result, str):
         result = json.loads(result)
     return Recorded(deepcopy(result), error, attempts if isinstance(attempts, int) else 1)
-
-
-def _as_text(result: Any) -> str:
-    """A text as it is, any other value as JSON."""
-    return result if isinstance(result, str) else json.dumps(readable_json(result), ensure_ascii=False)

@@ -21,7 +21,7 @@ from ..models.session_event import content_of
 from .common import id_in, parsed, texts_in
 from .failures import failure_in
 from .pairing import KNOWN, Pairing
-from .parts import has_media, shown_content
+from .parts import media_parts, shown_content
 from .sendable import (
     arguments_text,
     is_blank,
@@ -430,8 +430,9 @@ def call_id_of(event: SessionEvent[Any]) -> str | None:
 
 
 def _tool_row(event: SessionEvent[Any], call_id: str) -> ChatMessage:
-    result = event.message.get("result") if isinstance(event.message, dict) else None
-    content = copied(result) if has_media(result) else tool_text(event.message)
+    message = event.message if isinstance(event.message, dict) else {}
+    parts = None if message.get("error") is not None else media_parts(message.get("result"))
+    content = tool_text(event.message) if parts is None else copied(parts)
     row: ChatMessage = {"role": "tool", "tool_call_id": call_id, "content": content}
     row.update(copied(event.metadata.get("row", {})))
     return row

@@ -139,15 +139,24 @@ def media_of(content: Any) -> list[Part]:
     return [part for part in parts_of(content) if part.kind in {"image", "audio", "video", "file"}]
 
 
-def has_media(value: Any) -> bool:
-    """Whether a tool's result is a list of parts, one of which is an image, audio or a file."""
+def media_parts(result: Any) -> list[Any] | None:
+    """The parts of a tool's result, if one of them is an image, audio or a file; `None` for any other result.
+
+    The result is a list of parts, or an MCP result with such a list
+    (https://modelcontextprotocol.io/specification/2025-06-18/server/tools#tool-result).
+    """
+    is_mcp = isinstance(result, Mapping) and result.keys() <= _MCP_RESULT
+    listed = result.get("content") if is_mcp else result
     has_some = False
-    for each in value if isinstance(value, list) else []:
-        kind = part_of(each).kind if isinstance(each, Mapping) else "other"
-        if kind == "other":  # a long list of anything else is not examined further
-            return False
-        has_some = has_some or kind != "text"
-    return has_some
+    for each in listed if isinstance(listed, list) else []:
+        part = part_of(each) if isinstance(each, Mapping) else None
+        if part is None or not (part.kind == "text" or part.data or part.url or part.file_id):
+            return None  # a long list of anything else is not examined further
+        has_some = has_some or part.kind != "text"
+    return listed if has_some else None
+
+
+_MCP_RESULT = {"content", "structuredContent", "isError", "_meta", "meta"}
 
 
 async def media_length(parts: Sequence[Part], model: str) -> int:
@@ -297,7 +306,9 @@ def _openai_file(own: Mapping[str, Any], name: str) -> Part:
 
 
 def _anthropic_media(own: Mapping[str, Any], name: str) -> Part:
-    """An image or document in Anthropic's form."""
+    """An image or document in Anthropic's form, or an image in MCP's."""
+    if "source" not in own and "data" in own:
+        return _mcp_media(own, name)
     source, title = own.get("source"), text_in(own.get("title"))
     kind = text_in(field_of(source, "type"))
     media_type, data = text_in(field_of(source, "media_type")), text_in(field_of(source, "data"))
@@ -316,6 +327,23 @@ def _anthropic_media(own: Mapping[str, Any], name: str) -> Part:
         file_id=text_in(field_of(source, "file_id")),
         title=title,
     )
+
+
+def _mcp_media(own: Mapping[str, Any], name: str) -> Part:
+    """An image or audio in the form of MCP."""
+    media_type, data = text_in(own.get("mimeType")), text_in(own.get("data"))
+    return _made("image" if name == "image" else "audio", own, "", media_type=media_type, data=data)
+
+
+def _mcp_resource(own: Mapping[str, Any], name: str) -> Part:
+    """A resource of MCP: a text, bytes, or a link to one."""
+    resource = own if name == "resource_link" else own.get("resource")
+    uri, data = text_in(field_of(resource, "uri")), text_in(field_of(resource, "blob"))
+    if data:
+        title, media_type = uri.rpartition("/")[2], text_in(field_of(resource, "mimeType"))
+        return _made("file", own, "", media_type=media_type, data=data, title=title)
+    told = [text_in(field_of(resource, "name", "title")), uri, text_in(field_of(resource, "text"))]
+    return Part("text", own, name, text="\n".join(filter(None, told)))
 
 
 def _search_result(own: Mapping[str, Any], name: str) -> Part:
@@ -358,6 +386,8 @@ _READERS = {
     **dict.fromkeys(["file", "input_file"], _openai_file),
     **dict.fromkeys(["image", "document"], _anthropic_media),
     "search_result": _search_result,
+    "audio": _mcp_media,
+    **dict.fromkeys(["resource", "resource_link"], _mcp_resource),
 }
 
 

@@ -19,7 +19,7 @@ from ..accounts.media import Measure, measured
 from ..exceptions import InvalidSessionOperation
 from ..models import EventType, SessionEvent
 from ..models.absent_text import AbsentText
-from ..providers.parts import has_media
+from ..providers.parts import media_parts
 
 _BODY, _MEASURE = "$body", "measure"
 # Text results with more characters than this are bodies too.
@@ -138,7 +138,7 @@ def _parts_of(event: SessionEvent[Any]) -> Iterator[Any]:
     if event.type == EventType.TOOL_CALL:
         row = event.metadata.get("row")
         contents = [message.get("result"), row.get("content") if isinstance(row, dict) else None]
-        contents = [each for each in contents if has_media(each)]
+        contents = [media_parts(each) for each in contents]
     for content in contents:
         for part in content if isinstance(content, list) else ():
             if isinstance(part, dict) and part.get("type") in _PARTS:

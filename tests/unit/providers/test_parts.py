@@ -17,7 +17,7 @@ from chuk_ai_session_manager import SessionManager, stream_llm_call, track_conve
 from chuk_ai_session_manager.accounts.media import media_tokens
 from chuk_ai_session_manager.accounts.tokens import count_tokens
 from chuk_ai_session_manager.exceptions import InvalidInput
-from chuk_ai_session_manager.providers.parts import describe, has_media, part_of
+from chuk_ai_session_manager.providers.parts import describe, media_parts, part_of
 from chuk_ai_session_manager.stores import open_store
 
 Row = dict[str, Any]
@@ -148,7 +148,7 @@ async def test_streams_take_parts() -> None:
     ],
 )
 def test_what_a_tool_gives_is_parts_or_json(result: Any, is_parts: bool) -> None:
-    assert has_media(result) is is_parts
+    assert (media_parts(result) is not None) is is_parts
 
 
 async def test_parts_in_each_format() -> None:

@@ -10,7 +10,7 @@ from ...models import EventSource, EventType
 from ...models.session_event import REDACTED, content_of
 from ...providers.common import texts_in
 from ...providers.messages import calls_of, function_of, name_of, text_of, tool_text
-from ...providers.parts import has_media, shown_content
+from ...providers.parts import media_parts, shown_content
 from ...stores.base import AnyEvent
 from .words import searched_part
 
@@ -96,7 +96,8 @@ def _result_in(event: AnyEvent) -> Said | None:
     if message.get("tool") in HISTORY_TOOLS:
         return None
     result = message.get("result")
-    whole = shown_content(result) if has_media(result) else tool_text(event.message)
+    parts = media_parts(result)
+    whole = tool_text(event.message) if parts is None else shown_content(parts)
     text = searched_part(whole)
     if not text.strip():
         return None
