@@ -83,7 +83,7 @@ async def test_ids_that_are_no_texts(ids: tuple[Any, Any]) -> None:
 async def test_names_of_tools_that_only_some_apis_take(came_from: str, asked: str) -> None:
     """OpenAI and Anthropic refuse a name that is not `^[a-zA-Z0-9_-]+$`; Google takes dots and colons."""
     names = ["files.read:all", "f" * 70]
-    calls = [(f"call_{at}", name, {}) for at, name in enumerate(names)]
+    calls: list[Any] = [(f"call_{at}", name, {}) for at, name in enumerate(names)]
     sm = SessionManager()
     await sm.user_says("Read it.")
     await sm.ai_responds(ANSWERS[came_from]("", calls))
