@@ -188,8 +188,8 @@ class Appender:
         if have_keys(drafts):
             await self.replays.check_before(home, drafts, live)
         self._conversation.check_owner(live)
-        newest = live.newest_event_time
-        is_estimated, may_be_late = False, bool(live.totals.choices)
+        index = live.event_index
+        newest, may_be_late, is_estimated = index.newest, bool(index.totals.choices), False
         for draft in drafts:
             # The clock may have been set back, or another machine's clock be ahead.
             if newest is not None and not draft.is_dated and is_before(draft.event.timestamp, newest):

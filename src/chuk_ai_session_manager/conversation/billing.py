@@ -38,11 +38,9 @@ async def count(drafts: Sequence[Draft]) -> None:
             draft.whole_tokens = tokens + part.whole_tokens
         vars(draft.event)["token_usage"] = TokenUsage.of_valid(  # as below
             {
-                "prompt_tokens": 0 if is_call else tokens,
-                "completion_tokens": tokens if is_call else 0,
+                "completion_tokens" if is_call else "prompt_tokens": tokens,
                 "total_tokens": tokens,
                 "model": model,
-                "estimated_cost_usd": None,
                 "estimated": bool(draft.media) or TokenUsage.is_estimated(model),
             }
         )
@@ -257,15 +255,12 @@ def _call(
             "cost_usd": cost,
             "estimated": estimated,
             "details": usage.get("details") or {},
-            "service_tier": terms.get("service_tier"),
-            "speed": terms.get("speed"),
-            "inference_geo": terms.get("inference_geo"),
             "cost_source": source,
             "iterations": calls,
             "cache_saved_usd": saved,
             "cache_miss_reason": usage.get("cache_miss_reason"),
             "counted_tokens": usage.get("counted_tokens"),
-            "continues": False,
+            **terms,
         }
     )
 

@@ -234,7 +234,8 @@ class Writer:
             await self.allowance.admit(home, session, drafts)
         if not is_plain:
             drafts = await self._appender.completed(home, session, drafts)
-        if not any([draft.is_pinned for draft in drafts]):  # noqa: C419  (a generator costs more)
+        is_pinned = drafts[0].is_pinned if is_plain else any(draft.is_pinned for draft in drafts)
+        if not is_pinned:
             return await self._append_all(home, session, drafts, closings, is_limited=is_limited)
         async with self.pins.added(home, session, drafts, may_be_refused=asks):
             home, session = await self._conversation.open_to_write()

@@ -200,10 +200,10 @@ def check_json_object(value: object, name: str, operation: str) -> dict[str, Any
     Raises:
         InvalidInput: naming the type that does not fit.
     """
+    if value == {}:
+        return {}
     if not isinstance(value, Mapping):
         raise InvalidInput(operation, f"{name} must be a dict, not {type(value).__name__}")
-    if not value:
-        return {}
     misfit = json_misfit(value)
     if misfit:
         raise InvalidInput(operation, f"{name} must be JSON: {misfit}")

@@ -69,8 +69,7 @@ class Session(Record, Generic[MessageT]):
     @property
     def totals(self) -> SessionTotals:
         """Counts of events, messages, tool calls and billed tokens; only new events are read for them."""
-        index: EventIndex = (self.__pydantic_private__ or {})["_index"]  # as in `_events_index`
-        return index.catch_up(self.events or []).totals
+        return self.event_index.totals
 
     @property
     def last_update_time(self) -> datetime:
@@ -80,7 +79,7 @@ class Session(Record, Generic[MessageT]):
     @property
     def newest_event_time(self) -> datetime | None:
         """The newest event's time, if there is any event."""
-        return self._events_index().newest
+        return self.event_index.newest
 
     @property
     def user_id(self) -> str | None:
@@ -111,7 +110,9 @@ class Session(Record, Generic[MessageT]):
         """The cost of the session's model calls, in USD; calls without a known price add nothing."""
         return usd(self.token_summary.total_estimated_cost_usd)
 
-    def _events_index(self) -> EventIndex:
+    @property
+    def event_index(self) -> EventIndex:
+        """The totals, the newest time, and the events by id, at once."""
         # Not `self._index`: pydantic finds a private attribute 25 times slower, and every append needs this.
         index: EventIndex = (self.__pydantic_private__ or {})["_index"]
         return index.catch_up(self.events or [])
@@ -174,8 +175,10 @@ class Session(Record, Generic[MessageT]):
         """
         new = self.check_new(events)
         log, summary = self.events, self.token_summary
+        index: EventIndex = (self.__pydantic_private__ or {})["_index"]  # which `check_new` brought up to date
         for event in new:
             log.append(event)
+            index.add(event)
             usage = event.token_usage
             if usage is not None:
                 summary.add(usage)
@@ -206,11 +209,11 @@ class Session(Record, Generic[MessageT]):
 
     def event(self, event_id: str) -> SessionEvent[MessageT] | None:
         """Return the event with this id, if it is in memory; the time does not depend on their number."""
-        return self._events_index().by_id.get(event_id)
+        return self.event_index.by_id.get(event_id)
 
     def catch_up(self, stored: Session[MessageT]) -> None:
         """Take over, in memory, the events of the stored session."""
-        known = self._events_index().by_id
+        known = self.event_index.by_id
         self.record(*(event for event in stored.events if event.id not in known))
 
     # -- state ----------------------------------------------------------------------------------

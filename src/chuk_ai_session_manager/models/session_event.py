@@ -82,12 +82,6 @@ def new_event(
             "timestamp": utc_now(),
             "source": source,
             "type": type,
-            "parent_event_id": None,
-            "task_id": None,
-            "token_usage": None,
-            "usage": None,
-            "native": None,
-            "context": None,
         }
     )
 

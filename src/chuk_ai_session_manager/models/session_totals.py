@@ -51,14 +51,14 @@ class SessionTotals:
     def count(self, event: SessionEvent[Any]) -> None:
         """Add one event. This is the only rule by which events change totals."""
         self.events += 1
-        kind = event.type
+        kind, usage = event.type, event.usage
         if kind == _MESSAGE:
             self._count_message(event)
         elif kind == EventType.TOOL_CALL:
             self.tool_calls += 1
-        if event.usage is not None:
-            self._bill(event.usage)
-        elif kind == EventType.REFERENCE:
+        if usage is not None:
+            self._bill(usage)
+        elif kind != _MESSAGE and kind == EventType.REFERENCE:
             self._count_note(event)
 
     def _count_message(self, event: SessionEvent[Any]) -> None:
@@ -82,22 +82,23 @@ class SessionTotals:
                 setattr(self, name, getattr(self, name) + choice.adds.get(name, 0))
 
     def _bill(self, usage: CallUsage, times: int = 1) -> None:
-        if not usage.continues:
+        bill = vars(usage)  # reading a dozen fields in pydantic's own way takes four times as long
+        if not bill["continues"]:
             self.llm_calls += times
-        if not usage.estimated:
+            if bill["cost_usd"] is None:
+                self.unpriced_calls += times
+        if not bill["estimated"]:
             self.reported_calls += times
-        if usage.cost_usd is None and not usage.continues:
-            self.unpriced_calls += times
-        self.input_tokens += times * usage.input_tokens
-        self.output_tokens += times * usage.output_tokens
-        if usage.cache_read_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
-            self.cache_read_tokens += times * usage.cache_read_tokens
-            self.cache_write_tokens += times * usage.cache_write_tokens
-            self.reasoning_tokens += times * usage.reasoning_tokens
-        if usage.cache_saved_usd:
-            self.cache_saved_nano_usd += times * round(usage.cache_saved_usd * _NANO)
-        if usage.cache_miss_reason:
-            self.cache_misses = _added(self.cache_misses, {usage.cache_miss_reason: 1}, times)
+        self.input_tokens += times * bill["input_tokens"]
+        self.output_tokens += times * bill["output_tokens"]
+        if bill["cache_read_tokens"] or bill["cache_write_tokens"] or bill["reasoning_tokens"]:
+            self.cache_read_tokens += times * bill["cache_read_tokens"]
+            self.cache_write_tokens += times * bill["cache_write_tokens"]
+            self.reasoning_tokens += times * bill["reasoning_tokens"]
+        if bill["cache_saved_usd"]:
+            self.cache_saved_nano_usd += times * round(bill["cache_saved_usd"] * _NANO)
+        if bill["cache_miss_reason"]:
+            self.cache_misses = _added(self.cache_misses, {bill["cache_miss_reason"]: 1}, times)
 
     @property
     def cached_share(self) -> float:
@@ -192,13 +193,17 @@ class EventIndex:
         if seen > there or (seen and events[seen - 1] is not self._last):
             self._reset()
             seen = 0
-        for at in range(seen, there):
-            event = events[at]
-            self.totals.count(event)
-            self.by_id[event.id] = event
-            said, newest = event.timestamp, self.newest
-            if newest is None or said > newest:
-                self.newest = said
-            self._last = event
-            self._seen += 1  # last: other threads assume that events up to here are counted
+        if seen < there:
+            for event in events[seen:]:
+                self.add(event)
         return self
+
+    def add(self, event: SessionEvent[Any]) -> None:
+        """Count one more event, at the end of a list that is counted up to there. The guard must be held."""
+        self.totals.count(event)
+        self.by_id[event.id] = event
+        said, newest = event.timestamp, self.newest
+        if newest is None or said > newest:
+            self.newest = said
+        self._last = event
+        self._seen += 1  # last: other threads assume that events up to here are counted

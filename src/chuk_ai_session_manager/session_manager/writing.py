@@ -92,7 +92,8 @@ class Writing:
         drafts = [draft_question(content, self.model, metadata, reader=self._model)]
         if event_id is not None or timestamp is not None:
             _tell(drafts, event_id, timestamp, "user_says")
-        _pin(drafts, pinned, "user_says")
+        if pinned is not False:
+            _pin(drafts, pinned, "user_says")
         return await self.writer.record(drafts)
 
     async def ai_responds(
@@ -147,7 +148,8 @@ class Writing:
         drafts = draft_answers(answer, *names, metadata, service_tier=service_tier)
         if event_id is not None or timestamp is not None:
             _tell(drafts, event_id, timestamp, "ai_responds")
-        _pin(drafts, pinned, "ai_responds")
+        if pinned is not False:
+            _pin(drafts, pinned, "ai_responds")
         return await self.writer.record(drafts) if drafts else self._conversation.session_id
 
     async def correct_usage(self, event_id: str, usage: object, *, service_tier: str | None = None) -> str:
