@@ -12,6 +12,7 @@ from ..models import EventSource, EventType, Session, SessionEvent
 from ..models.collisions import TRIES, after_a_collision, kept_changing
 from ..models.home import HomeStore
 from ..models.record import is_before
+from ..models.session_totals import SessionTotals
 from ..providers.messages import asked_of
 from .billing import TOKENS_A_MESSAGE, bill_estimated
 from .closing import Closing
@@ -189,19 +190,21 @@ class Appender:
             await self.replays.check_before(home, drafts, live)
         self._conversation.check_owner(live)
         index = live.event_index
-        newest, may_be_late, is_estimated = index.newest, bool(index.totals.choices), False
+        newest, totals = index.newest, index.totals
+        may_be_late, is_estimated = bool(totals.choices), False
         for draft in drafts:
             # The clock may have been set back, or another machine's clock be ahead.
             if newest is not None and not draft.is_dated and is_before(draft.event.timestamp, newest):
                 draft.event.timestamp = newest
-            is_estimated = is_estimated or (draft.is_call and draft.reported is None)
+            if draft.is_call and draft.reported is None:
+                is_estimated = True
             if draft.question_in and (draft.question_in != live.id or await self._is_over(drafts, live)):
                 draft.event.metadata[QUESTION_IN] = draft.question_in
                 may_be_late = True
         if may_be_late:
             events[len(drafts) :] = await late_notes(drafts, live, home)
         if is_estimated:
-            await self._estimate(home, live, drafts)
+            await self._estimate(home, live, totals, drafts)
 
     async def _find_calls(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Find the earlier calls of tool results that came without them."""
@@ -220,9 +223,10 @@ class Appender:
             if calls:
                 event.message.update(asked_of(calls.pop(0)))
 
-    async def _estimate(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
-        """Estimate the calls whose usage no provider reported."""
-        totals = session.totals
+    async def _estimate(
+        self, home: HomeStore, session: Session[Any], totals: SessionTotals, drafts: Sequence[Draft]
+    ) -> None:
+        """Estimate the calls whose usage no provider reported; `totals` are the session's."""
         length, rows = session.token_summary.total_tokens, totals.messages + totals.tool_calls
         if totals.choices:  # otherwise, everything is on the path
             held = await self._beginning.held_length(home, session)

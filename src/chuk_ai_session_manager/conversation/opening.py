@@ -99,6 +99,12 @@ class Conversation:
         """
         return await self._open(creating=self.is_new)
 
+    @property
+    def opened(self) -> tuple[HomeStore, Session[Any]] | None:
+        """The store and the live segment, if this thread has opened them: `open_to_write` without waiting."""
+        session: Session[Any] | None = getattr(self._here, "session", None)
+        return (self._home, session) if session is not None and self.is_open else None
+
     async def open_to_write(self) -> tuple[HomeStore, Session[Any]]:
         """Return the store and the live segment. A missing session is created, unless `create=False`.
 
@@ -106,10 +112,7 @@ class Conversation:
             SessionNotFound: the session does not exist, and may not be created.
             StorageError: the store failed.
         """
-        session: Session[Any] | None = getattr(self._here, "session", None)
-        if session is not None and self.is_open:
-            return self._home, session
-        return await self._open(creating=self._create or self.is_new)
+        return self.opened or await self._open(creating=self._create or self.is_new)
 
     async def current(self, *, with_events: bool = True) -> tuple[HomeStore, Session[Any]]:
         """Return the store, and the live segment as it is stored now.

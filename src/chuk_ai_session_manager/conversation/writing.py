@@ -219,7 +219,7 @@ class Writer:
         await count(drafts)
         if is_limited:  # a question that not even an empty conversation could hold creates none
             self.allowance.limits.check(0, 0.0, tokens_of(without_prompt(drafts)[0]))
-        home, session = await self._conversation.open_to_write()
+        home, session = self._conversation.opened or await self._conversation.open_to_write()
         is_plain = len(drafts) == 1 and not may_be_known(drafts[0])
         if not is_plain and have_keys(drafts):
             # Events that are stored already are neither written nor refused.

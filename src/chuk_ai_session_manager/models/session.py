@@ -173,9 +173,9 @@ class Session(Record, Generic[MessageT]):
         Raises:
             EventConflict: the session has another event with one of these ids.
         """
-        new = self.check_new(events)
+        index: EventIndex = (self.__pydantic_private__ or {})["_index"]  # see `event_index`
+        new = self._new_among(events, index)
         log, summary = self.events, self.token_summary
-        index: EventIndex = (self.__pydantic_private__ or {})["_index"]  # which `check_new` brought up to date
         for event in new:
             log.append(event)
             index.add(event)
@@ -192,6 +192,11 @@ class Session(Record, Generic[MessageT]):
             InvalidInput: a cost is not a finite number, which would spoil every sum.
         """
         index: EventIndex = (self.__pydantic_private__ or {})["_index"]
+        return self._new_among(events, index)
+
+    def _new_among(
+        self, events: Sequence[SessionEvent[MessageT]], index: EventIndex
+    ) -> list[SessionEvent[MessageT]]:
         by_id = index.counted(self.events or []).by_id
         if len(events) == 1 and events[0].id not in by_id:  # as almost always
             check_cost(events[0])

@@ -193,7 +193,7 @@ class MemoryStore(EventStore):
         if self.redact is not None:
             await redact_events(events, self.redact)
         with guard:
-            live = self._live(session)
+            session_id, live = session.id, self._live(session)
             # Another thread may have opened the next segment, or another task, while `redact` was awaited.
             if only_if_current and live.is_closed and self._goes_on_after(live) and live.check_new(events):
                 return False
@@ -206,10 +206,10 @@ class MemoryStore(EventStore):
             if live is not session:
                 session.record(*events)
             if new:
-                self._shared.share(session.id, new)
+                self._shared.share(session_id, new)
                 said = new[0].timestamp if len(new) == 1 else max(event.timestamp for event in new)
                 self._placement.place_said(live, said)
-            self._renew(self._conversations[session.id])
+            self._renew(self._conversations[session_id])
             return True
 
     async def update(self, session: AnySession, change: Callable[[AnySession], None]) -> None:
@@ -440,7 +440,8 @@ class MemoryStore(EventStore):
     def _renew(self, conversation: KeptConversation) -> None:
         expires_at = self._clock() + self._ttl
         if conversation is self._last_written and conversation.parent is None:  # true for most appends
-            conversation.keep_until(expires_at)
+            if expires_at > conversation.expires_at:
+                conversation.expires_at = expires_at
             return
         for renewed in reversed(conversation.with_parents()):
             renewed.keep_until(expires_at)

@@ -108,7 +108,9 @@ class Turns:
             turn = self._spare.pop()
         except IndexError:
             return _Turn(self._line, self._spare)
-        return turn if turn.is_of_here() else _Turn(self._line, self._spare)
+        # `get_running_loop` would say the same, but asks the operating system for the process id each time.
+        is_of_here = turn.thread == get_ident() and turn.loop.is_running() and turn.process is _process
+        return turn if is_of_here else _Turn(self._line, self._spare)
 
 
 class _Turn:
@@ -125,15 +127,8 @@ class _Turn:
         self._line = line
         self._spare = spare
         self.loop: AbstractEventLoop = get_running_loop()
-        self._thread = get_ident()
-        self._process = _process
-
-    def is_of_here(self) -> bool:
-        """Whether its event loop is the one that runs here.
-
-        `get_running_loop` would say the same, but asks the operating system for the process id each time.
-        """
-        return self._thread == get_ident() and self.loop.is_running() and self._process is _process
+        self.thread = get_ident()
+        self.process = _process
 
     def __aenter__(self) -> Awaitable[None]:
         line = self._line
@@ -188,7 +183,7 @@ class _Turn:
 
     def wake(self) -> bool:
         """Let its task look at the line; `False` if the task will never do so."""
-        if self._process is not _process or not self.loop.is_running():
+        if self.process is not _process or not self.loop.is_running():
             return False
         woken = self._woken
         if woken is None:  # the task does not wait, or will look before it waits
@@ -208,7 +203,7 @@ class _Turn:
     def goes_on(self) -> bool:
         """Whether its event loop runs."""
         if self._pulse is None:
-            self._pulse = Pulse(self.loop, self._process)
+            self._pulse = Pulse(self.loop, self.process)
         return self._pulse.is_felt()
 
 
