@@ -27,6 +27,7 @@ async def a_log_is_long(trial: Trial) -> None:
     with ExitStack() as stack:
         if trial.is_control:
             stack.enter_context(patch.object(DurableStore, "newest_events", EventStore.newest_events))
+            stack.enter_context(patch.object(DurableStore, "newest_outlines", EventStore.newest_outlines))
         server = stack.enter_context(RedisServer())
         client = stack.enter_context(redis.Redis.from_url(server.url))
         steps = stack.enter_context(steps_of_sqlite())

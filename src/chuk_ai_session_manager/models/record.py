@@ -102,7 +102,7 @@ class Record(BaseModel):
 
 
 def _shape_of(model: type[BaseModel]) -> tuple[dict[str, Any], set[str]]:
-    """The defaults of a kind of record, as a dict whose copies share its keys; and the names of all fields."""
+    """The defaults of a kind of record, as a dict whose copies share its keys; and the names of fields."""
     shape = type("Shape", (), {})
     first = shape()
     for name, field in model.model_fields.items():

@@ -440,8 +440,7 @@ class MemoryStore(EventStore):
     def _renew(self, conversation: KeptConversation) -> None:
         expires_at = self._clock() + self._ttl
         if conversation is self._last_written and conversation.parent is None:  # true for most appends
-            if expires_at > conversation.expires_at:
-                conversation.expires_at = expires_at
+            conversation.keep_until(expires_at)
             return
         for renewed in reversed(conversation.with_parents()):
             renewed.keep_until(expires_at)

@@ -20,8 +20,7 @@ class KeptConversation:
 
     def keep_until(self, moment: float) -> None:
         """Let it expire at this time, unless it expires later anyway."""
-        if moment > self.expires_at:
-            self.expires_at = moment
+        self.expires_at = max(self.expires_at, moment)
 
     def with_parents(self) -> list[KeptConversation]:
         """The conversation, its parent and so on."""
