@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing
 from copy import copy
 from itertools import dropwhile, takewhile
@@ -70,26 +70,30 @@ class LogEnd:
         """Whether the whole log was read."""
         return self.first <= 0
 
-    @property
-    def tokens_before(self) -> int:
-        """The content tokens of the events before those read so far."""
-        return 0 if self.is_whole else self._tokens - tokens_of(self._read)
+    def positions(self, wanted: Collection[str]) -> dict[str, int]:
+        """The positions of some events that were read: the content tokens of the log before each.
 
-    def positions(self) -> dict[str, int]:
-        """The position of each event by its id: the content tokens of the log before it.
+        They are counted back from the log's end, no further than to these events. Messages off the path count
+        too, so that an event's position never changes.
 
-        Messages off the path count too, so that an event's position never changes.
+        Args:
+            wanted: the ids of the events; those of other events are left out.
         """
         found: dict[str, int] = {}
-        at = self.tokens_before
-        for event in self._counted():
-            found[event.id] = at
-            at += tokens_of([event])
+        missing = set(wanted)
+        at, events = self._counted()
+        for event in reversed(events):
+            if not missing:
+                break
+            at -= tokens_of([event])
+            if event.id in missing:
+                missing.remove(event.id)
+                found[event.id] = at
         return found
 
-    def _counted(self) -> list[AnyEvent]:
-        """The events over which positions are counted."""
-        return self._read
+    def _counted(self) -> tuple[int, list[AnyEvent]]:
+        """The content tokens of the whole log, and the events over which positions are counted."""
+        return self._tokens, self._read
 
     @property
     def passed(self) -> list[AnyEvent]:
@@ -263,8 +267,8 @@ class KnownEnd(LogEnd):
         self._known_passed = self._known if passed is None else list(passed)
         super().__init__(session, home)
 
-    def _counted(self) -> list[AnyEvent]:
-        return self._known_passed
+    def _counted(self) -> tuple[int, list[AnyEvent]]:
+        return tokens_of(self._known_passed), self._known_passed
 
     def _passed_of(self, read: list[AnyEvent]) -> list[AnyEvent]:  # noqa: ARG002  (nothing is read)
         return self._known_passed

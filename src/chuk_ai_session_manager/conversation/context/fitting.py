@@ -91,11 +91,11 @@ class Fitting:
             count = max(count, _newest_with(log.events, wide))
             if count >= len(log.events) and log.is_whole:
                 break
+            if front is None:
+                front = [*self.beginning, *await self._leading_system_rows()]
+                continue  # the log may have been read again meanwhile
             end = _End.of_newest(log.events[-count:], self.rows_of)
             if end.starts:
-                if front is None:
-                    front = [*self.beginning, *await self._leading_system_rows()]
-                    continue  # the log may have been read again meanwhile
                 cut = await self._cut(front, end, room)
                 if cut is not None:
                     return cut
@@ -202,21 +202,30 @@ class Fitting:
 
     def _positions(self, end: _End) -> tuple[list[int], list[int | None]]:
         """The position of each start in the conversation, and of the exchange before each start."""
-        known = self.log.positions()
         ids = [end.events[start].id for start in end.starts]
+        asked = self._asked(ids)
+        known = self.log.positions(asked)
         # Events before the log count as standing where the log begins.
         at = {each: known.get(each, 0) for each in ids}
         before: dict[str, int | None] = {}
         last: int | None = None
-        for each in [*(each for each in ids if each not in known), *self._asked(ids)]:
+        for each in [*(each for each in ids if each not in known), *asked]:
             before[each] = last
             last = known.get(each, 0)
         return [at[each] for each in ids], [before[each] for each in ids]
 
     def _asked(self, starts: Sequence[str]) -> list[str]:
-        """The ids of the log's questions, with the retracted ones."""
-        known = set(starts)
-        return [event.id for event in self.log.passed if event.id in known or is_question(event)]
+        """The ids of the log's questions, with the retracted ones: from the one before all of some events."""
+        missing = set(starts)
+        asked: list[str] = []
+        for event in reversed(self.log.passed):
+            is_start = event.id in missing
+            if is_start or is_question(event):
+                asked.append(event.id)
+                if not missing:
+                    break
+                missing.discard(event.id)
+        return asked[::-1]
 
     async def _leading_system_rows(self) -> list[ChatMessage]:
         """The system rows that the log begins with."""
