@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from request_rules import check_request
-from turns import anthropic_answer, chat_answer, google_answer, responses_answer
+from turns import anthropic_answer, bedrock_answer, chat_answer, google_answer, responses_answer
 
 from chuk_ai_session_manager import SessionManager
 
@@ -21,6 +21,7 @@ ANSWERS: dict[str, Callable[..., Row]] = {
     "openai-responses": responses_answer,
     "anthropic": anthropic_answer,
     "google": google_answer,
+    "bedrock": bedrock_answer,
 }
 
 

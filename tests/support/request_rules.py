@@ -1,4 +1,4 @@
-"""What the APIs of the four formats refuse: their SDKs' own types, and rules that types cannot say.
+"""What the APIs of the formats refuse: their SDKs' own types, and rules that types cannot say.
 
 Each rule has the page or the report that it is from. A request that breaks one is an `AssertionError`.
 """
@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from bedrock_rules import check_converse
 from pydantic import TypeAdapter
 
 Row = dict[str, Any]
@@ -23,6 +24,7 @@ def check_request(format_name: str, request: Any) -> None:
         "openai-responses": check_responses,
         "anthropic": check_anthropic,
         "google": check_google,
+        "bedrock": check_converse,
     }
     checks[format_name](request)
 

@@ -102,6 +102,25 @@ def anthropic_answer(text: str, calls: list[Call], *, reason: str | None = None)
     }
 
 
+def bedrock_answer(text: str, calls: list[Call]) -> Row:
+    """An answer of Converse that reasons first, by one of Anthropic's models."""
+    content: list[Row] = [
+        {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "SIG-B"}}},
+        {"reasoningContent": {"redactedContent": b"RD-1"}},
+    ]
+    content += [{"text": text}] if text else []
+    content += [
+        {"toolUse": {"toolUseId": call_id, "name": name, "input": arguments}}
+        for call_id, name, arguments in calls
+    ]
+    return {
+        "output": {"message": {"role": "assistant", "content": content}},
+        "stopReason": "tool_use" if calls else "end_turn",
+        "usage": {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15},
+        "metrics": {"latencyMs": 5},
+    }
+
+
 def google_answer(text: str, calls: list[Call]) -> Row:
     """An answer of Gemini 3's, on the wire: its first call is signed, and calls without ids stay so."""
     parts: list[Row] = [{"text": text}] if text else []

@@ -39,7 +39,7 @@ from chuk_ai_session_manager import (
 from chuk_ai_session_manager.accounts import pricing
 from chuk_ai_session_manager.models import CallUsage
 from chuk_ai_session_manager.providers.anthropic_messages import AnthropicRequest, for_anthropic
-from chuk_ai_session_manager.providers.formats import GoogleRequest
+from chuk_ai_session_manager.providers.formats import BedrockRequest, GoogleRequest
 from chuk_ai_session_manager.session_storage import get_backend
 from chuk_ai_session_manager.stores import EventStore, MemoryStore, SessionPage, SqliteStore, open_store
 from chuk_ai_session_manager.stores.durability import DurabilityReport
@@ -60,6 +60,7 @@ async def managers(sm: SessionManager) -> None:
     assert_type(await sm.get_messages_for_llm(include_tools=True, max_tokens=100), Rows)
     assert_type(await sm.get_messages_for_llm(format="anthropic", max_tokens=100), AnthropicRequest)
     assert_type(await sm.get_messages_for_llm(format="google"), GoogleRequest)
+    assert_type(await sm.get_messages_for_llm(format="bedrock"), BedrockRequest)
     assert_type(await sm.get_conversation(), Rows)
     assert_type(await sm.get_stats(include_all_segments=True), dict[str, Any])
     assert_type(await sm.get_session_chain(), list[str])

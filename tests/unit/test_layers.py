@@ -78,6 +78,7 @@ LEVELS = (
         "providers.responses_messages",
         "providers.responses_state",
         "providers.anthropic_messages",
+        "providers.bedrock_messages",
         "providers.google_messages",
         "providers.cache_marks",
         "providers.formats",

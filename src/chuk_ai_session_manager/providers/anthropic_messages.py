@@ -355,10 +355,10 @@ def _result(row: ChatMessage, content: Any) -> Block:
         block["cache_control"] = row["cache_control"]
     if "is_error" in row:
         return block | {"is_error": row["is_error"]}
-    return block | ({"is_error": True} if _is_error(content) else {})
+    return block | ({"is_error": True} if reports_error(content) else {})
 
 
-def _is_error(content: Any) -> bool:
+def reports_error(content: Any) -> bool:
     """Whether a result reports that its call failed, in the form of this library's tool calls."""
     if content == INTERRUPTED:
         return True

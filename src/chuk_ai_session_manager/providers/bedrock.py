@@ -51,6 +51,11 @@ def _read(response: Any, message: Any) -> Answer:
     return answer
 
 
+def of_message(message: Any) -> Answer:
+    """The text and calls in a message."""
+    return _read({}, message)
+
+
 def _cited(block: Any) -> str:
     """The text of a block with citations."""
     parts = list_of(field_of(field_of(block, "citationsContent"), "content"))

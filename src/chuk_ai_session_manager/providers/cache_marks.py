@@ -5,6 +5,7 @@
 * Chat messages for models that are not OpenAI's, through OpenRouter or LiteLLM: `cache_control` of a part of
   the content (https://openrouter.ai/docs/features/prompt-caching). For Bedrock, LiteLLM turns it into
   `cachePoint`.
+* Amazon Bedrock's Converse: a block `cachePoint` after the last block that is kept.
 * OpenAI's models from gpt-5.6 on: `prompt_cache_breakpoint` of a part (openai 3.57). OpenAI's earlier models,
   and Google's, cache without marks.
 
@@ -28,6 +29,9 @@ twice that price."""
 Row = dict[str, Any]
 
 _ANTHROPIC, _OPENAI = CACHE_MARKS
+# Parts of the names of the models that take Bedrock's marks; of an ARN, the model is not known
+# (https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html).
+_WITH_POINTS = ("claude", "nova")
 # Items of Responses that are results, and take a list of parts.
 _OUTPUTS = {"function_call_output", "custom_tool_call_output"}
 _OPENAI_MODEL = re.compile(r"(?:.*[/:])?(?:gpt-|chatgpt-|o\d)(?:(\d+)(?:\.(\d+))?)?")
@@ -51,6 +55,8 @@ def with_cache_marks(
         ttl: how long the cache is to keep the beginning.
         tools: the definitions that are sent with it; their own marks count against the maximum.
     """
+    if format_name == "bedrock":
+        return _with_points(request, model, ttl, tools)
     name = _ANTHROPIC if format_name == "anthropic" else _name_for(model, format_name)
     if name is None:
         return request
@@ -68,6 +74,25 @@ def with_cache_marks(
     if is_list:
         return rows
     return request | {field: rows} | ({"system": prompt} if prompt else {})
+
+
+def _with_points(request: Row, model: str | None, ttl: CacheTtl, tools: Sequence[Any]) -> Row:
+    """A request for Converse with blocks that are marks, at the same places."""
+    name = (model or "").lower()
+    if name and not name.startswith("arn:") and not any(each in name for each in _WITH_POINTS):
+        return request  # the API refuses marks for other makers' models
+    point = {
+        "cachePoint": {"type": "default"}
+        | ({"ttl": ttl} if ttl != DEFAULT_TTL and "nova" not in name else {})
+    }
+    messages = [row | {"content": list(row["content"])} for row in request["messages"]]
+    system = list(request.get("system") or [])
+    asked = [row["content"] for row in messages if row["role"] == "user"]
+    ends = [*asked[:-2:-1], *([system] if system else []), *asked[-2:-1]]
+    free = MOST_CACHE_MARKS - sum(isinstance(tool, dict) and "cachePoint" in tool for tool in tools)
+    for content in ends[: max(0, free)]:
+        content.append(point)
+    return ({"system": system} if system else {}) | {"messages": messages}
 
 
 def _name_for(model: str | None, format_name: str | None) -> str | None:

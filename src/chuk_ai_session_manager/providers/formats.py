@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from ..exceptions import InvalidInput
 from .anthropic_messages import anthropic_request
+from .bedrock_messages import bedrock_request
 from .cache_marks import CacheTtl
 from .fingerprints import Chain
 from .google_messages import google_request
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 else:
     ContentDict = ChatCompletionMessageParam = ResponseInputItemParam = dict[str, Any]
 
-Format: TypeAlias = Literal["openai", "openai-responses", "anthropic", "google"]
+Format: TypeAlias = Literal["openai", "openai-responses", "anthropic", "google", "bedrock"]
 ToResponses: TypeAlias = Literal["openai-responses"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 """The formats of `get_messages_for_llm`."""
@@ -38,6 +39,14 @@ class GoogleRequest(TypedDict):
 
     contents: list[ContentDict]
     system_instruction: NotRequired[str]
+    """The system prompt; left out if there is none."""
+
+
+class BedrockRequest(TypedDict):
+    """The arguments of `converse` and `converse_stream` of Amazon Bedrock, with boto3, with the messages."""
+
+    messages: list[dict[str, Any]]
+    system: NotRequired[list[dict[str, Any]]]
     """The system prompt; left out if there is none."""
 
 
@@ -102,6 +111,8 @@ def written(
             return anthropic_request(rows, may_sign, chain)
         case "google":
             return google_request(rows, may_sign, model)
+        case "bedrock":
+            return bedrock_request(rows, may_sign, chain)
         case "openai-responses":
             return responses_input(rows, may_sign, chain)
         case _:

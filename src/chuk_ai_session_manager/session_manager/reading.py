@@ -30,6 +30,7 @@ from ..models.home import HomeStore
 from ..providers.anthropic_messages import AnthropicRequest
 from ..providers.cache_marks import CacheTtl
 from ..providers.formats import (
+    BedrockRequest,
     ContextOptions,
     Format,
     GoogleRequest,
@@ -93,6 +94,11 @@ class Reading:
         self, include_system: bool = ..., *, format: Literal["google"], **options: Unpack[ContextOptions]
     ) -> GoogleRequest: ...
 
+    @overload
+    async def get_messages_for_llm(
+        self, include_system: bool = ..., *, format: Literal["bedrock"], **options: Unpack[ContextOptions]
+    ) -> BedrockRequest: ...
+
     async def get_messages_for_llm(
         self,
         include_system: bool = True,
@@ -122,7 +128,8 @@ class Reading:
             format: the API that you call next. "openai": the `messages` of chat completions.
                 "openai-responses": the `input` of Responses, with the system prompt as its first item.
                 "anthropic": `system` and `messages` of `messages.create`. "google": `system_instruction`
-                and `contents` of Gemini. The provider that gave an answer gets it back unchanged, with
+                and `contents` of Gemini. "bedrock": `system` and `messages` of Amazon Bedrock's `converse`.
+                The provider that gave an answer gets it back unchanged, with
                 signatures; another provider gets its text and calls. Default: OpenAI's chat messages.
             include_tools: whether to include tool calls and results, complete and paired. Without it, an
                 OpenAI chat has only the messages of user and model. All other formats always include them.

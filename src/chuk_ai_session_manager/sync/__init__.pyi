@@ -34,11 +34,13 @@ from chuk_ai_session_manager.conversation.tool_results import ToolProcessor
 from chuk_ai_session_manager.conversation.tool_results import ToolResult
 from chuk_ai_session_manager.conversation.usage_report import UsageRow
 from chuk_ai_session_manager.infinite_conversation import SummaryModel
+from chuk_ai_session_manager.models.absent_text import AbsentText
 from chuk_ai_session_manager.models.event_page import EventPage
 from chuk_ai_session_manager.models.event_page import LogState
 from chuk_ai_session_manager.models.home import HomeStore
 from chuk_ai_session_manager.providers.answers import Answer
 from chuk_ai_session_manager.providers.anthropic_messages import AnthropicRequest
+from chuk_ai_session_manager.providers.formats import BedrockRequest
 from chuk_ai_session_manager.providers.formats import ContextOptions
 from chuk_ai_session_manager.providers.formats import Format
 from chuk_ai_session_manager.providers.formats import GoogleRequest
@@ -193,6 +195,15 @@ class EventStore:
         limit: int | None = None,
         tokens: int | None = None,
     ) -> EventPage | None: ...
+    def newest_outlines(
+        self,
+        session: AnySession,
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        tokens: int | None = None,
+    ) -> EventPage | None: ...
+    def texts_of(self, absent: Iterable[AbsentText]) -> Mapping[AbsentText, str]: ...
     def events_by_id(self, session_id: str, event_ids: Sequence[str]) -> list[AnyEvent]: ...
     def log_states(self, session_id: str) -> list[LogState]: ...
     def save_header(self, session: AnySession) -> None: ...
@@ -340,6 +351,10 @@ class SessionManager:
     def get_messages_for_llm(
         self, include_system: bool = ..., *, format: Literal["google"], **options: Unpack[ContextOptions]
     ) -> GoogleRequest: ...
+    @overload
+    def get_messages_for_llm(
+        self, include_system: bool = ..., *, format: Literal["bedrock"], **options: Unpack[ContextOptions]
+    ) -> BedrockRequest: ...
     def get_conversation(
         self,
         include_all_segments: bool | None = None,

@@ -15,7 +15,7 @@ from ..session_manager import SessionManager
 from ..stores.base import EventStore
 from .base import Contract, Stores, in_a_loop
 
-FORMATS: Sequence[Format | None] = (None, "openai", "openai-responses", "anthropic", "google")
+FORMATS: Sequence[Format | None] = (None, "openai", "openai-responses", "anthropic", "google", "bedrock")
 _RULE = "Never fly on Mondays."
 
 

@@ -18,7 +18,7 @@ from .readings import read_session
 from .samples import user_message
 
 MARKER = "marker-7f3a"
-FORMATS: list[Format | None] = [None, "openai", "openai-responses", "anthropic", "google"]
+FORMATS: list[Format | None] = [None, "openai", "openai-responses", "anthropic", "google", "bedrock"]
 _CALL = {
     "id": "call_0",
     "type": "function",

@@ -17,7 +17,7 @@ from .base import PATIENCE, Contract, Stores, in_a_loop
 from .checks import check_totals
 from .readings import read_session
 
-FORMATS: Sequence[Format | None] = (None, "openai", "openai-responses", "anthropic", "google")
+FORMATS: Sequence[Format | None] = (None, "openai", "openai-responses", "anthropic", "google", "bedrock")
 
 
 def _manager(store: EventStore, session_id: str = "talk", *, infinite: bool = False) -> SessionManager:

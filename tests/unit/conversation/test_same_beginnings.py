@@ -53,7 +53,7 @@ CONVERSATIONS = [made(1), made(2), *recorded()]
 
 def serialised(request: Any, format_name: Format | None) -> list[str]:
     """The parts of a request in the order in which they are sent, each as JSON."""
-    if format_name == "anthropic":
+    if format_name in {"anthropic", "bedrock"}:
         parts = [request.get("system")]
         for message in request["messages"]:
             content = message["content"]

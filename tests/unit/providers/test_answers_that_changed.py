@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from turns import anthropic_answer, chat_answer, google_answer, responses_answer
+from formats import ANSWERS
+from turns import anthropic_answer, chat_answer
 
 from chuk_ai_session_manager import Session, SessionAwareToolProcessor, SessionManager
 from chuk_ai_session_manager.models import SessionEvent
@@ -15,17 +15,11 @@ from chuk_ai_session_manager.providers.formats import FORMATS
 from chuk_ai_session_manager.stores import MemoryStore
 
 Row = dict[str, Any]
-ANSWERS: dict[str, Callable[..., Row]] = {
-    "openai": chat_answer,
-    "openai-responses": responses_answer,
-    "anthropic": anthropic_answer,
-    "google": google_answer,
-}
 
 
 async def in_format(sm: SessionManager, name: str) -> str:
     request = await sm.get_messages_for_llm(format=name, include_tools=True)  # type: ignore[call-overload]
-    return json.dumps(request, ensure_ascii=False)
+    return json.dumps(request, ensure_ascii=False, default=str)
 
 
 async def last_answer(sm: SessionManager) -> SessionEvent[Any]:
@@ -64,7 +58,12 @@ async def test_odd_texts_are_no_edits(name: str, text: str) -> None:
     await sm.user_says("Say something odd.")
     answer = ANSWERS[name](text, [("call_1", "find", {"said": text})])
     await sm.ai_responds(answer)
-    secrets = {"openai-responses": "ENC-77", "anthropic": "SIG-A", "google": "thoughtSignature"}
+    secrets = {
+        "openai-responses": "ENC-77",
+        "anthropic": "SIG-A",
+        "google": "thoughtSignature",
+        "bedrock": "SIG-B",
+    }
     assert secrets.get(name, "find") in await in_format(sm, name)
 
 

@@ -1,4 +1,4 @@
-"""Contexts in the four formats: what came from a provider goes back to it, and every API takes the rest."""
+"""Contexts in all formats: what came from a provider goes back to it, and every API takes the rest."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ SECRETS = {
     "openai-responses": ["ENC-77", "rs_0", "fc_0"],
     "anthropic": ["SIG-A", "RD-1", "Hm."],
     "google": [SIGNATURE],
+    "bedrock": ["SIG-B", "RD-1", "Hm."],
 }
 
 
@@ -28,7 +29,7 @@ SECRETS = {
 async def test_a_tool_loop_goes_on_with_any_provider(came_from: str, asked: str) -> None:
     sm = await asked_a_tool(ANSWERS[came_from]("Let me look.", [CALL]))
     request = await in_format(sm, asked)
-    text = json.dumps(request, ensure_ascii=False)
+    text = json.dumps(request, ensure_ascii=False, default=str)
     assert all(part in text for part in ("Be brief.", "Let me look.", "tide", "noon"))
     if asked != came_from:
         assert not any(secret in text for secret in SECRETS[came_from])
@@ -43,6 +44,8 @@ def only(request: Any, name: str) -> Any:
             return request[2:-1]
         case "anthropic":
             return request["messages"][1]["content"]
+        case "bedrock":
+            return request["messages"][1]
     return request["contents"][1]
 
 
@@ -54,6 +57,8 @@ def own(answer: Row, name: str) -> Any:
             return [{k: v for k, v in item.items() if k != "created_by"} for item in answer["output"]]
         case "anthropic":
             return answer["content"]
+        case "bedrock":
+            return answer["output"]["message"]
     return answer["candidates"][0]["content"]
 
 
@@ -61,7 +66,8 @@ def own(answer: Row, name: str) -> Any:
 async def test_what_came_from_a_provider_goes_back_byte_for_byte(name: str) -> None:
     answer = ANSWERS[name]("Let me look.", [CALL])
     sm = await asked_a_tool(answer)
-    assert json.dumps(only(await in_format(sm, name), name)) == json.dumps(own(answer, name))
+    sent = only(await in_format(sm, name), name)
+    assert json.dumps(sent, default=str) == json.dumps(own(answer, name), default=str)
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -104,7 +105,7 @@ async def test_a_tool_may_give_parts() -> None:
     sm = await asked_a_tool(chat_answer("", [CALL, ("call_2", "see", {})]))
     await sm.tool_used("see", {}, [{"type": "text", "text": "the sea"}, picture], tool_call_id="call_2")
     for name in FORMATS:
-        text = json.dumps(await in_format(sm, name))
+        text = json.dumps(await in_format(sm, name), default=lambda data: b64encode(data).decode())
         assert "the sea" in text
         assert text.count(PNG) == (name != "openai")
     rows = await sm.get_messages_for_llm(include_tools=True)

@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from ...models import EventSource
-from ...providers import anthropic, anthropic_messages, openai_chat, responses_messages
+from ...providers import anthropic, anthropic_messages, bedrock, openai_chat, responses_messages
 from ...providers.context_rows import ORIGIN, Origin, context_rows, native_of
 from ...providers.fingerprints import Chain, Chained, Sent, is_same
 from ...providers.formats import MaySign
@@ -177,7 +177,10 @@ def signing(kind: str, chain: Chain, tools: str, unfinished: Collection[str]) ->
         unfinished: the events of the tool loop that goes on. Among answers without a fingerprint, only these
             give their thinking back, because the API needs it to go on.
     """
-    is_asked_of_bound = kind == anthropic.FORMAT  # this writer asks only about bound answers
+    is_asked_of_bound = kind in {
+        anthropic.FORMAT,
+        bedrock.FORMAT,
+    }  # these writers ask only about bound answers
 
     def may_sign(row: ChatMessage) -> bool:
         origin = row.get(ORIGIN)

@@ -78,7 +78,8 @@ async def definitions_length(
     """The tokens of the definitions of tools, and the schema of a structured answer, as they are sent."""
     definitions = [*tools, *([] if response_format is None else [response_format])]
     tokens = sum([await TokenUsage.count_tokens(_json(each), model) for each in definitions])
-    return tokens + (_ANTHROPIC_TOOLS if tools and format_name == "anthropic" else 0)
+    is_anthropic = format_name == "anthropic" or (format_name == "bedrock" and "claude" in model)
+    return tokens + (_ANTHROPIC_TOOLS if tools and is_anthropic else 0)
 
 
 def _json(definition: Any) -> str:

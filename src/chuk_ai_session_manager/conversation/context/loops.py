@@ -9,6 +9,7 @@ from datetime import UTC
 from ...models import EventSource, EventType
 from ...models.home import HomeStore
 from ...providers.anthropic_messages import SIGNED, blocks_in
+from ...providers.bedrock_messages import is_signed
 from ...providers.context_rows import native_of
 from ...providers.messages import calls_of
 from ...stores.base import AnyEvent
@@ -46,7 +47,9 @@ class Loop:
     @property
     def is_bound(self) -> bool:
         """Whether the loop's answers have thinking that is bound to everything before it."""
-        return any(block.get("type") in SIGNED for event in self.events for block in _blocks(event))
+        if any(block.get("type") in SIGNED for event in self.events for block in _blocks(event)):
+            return True
+        return any(is_signed(*native_of(event)) for event in self.events if event.native is not None)
 
 
 def _blocks(event: AnyEvent) -> list[dict[str, object]]:

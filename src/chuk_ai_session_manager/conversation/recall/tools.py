@@ -106,6 +106,17 @@ def definitions(format_name: Format | None) -> list[dict[str, Any]]:
             return [{"type": "function", **each, "strict": False} for each in tools]
         case "google":
             return [{"function_declarations": tools}]
+        case "bedrock":
+            return [
+                {
+                    "toolSpec": {
+                        "name": each["name"],
+                        "description": each["description"],
+                        "inputSchema": {"json": each["parameters"]},
+                    }
+                }
+                for each in tools
+            ]
         case _:
             return [{"type": "function", "function": each} for each in tools]
 
@@ -120,6 +131,7 @@ def _defines_search(tool: Any) -> bool:
         return False
     inner = [
         tool.get("function"),
+        tool.get("toolSpec"),
         *(tool.get("function_declarations") or tool.get("functionDeclarations") or ()),
     ]
     return tool.get("name") == SEARCH or any(map(_defines_search, inner))
