@@ -17,7 +17,7 @@ from ..exceptions.validation import copied
 from .answers import is_unchanged
 from .anthropic_messages import begin, reports_error
 from .bedrock import FORMAT, of_message
-from .call_ids import IdRule, cleaned, shortened, with_ids
+from .call_ids import IdRule, cleaned, shortened, tool_name, with_ids
 from .context_rows import ORIGIN, Origin, object_of
 from .earlier import with_name_in_text
 from .fingerprints import Chain
@@ -139,7 +139,9 @@ def _as_last(block: Block) -> Block:
 
 def _finished(turn: dict[str, Any]) -> dict[str, Any]:
     """A turn with its results first, a text beside a document, and bytes as bytes."""
-    blocks = sorted(turn["content"], key=lambda block: "toolResult" not in block)
+    blocks = turn["content"]
+    if turn["role"] == "user":
+        blocks = sorted(blocks, key=lambda block: "toolResult" not in block)
     if any("document" in block for block in blocks) and not any("text" in block for block in blocks):
         blocks.append({"text": _SEE})
     return {"role": turn["role"], "content": [_with_bytes(block) for block in blocks]}
@@ -168,8 +170,8 @@ def _blocks_of(row: ChatMessage, may_sign: MaySign) -> list[Block]:
     if row["role"] == "assistant" and (own := _own_blocks(row, may_sign)):
         return own
     calls = [
-        {"toolUse": {"toolUseId": call["id"], "name": asked_of(call)["tool"], "input": object_of(call)}}
-        for call in calls_of(row)
+        {"toolUse": {"toolUseId": call["id"], "name": tool_name(each["tool"]), "input": object_of(call)}}
+        for call, each in zip(calls_of(row), map(asked_of, calls_of(row)), strict=True)
     ]
     return [*_made(content), *calls]
 
@@ -186,20 +188,31 @@ def _own_blocks(row: ChatMessage, may_sign: MaySign) -> list[Block]:
     if len(calls) != len(ids) or not is_unchanged(row, of_message(origin.native)):
         return []
     for call, call_id in zip(calls, ids, strict=True):
-        call |= {"toolUseId": call_id, "input": arguments_object(call.get("input"))}
+        name = tool_name(str(call.get("name")))  # a model may make a name up that the API does not accept
+        call |= {"toolUseId": call_id, "name": name, "input": arguments_object(call.get("input"))}
+    # A stream that was stopped while the server ran a tool leaves a call without its result.
+    done = {str(each["toolResult"].get("toolUseId")) for each in blocks if _is_object(each, "toolResult")}
     signs = any(map(_may_go_back, blocks)) and may_sign(row)
     return [
         block
         for block in blocks
         if _UNKNOWN not in block
+        and (_used_id(block) is None or _is_call(block) or _used_id(block) in done)
         and not ("reasoningContent" in block and not (signs and _may_go_back(block)))
         and not ("text" in block and not str(block["text"]).strip())
     ]
 
 
 def _is_call(block: Block) -> bool:
-    used = block.get("toolUse")
-    return isinstance(used, dict) and used.get("type") != "server_tool_use"
+    return _is_object(block, "toolUse") and block["toolUse"].get("type") != "server_tool_use"
+
+
+def _used_id(block: Block) -> str | None:
+    return str(block["toolUse"].get("toolUseId")) if _is_object(block, "toolUse") else None
+
+
+def _is_object(block: Block, name: str) -> bool:
+    return isinstance(block.get(name), dict)
 
 
 def _result(row: ChatMessage, content: Any) -> Block:

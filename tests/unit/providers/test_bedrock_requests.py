@@ -140,6 +140,20 @@ async def test_reasoning_without_a_signature_stays_here() -> None:
     assert (await asked(sm))["messages"][1]["content"] == [{"text": "At noon."}]
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_calls_of_tools_that_the_server_runs_go_back_with_their_results(is_whole: bool) -> None:
+    answer = bedrock_answer("At noon.", [])
+    used = {"toolUseId": "s1", "name": "web_search", "input": {}, "type": "server_tool_use"}
+    found = [{"toolResult": {"toolUseId": "s1", "content": [{"text": "noon"}], "type": "search"}}]
+    answer["output"]["message"]["content"] += [{"toolUse": used}, *(found if is_whole else [])]
+    sm = SessionManager()
+    await sm.user_says("When?")
+    await sm.ai_responds(answer)
+    request = await sm.get_messages_for_llm(format="bedrock")
+    kinds = [next(iter(block)) for block in request["messages"][1]["content"]]
+    assert kinds == ["text", *(["toolUse", "toolResult"] if is_whole else [])]
+
+
 async def test_answers_of_others_are_sent_in_the_common_form() -> None:
     sm = SessionManager()
     await sm.ai_responds("Good morning. ")

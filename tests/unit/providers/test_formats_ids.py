@@ -89,8 +89,8 @@ async def test_names_of_tools_that_only_some_apis_take(came_from: str, asked: st
     await sm.user_says("Read it.")
     await sm.ai_responds(ANSWERS[came_from]("", calls))
     request = await in_format(sm, asked)
-    found = set(re.findall(r'"name": "([^"]*)"', json.dumps(request)))
-    if came_from == asked:  # the provider made them itself
+    found = set(re.findall(r'"name": "([^"]*)"', json.dumps(request, default=str)))
+    if came_from == asked != "bedrock":  # the provider made them itself
         assert found == set(names)
     elif asked == "google":
         assert "files.read:all" in found
