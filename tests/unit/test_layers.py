@@ -186,6 +186,7 @@ LEVELS = (
         "conversation.recall.dates",
         "conversation.recall.turns",
         "conversation.recall.compounds",
+        "conversation.recall.speakers",
         "conversation.recall.index",
         "conversation.recall.ranking",
         "conversation.recall.hooks",

@@ -152,7 +152,7 @@ class Reading:
                 long: "5m" (the same as `True`) or "1h". For a model that takes no marks, none are set.
             recall: a question. Earlier turns that may answer it are inserted, dated, before the newest user
                 message, and stay there in later contexts. `True` uses that message as the question. With
-                `max_tokens`, the newest exchanges get at most a sixth of it (the newest one is always
+                `max_tokens`, the newest exchanges get at most a twelfth of it (the newest one is always
                 included), and earlier turns the rest; without, earlier turns get 2,000 tokens. While tools
                 are being called, nothing new is recalled. By default, nothing is recalled, unless the manager
                 has `recall_tokens`; then `False` turns recall off.

@@ -145,6 +145,29 @@ async def test_compound_words_are_found_by_their_parts_and_parts_by_compounds(
     assert (await sm.recall(question, limit=1)).turns[0].text == said[found]
 
 
+async def test_a_name_by_which_people_call_each_other_counts_less_than_what_they_say() -> None:
+    sm = manager()
+    for number in range(20):
+        await sm.user_says(f"Ann, Ann! How are you, on day {number}?", name="Bob")
+        await sm.user_says("Fine, thanks.", name="Ann")
+    await sm.user_says("My new bicycle is green.", name="Ann")
+    assert (await sm.recall("Which bicycle does Ann have?", limit=1)).turns[
+        0
+    ].text == "My new bicycle is green."
+
+
+async def test_a_short_question_of_people_counts_less_and_one_to_a_model_as_much_as_any_text() -> None:
+    scores = []
+    for end in ("?", "!"):
+        for name in ({"name": "Bob"}, {}):
+            sm = manager()
+            await sm.user_says(f"And what is the zeppelin called{end}", **name)
+            scores.append((await sm.recall("zeppelin")).turns[0].score)
+    asked, asked_of_model, said, said_to_model = scores
+    assert asked < said
+    assert asked_of_model == said_to_model == said
+
+
 async def test_words_that_are_in_every_message_do_not_count_beside_others() -> None:
     sm = manager()
     for number in range(300):

@@ -88,9 +88,13 @@ class Excerpts:
             self.tokens = await TokenUsage.count_tokens(self._texts[self._kept], self.wanted.counted_model)
 
     def rest_of(self, tokens: int) -> int:
-        """How many of a context's tokens the newest exchanges get: a sixth, or all that recall leaves."""
+        """How many of a context's tokens the newest exchanges get: a twelfth, or all that recall leaves.
+
+        The newest exchange is there in any case. More of the others would take the place of what was
+        asked for.
+        """
         wanted = self.wanted.recall_tokens
-        return tokens // 6 if wanted is None else max(tokens // 6, tokens - wanted)
+        return tokens // 12 if wanted is None else max(tokens // 12, tokens - wanted)
 
     def leave_out(self) -> None:
         """Recall nothing, because the newest exchange leaves no room."""

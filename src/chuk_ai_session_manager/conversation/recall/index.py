@@ -12,8 +12,9 @@ from typing import NamedTuple
 from ...stores.base import AnyEvent
 from .compounds import LANGUAGES, related_to
 from .languages import ENGLISH
+from .speakers import Speakers
 from .turns import Said, passages_of, said_in
-from .words import Words, tokens_of
+from .words import Words
 
 # An episode ends after this many seconds of silence, or after this many turns.
 _SILENCE = 6 * 3600
@@ -27,6 +28,9 @@ _MOST = 0xFFFF
 _TURN_BYTES, _TERM_BYTES, _EMPTY_BYTES = 320, 260, 8_000
 # Scores are divided by this power of the passage's tokens, which count as at least this many.
 _COST_POWER, _LEAST_COST = 0.3, 8
+# In chats of people, not a short question answers, but the turn after it. In chats with models, users'
+# questions tell much.
+_QUESTION, _SHORT = 0.8, 100
 PART = 0.42
 """The share of a long turn's score that each of its passages gets, besides the score of its own words."""
 # The weight of a compound that contains a word of the question, or of a part of one.
@@ -89,9 +93,7 @@ class Index:
         self.episode_lengths: array[int] = array("I")
         self.episode_starts: array[int] = array("I")
         """The first turn of each episode."""
-        self.speaker_names: list[str] = []
-        self.speakers_named: dict[str, list[int]] = {}
-        """For each word of a name, in lower case, the numbers of the speakers with this name."""
+        self.names = Speakers(words)
         self.results: set[int] = set()
         """The turns that are results of tools."""
         self.cut: set[int] = set()
@@ -107,7 +109,6 @@ class Index:
         self._segment_of = array("I")
         # For each segment in `_segments`, the number of its conversation.
         self._conversations: list[int] = []
-        self._speaker_numbers: dict[str, int] = {}
         self._languages: Counter[str] = Counter()
         self._language = ENGLISH
         self._in_episode, self._begins_anew = 0, True
@@ -134,7 +135,7 @@ class Index:
             last = self._conversations[-1] if self._conversations else 0
             self._conversations.append(last + is_other)
         self._segment_of.append(len(self._segments) - 1)
-        self.speakers.append(self._speaker(said))
+        self.speakers.append(self.names.number_of(said, self._language))
         if said.is_result:
             self.results.add(number)
         if said.is_cut:
@@ -162,20 +163,6 @@ class Index:
         if not self.days or self.days[-1][0] != day:
             self.days.append((day, number))
 
-    def _speaker(self, said: Said) -> int:
-        name = said.speaker
-        number = self._speaker_numbers.get(name)
-        if number is None:
-            if (
-                len(self.speaker_names) == _MOST
-            ):  # calls' arguments differ: those after that many stay unnamed
-                return 0
-            number = self._speaker_numbers[name] = len(self.speaker_names)
-            self.speaker_names.append(name)
-            for word in () if said.is_result else {word.casefold() for word in tokens_of(name)}:
-                self.speakers_named.setdefault(word, []).append(number)
-        return number
-
     def _add_passages(self, number: int, said: Said) -> int:
         self.first_passages.append(len(self.turns_of_passages))
         total = 0
@@ -193,7 +180,8 @@ class Index:
             self.spans.extend((start, end))
             length = sum(len(term) > 1 for term in terms)  # letters of formulas make no text longer
             self.passage_lengths.append(min(length, _MOST))
-            self.weights.append(_weight(text, is_part=len(spans) > 1))
+            weight = _weight(text, is_part=len(spans) > 1)
+            self.weights.append(weight * _QUESTION if said.is_named and _is_short_question(text) else weight)
             total += length
             self._post(passage, terms)
         return total
@@ -243,7 +231,7 @@ class Index:
 
     def speaker_of(self, turn: int) -> str:
         """The speaker of a turn."""
-        return self.speaker_names[self.speakers[turn]]
+        return self.names.names[self.speakers[turn]]
 
     def text_of(self, turn: int) -> str:
         """The searched text of a turn."""
@@ -311,6 +299,10 @@ class Index:
             if is_part[passage]:
                 parts.append((passage, times))
         return turns, parts
+
+
+def _is_short_question(text: str) -> bool:
+    return len(text) < _SHORT and text.rstrip().endswith(("?", "？", "؟"))
 
 
 def _weight(text: str, *, is_part: bool) -> float:

@@ -25,6 +25,8 @@ _AFTER = (0.7, 0.4, 0.2)
 _BEFORE = (0.5, 0.25, 0.12)
 # The weights of the episode, the date and the speaker, if the best turn's words score 1.
 _EPISODE, _DATE, _SPEAKER = 0.3, 0.8, 0.3
+# The weight of a speaker's name among the words: people call each other by name in any turn.
+_NAME = 0.3
 # A term counts if its rarity is at least this share of that of the question's rarest term.
 _LEAST_RARITY = 0.01
 _ROLES = {"user", "assistant", "system", "i", "you"}
@@ -141,12 +143,16 @@ def _word_scores(
 
 
 def _telling(index: Index, terms: Sequence[str]) -> dict[str, float]:
-    """The terms that count, with the weight of each, which is 1 for the question's own.
+    """The terms that count, with the weight of each, which is 1 for most of the question's own.
 
     Terms in nearly all passages are left out: beside rarer ones, these tell nothing.
     """
     count = len(index.turns_of_passages)
-    found = {term: share for term, share in index.with_compounds(terms).items() if term in index.postings}
+    found = {
+        term: _NAME if term in index.names.terms else share
+        for term, share in index.with_compounds(terms).items()
+        if term in index.postings
+    }
     rarities = [_rarity(count, len(index.postings[term])) for term in found]
     least = max(rarities, default=0.0) * _LEAST_RARITY
     return {term: found[term] for term, rarity in zip(found, rarities, strict=True) if rarity >= least}
@@ -211,7 +217,7 @@ def _on_days(index: Index, days: Sequence[Days]) -> Iterator[tuple[int, int]]:
 def _add_speakers(index: Index, question: str, turns: list[float]) -> None:
     """Add to the scores of turns whose speaker the question names; "user" and "assistant" are no names."""
     asked = {token.casefold().removesuffix("'s") for token in tokens_of(question)} - _ROLES
-    named = {number for word in asked for number in index.speakers_named.get(word, ())}
+    named = {number for word in asked for number in index.names.by_word.get(word, ())}
     if not named:
         return
     for number, speaker in enumerate(index.speakers):

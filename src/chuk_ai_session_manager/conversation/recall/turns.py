@@ -22,6 +22,7 @@ bytes, which in every script are closer to tokens than words are."""
 _LONG = 660
 """A turn with more than about 150 tokens is long; this limit is in bytes too."""
 _OTHER_ROLES = {"assistant", "system"}
+_ROLES = {"user", *_OTHER_ROLES}
 # How many characters of a call's arguments are shown.
 _MOST_OF_ARGUMENTS = 200
 
@@ -40,6 +41,11 @@ class Said(NamedTuple):
     """Whether the turn is a tool's result."""
     is_cut: bool
     """Whether the turn has more text, which is not searched."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the speaker is a user with a name."""
+        return not self.is_result and self.speaker not in _ROLES
 
 
 def said_in(event: AnyEvent) -> Said | None:
