@@ -159,9 +159,9 @@ async def test_a_name_by_which_people_call_each_other_counts_less_than_what_they
 async def test_a_short_question_of_people_counts_less_and_one_to_a_model_as_much_as_any_text() -> None:
     scores = []
     for end in ("?", "!"):
-        for name in ({"name": "Bob"}, {}):
+        for speaker in ("Bob", None):
             sm = manager()
-            await sm.user_says(f"And what is the zeppelin called{end}", **name)
+            await sm.user_says(f"And what is the zeppelin called{end}", name=speaker)
             scores.append((await sm.recall("zeppelin")).turns[0].score)
     asked, asked_of_model, said, said_to_model = scores
     assert asked < said
