@@ -122,7 +122,10 @@ def _call(part: Any) -> ChatMessage | None:
     asked = field_of(part, "functionCall")
     if not asked or (not field_of(asked, "name") and not field_of(asked, "args")):
         return None
-    return call_of(field_of(asked, "id"), field_of(asked, "name"), field_of(asked, "args"))
+    arguments = field_of(asked, "args")
+    if field_of(asked, "willContinue"):  # the stream was cut off within the arguments
+        arguments = dumped(arguments or {}).rstrip('"}]')
+    return call_of(field_of(asked, "id"), field_of(asked, "name"), arguments)
 
 
 # -- automatic function calling -------------------------------------------------------------------
@@ -254,7 +257,7 @@ def _finished(part: dict[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = dict(call.get("args") or {})
     for piece in list_of(call["partialArgs"]):
         _put(arguments, text_in(piece.get("jsonPath")), _value_of(piece))
-    whole = without(call, "partialArgs", "willContinue") | {"args": json_of(arguments)}
+    whole = without(call, "partialArgs") | {"args": json_of(arguments)}
     return part | {"functionCall": whole}
 
 

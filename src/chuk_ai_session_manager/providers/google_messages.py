@@ -137,6 +137,8 @@ def _own_parts(row: ChatMessage, may_sign: MaySign) -> list[GooglePart]:
     if len(calls) != len(ids) or not is_unchanged(row, of_content(on_the_wire(origin.native))):
         return []
     for call, call_id in zip(calls, ids, strict=True):
+        if call.pop("willContinue", None) or call.pop("will_continue", None):  # it was cut off
+            call["args"] = {}
         if call.get("id") and call["id"] != call_id:
             call["id"] = call_id
     if may_sign(row):

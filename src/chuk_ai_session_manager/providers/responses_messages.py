@@ -117,8 +117,7 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
     if not may_sign(row) and any(item.get("type") == "reasoning" for item in items):
         # Without its reasoning, the API refuses an item with its own id, so the common form is used.
         return []
-    while items and items[-1].get("type") == "reasoning":
-        items.pop()  # of a cut-off answer: the API refuses reasoning without an item after it
+    items = _finished(items)
     asking = waiting_in(items)
     ids = [call["id"] for call in calls_of(row)]
     # If an application edited the recorded answer, its common form is used. (A compaction stands for
@@ -132,6 +131,32 @@ def _own_items(row: ChatMessage, may_sign: MaySign) -> list[Item]:
         if item["type"] == "function_call":
             item["arguments"] = arguments_text(item.get("arguments"))
     return items
+
+
+# The statuses of hosted calls that have not ended (openai 3.57).
+_RUNNING = {"in_progress", "searching", "generating", "interpreting", "calling"}
+
+
+def _finished(items: list[Item]) -> list[Item]:
+    """The items of an answer without what a cut-off stream left of calls that the provider ran itself.
+
+    The API refuses such a call, and reasoning without the item that came after it.
+    """
+    asking = waiting_in(items)
+    kept: list[Item] = []
+    for item in items:
+        is_hosted = str(item.get("type")).endswith("_call") and item not in asking
+        if is_hosted and item.get("status") in _RUNNING:
+            _drop_reasoning(kept)
+        else:
+            kept.append(item)
+    _drop_reasoning(kept)
+    return kept
+
+
+def _drop_reasoning(items: list[Item]) -> None:
+    while items and items[-1].get("type") == "reasoning":
+        items.pop()
 
 
 def _call_ids(items: Sequence[Any]) -> list[str]:

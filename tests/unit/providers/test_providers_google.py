@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from answers import asked, ids, in_pieces, native
 from google.genai.types import GenerateContentResponse
 from request_rules import check_request
 
-from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager import SessionManager, stream_llm_call
 from chuk_ai_session_manager.providers import Answer, read_answer
 
 # -- Google ---------------------------------------------------------------------------------------
@@ -129,6 +130,36 @@ async def test_calls_that_the_sdk_answered_itself(streamed: bool) -> None:
     assert [row["role"] for row in rows] == ["user", "assistant", "tool", "assistant"]
     stats = await sm.get_stats()
     assert (stats["llm_calls"], stats["usage_source"]) == (2, "mixed")
+
+
+@pytest.mark.parametrize("came", [1, 2])
+async def test_a_call_that_was_cut_within_its_arguments_is_closed(came: int) -> None:
+    first = {
+        "name": "tide",
+        "partialArgs": [{"jsonPath": "$.city", "stringValue": "Lis"}],
+        "willContinue": True,
+    }
+    more = {"partialArgs": [{"jsonPath": "$.city", "stringValue": "b"}], "willContinue": True}
+    chunks = [gemini({"functionCall": call, "thoughtSignature": "QUJD"}) for call in (first, more)][:came]
+    for chunk in chunks:
+        del chunk["candidates"][0]["finishReason"]
+    sm = SessionManager()
+
+    async def stopped(_: Any) -> AsyncIterator[Any]:
+        for chunk in chunks:
+            yield chunk
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        async for _ in stream_llm_call("When?", stopped, session_manager=sm):
+            pass
+    await sm.user_says("Well?")
+    google: Any = await sm.get_messages_for_llm(format="google")
+    anthropic: Any = await sm.get_messages_for_llm(format="anthropic")
+    check_request("google", google)
+    check_request("anthropic", anthropic)
+    assert google["contents"][1]["parts"][0]["functionCall"] == {"name": "tide", "args": {}}
+    assert anthropic["messages"][1]["content"][0]["input"] == {}
 
 
 async def test_an_empty_text_goes_back_only_with_a_signature() -> None:

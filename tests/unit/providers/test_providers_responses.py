@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from answers import asked, ids, in_pieces, native
 from openai.types.responses import Response
 from request_rules import check_request
 
-from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager import SessionManager, stream_llm_call
 from chuk_ai_session_manager.providers import read_answer
 
 # -- OpenAI's Responses ---------------------------------------------------------------------------
@@ -287,3 +288,48 @@ async def test_a_stream_that_failed_is_as_the_whole_response() -> None:
     assert native(streamed) == native(whole)
     assert (streamed.finish_reason, streamed.usage) == (whole.finish_reason, whole.usage)
     assert native(streamed)["response"]["error"] == error
+
+
+RUNNING = [
+    {"type": "web_search_call", "id": "ws_1", "status": "searching"},
+    {
+        "type": "code_interpreter_call",
+        "id": "ci_1",
+        "status": "in_progress",
+        "container_id": "c",
+        "code": None,
+    },
+    {"type": "image_generation_call", "id": "ig_1", "status": "generating", "result": None},
+    {
+        "type": "mcp_call",
+        "id": "mcp_1",
+        "status": "calling",
+        "server_label": "s",
+        "name": "t",
+        "arguments": "",
+    },
+]
+
+
+@pytest.mark.parametrize("item", RUNNING, ids=lambda item: str(item["type"]))
+async def test_a_hosted_call_whose_stream_stopped_is_not_sent(item: dict[str, Any]) -> None:
+    """Not either the reasoning that belongs to it."""
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "ENC"}
+    for text in (None, "Let me"):
+        output = [reasoning, item, *([said(text)] if text else [])]
+        begun = {"type": "response.created", "response": response(status="in_progress")}
+        events = [
+            {"type": "response.output_item.added", "output_index": at, "item": each}
+            for at, each in enumerate(output)
+        ]
+        sm = SessionManager()
+
+        async def stopped(_: Any, events: Any = (begun, *events)) -> AsyncIterator[Any]:
+            for event in events:
+                yield event
+
+        async for _ in stream_llm_call("Draw it.", stopped, session_manager=sm):
+            pass
+        await sm.user_says("Well?")
+        kinds = [each.get("type", "message") for each in await input_of(sm)]
+        assert kinds == ["message"] * (3 if text else 2)
