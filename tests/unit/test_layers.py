@@ -66,6 +66,7 @@ LEVELS = (
         "providers.anthropic",
         "providers.bedrock",
         "providers.cohere",
+        "providers.google_live",
         "providers.google",
         "providers.google_interactions",
         "providers.langchain",

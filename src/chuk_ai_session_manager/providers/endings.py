@@ -34,6 +34,7 @@ UNFINISHED = frozenset(
         "spii",
         "other",
         "malformed_function_call",
+        "interrupted",
         "image_safety",
         "image_prohibited_content",
         "image_recitation",

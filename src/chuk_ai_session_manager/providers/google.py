@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import google_live
 from .answers import Answer, AnswerStream, Reader, bill_of, call_of, model_of, native_of, usage_in
 from .common import (
     dumped,
@@ -15,6 +16,7 @@ from .common import (
     known_fields,
     list_of,
     mended,
+    merged,
     name_in,
     text_in,
     without,
@@ -52,6 +54,7 @@ def _data(response: Any) -> dict[str, Any] | None:
             "modelVersion": field_of(response, "model_version", "modelVersion"),
         }
     data: dict[str, Any] = on_the_wire(response)
+    data = google_live.chunk_of(data) or data
     is_known = (
         "candidates" in data or "promptFeedback" in data or {"usageMetadata", "modelVersion"} <= data.keys()
     )
@@ -96,6 +99,8 @@ def _read(data: dict[str, Any]) -> Answer:
     first = candidates[0] if candidates and isinstance(candidates[0], dict) else {}
     content = first.get("content") or {}
     answer = of_content(content)
+    spoken = field_of(first.get(google_live.TRANSCRIPT), "text")
+    answer.text = answer.text or mended(text_in(spoken))
     blocked = field_of(data.get("promptFeedback"), "blockReason")
     answer.finish_reason = name_in(first.get("finishReason")) or name_in(blocked)
     answer.model, answer.provider = model_of(data), "google"
@@ -207,7 +212,9 @@ class _Turn:
             ]
             for part in list_of(content.get("parts")):
                 _add_part(parts, part)
-            self.rest.setdefault(index, {}).update(without(candidate, "content"))
+            rest = self.rest.setdefault(index, {})
+            spoken = merged(rest.get(google_live.TRANSCRIPT), candidate.get(google_live.TRANSCRIPT))
+            rest |= without(candidate, "content") | ({google_live.TRANSCRIPT: spoken} if spoken else {})
         self.response |= without(data, "candidates", "automaticFunctionCallingHistory")
 
     def whole(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from .common import (
     texts_in,
     without,
 )
+from .usage_counts import put_together
 
 FORMAT = "google-interactions"
 _EVENTS = ("interaction.", "step.", "content.")
@@ -60,13 +61,14 @@ def _read(response: Any, steps: Sequence[Any]) -> Answer:
         if text_in(field_of(step, "type")) in {"model_output", "text"}
     ]
     usage, status = field_of(response, "usage"), field_of(response, "status")
+    is_nothing = status in {"failed", "cancelled"} and usage is None and not steps
     answer = Answer(
         mended("".join("".join(texts_in(content)) for content in said)),
         calls,
         model=model_of(response),
         provider="google",
         finish_reason=name_in(status),
-        usage=usage_in(usage),
+        usage=put_together(sent=0, answered=0) if is_nothing else usage_in(usage),
         response_id=name_in(field_of(response, "id")),
         billed=bill_of(response, usage),
         is_pending=status in PENDING,

@@ -22,6 +22,8 @@ from .messages import ChatMessage
 from .usage_counts import put_together
 
 FORMAT = "openai-responses"
+# The Realtime API's items have other contents, which no request of the Responses API may have.
+_REALTIME = "openai-realtime"
 _FAILED = {"failed", "cancelled"}
 # Fields of a call's item that are not arguments.
 _NO_ARGUMENTS = (
@@ -33,7 +35,7 @@ _NO_ARGUMENTS = (
 def read(response: Any) -> Answer | None:
     """A whole response."""
     output = field_of(response, "output")
-    if is_list(output):
+    if is_list(output) and not any(isinstance(item, str) for item in output):
         return _read(response, output)
     if field_of(response, "object") == "response":  # a background response that has not begun
         return _read(response, [])
@@ -53,7 +55,8 @@ def _read(response: Any, output: Sequence[Any]) -> Answer:
     if status in _FAILED and usage is None and not output:  # OpenAI reports what it bills
         answer.usage = put_together(sent=0, answered=0)
     if isinstance(response, dict):
-        answer.native = native_of(FORMAT, list(output), _beside(response))
+        is_spoken = response.get("object") == "realtime.response"
+        answer.native = native_of(_REALTIME if is_spoken else FORMAT, list(output), _beside(response))
     return answer
 
 
@@ -81,7 +84,7 @@ def read_item(response: Any) -> Answer | None:
 def of_items(items: Sequence[Any]) -> Answer:
     """The text, calls and reasoning in the items of a response."""
     messages = [item for item in items if field_of(item, "type") == "message"]
-    texts = ["".join(texts_in(field_of(message, "content"))) for message in messages]
+    texts = ["".join(_texts_in(field_of(message, "content"))) for message in messages]
     parts: list[ChatMessage] = []
     phases = [name_in(field_of(message, "phase")) for message in messages]
     if len(messages) > 1 and any(phases):
@@ -92,6 +95,13 @@ def of_items(items: Sequence[Any]) -> Answer:
     calls = [_call(item) for item in waiting_in(items)]
     text = "\n\n".join(filter(None, texts)) if parts else "".join(texts)
     return Answer(mended(text), calls, parts=parts)
+
+
+def _texts_in(content: Any) -> list[str]:
+    """The texts of a message, and the transcripts of what was spoken (in the Realtime API)."""
+    if not is_list(content):
+        return texts_in(content)
+    return ["".join(texts_in([part])) or text_in(field_of(part, "transcript")) for part in content]
 
 
 def waiting_in(items: Sequence[Any]) -> list[Any]:
@@ -131,7 +141,22 @@ _ARGUMENTS = {
     "response.mcp_call_arguments.delta",
     "response.custom_tool_call_input.delta",
 }
+_SAID = {
+    "response.output_text.delta",
+    "response.refusal.delta",
+    "response.output_audio_transcript.delta",
+}
 _REASONING = {"response.reasoning_text.delta", "response.reasoning_summary_text.delta"}
+
+
+# The last one is the Realtime API's.
+_ENDS = {
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.cancelled",
+    "response.done",
+}
 
 
 class OpenAIResponsesStream(AnswerStream):
@@ -161,7 +186,7 @@ class OpenAIResponsesStream(AnswerStream):
             return bool(self._begun or self._texts)  # "error", "keepalive" and the like
         place = (field_of(piece, "output_index"), field_of(piece, "content_index"))
         match kind:
-            case "response.output_text.delta" | "response.refusal.delta":
+            case _ if kind in _SAID:
                 self._texts.setdefault(place, []).append(text_in(field_of(piece, "delta")))
             case _ if kind in _ARGUMENTS:
                 self._arguments.setdefault(place[0], []).append(text_in(field_of(piece, "delta")))
@@ -173,7 +198,7 @@ class OpenAIResponsesStream(AnswerStream):
             case "response.output_item.added" | "response.output_item.done":
                 index = field_of(piece, "output_index")
                 self._items[index if isinstance(index, int) else len(self._items)] = field_of(piece, "item")
-            case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled":
+            case _ if kind in _ENDS:
                 self._whole = field_of(piece, "response") or {}
                 self.says_its_end = True
                 self.is_complete: bool = True

@@ -167,6 +167,8 @@ _GOOGLE = {
     "promptTokensDetails": "prompt_tokens_details",
     "cacheTokensDetails": "cache_tokens_details",
     "candidatesTokensDetails": "candidates_tokens_details",
+    "responseTokensDetails": "candidates_tokens_details",
+    "response_tokens_details": "candidates_tokens_details",
     "toolUsePromptTokensDetails": "tool_use_prompt_tokens_details",
 }
 _TELEMETRY = "gen_ai.usage."

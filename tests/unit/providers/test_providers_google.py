@@ -228,3 +228,64 @@ def test_interactions() -> None:
         assert (answer.text, ids(answer), answer.response_id) == ("I look.", ["c1"], "int_1")
         assert native(answer)["message"] == INTERACTION["steps"]
         assert answer.billed["usage"]["total_input_tokens"] == 100
+
+
+def test_an_interaction_of_which_nothing_came_costs_nothing() -> None:
+    failed = {"id": "i", "object": "interaction", "model": "gemini-3-pro", "status": "failed", "steps": []}
+    usage = read_answer(failed).usage
+    assert usage is not None
+    assert not any(usage.values())
+
+
+LIVE: list[dict[str, Any]] = [
+    {"setupComplete": {}},
+    {"serverContent": {"modelTurn": {"parts": [{"inlineData": {"mimeType": "audio/pcm", "data": "QUJD"}}]}}},
+    {"serverContent": {"outputTranscription": {"text": "At "}}},
+    {"serverContent": {"outputTranscription": {"text": "noon."}}},
+    {"toolCall": {"functionCalls": [{"id": "c1", "name": "tide", "args": {"day": 1}}]}},
+    {"serverContent": {"generationComplete": True}},
+    {
+        "serverContent": {"turnComplete": True},
+        "usageMetadata": {
+            "promptTokenCount": 20,
+            "responseTokenCount": 9,
+            "totalTokenCount": 29,
+            "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 8}],
+        },
+    },
+]
+
+
+@pytest.mark.parametrize("as_objects", [False, True])
+async def test_a_turn_of_the_live_api(as_objects: bool) -> None:
+    """https://ai.google.dev/api/live"""
+    from google.genai.types import LiveServerMessage
+
+    pieces: list[Any] = [LiveServerMessage.model_validate(each) for each in LIVE] if as_objects else LIVE
+
+    async def turn(_: Any) -> AsyncIterator[Any]:
+        for piece in pieces:
+            yield piece
+
+    sm = SessionManager()
+    async for _ in stream_llm_call("When?", turn, "gemini-3.8-live", session_manager=sm):
+        pass
+    _, session = await sm.writer._conversation.current()
+    answer = session.events[-1]
+    assert answer.message["content"] == "At noon."
+    assert [call["id"] for call in answer.message["tool_calls"]] == ["c1"]
+    assert answer.metadata["finish_reason"] == "STOP"
+    assert "interrupted" not in answer.metadata
+    assert answer.usage is not None
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (20, 9)
+    assert answer.usage.details == {"output_audio_tokens": 8}
+    for name in ("google", "anthropic"):
+        request: Any = await sm.get_messages_for_llm(format=name)
+        check_request(name, request)
+        assert "At noon." in json.dumps(request)
+
+
+def test_a_live_turn_that_was_interrupted_says_so() -> None:
+    said = {"serverContent": {"modelTurn": {"parts": [{"text": "At no"}]}}}
+    answer = in_pieces([said, {"serverContent": {"interrupted": True}}])
+    assert (answer.text, answer.finish_reason) == ("At no", "INTERRUPTED")

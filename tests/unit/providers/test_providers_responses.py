@@ -12,6 +12,7 @@ from openai.types.responses import Response
 from request_rules import check_request
 
 from chuk_ai_session_manager import SessionManager, stream_llm_call
+from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.providers import read_answer
 
 # -- OpenAI's Responses ---------------------------------------------------------------------------
@@ -333,3 +334,56 @@ async def test_a_hosted_call_whose_stream_stopped_is_not_sent(item: dict[str, An
         await sm.user_says("Well?")
         kinds = [each.get("type", "message") for each in await input_of(sm)]
         assert kinds == ["message"] * (3 if text else 2)
+
+
+SPOKEN: dict[str, Any] = {
+    "object": "realtime.response",
+    "id": "resp_1",
+    "status": "completed",
+    "output": [
+        {
+            "id": "item_1",
+            "object": "realtime.item",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_audio", "transcript": "At noon."}],
+        },
+        function_call("c1"),
+    ],
+    "usage": {
+        "input_tokens": 132,
+        "output_tokens": 121,
+        "total_tokens": 253,
+        "input_token_details": {"text_tokens": 119, "audio_tokens": 13, "cached_tokens": 64},
+        "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
+    },
+}
+
+
+async def test_an_answer_of_the_realtime_api_says_its_transcript() -> None:
+    """https://platform.openai.com/docs/api-reference/realtime-server-events/response/done"""
+    begun = SPOKEN | {"status": "in_progress", "output": [], "usage": None}
+    delta = {"type": "response.output_audio_transcript.delta", "output_index": 0, "content_index": 0}
+    pieces = [
+        {"type": "response.created", "response": begun},
+        delta | {"delta": "At "},
+        delta | {"delta": "noon."},
+        {"type": "response.done", "response": SPOKEN},
+    ]
+    assert in_pieces(pieces[:-1]).text == "At noon."
+    for answer in (read_answer(SPOKEN), in_pieces(pieces)):
+        assert (answer.text, ids(answer), answer.finish_reason) == ("At noon.", ["c1"], "completed")
+        assert answer.usage is not None
+        assert answer.usage["details"] == {"input_audio_tokens": 13, "output_audio_tokens": 91}
+        sm = SessionManager()
+        await sm.user_says("When?")
+        await sm.ai_responds(native(answer)["response"] | {"output": native(answer)["message"]})
+        kinds = [item.get("type", "message") for item in await input_of(sm)]
+        assert kinds == ["message", "message", "function_call", "function_call_output"]
+
+
+def test_a_list_of_texts_is_no_response() -> None:
+    """Replicate's predictions have one as their `output`."""
+    with pytest.raises(InvalidInput, match="dict is not a known response"):
+        read_answer({"output": ["At ", "noon."], "status": "succeeded"})
