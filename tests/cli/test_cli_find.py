@@ -47,6 +47,12 @@ async def test_the_way_to_a_hit_is_quoted_for_a_shell(tmp_path: Path) -> None:
     assert "A zeppelin." in program(*arguments, *at(place)).stdout
 
 
+def test_messages_that_only_stand_beside_a_hit_are_not_shown(place: Place) -> None:
+    hits = json.loads(program("find", "zeppelin", "--json", *at(place)).stdout)["hits"]
+    assert [hit["text"] for hit in hits] == ["The blue zeppelins are in Ulm."]
+    assert len(json.loads(program("find", "filler", "-n", "5", "--json", *at(place)).stdout)["hits"]) == 5
+
+
 def test_a_pipe_gets_a_line_for_each_hit_and_only_the_users(place: Place) -> None:
     line = program("find", "Where are the zeppelins?", "--user", "ann", "-n", "1", *at(place)).stdout
     assert line.split("\t")[0] == "a1"

@@ -30,6 +30,8 @@ _AROUND = 5
 # How many tokens the hits of one search have together. Of long messages, only the matching passages are
 # shown.
 _TOKENS = 20_000
+# For each hit to be shown, so many messages are looked at: some are found only because they are beside a hit.
+_LOOKED_AT = 8
 _CUT = 300
 
 
@@ -56,12 +58,15 @@ def find(
     async def work(opened: EventStore) -> None:
         finder = Finder(Hooks())
         async with finder.index_of_user(user, opened) as index:
-            found = await finder.recalled(index, text, max_tokens=_TOKENS, model=DEFAULT_MODEL, limit=limit)
+            most = _LOOKED_AT * limit
+            found = await finder.recalled(index, text, max_tokens=_TOKENS, model=DEFAULT_MODEL, limit=most)
             terms = set(index.with_compounds(index.words.question_terms(text, index.languages)))
             hits = [
                 _Hit(turn, index.words.places_of(turn.text, terms, index.languages)) for turn in found.turns
             ]
-        _show(Screen(), hits, as_json=as_json)
+        # Messages beside a hit are found too, as they may answer a question. Here, `show` gives these.
+        hits = [hit for hit in hits if hit.places] or hits
+        _show(Screen(), hits[:limit], as_json=as_json)
 
     run(Where(store, sandbox), work)
 

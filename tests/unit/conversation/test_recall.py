@@ -73,6 +73,10 @@ async def test_dates_count_from_the_time_of_the_question() -> None:
         assert await texts(sm, "What did I run on 2 March?", limit=1) == ["Today I ran 3 miles."]
 
 
+async def broken(*_: Any) -> Any:
+    raise ValueError("secret words")
+
+
 @pytest.mark.parametrize("max_tokens", [1, 15, 30, 60, 300])
 async def test_no_more_tokens_than_asked_for_and_no_more_turns(max_tokens: int) -> None:
     sm = manager()
@@ -194,7 +198,8 @@ async def test_bad_input_is_refused(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"embedder": 7}, {"reranker": "x"}, {"stemmer": "klingon"}, {"stemmer": 7}]
+    "settings",
+    [{"embedder": 7}, {"reranker": "x"}, {"stemmer": "klingon"}, {"stemmer": 7}, {"stemmer": broken}],
 )
 def test_hooks_that_cannot_be_called_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
@@ -240,10 +245,6 @@ async def test_a_reranker_puts_passages_in_order() -> None:
     assert await texts(sm, "Which boat?", limit=1) == ["The blue boat, the boat."]
 
 
-async def broken(*_: Any) -> Any:
-    raise ValueError("secret words")
-
-
 @pytest.mark.parametrize(
     "hook",
     [
@@ -253,6 +254,10 @@ async def broken(*_: Any) -> Any:
         lambda *_: None,
         lambda *_: [float("nan")] * 4,
         lambda *_: [["x"]] * 4,
+        lambda *_: [10**400] * 2,
+        lambda *_: [[10**400]] * 2,
+        lambda *_: {"data": [[1.0]]},
+        lambda texts, *_: [[1.0] * len(texts) for _ in texts],  # of other lengths for the question
     ],
 )
 async def test_where_a_hook_fails_words_decide(hook: Any, caplog: pytest.LogCaptureFixture) -> None:

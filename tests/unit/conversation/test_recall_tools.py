@@ -75,13 +75,21 @@ def forms_of(name: str, arguments: dict[str, Any]) -> list[Any]:
 
 async def test_calls_of_every_provider_are_run() -> None:
     from anthropic.types import ToolUseBlock
+    from chuk_tool_processor.models.tool_call import ToolCall
+    from google.genai.types import Part
     from openai.types.chat import ChatCompletionMessageFunctionToolCall
+    from openai.types.responses import ResponseFunctionToolCall
 
     sm = manager()
     await told(sm)
     calls = forms_of("search_history", {"query": "What does Rex love?"})
     calls.append(ChatCompletionMessageFunctionToolCall.model_validate(calls[0]))
+    calls.append(ResponseFunctionToolCall.model_validate(calls[1]))
     calls.append(ToolUseBlock.model_validate(calls[2]))
+    part = Part.model_validate(calls[3])
+    calls += [part, part.function_call]
+    calls.append({"toolUse": {"toolUseId": "c", **calls[2]}})
+    calls.append(ToolCall(tool="search_history", arguments=calls[5]["arguments"]))
     results = {await sm.run_tool(call) for call in calls}
     assert len(results) == 1
     assert "Ann: My dog Rex loves carrots." in results.pop()

@@ -72,10 +72,23 @@ def test_words_that_say_nothing_are_not_searched(text: str) -> None:
 def test_a_stemmer_or_a_language_may_be_given_and_one_that_fails_is_left() -> None:
     assert Words(lambda word: word[:3]).terms_and_language("carrots")[0] == ["car"]
     assert terms("Rechnungen", language="german") == ["rechnung"]
-    assert Words(broken_stem).terms_and_language("carrots")[0] == [english_stem("carrots")]
+    stems: list[Any] = [broken_stem, lambda _: None, lambda _: "", lambda word: [word]]
+    for stem in stems:
+        assert Words(stem).terms_and_language("carrots")[0] == [english_stem("carrots")]
     assert [language_named(name) for name in ("de", "German", "de-AT", "klingon", "")] == ["german"] * 3 + [
         None
     ] * 2
+
+
+def test_a_stemmer_that_fails_for_one_word_is_used_for_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    def stem(word: str) -> str:
+        return word[: 3 if word.isascii() else 1 // 0]
+
+    words = Words(stem)
+    assert words.terms_and_language("carrots café carrots")[0] == ["car", "cafe", "car"]
+    assert words.question_terms("carrots", ["english"]) == ["car"]
+    assert words.terms_and_language("cafés")[0] == ["cafe"]
+    assert len(caplog.records) == 1
 
 
 def test_the_language_of_a_short_text_is_that_of_the_text_before_it() -> None:

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
 from ...exceptions import InvalidInput
@@ -57,9 +58,10 @@ class Hooks:
             if hook is not None and not callable(hook):
                 raise InvalidInput(operation, f"{name} must be a function")
         is_language = isinstance(self.stemmer, str) and language_named(self.stemmer) is not None
-        if self.stemmer is not None and not is_language and not callable(self.stemmer):
+        is_function = callable(self.stemmer) and not iscoroutinefunction(self.stemmer)
+        if self.stemmer is not None and not is_language and not is_function:
             raise InvalidInput(
-                operation, 'stemmer must be a function, or a language such as "german" or "de"'
+                operation, 'stemmer must be a plain function, or a language such as "german" or "de"'
             )
 
     def words(self) -> Words:
@@ -92,6 +94,8 @@ def _added_by_cosine(vectors: Mapping[int, array[float]], asked: array[float]) -
         for turn, vector in vectors.items()
         if len(vector) == len(asked)
     }
+    if vectors and not cosines:
+        logger.warning("The embedder's vectors have different lengths: words alone decide")
     mean = sum(cosines.values()) / max(1, len(cosines))
     spread = math.sqrt(sum((each - mean) ** 2 for each in cosines.values()) / max(1, len(cosines)))
     return {turn: _COSINE * (each - mean) / spread for turn, each in cosines.items()} if spread else {}
@@ -156,7 +160,7 @@ async def reranked(
     found = await _outcome("reranker", partial(reranker, question, texts))
     try:
         scores = [float(score) for score in found]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         scores = []
     if len(scores) != len(texts) or not all(map(math.isfinite, scores)):
         if found is not None:
@@ -171,7 +175,10 @@ async def _outcome(name: str, hook: Callable[[], Any]) -> Any:
     """The result of a hook; `None` if the hook fails or takes too long."""
     try:
         async with asyncio.timeout(_SECONDS):
-            return await call(lambda _: hook(), None)
+            found = await call(lambda _: hook(), None)
     except Exception as problem:  # noqa: BLE001  (an application's function may raise anything)
         logger.warning("The %s failed (%s): words alone decide", name, type(problem).__name__)
         return None
+    if found is None:
+        logger.warning("The %s returned nothing: words alone decide", name)
+    return found

@@ -146,12 +146,13 @@ def asked_by(call: object) -> tuple[str, Any]:
     data = data_of(call)
     if not isinstance(data, Mapping):
         data = {
-            name: getattr(call, name, None) for name in ("function", "name", "arguments", "input", "args")
+            name: getattr(call, name, None)
+            for name in ("function", "name", "tool", "arguments", "input", "args")
         }
     for key in ("function", "functionCall", "function_call", "toolUse", "custom"):
         if isinstance(inner := data.get(key), Mapping):
             data = inner
-    name = data.get("name")
+    name = data.get("name") or data.get("tool")  # chuk-tool-processor's calls have a `tool`
     if name not in HISTORY_TOOLS:
         known = " and ".join(HISTORY_TOOLS)
         raise InvalidInput(_OPERATION, f"the call must name one of the tools of `tools()`: {known}")

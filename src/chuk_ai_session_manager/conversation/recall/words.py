@@ -145,12 +145,17 @@ class Words:
         return [_without_accents(self._stemmed(plain, language))]
 
     def _stemmed(self, word: str, language: str) -> str:
-        if self._stem is not None and not self._has_failed:
+        if self._stem is not None:
             try:
-                return str(self._stem(word))
+                stem: object = self._stem(word)
+                if isinstance(stem, str) and stem:
+                    return stem
+                reason = f"it returned {'an empty text' if stem == '' else type(stem).__name__}"
             except Exception as problem:  # noqa: BLE001  (an application's function may raise anything)
+                reason = type(problem).__name__
+            if not self._has_failed:
                 self._has_failed = True
-                logger.warning("The stemmer failed (%s): the built-in one is used", type(problem).__name__)
+                logger.warning("The stemmer failed (%s): the built-in one is used for such words", reason)
         return stemmer_of(language_by_script(word) or language)(word)
 
 
