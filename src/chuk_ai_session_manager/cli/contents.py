@@ -13,7 +13,7 @@ from ..models import EventSource, EventType
 from ..models.choice import Choice, choice_in
 from ..models.session_event import content_of
 from ..providers.messages import calls_of
-from ..providers.parts import describe, part_of, shown_content
+from ..providers.parts import describe, media_parts, part_of, shown_content
 from ..stores.base import AnyEvent
 
 _SPEAKERS = {EventSource.USER: "user", EventSource.LLM: "assistant", EventSource.SYSTEM: "system"}
@@ -111,13 +111,16 @@ def outcome_in(event: AnyEvent, asked: Collection[str | None]) -> ToolUse | None
 
 def _shown_result(result: Any) -> str:
     """A tool's result; parts that are not text are named."""
-    if isinstance(result, list) and result and all(map(_is_part, result)):
+    parts = media_parts(result)
+    if parts is not None:
+        return shown_content(parts)
+    if isinstance(result, list) and result and all(map(_is_text, result)):
         return shown_content(result)
     return pretty(_decoded(result))
 
 
-def _is_part(value: Any) -> bool:
-    return isinstance(value, dict) and part_of(value).kind != "other"
+def _is_text(value: Any) -> bool:
+    return isinstance(value, dict) and part_of(value).kind == "text"
 
 
 def pretty(value: Any) -> str:

@@ -11,7 +11,7 @@ from ..models import EventSource, EventType, TokenUsage
 from ..models.home import HomeStore
 from ..models.session_event import content_of
 from ..providers.messages import text_of, tool_text
-from ..providers.parts import Part, media_of
+from ..providers.parts import Part, media_of, media_parts
 from ..stores.base import AnyEvent, AnySession
 from .background import Background
 from .log_end import LogEnd, PathEnd
@@ -68,8 +68,8 @@ async def _reasons(event: AnyEvent, largest: int) -> list[str]:
     if event.type not in {EventType.MESSAGE, EventType.TOOL_CALL}:
         return []
     is_result = event.type == EventType.TOOL_CALL
-    content = event.message.get("result") if is_result and isinstance(event.message, dict) else None
-    content = content if is_result else content_of(event.message)
+    result = event.message.get("result") if is_result and isinstance(event.message, dict) else None
+    content = media_parts(result) if is_result else content_of(event.message)
     media = media_of(content) if isinstance(content, list) else []
     if is_result:
         text = "" if media else tool_text(event.message)

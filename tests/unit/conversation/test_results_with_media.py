@@ -12,6 +12,7 @@ from places import Place, in_memory_too
 from recorded_tools import RESULT
 
 from chuk_ai_session_manager import SessionAwareToolProcessor, SessionManager
+from chuk_ai_session_manager.cli.contents import outcome_in
 from chuk_ai_session_manager.providers.formats import FORMATS
 from chuk_ai_session_manager.providers.parts import media_parts
 
@@ -78,7 +79,7 @@ async def test_an_image_is_a_part(form: str, way: str, place: Place) -> None:
         google = (await in_format(again, "google"))["contents"][-1]["parts"][0]["function_response"]
         assert google["parts"] == [{"inline_data": {"mime_type": "image/png", "data": PNG}}]
         for name in FORMATS:
-            assert "The harbour." in json.dumps(await in_format(again, name))
+            assert "The harbour." in json.dumps(await in_format(again, name), default=str)
         if form == "MCP, with a link":
             assert "file:///harbour.txt" in json.dumps(request)
 
@@ -94,6 +95,18 @@ async def test_base64_is_not_counted_as_text() -> None:
     assert usage is not None
     assert 0 < usage.total_tokens < 3_000
     assert usage.estimated
+
+
+async def test_a_large_image_is_no_fault_and_the_command_line_names_it() -> None:
+    data = b64encode(bytes(900_000)).decode()
+    sm = SessionManager()
+    result = {"content": [{"type": "image", "data": data, "mimeType": "image/png"}], "isError": False}
+    await record(sm, None, "tool_used", result)
+    assert await sm.find_unsendable(largest=10_000) == []
+    _, session = await sm.writer._conversation.current()
+    shown = outcome_in(session.events[-1], {"call_1"})
+    assert shown is not None
+    assert shown.result == "[image: image/png, 900 KB]"
 
 
 async def test_a_resource_of_mcp_is_a_document() -> None:
