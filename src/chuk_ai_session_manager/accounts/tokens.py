@@ -7,11 +7,14 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import cache
+from inspect import iscoroutinefunction
+from operator import index
 from typing import Any
 
+from ..exceptions import InvalidInput
 from ..exceptions.validation import check_name
 from .counters import WHOLE_TEXTS, Counter, installed_counters, load_counter
 from .estimator import estimate_tokens
@@ -126,7 +129,7 @@ def _load(name: str) -> _Load:
 # --- the counter of a model ---------------------------------------------------------------------------------
 
 # An application's own tokenizers, by the beginning of the model's name.
-_own: dict[str, Counter] = {}
+_own: dict[str, _OwnCounter] = {}
 # The counter and the vocabulary that were found for a model.
 _found: dict[str, tuple[Counter, Vocabulary]] = {}
 
@@ -135,51 +138,78 @@ def set_tokenizer(prefix: str, tokenizer: Callable[[str], Any] | None) -> None:
     """Count with your own function for all models whose name begins with `prefix`.
 
     Its counts are exact. If several prefixes fit a name, the longest one applies. If the function
-    raises, the estimator counts that text, and the log says so once.
+    raises, or returns something else, the estimator counts that text, the log says so once, and
+    counts for these models are called estimates from then on.
 
     Args:
         prefix: the beginning of the models' names, in any case: "my-model", "anthropic/".
-        tokenizer: gets a text, and returns the number of its tokens, or the list of them. It must be fast:
+        tokenizer: gets a text, and returns the number of its tokens, or the list of them, or what a
+            tokenizer of transformers returns. It must be fast:
             texts of up to 4,096 characters are counted on the event loop. `None` removes an earlier one.
 
     Raises:
-        InvalidInput: the prefix is empty.
+        InvalidInput: the prefix is empty, or the tokenizer is no function, or an async one.
     """
     check_name(prefix, "prefix", "set a tokenizer")
     if tokenizer is None:
         _own.pop(prefix.lower(), None)
+    elif not callable(tokenizer) or iscoroutinefunction(tokenizer):
+        raise InvalidInput("set a tokenizer", "tokenizer must be a plain function")
     else:
-        _own[prefix.lower()] = _guarded(prefix, tokenizer)
+        _own[prefix.lower()] = _OwnCounter(prefix, tokenizer)
     _found.clear()
 
 
-def _guarded(prefix: str, tokenizer: Callable[[str], Any]) -> Counter:
-    has_failed = False
+class _OwnCounter:
+    """An application's tokenizer. Where it fails, the estimator counts."""
 
-    def count(text: str) -> int:
-        nonlocal has_failed
+    def __init__(self, prefix: str, tokenizer: Callable[[str], Any]) -> None:
+        self._prefix = prefix
+        self._tokenizer = tokenizer
+        self.has_failed = False
+
+    def __call__(self, text: str) -> int:
         try:
-            counted = tokenizer(text)
-            return counted if isinstance(counted, int) else len(counted)
+            return _length_of(self._tokenizer(text))
         except Exception as problem:  # noqa: BLE001  (an application's code may raise anything)
-            if not has_failed:
-                has_failed = True
-                kind = type(problem).__name__
-                logger.warning("The tokenizer set for %s failed (%s): its texts are estimated", prefix, kind)
+            if not self.has_failed:
+                self.has_failed = True
+                logger.warning(
+                    "The tokenizer set for %s failed (%s): its texts are estimated",
+                    self._prefix,
+                    type(problem).__name__,
+                )
             return estimate_tokens(text)
 
-    return count
+
+def _length_of(counted: Any) -> int:
+    """The number that an application's tokenizer returned, or how many tokens it returned."""
+    if isinstance(counted, Mapping):  # the tokenizers of transformers
+        counted = counted["input_ids"]
+    if isinstance(counted, bool | str):
+        raise TypeError
+    length = (
+        index(counted) if hasattr(counted, "__index__") and not hasattr(counted, "__len__") else len(counted)
+    )
+    if length < 0:
+        raise ValueError
+    return length
 
 
-def _own_counter(model: str) -> Counter | None:
+def _own_counter(model: str) -> _OwnCounter | None:
     fitting = [prefix for prefix in _own if model.lower().startswith(prefix)] if _own else []
     return _own[max(fitting, key=len)] if fitting else None
+
+
+def has_own_tokenizer(model: str) -> bool:
+    """Whether the application has set a tokenizer for a model."""
+    return _own_counter(model) is not None
 
 
 async def _find(model: str) -> tuple[Counter, Vocabulary] | None:
     """The counter of a model, and its vocabulary; `None` if there is only the estimator, perhaps for now."""
     own = _own_counter(model)
-    found = (own, Vocabulary("the application's")) if own else None
+    found: tuple[Counter, Vocabulary] | None = (own, Vocabulary("the application's")) if own else None
     for vocabulary in () if found else (vocabulary_of(model) or _BORROWED, _BORROWED):
         load = _load(vocabulary.name)
         counter: Counter | None = await load.soon()
@@ -201,11 +231,12 @@ def is_estimated(model: str) -> bool:
     It is an estimate if the model's own vocabulary is not known (another one is used), or is not installed
     or loaded. This includes the time before the first count, which starts to load the vocabulary.
     """
+    own = _own_counter(model)
+    if own is not None:
+        return own.has_failed
     found = _found.get(model)
     if found is not None:
         return not found[1].is_exact
-    if _own_counter(model):
-        return False
     vocabulary = vocabulary_of(model)
     load = _loads.get(vocabulary.name) if vocabulary and vocabulary.is_exact else None
     return load is None or load.now() is None

@@ -19,7 +19,8 @@ from ..exceptions import InvalidSessionOperation
 from .record import Record
 
 TIKTOKEN_AVAILABLE = any(find_spec(name) is not None for name in ("splintr", "tiktoken"))
-"""Whether a package that counts exactly is installed; set it to `False` to use the built-in estimator."""
+"""Whether a package that counts exactly is installed; set it to `False` to use the built-in estimator instead
+(tokenizers of `set_tokenizer` are used in any case)."""
 
 
 def usd(amount: float) -> float:
@@ -114,7 +115,7 @@ class TokenUsage(Record):
         if text is None or text == "":
             return 0
         text = text if isinstance(text, str) else str(text)
-        if TIKTOKEN_AVAILABLE:
+        if TIKTOKEN_AVAILABLE or tokens.has_own_tokenizer(model):
             counted = tokens.count_at_once(text, model)
             return await tokens.count_tokens(text, model) if counted is None else counted
         if len(text) > tokens.LONG_TEXT:
@@ -124,7 +125,8 @@ class TokenUsage(Record):
     @staticmethod
     def is_estimated(model: str) -> bool:
         """Whether `count_tokens` would return an estimate for this model."""
-        return not TIKTOKEN_AVAILABLE or tokens.is_estimated(model)
+        can_be_exact = TIKTOKEN_AVAILABLE or tokens.has_own_tokenizer(model)
+        return not can_be_exact or tokens.is_estimated(model)
 
     def add(self, other: TokenUsage) -> None:
         """Add another usage to this one, cost included."""

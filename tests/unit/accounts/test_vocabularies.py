@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -249,10 +250,41 @@ class TestSetTokenizer:
         set_tokenizer("acme", broken)
         with caplog.at_level(logging.WARNING):
             assert [await count_tokens("secret words", "acme") for _ in range(3)] == [2] * 3
+        assert is_estimated("acme"), "no count that the estimator made is called exact"
         (record,) = caplog.records
         assert (
             record.getMessage() == "The tokenizer set for acme failed (RuntimeError): its texts are estimated"
         )
+
+    @pytest.mark.parametrize("returned", [None, "three", True, -1, 2.5, {}, {"input_ids": None}])
+    async def test_a_tokenizer_that_returns_no_number_gives_estimates(self, returned: Any) -> None:
+        set_tokenizer("acme", lambda _: returned)
+        assert await count_tokens("two words", "acme") == 2
+        assert is_estimated("acme")
+
+    async def test_tokenizers_of_other_packages_are_counted_as_they_are(self) -> None:
+        numpy = pytest.importorskip("numpy")
+        for returned in (numpy.int64(5), numpy.zeros(5, dtype=int), range(5), {"input_ids": [0] * 5}):
+            set_tokenizer("acme", partial(operator.getitem, {"two words": returned}))
+            assert await count_tokens("two words", "acme") == 5
+            assert not is_estimated("acme")
+
+    async def test_it_counts_where_no_package_for_counting_is_installed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("chuk_ai_session_manager.models.token_usage.TIKTOKEN_AVAILABLE", False)
+        set_tokenizer("acme", len)
+        assert await TokenUsage.count_tokens("four", "acme") == 4
+        assert not TokenUsage.is_estimated("acme")
+        assert TokenUsage.is_estimated("gpt-4o")
+
+    def test_what_is_no_plain_function_is_refused(self) -> None:
+        async def tokenizer(text: str) -> int:
+            return len(text)
+
+        for wrong in (tokenizer, 7, "gpt-4o"):
+            with pytest.raises(InvalidInput, match="tokenizer must be a plain function"):
+                set_tokenizer("acme", wrong)  # type: ignore[arg-type]
 
     def test_an_empty_prefix_is_refused(self) -> None:
         with pytest.raises(InvalidInput, match="prefix"):
