@@ -35,7 +35,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", type=Path, help="the `src` folder of the other checkout")
     parser.add_argument("--kind", choices=KINDS, default="estimated", help=str(KINDS))
-    parser.add_argument("--store", choices=["memory", "sqlite"], default="memory")
+    parser.add_argument(
+        "--store",
+        choices=["memory", "sqlite", "redis"],
+        default="memory",
+        help="redis: the server of SESSION_REDIS_URL",
+    )
     parser.add_argument("--counter", choices=["any", "tiktoken"], default="tiktoken")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--events", type=int, default=400)

@@ -241,6 +241,8 @@ def _container_misfit(value: Any, depth: int) -> str | None:
     elif not isinstance(value, list | tuple):
         return f"it contains an object of type {type(value).__name__}"
     for item in value:
+        if type(item) is str and item.isascii():  # as most are: this saves a call for each
+            continue
         misfit = json_misfit(item, depth + 1)
         if misfit:
             return misfit

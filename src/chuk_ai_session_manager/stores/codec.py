@@ -169,11 +169,11 @@ def encode_events(
         InvalidInput: an event contains a value that is not JSON, or they are too long; nothing was written.
     """
     by_id = {event.id: event for event in events}
-    encoded = []
-    for each in by_id.values():
+    encoded, length = [], 0
+    for event_id, each in by_id.items():
         body, bodies = _encoded_event(each, complete=complete, with_bodies=with_bodies)
-        encoded.append(EncodedEvent(each.id, body, counters_of_event(each), bodies))
-    length = sum(len(each.body) + sum(map(len, each.bodies.values())) for each in encoded)
+        encoded.append(EncodedEvent(event_id, body, counters_of_event(each), bodies))
+        length += len(body) + sum(map(len, bodies.values()))
     if length > _MOST_AT_ONCE:
         reason = f"one step may store {_MOST_AT_ONCE:,} characters of JSON, not {length:,}"
         raise InvalidInput("store events", reason)
@@ -195,16 +195,17 @@ def _encoded_event(event: AnyEvent, *, complete: bool, with_bodies: bool) -> tup
     Raises:
         InvalidInput: the event contains a value that is not JSON, or is too long.
     """
-    misfit = json_misfit(event.message) or (json_misfit(event.metadata) if event.metadata else None)
-    if event.usage is not None and misfit is None:
-        misfit = json_misfit(event.usage.cost_usd)
+    metadata, usage, native = event.metadata, event.usage, event.native
+    misfit = json_misfit(event.message) or (json_misfit(metadata) if metadata else None)
+    if usage is not None and misfit is None:
+        misfit = json_misfit(usage.cost_usd)
     if misfit:
         raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
-    if event.native is not None and (misfit := json_misfit(event.native)):
+    if native is not None and (misfit := json_misfit(native)):
         raise InvalidInput("store an event", f"its native form must be JSON: {misfit}")
     whole, bodies = event, NOTHING_TAKEN.bodies
-    if event.native is not None and not complete:
-        event = event.model_copy(update={"native": folded(event.message, event.native)})
+    if native is not None and not complete:
+        event = event.model_copy(update={"native": folded(event.message, native)})
     if with_bodies:
         fields, bodies = take_out(event)
         event = event.model_copy(update=fields) if fields else event

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -34,6 +34,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Without the number of events, which the store counts itself.
 _COUNTED = tuple(name for name in COUNTS if name != "events")
 _counts_of = attrgetter(*_COUNTED)
+# To choose what is not 0: `filter` with it takes less time than a comprehension.
+_value_of = itemgetter(1)
 # What the names of `SessionTotals.cache_misses` begin with.
 _MISS = "cache_miss:"
 
@@ -105,9 +107,7 @@ def usage_only(event: AnyEvent) -> EncodedEvent:
 
 
 def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]:
-    found: dict[str, float] = {
-        name: value for name, value in zip(_COUNTED, _counts_of(totals), strict=True) if value
-    }
+    found: dict[str, float] = dict(filter(_value_of, zip(_COUNTED, _counts_of(totals), strict=True)))
     for reason, count in totals.cache_misses.items():
         found[_MISS + reason] = count
     if newest is not None:
@@ -116,20 +116,25 @@ def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]
 
 
 def _counters_of_usage(model: str, usage: TokenUsage) -> dict[str, float]:
-    cost = usage.estimated_cost_usd
+    fields = vars(usage)  # reading many fields in pydantic's own way takes four times as long
+    prompt, completion, cost = (
+        fields["prompt_tokens"],
+        fields["completion_tokens"],
+        fields["estimated_cost_usd"],
+    )
     if cost is not None and not math.isfinite(cost):
         raise InvalidInput("store a session", "a cost must be a finite number of USD")
     counted = (
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.total_tokens - usage.prompt_tokens - usage.completion_tokens,
+        prompt,
+        completion,
+        fields["total_tokens"] - prompt - completion,
         cost or 0.0,
         int(model != ""),
         int(cost is not None),
-        int(usage.estimated),
+        int(fields["estimated"]),
         units_of(cost) % _REST_UNITS if cost else 0,
     )
-    return {name: value for name, value in zip(_usage_names(model), counted, strict=True) if value}
+    return dict(filter(_value_of, zip(_usage_names(model), counted, strict=True)))
 
 
 @lru_cache(maxsize=1_000)

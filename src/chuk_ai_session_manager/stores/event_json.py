@@ -8,6 +8,7 @@ given one when it is read.
 from __future__ import annotations
 
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from pydantic_core import to_json
@@ -51,28 +52,35 @@ def brief_json(event: AnyEvent) -> str:
     return to_json(brief).decode()
 
 
+# To choose what is not empty: `filter` with it takes half of the time of a comprehension.
+_value_of = itemgetter(1)
+_AMOUNTS = ("cost_usd", "cache_saved_usd")
 _RARE = ("parent_event_id", "task_id", "native", "context")
 
 
 def _length(usage: TokenUsage) -> dict[str, Any]:
     """A token usage. A total that is the sum is left out, but never a cost: without one, it is calculated."""
-    prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    brief: dict[str, Any] = {"model": usage.model, "estimated_cost_usd": usage.estimated_cost_usd}
+    fields = vars(usage)
+    prompt, completion, total = fields["prompt_tokens"], fields["completion_tokens"], fields["total_tokens"]
+    brief: dict[str, Any] = {"model": fields["model"], "estimated_cost_usd": fields["estimated_cost_usd"]}
     if prompt:
         brief["prompt_tokens"] = prompt
     if completion:
         brief["completion_tokens"] = completion
-    if usage.total_tokens != prompt + completion:
-        brief["total_tokens"] = usage.total_tokens
-    if usage.estimated:
+    if total != prompt + completion:
+        brief["total_tokens"] = total
+    if fields["estimated"]:
         brief["estimated"] = True
     return brief
 
 
 def _call(usage: CallUsage) -> dict[str, Any]:
-    # No default is a number with a fraction: an amount of 0.0 differs from none.
-    brief = {name: value for name, value in vars(usage).items() if value or type(value) is float}
-    brief["model"], brief["provider"] = usage.model, usage.provider
-    if usage.iterations:
-        brief["iterations"] = [_call(each) for each in usage.iterations]
+    fields = vars(usage)
+    brief = dict(filter(_value_of, fields.items()))
+    brief["model"], brief["provider"] = fields["model"], fields["provider"]
+    for name in _AMOUNTS:  # an amount of 0.0 differs from none
+        if fields[name] is not None:
+            brief[name] = fields[name]
+    if fields["iterations"]:
+        brief["iterations"] = [_call(each) for each in fields["iterations"]]
     return brief
