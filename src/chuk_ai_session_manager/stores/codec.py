@@ -146,6 +146,8 @@ def _is_long(event: AnyEvent) -> bool:
     message = event.message
     if event.native is not None:
         return total_length(message, event.native) > _LONG_MESSAGE
+    if isinstance(message, str):
+        return len(message) > _LONG_MESSAGE
     texts = message.values() if isinstance(message, dict) else (message,)
     return any(
         len(text) > _LONG_MESSAGE if isinstance(text, str) else total_length(text) > _LONG_MESSAGE

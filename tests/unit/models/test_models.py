@@ -1,8 +1,10 @@
-"""None"""
+"""Tests of the records: ids, token usages and their sums, metadata, events, runs."""
 
 from __future__ import annotations
 
 import inspect
+import pickle
+import sys
 from uuid import RFC_4122, UUID
 
 import pytest
@@ -23,6 +25,7 @@ from chuk_ai_session_manager.models import (
     token_usage,
 )
 from chuk_ai_session_manager.models.record import new_id
+from chuk_ai_session_manager.models.session_event import new_event
 
 PARAGRAPH = (
     "The history of computing is longer than that of the computer: for centuries people wrote down "
@@ -247,6 +250,22 @@ class TestSessionEvent:
         session = Session(events=[made], state={"k": "hunter2"})
         session.metadata.properties["system_prompt"] = "hunter2"
         assert "hunter2" not in repr(made) + str(made) + repr(session) + str(session) + repr(session.metadata)
+
+
+class TestRecordsOfValidValues:
+    def test_hold_what_the_constructor_would_make(self) -> None:
+        made = TokenUsage.of_valid({"prompt_tokens": 3, "total_tokens": 3, "model": "m"})
+        assert made == TokenUsage(prompt_tokens=3, model="m", estimated_cost_usd=None)
+        assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301  (made here)
+
+    def test_share_the_names_of_their_fields_but_no_values(self) -> None:
+        one, other = (new_event("Hello!", EventSource.USER, EventType.MESSAGE, {}) for _ in range(2))
+        before = other.model_dump()
+        one.task_id = "run"
+        one.metadata["mood"] = "good"
+        del one.native
+        assert other.model_dump() == before
+        assert sys.getsizeof(vars(other)) < sys.getsizeof(dict(vars(other))) / 2
 
 
 class TestSessionRun:
