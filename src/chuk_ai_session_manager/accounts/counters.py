@@ -28,6 +28,9 @@ _IN_SPLINTR = {
     "kimi_k3": "kimi_k3",
     "phi4": "phi4",
     "olmo2": "olmo2",
+    "gemma2": "gemma2",
+    "gemma3": "gemma3",
+    "gemma4": "gemma4",
 }
 _IN_TIKTOKEN = {"cl100k_base", "o200k_base", "o200k_harmony", "p50k_base", "gpt2"}
 

@@ -74,9 +74,9 @@ NAMES = {
     "olmo2": ["olmo2:7b", "allenai/OLMo-2-1124-13B-Instruct"],
 }  # fmt: skip
 UNKNOWN = [
-    "claude-sonnet-4-5", "gemini-2.5-pro", "grok-4", "my-gpt-4o-clone", "not-llama", "llama", "llamaindex-7b", "mistral",
+    "claude-sonnet-4-5", "grok-4", "my-gpt-4o-clone", "not-llama", "llama", "llamaindex-7b", "mistral",
     "gpt-neox-20b", "gpt4all-j", "o5", "unknown", "", "phi-3-mini", "deepseek-v2", "deepseek-coder", "command-r",
-    "acme/qwenlike-2", "glm-5", "gemma2-9b-it", "codestral-latest", "go1-model", "foo/o3x",
+    "acme/qwenlike-2", "glm-5", "codestral-latest", "go1-model", "foo/o3x",
 ]  # fmt: skip
 NOT_EXACT = [
     # Which of the two families' vocabularies such a model has, its name does not say.
@@ -85,6 +85,8 @@ NOT_EXACT = [
     # Fine-tunes that added tokens for another language.
     "hfl/chinese-llama-2-7b", "beomi/llama-2-ko-7b", "ELYZA-japanese-Llama-2-7b-fast", "Chinese-Mixtral-8x7B",
     "itpossible/Chinese-Mistral-7B-v0.1",
+    # Google's SDK counts with these vocabularies; nothing says that splintr's copies are the same.
+    "gemini-2.5-pro", "google/gemini-3.5-flash", "gemini-flash-latest", "google/gemma-3-27b-it", "gemma2-9b-it", "codegemma",
     # Ollama's default of this name is a small distilled model.
     "ollama/deepseek-r1", "deepseek-r1:latest",
     "llama-4-scout",
