@@ -112,18 +112,20 @@ def _records_in(content: bytes | str) -> _Records:
     text = content.encode() if isinstance(content, str) else content
     lines = text.split(b"\n")
     first = next((line for line in lines if line.strip()), b"")
-    begins_with = _json(first)
-    if isinstance(begins_with, dict) and not isinstance(begins_with.get("conversations"), list):
+    begins_with, whole = _json(first), _json(text)
+    is_in_lines = whole is None and isinstance(begins_with, list)
+    is_in_lines |= isinstance(begins_with, dict) and not isinstance(begins_with.get("conversations"), list)
+    if is_in_lines:
         records = [(f"line {number}", _json(line)) for number, line in enumerate(lines, 1) if line.strip()]
     else:
-        whole = _json(text)
         listed = whole.get("conversations") if isinstance(whole, dict) else whole
         if isinstance(listed, list):
             records = [(f"conversation {number}", each) for number, each in enumerate(listed, 1)]
         else:
             records = [("the file", whole)] if text.strip() else []
     found: _Records = []
-    for place, record in records:
+    for place, read in records:
+        record = {"messages": read} if isinstance(read, list) else read  # a chat without a name
         if not isinstance(record, dict):
             raise InvalidInput(OPERATION, f"{place} is not a JSON object")
         found.append((place, record))

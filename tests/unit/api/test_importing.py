@@ -149,6 +149,16 @@ async def test_our_own_lines_and_others_in_one_file() -> None:
 
 
 @pytest.mark.parametrize(
+    "content", [json.dumps([CHAT, CHAT]), json.dumps([CHAT, CHAT], indent=1), f"{json.dumps(CHAT)}\n" * 2]
+)
+async def test_lists_of_messages_are_a_chat_each(content: str) -> None:
+    store = MemoryStore()
+    names = await import_conversations(content, store)
+    assert len(set(names)) == 2
+    assert [await rows_of(store, name) for name in names] == [[("user", "Hi"), ("assistant", "Hello")]] * 2
+
+
+@pytest.mark.parametrize(
     ("change", "problem"),
     [
         (
