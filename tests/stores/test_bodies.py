@@ -14,7 +14,7 @@ from leftovers import cut_after, holders
 from servers import RedisServer
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager
-from chuk_ai_session_manager.exceptions import StorageError, UnreadableData
+from chuk_ai_session_manager.exceptions import SessionNotFound, StorageError, UnreadableData
 from chuk_ai_session_manager.models import EventType
 from chuk_ai_session_manager.stores import MemoryStore
 from chuk_ai_session_manager.stores.bodies import take_out
@@ -207,3 +207,67 @@ async def test_bodies_live_as_long_as_their_conversation(redis_server: RedisServ
     assert session.events[0].message["content"] == seen(1, 1_000)
     await store.close()
     await fresh.close()
+
+
+@pytest.mark.parametrize("is_infinite", [False, True])
+@pytest.mark.parametrize("moment", [(1, "before"), (1, "after"), (2, "before"), (2, "after")])
+async def test_no_body_is_left_of_a_conversation_that_is_erased_while_it_is_written(
+    redis_server: RedisServer, moment: tuple[int, str], is_infinite: bool
+) -> None:
+    sandbox = f"while{moment[0]}{moment[1]}{is_infinite}"
+    store, other = (RedisStore(redis_server.url, sandbox_id=sandbox) for _ in range(2))
+    manager = SessionManager("s", store=store, infinite_context=is_infinite, max_turns_per_segment=2)
+    for number in range(5):
+        await manager.user_says(f"Message {number}.")
+    await manager.wait_for_summaries()
+    hold, calls = store._bodies.hold, 0
+
+    async def interrupted(*args: Any, **options: Any) -> str | None:
+        nonlocal calls
+        calls += 1
+        if moment == (calls, "before"):
+            await other.erase_conversation("s")
+        held = await hold(*args, **options)
+        if moment == (calls, "after"):
+            await other.erase_conversation("s")
+        return held
+
+    store._bodies.hold = interrupted  # type: ignore[method-assign]
+    with suppress(SessionNotFound):
+        await manager.user_says(seen())
+    assert calls >= moment[0]
+    assert await other.get("s") is None
+    await store.close()
+    await other.close()
+    with redis_server.client() as client:
+        left = [key for key in client.scan_iter("*") if sandbox in key and "bod" in key]
+    assert not left
+
+
+@pytest.mark.parametrize("way", ["deleted", "fork refused"])
+async def test_no_list_of_children_is_left_of_a_conversation_that_is_deleted(
+    redis_server: RedisServer, way: str
+) -> None:
+    sandbox = f"children-{way.partition(' ')[0]}"
+    store = RedisStore(redis_server.url, sandbox_id=sandbox)
+    manager = SessionManager("s", store=store, infinite_context=True, max_turns_per_segment=2)
+    for number in range(5):
+        await manager.user_says(f"Message {number}.")
+    await manager.wait_for_summaries()
+    if way == "deleted":
+        await SessionManager("child", store=store).user_says("Hello.")
+        await store.delete_conversation("s")
+    else:
+        create = store.create_next
+
+        async def erased(*args: Any) -> bool:
+            await store.erase_conversation("s")
+            return await create(*args)
+
+        store.create_next = erased  # type: ignore[method-assign]
+        with pytest.raises(SessionNotFound):
+            await manager.fork()
+    await store.close()
+    with redis_server.client() as client:
+        left = [key for key in client.scan_iter("*") if f"{sandbox}:children:" in key]
+    assert not left

@@ -118,11 +118,10 @@ class Appender:
 
         bodies = all_bodies(events)
         try:
-            if bodies:
-                await self._bodies.hold(session_id, bodies)
+            held_at = await self._bodies.hold(session_id, bodies) if bodies else None
             answer = await self._places.ask(session_id, command, self._link.call_together)
             if bodies:
-                await self._after(session_id, bodies, is_there=answer is not None)
+                await self._bodies.settle(session_id, bodies, held_at, is_written=answer is not None)
             if self._link.is_cluster and answer is not None and text_of(answer[0]) == "added":
                 is_first = int(answer[1]) == 0
                 await self._link.call_together(
@@ -132,13 +131,6 @@ class Appender:
             ids = ", ".join(event.id for event in events[:_IDS_NAMED])
             raise type(problem)(f"{problem} (event {ids})") from problem.__cause__
         return answer
-
-    async def _after(self, session_id: str, bodies: Mapping[str, bytes], *, is_there: bool) -> None:
-        """Make sure that the bodies of written events are stored, and release the bodies of others."""
-        if is_there:
-            await self._bodies.hold(session_id, bodies)
-        else:  # the conversation was deleted meanwhile
-            await self._bodies.let_go(self._places.known(session_id), list(bodies))
 
 
 def _but(

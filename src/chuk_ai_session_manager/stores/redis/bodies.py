@@ -60,20 +60,25 @@ class Bodies:
                     found[name] = _decoded(text_of(answer))
         return found
 
-    async def hold(self, session_id: str, bodies: Mapping[str, bytes], *, place: str | None = None) -> None:
+    async def hold(
+        self, session_id: str, bodies: Mapping[str, bytes], *, place: str | None = None
+    ) -> str | None:
         """Store bodies for events of a session that are being written.
 
-        This is done before the events are written, and again afterwards, in case another writer deleted the
-        bodies in between.
+        This is done before the events are written. Afterwards, `settle` does it again.
 
         Args:
             session_id: the session.
             bodies: the bodies, by hash.
             place: the key of a session that does not exist yet; for an existing session, the key is looked
                 up.
+
+        Returns:
+            The key; `None` if the session does not exist, and then nothing is stored.
         """
         if place is None:
-            await self._places.ask(session_id, partial(_mark_command, session_id, list(bodies)))
+            if await self._places.ask(session_id, partial(_mark_command, session_id, list(bodies))) is None:
+                return None
             place = self._places.known(session_id)
         held = await self._link.call_all([self._hold(each, place) for each in bodies])
         for (name, data), is_held in zip(bodies.items(), held, strict=True):
@@ -81,6 +86,25 @@ class Bodies:
                 await self._link.call(self._hold(name, place, _encoded(data)))
         if self._link.is_cluster:
             await self._link.call(("SADD", self._keys.bodies, *bodies))
+        return place
+
+    async def settle(
+        self, session_id: str, bodies: Mapping[str, bytes], held_at: str | None, *, is_written: bool
+    ) -> None:
+        """Store bodies again whose events were written, in case another writer deleted them in between.
+
+        If the events were not written, or if the conversation was deleted meanwhile, let the bodies go: who
+        deleted the conversation may have done so before it referred to them.
+
+        Args:
+            session_id: the session.
+            bodies: the bodies, by hash.
+            held_at: what `hold` returned.
+            is_written: whether the events were written.
+        """
+        places = {held_at, await self.hold(session_id, bodies) if is_written else None}
+        for place in places - {None}:
+            await self.let_go(str(place), list(bodies))
 
     def _hold(self, name: str, place: str, *data: str) -> Command:
         own = self._lifetimes.milliseconds
@@ -109,11 +133,11 @@ class Bodies:
 
     async def let_go(self, place: str, hashes: Sequence[str]) -> None:
         """Release bodies from a conversation in which no mark of them is left."""
-        for name in hashes:
-            if not int(await self._link.call(_USES([self._keys.of(place)], name))):
-                gone = await self._link.call(_RELEASE([self._key(name)], place))
-                if int(gone):
-                    await self._link.call(("SREM", self._keys.bodies, name))
+        used = await self._link.call_all([_USES([self._keys.of(place)], name) for name in hashes])
+        for name in [name for name, is_used in zip(hashes, used, strict=True) if not int(is_used)]:
+            gone = await self._link.call(_RELEASE([self._key(name)], place))
+            if int(gone):
+                await self._link.call(("SREM", self._keys.bodies, name))
 
     async def _keys_of_conversation(self, place: str) -> list[str]:
         return [self._key(each) for each in await self.of_conversation(place)]

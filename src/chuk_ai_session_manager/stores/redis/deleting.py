@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 from ..lifecycle import Lifecycle
 from .bodies import Bodies
@@ -68,6 +69,8 @@ class Deleter:
             self._places.forget(each)
         await self._link.call(("UNLINK", self._keys.of(place)))
         commands: list[Command] = [("UNLINK", self._keys.of(each)) for each in ids if each != place]
+        for one, following in pairwise(ids):  # other children of a segment stay
+            commands.append(("SREM", self._keys.of(one, "children:"), following))
         await self._link.call_all([*commands, ("ZREM", self._keys.index, *ids)])
         await self._bodies.let_go(place, bodies)
         return len(there)

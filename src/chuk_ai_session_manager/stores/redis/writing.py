@@ -67,9 +67,10 @@ class Writer:
             # The id is taken by a pointer to a conversation that expired.
             await self._link.call(("HDEL", self._keys.of(session.id), "in"))
             answer = await self._link.call(command)
-        if text_of(answer[0]) == "put" and bodies:
-            await self._bodies.hold(session.id, bodies)
-        return text_of(answer[0]) == "put"
+        is_put = text_of(answer[0]) == "put"
+        if bodies:
+            await self._bodies.settle(session.id, bodies, session.id, is_written=is_put)
+        return is_put
 
     async def _write_segment(self, session: AnySession, change: Change, parent: str) -> bool | None:
         """Write into its parent's conversation: `None` if that is gone, `False` if the id is taken."""
@@ -85,6 +86,8 @@ class Writer:
             await self._bodies.hold(session.id, bodies, place=parent)
         command = self._put(self._keys.of(parent), session.id, change, follows=session.parent_id or "")
         answer = await naming(session.id, self._link.call(command))
+        if bodies and text_of(answer[0]) != "put":
+            await self._bodies.let_go(parent, list(bodies))
         if text_of(answer[0]) == "moved":
             raise MovedError
         if text_of(answer[0]) == "damaged":
@@ -93,9 +96,10 @@ class Writer:
             await self._link.call(("UNLINK", here))
             return None
         self._places.remember(session.id, parent)
-        if bodies:
-            await self._bodies.hold(session.id, bodies)
-        return text_of(answer[0]) == "put"
+        is_put = text_of(answer[0]) == "put"
+        if bodies and is_put:
+            await self._bodies.settle(session.id, bodies, parent, is_written=True)
+        return is_put
 
     async def change(self, session_id: str, change: Change, born: str, only_at: int) -> bool:
         """Change a stored session in one atomic step; `False` if it is at another revision, or gone."""
@@ -104,13 +108,13 @@ class Writer:
             return self._put(key, session_id, replace(change, born=born), expected=only_at)
 
         bodies = all_bodies(change.events)
-        if bodies:
-            await self._bodies.hold(session_id, bodies)
+        held_at = await self._bodies.hold(session_id, bodies) if bodies else None
         answer = await self._places.ask(session_id, command)
+        if bodies:
+            is_written = answer is not None and text_of(answer[0]) == "put"
+            await self._bodies.settle(session_id, bodies, held_at, is_written=is_written)
         if answer is None or text_of(answer[0]) != "put":
             return False
-        if bodies:
-            await self._bodies.hold(session_id, bodies)
         if change.let_go:
             await self._bodies.let_go(self._places.known(session_id), change.let_go)
         user_id = user_id_in(change.fields.get("metadata", "null"))
