@@ -264,7 +264,7 @@ async def test_no_list_of_children_is_left_of_a_conversation_that_is_deleted(
             await store.erase_conversation("s")
             return await create(*args)
 
-        store.create_next = erased  # type: ignore[method-assign]
+        store.create_next = erased  # type: ignore[method-assign,assignment]
         with pytest.raises(SessionNotFound):
             await manager.fork()
     await store.close()

@@ -80,7 +80,11 @@ def drawn(number: int) -> dict[str, Any]:
 async def talk(manager: SessionManager, turns: int) -> None:
     for number in range(turns):
         await manager.user_says(seen(number, f"Picture {number}"))
-        await manager.tool_used("look", {"at": number}, seen(2_000 + number, "Seen."))
+        result: Any = seen(2_000 + number, "Seen.")
+        if number % 4 == 1:  # in the form of MCP
+            picture = {"type": "image", "data": png(2_000 + number), "mimeType": "image/png"}
+            result = {"content": [{"type": "text", "text": "Seen."}, picture], "isError": False}
+        await manager.tool_used("look", {"at": number}, result)
         await manager.ai_responds(drawn(number) if number % 2 else f"Picture {number}.", model="gpt-4o")
 
 
@@ -100,7 +104,9 @@ async def test_a_context_reads_the_bytes_that_it_sends(
     assert len(sent) >= 5
     assert len(fetched) == len(set(fetched))
     assert sent <= set(fetched)
-    assert set(fetched) == sent
+    # Chat messages as they were recorded describe images of MCP, whose form no API of this format takes.
+    described = {png(2_000 + number) for number in range(1, 60, 4)} if format_name is None else set()
+    assert {data for name, data in all_bodies(60).items() if name in set(fetched) - sent} <= described
     store = opened()
     whole = await store.get("s")  # this object has all events, with their bytes
     assert whole is not None

@@ -36,7 +36,9 @@ _TYPES = {"base64", "image", "audio", "file", "document", "media", "input_audio"
 
 _KEYS = frozenset(_ALWAYS | _IN_MEDIA | {_BODY})
 # The parts of a message or a result whose bytes need not be read to make a context of them.
-_PARTS = {"image_url", "input_audio", "file", "input_image", "input_file", "image", "document"}
+_PARTS = {
+    "image_url", "input_audio", "file", "input_image", "input_file", "image", "document", "audio", "resource",
+}  # fmt: skip
 
 
 class Taken(NamedTuple):
@@ -137,12 +139,26 @@ def _parts_of(event: SessionEvent[Any]) -> Iterator[Any]:
     contents = [message.get("content")]
     if event.type == EventType.TOOL_CALL:
         row = event.metadata.get("row")
-        contents = [message.get("result"), row.get("content") if isinstance(row, dict) else None]
-        contents = [media_parts(each) for each in contents]
+        result = None if message.get("error") is not None else message.get("result")
+        contents = [result, row.get("content") if isinstance(row, dict) else None]
+        contents = [
+            each.get("content") if isinstance(each, dict) else each
+            for each in contents
+            if media_parts(_with_names(each)) is not None
+        ]
     for content in contents:
         for part in content if isinstance(content, list) else ():
             if isinstance(part, dict) and part.get("type") in _PARTS:
                 yield part
+
+
+def _with_names(value: Any) -> Any:
+    """A value in which a text stands for each mark."""
+    if isinstance(value, dict):
+        if isinstance(name := value.get(_BODY), str):
+            return name
+        return {key: _with_names(item) for key, item in value.items()}
+    return [_with_names(item) for item in value] if isinstance(value, list) else value
 
 
 class PutBack:
