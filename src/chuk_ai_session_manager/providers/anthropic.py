@@ -134,6 +134,8 @@ class AnthropicStream(AnswerStream):
                 self._add_to(field_of(piece, "index"), field_of(piece, "delta"))
             case "message_delta":
                 self._end(piece)
+            case "message_stop":  # some servers with this format give no reason before
+                self.is_complete = True
         self._message = self._message if self._message is not None else {}
         return True
 

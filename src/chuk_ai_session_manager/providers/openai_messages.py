@@ -139,6 +139,9 @@ def _own(native: ChatMessage, row: ChatMessage) -> ChatMessage | None:
     if isinstance(message.get("audio"), dict):  # for a spoken answer, the API accepts only the id
         message["audio"] = {"id": message["audio"].get("id")}
     message.setdefault("role", "assistant")
+    if not message.get("tool_calls"):
+        # vLLM and others write `null` or an empty list, which OpenAI refuses.
+        message.pop("tool_calls", None)
     if message.get("content") is None and not message.get("tool_calls") and not message.get("audio"):
         return None if not message.get("refusal") else message
     return message

@@ -62,6 +62,19 @@ def own(answer: Row, name: str) -> Any:
     return answer["candidates"][0]["content"]
 
 
+@pytest.mark.parametrize("calls", [None, []])
+async def test_an_answer_without_calls_says_nothing_of_them(calls: Any) -> None:
+    """vLLM's answers have `"tool_calls": []`; OpenAI refuses that ("[] is too short"), and `null`."""
+    answer = chat_answer("Noon.", [])
+    answer["choices"][0]["message"] |= {"tool_calls": calls, "reasoning_content": "Hm."}
+    sm = SessionManager()
+    await sm.user_says("When?")
+    await sm.ai_responds(answer)
+    request = await in_format(sm, "openai")
+    assert "tool_calls" not in request[-1]
+    assert (request[-1]["content"], request[-1]["reasoning_content"]) == ("Noon.", "Hm.")
+
+
 @pytest.mark.parametrize("name", FORMATS)
 async def test_what_came_from_a_provider_goes_back_byte_for_byte(name: str) -> None:
     answer = ANSWERS[name]("Let me look.", [CALL])

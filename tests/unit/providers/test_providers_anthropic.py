@@ -132,6 +132,14 @@ def test_thinking_that_is_cut_before_its_signature() -> None:
     assert said_text
 
 
+def test_an_end_without_a_reason_is_one() -> None:
+    """Of servers with this format that send nothing but `message_stop`."""
+    events = message_events(message({"type": "text", "text": "ok"}))
+    answer = in_pieces([each for each in events if each["type"] != "message_delta"])
+    assert (answer.text, answer.finish_reason) == ("ok", None)
+    assert "cut" not in native(answer)
+
+
 def test_a_call_that_is_cut_has_its_arguments_as_far_as_they_came() -> None:
     events = message_events(message({"type": "tool_use", "id": "t", "name": "f", "input": {"city": "Rome"}}))
     answer = in_pieces(events[:8])
