@@ -26,7 +26,14 @@ _IDS = IdRule(lambda call_id: shortened(call_id, 40), once_a_request=False)
 # https://docs.mistral.ai/capabilities/function_calling: an id must be a-z, A-Z, 0-9, with a length of 9.
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 _MISTRAL = ("mistral", "ministral", "magistral", "codestral", "devstral", "pixtral", "open-mi")
-_FAMILIES = {"deepseek": ("deepseek",), "mistral": _MISTRAL, "openai": ("gpt-", "o1", "o3", "o4", "chatgpt-")}
+_FAMILIES = {
+    "anthropic": ("claude",),
+    "deepseek": ("deepseek",),
+    "google": ("gemini",),
+    "mistral": _MISTRAL,
+    "openai": ("gpt-", "o1", "o3", "o4", "chatgpt-"),
+    "xai": ("grok",),
+}
 _TEXT_FIELDS = {"type", "text", "refusal", *CACHE_MARKS}
 
 
@@ -74,6 +81,8 @@ def openai_messages(
 def _family(model: str | None) -> str:
     """The maker of a model with this format, as far as its name tells."""
     name = (model or "").rpartition("/")[2].lower()
+    if name.startswith("gpt-oss"):  # open weights, which OpenAI's API does not run
+        return ""
     return next((family for family, begin in _FAMILIES.items() if name and name.startswith(begin)), "")
 
 
@@ -82,7 +91,12 @@ def _maker(row: ChatMessage) -> str:
     origin = row.get(ORIGIN)
     if not isinstance(origin, Origin):
         return ""
-    return _family(origin.model) or origin.provider
+    family = _family(origin.model)
+    if not family and origin.provider == "openai" and origin.model != "unknown":
+        return (
+            origin.model.lower()
+        )  # of a server of one's own: any server with this format looks like OpenAI's
+    return family or origin.provider
 
 
 def _mistral_id(call_id: str) -> str:

@@ -62,6 +62,32 @@ def own(answer: Row, name: str) -> Any:
     return answer["candidates"][0]["content"]
 
 
+@pytest.mark.parametrize("model", ["Qwen/Qwen3-8B", "openai/gpt-oss-120b"])
+async def test_openai_gets_no_fields_of_a_server_of_one_s_own(model: str) -> None:
+    """vLLM's answers look like OpenAI's; OpenAI refuses a `reasoning_content`."""
+    answer = chat_answer("Noon.", [], model=model, reasoning_content="Hm.")
+    sm = SessionManager()
+    await sm.user_says("When?")
+    await sm.ai_responds(answer)
+    for asked, reasoning in ((None, "Hm."), (model, "Hm."), ("gpt-5", None)):
+        request = await in_format(sm, "openai", model=asked)
+        assert request[-1].get("reasoning_content") == reasoning
+    await sm.ai_responds(chat_answer("At noon.", []))
+    assert "Hm." not in json.dumps(await in_format(sm, "openai"))
+
+
+async def test_models_of_one_maker_get_each_other_s_fields() -> None:
+    """Claude through a proxy of LiteLLM, which looks like OpenAI's API."""
+    signed = [{"type": "thinking", "thinking": "Hm.", "signature": "SIG"}]
+    sm = SessionManager()
+    for model in ("claude-sonnet-4-5", "claude-opus-4-8"):
+        await sm.user_says("When?")
+        answer = chat_answer("Noon.", [], model=model, thinking_blocks=signed)
+        await sm.ai_responds(answer | {"id": f"chatcmpl-{model}"})
+    rows: Any = await sm.get_messages_for_llm(include_tools=True)
+    assert [row.get("thinking_blocks") for row in rows if row["role"] == "assistant"] == [signed, signed]
+
+
 @pytest.mark.parametrize("calls", [None, []])
 async def test_an_answer_without_calls_says_nothing_of_them(calls: Any) -> None:
     """vLLM's answers have `"tool_calls": []`; OpenAI refuses that ("[] is too short"), and `null`."""
