@@ -93,9 +93,8 @@ def _maker(row: ChatMessage) -> str:
         return ""
     family = _family(origin.model)
     if not family and origin.provider == "openai" and origin.model != "unknown":
-        return (
-            origin.model.lower()
-        )  # of a server of one's own: any server with this format looks like OpenAI's
+        # Any server with this format looks like OpenAI's: this one is somebody's own.
+        return origin.model.lower()
     return family or origin.provider
 
 

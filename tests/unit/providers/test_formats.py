@@ -77,15 +77,18 @@ async def test_openai_gets_no_fields_of_a_server_of_one_s_own(model: str) -> Non
 
 
 async def test_models_of_one_maker_get_each_other_s_fields() -> None:
-    """Claude through a proxy of LiteLLM, which looks like OpenAI's API."""
-    signed = [{"type": "thinking", "thinking": "Hm.", "signature": "SIG"}]
+    """Gemini's compatible endpoint, which looks like OpenAI's API."""
+    signed = {"google": {"thought_signature": SIGNATURE}}
     sm = SessionManager()
-    for model in ("claude-sonnet-4-5", "claude-opus-4-8"):
+    for at, model in enumerate(("gemini-3-pro", "gemini-3-flash")):
         await sm.user_says("When?")
-        answer = chat_answer("Noon.", [], model=model, thinking_blocks=signed)
-        await sm.ai_responds(answer | {"id": f"chatcmpl-{model}"})
-    rows: Any = await sm.get_messages_for_llm(include_tools=True)
-    assert [row.get("thinking_blocks") for row in rows if row["role"] == "assistant"] == [signed, signed]
+        answer = chat_answer("", [(f"call_{at}", "tide", {})], model=model) | {"id": f"chatcmpl-{at}"}
+        answer["choices"][0]["message"]["tool_calls"][0]["extra_content"] = signed
+        await sm.ai_responds(answer)
+        await sm.tool_used("tide", {}, "noon", tool_call_id=f"call_{at}")
+    rows: Any = await in_format(sm, "openai")
+    calls = [row["tool_calls"][0] for row in rows if row["role"] == "assistant"]
+    assert [call.get("extra_content") for call in calls] == [signed, signed]
 
 
 @pytest.mark.parametrize("calls", [None, []])
