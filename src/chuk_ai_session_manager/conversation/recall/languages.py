@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
@@ -103,6 +104,9 @@ _STOP_WORDS = {
         наш не него нет ни но о об он она они оно от по под почему при с себя сейчас со так также там тебя
         то того тоже только ты у уже чем что чтобы эта эти это этот я""",
 }
+# Before an Arabic pronoun, feminine words ("my car") end in another letter, which the stemmer keeps.
+_POSSESSED = "(?<=\\w\\w)\u062a(?:\u064a|\u0643|\u0647|\u0647\u0627|\u0646\u0627|\u0643\u0645|\u0647\u0645)$"
+
 _BIT = {name: 1 << number for number, name in enumerate(_STOP_WORDS)}
 _ENGLISH_BIT = _BIT[ENGLISH]
 
@@ -182,4 +186,6 @@ def stemmer_of(language: str) -> Stem:
     if language not in snowball.algorithms():
         return str
     stem: Stem = snowball.stemmer(language).stemWord
+    if language == "arabic":
+        return lambda word: stem(re.sub(_POSSESSED, "\u0629", word))
     return stem
