@@ -377,7 +377,8 @@ def block_of(own: Any) -> Block | None:
     part = part_of(own)
     if part.kind == "text" and part.name not in _OWN_BLOCKS - {"text"}:
         return _text_block(part)
-    if part.name in _OWN_BLOCKS and isinstance(own, dict):
+    is_foreign = part.name in {"image", "document"} and isinstance(own, dict) and "source" not in own
+    if part.name in _OWN_BLOCKS and isinstance(own, dict) and not is_foreign:
         return own
     made = {"image": _image, "file": _document}.get(part.kind, lambda _: None)(part)
     return made or _text(replaced_by_text(part))
@@ -387,7 +388,7 @@ def _text_block(part: Part) -> Block | None:
     if not part.text.strip():
         return None
     if part.name == "text" and isinstance(part.own, dict):
-        return {key: value for key, value in part.own.items() if key in _TEXT_FIELDS}
+        return {"type": "text"} | {key: value for key, value in part.own.items() if key in _TEXT_FIELDS}
     return _text(part.text)
 
 

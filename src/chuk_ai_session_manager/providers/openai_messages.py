@@ -190,12 +190,13 @@ def _answered(own: Any) -> Any:
 
 def _part(part: Part) -> Any:
     """A part of a user message; a part in OpenAI's form is not changed."""
-    if not isinstance(part.own, dict) or part.name in {"image_url", "input_audio", "file"}:
+    is_own = part.name in {"image_url", "input_audio", "file"} and part.kind != "other"
+    if not isinstance(part.own, dict) or is_own:
         return part.own
     text = {"type": "text", "text": part.text if part.kind == "text" else replaced_by_text(part)}
     match part.kind:
         case "text" if part.name == "text":
-            return {key: value for key, value in part.own.items() if key in _TEXT_FIELDS}
+            return {"type": "text"} | {key: value for key, value in part.own.items() if key in _TEXT_FIELDS}
         case "image" if part.data or part.url:
             image = {"url": part.data_url if part.data else part.url}
             detail = {"detail": part.detail} if part.detail else {}

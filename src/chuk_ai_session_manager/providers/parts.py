@@ -290,25 +290,30 @@ def _chat_image(own: Mapping[str, Any], name: str) -> Part:
 
 def _chat_audio(own: Mapping[str, Any], name: str) -> Part:
     audio = own.get("input_audio") or {}
-    kind = text_in(field_of(audio, "format"))
+    kind, data = text_in(field_of(audio, "format")), text_in(field_of(audio, "data"))
     media_type = _AUDIO_FORMATS.get(kind, f"audio/{kind}" if kind else "")
-    return Part("audio", own, name, media_type=media_type, data=text_in(field_of(audio, "data")))
+    if _is_link(data):  # as Qwen's models take it
+        return Part("audio", own, name, media_type=media_type, url=data)
+    return Part("audio", own, name, media_type=media_type, data=data)
 
 
 def _openai_file(own: Mapping[str, Any], name: str) -> Part:
-    """A file of OpenAI's chat API (in `file`) or Responses (in the part itself)."""
+    """A file of OpenAI's chat API (in `file`) or Responses (in the part itself), or in LangChain's form."""
+    if name == "file" and "file" not in own:
+        return _media(own, name)
     file = own.get("file") if name == "file" else own
     title, data = text_in(field_of(file, "filename")), text_in(field_of(file, "file_data"))
-    url = data if data.startswith("data:") else text_in(field_of(file, "file_url"))
+    # OpenRouter takes a link as `file_data`.
+    url = data if data.startswith("data:") or _is_link(data) else text_in(field_of(file, "file_url"))
     file_id = text_in(field_of(file, "file_id"))
     data = "" if url else data
     return _made("file", own, name, url=url, data=data, file_id=file_id, title=title)
 
 
 def _anthropic_media(own: Mapping[str, Any], name: str) -> Part:
-    """An image or document in Anthropic's form, or an image in MCP's."""
-    if "source" not in own and "data" in own:
-        return _mcp_media(own, name)
+    """An image or document in Anthropic's form, or an image in MCP's or LangChain's."""
+    if "source" not in own:
+        return _media(own, name)
     source, title = own.get("source"), text_in(own.get("title"))
     kind = text_in(field_of(source, "type"))
     media_type, data = text_in(field_of(source, "media_type")), text_in(field_of(source, "data"))
@@ -329,10 +334,17 @@ def _anthropic_media(own: Mapping[str, Any], name: str) -> Part:
     )
 
 
-def _mcp_media(own: Mapping[str, Any], name: str) -> Part:
-    """An image or audio in the form of MCP."""
-    media_type, data = text_in(own.get("mimeType")), text_in(own.get("data"))
-    return _made("image" if name == "image" else "audio", own, "", media_type=media_type, data=data)
+def _media(own: Mapping[str, Any], name: str) -> Part:
+    """Media in the form of MCP (`data`, `mimeType`) or LangChain (`base64` or `url`, `mime_type`).
+
+    https://docs.langchain.com/oss/python/langchain/messages#standard-content-blocks
+    """
+    data, url = text_in(field_of(own, "data", "base64")), text_in(own.get("url"))
+    if not data and not url:
+        return Part("other", own, name)
+    media_type = text_in(field_of(own, "mimeType", "mime_type"))
+    kind: Kind = "image" if name == "image" else "audio" if name == "audio" else "file"
+    return _made(kind, own, "", media_type=media_type, data=data, url=url)
 
 
 def _mcp_resource(own: Mapping[str, Any], name: str) -> Part:
@@ -386,7 +398,7 @@ _READERS = {
     **dict.fromkeys(["file", "input_file"], _openai_file),
     **dict.fromkeys(["image", "document"], _anthropic_media),
     "search_result": _search_result,
-    "audio": _mcp_media,
+    "audio": _media,
     **dict.fromkeys(["resource", "resource_link"], _mcp_resource),
 }
 

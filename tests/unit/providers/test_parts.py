@@ -17,6 +17,7 @@ from chuk_ai_session_manager import SessionManager, stream_llm_call, track_conve
 from chuk_ai_session_manager.accounts.media import media_tokens
 from chuk_ai_session_manager.accounts.tokens import count_tokens
 from chuk_ai_session_manager.exceptions import InvalidInput
+from chuk_ai_session_manager.providers.formats import FORMATS
 from chuk_ai_session_manager.providers.parts import describe, media_parts, part_of
 from chuk_ai_session_manager.stores import open_store
 
@@ -291,3 +292,52 @@ async def test_base64_is_in_no_log_and_no_report(caplog: pytest.LogCaptureFixtur
     assert data not in repr(session)
     assert json.dumps(found.message).count(data) == 0
     assert json.dumps(found.metadata).count(data) == 1
+
+
+PICTURE = png(64, 64)
+FOREIGN: dict[str, Row] = {
+    "LangChain": {"type": "image", "base64": PICTURE, "mime_type": "image/png"},
+    "MCP": {"type": "image", "data": PICTURE, "mimeType": "image/png"},
+    "Google": {"inline_data": {"mime_type": "image/png", "data": PICTURE}},
+}
+
+
+@pytest.mark.parametrize("form", FOREIGN)
+async def test_images_of_other_forms_in_a_history(form: str) -> None:
+    sm = SessionManager()
+    await sm.add_messages([{"role": "user", "content": [FOREIGN[form], {"text": "What is it?"}]}])
+    url = f"data:image/png;base64,{PICTURE}"
+    chat: Any = await sm.get_messages_for_llm(format="openai")
+    text = {"type": "text", "text": "What is it?"}
+    assert chat[0]["content"] == [{"type": "image_url", "image_url": {"url": url}}, text]
+    claude: Any = await sm.get_messages_for_llm(format="anthropic")
+    source = {"type": "base64", "media_type": "image/png", "data": PICTURE}
+    assert claude["messages"][0]["content"] == [{"type": "image", "source": source}, text]
+    for name in FORMATS:
+        request: Any = await sm.get_messages_for_llm(format=name)
+        check_request(name, request)
+
+
+async def test_a_link_in_place_of_bytes() -> None:
+    """OpenRouter takes one as `file_data`, Qwen's compatible endpoint as audio `data`."""
+    sm = SessionManager()
+    file = {"type": "file", "file": {"filename": "a.pdf", "file_data": "https://example.com/a.pdf"}}
+    sound = {"type": "input_audio", "input_audio": {"data": "https://example.com/a.mp3", "format": "mp3"}}
+    await sm.add_messages([{"role": "user", "content": [file, sound]}])
+    chat: Any = await sm.get_messages_for_llm(format="openai")
+    assert chat[0]["content"] == [file, sound]
+    google: Any = await sm.get_messages_for_llm(format="google")
+    check_request("google", google)
+    links = [part["file_data"]["file_uri"] for part in google["contents"][0]["parts"]]
+    assert links == ["https://example.com/a.pdf", "https://example.com/a.mp3"]
+    claude: Any = await sm.get_messages_for_llm(format="anthropic")
+    block = claude["messages"][0]["content"][0]
+    assert block["source"] == {"type": "url", "url": "https://example.com/a.pdf"}
+
+
+async def test_what_looks_like_an_image_and_is_none_is_said_to_be_there() -> None:
+    sm = SessionManager()
+    await sm.add_messages([{"role": "user", "content": [{"type": "image", "image": "abc"}, TEXT]}])
+    claude: Any = await sm.get_messages_for_llm(format="anthropic")
+    check_request("anthropic", claude)
+    assert claude["messages"][0]["content"][0]["text"] == "[image: a part that cannot be sent here]"
