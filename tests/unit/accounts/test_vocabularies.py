@@ -204,6 +204,30 @@ async def test_half_of_a_surrogate_pair_is_counted_as_what_replaces_it() -> None
     assert await count_tokens("a \ud83d b", "gpt-4o") == await count_tokens("a \ufffd b", "gpt-4o")
 
 
+FORK = """
+import asyncio, os
+from chuk_ai_session_manager.accounts.tokens import count_tokens, is_estimated
+def count(model):
+    tokens = asyncio.run(count_tokens("How many tokens is this? " * 3_000, model))
+    assert tokens > 10_000 and not is_estimated(model), (model, tokens)
+count("gpt-4o")
+child = os.fork()
+if not child:
+    count("gpt-4o")
+    count("llama3.3:70b")
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_counts_and_loads_vocabularies() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_without_network_and_files_counts_are_exact(tmp_path: Path) -> None:
     program = (
         "import asyncio\n"
