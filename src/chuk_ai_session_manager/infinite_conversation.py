@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any
 
+from .conversation.absent import fill
 from .conversation.background import background_of, told_by_ancestors
 from .conversation.closing import Closing
 from .conversation.notes import Notes
@@ -169,6 +170,7 @@ class InfiniteConversationManager:
         held = background.held  # after a choice: also those of an earlier segment that are on the path
         events = session.events if held is None else held
         messages = plain_messages(as_told([*background.start, *events]))[-max_messages:]
+        await fill(messages, home)
         if not include_summaries:
             return messages
         notes = background.notes

@@ -13,6 +13,7 @@ from enum import Enum
 from itertools import takewhile
 from typing import Any
 
+from .conversation.absent import fill
 from .conversation.background import background_of, told_by_ancestors
 from .conversation.context.fitting import fitted_with_earlier
 from .conversation.context.windows import is_system, is_user, truncate_prompt_to_token_limit
@@ -319,6 +320,7 @@ async def _on_path(session: AnySession) -> tuple[AnySession, str | None]:
     if background.held is None:
         return session, None
     events = [*background.start, *background.held]
+    await fill(events, _home_of(session))
     on_path = Session(id=session.id, metadata=session.metadata, parent_id=session.parent_id, events=events)
     return on_path, str(background.notes) if background.notes else ""
 

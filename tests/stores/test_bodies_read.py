@@ -154,6 +154,22 @@ async def test_figures_choices_and_recall_read_no_bytes(opened: Open) -> None:
     assert fetched == []
 
 
+async def test_a_summary_reads_no_bytes(opened: Open) -> None:
+    settings: dict[str, Any] = {"infinite_context": True, "max_turns_per_segment": 6}
+    writer = SessionManager("s", store=opened(), **settings)
+    for number in range(6):
+        await writer.user_says(seen(number, f"Picture {number}"))
+    await writer.wait_for_summaries()
+    store = opened()
+    fetched = fetched_by(store)
+    async with SessionManager("s", store=store, **settings) as manager:
+        await manager.user_says("The seventh.")
+    assert len(await manager.get_session_chain()) == 2
+    context = await manager.get_messages_for_llm(max_tokens=4_000)
+    assert "Picture 5" in str(context)
+    assert fetched == []
+
+
 async def test_what_marks_of_earlier_releases_do_not_tell_is_read(opened: Open) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bodies, "_measure", lambda _: {})

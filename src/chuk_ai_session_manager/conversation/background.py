@@ -12,6 +12,7 @@ from ..models.home import HomeStore
 from ..providers.context_rows import told_messages
 from ..providers.messages import calls_of
 from ..stores.base import AnyEvent, AnySession
+from .absent import fill
 from .log_end import LogEnd, PathEnd
 from .looking_back import LookingBack
 from .notes import NO_NOTES, Notes
@@ -63,7 +64,10 @@ NO_BACKGROUND = Background()
 
 
 async def background_of(session: AnySession, home: HomeStore) -> Background:
-    """What a segment continues; reads the end of the segment before it, and seldom more."""
+    """What a segment continues; reads the end of the segment before it, and seldom more.
+
+    An `AbsentText` may stand in its events for bytes: `fill` reads them.
+    """
     if session.totals.choices and session.parent_id:
         return await _after_second_thoughts(session, home)
     return await _before(session, home)
@@ -82,13 +86,15 @@ async def background_at(
     background = await _after_second_thoughts(segment, home, choice)
     held = [event for event in background.held or () if is_said(event)]
     known = {event.id for event in held}
-    return background.told, [*(event for event in background.start if event.id not in known), *held]
+    events = [*(event for event in background.start if event.id not in known), *held]
+    await fill(events, home)
+    return background.told, events
 
 
 async def _before(session: AnySession, home: HomeStore) -> Background:
     """What the whole segment continues, whatever was chosen in it."""
     earlier: list[LogEnd] = []  # the nearest first
-    async for log in segments_before(session, home, on_path=True):
+    async for log in segments_before(session, home, on_path=True, may_lack=True):
         earlier.append(log)
         if covers_all(await closing_summary(log)):
             break
@@ -102,7 +108,7 @@ async def _before(session: AnySession, home: HomeStore) -> Background:
             notes = await notes_with(notes, log)
         sums += Sums.of(log.session)
     question = await _question_in(earlier)
-    start = await _start_of_exchange(PathEnd(session, home), earlier, question, home)
+    start = await _start_of_exchange(PathEnd(session, home, may_lack=True), earlier, question, home)
     summary = await closing_summary(earlier[0])
     return Background(notes, start, sums, question, summary, None if summary is None else shown_in(summary))
 
@@ -112,7 +118,7 @@ async def _notes_after(segment: AnySession, home: HomeStore) -> Notes:
     background = await background_of(segment, home)
     held = background.held
     if held is None:
-        log = PathEnd(segment, home)
+        log = PathEnd(segment, home, may_lack=True)
         while not log.is_whole:
             await log.read_back(limit=log.first)
         held = log.events
@@ -128,7 +134,7 @@ async def _after_second_thoughts(
     path are summarised anew. But if the path leaves the last such segment in the middle, its messages stand
     word for word, as they did when it was the live one.
     """
-    back = LookingBack(session, home)
+    back = LookingBack(session, home, may_lack=True)
     while True:
         await back.read_segment()
         paths = Paths([*back.events, *([] if choice is None else [choice])], is_whole=back.is_whole)
@@ -210,7 +216,9 @@ async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:
     """The latest summary of each ancestor, whatever kind of parent it is, oldest first, as one text."""
     told: list[str] = []
     async for ancestor in ancestors_of(session, home, with_events=False):
-        summary = await LogEnd(ancestor, home).read_back_to(lambda event: event.type == EventType.SUMMARY)
+        summary = await LogEnd(ancestor, home, may_lack=True).read_back_to(
+            lambda event: event.type == EventType.SUMMARY
+        )
         if summary is not None:
             told.append(str(notes_of(summary)))
         if covers_all(summary):
@@ -218,10 +226,10 @@ async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:
     return " ".join(reversed(told))
 
 
-def carry_over(background: Background, segment: AnySession, summary: SessionEvent[Any]) -> None:
+def carry_over(background: Background, events: Sequence[AnyEvent], summary: SessionEvent[Any]) -> None:
     """Write into a segment's summary what the next segments need to know of all earlier ones."""
     summary.metadata["covered"] = background.sums.as_json()
-    is_elsewhere = background.held is not None or _last_question(as_told(segment.events)) is None
+    is_elsewhere = background.held is not None or _last_question(as_told(events)) is None
     if background.question is not None and is_elsewhere:
         summary.metadata["question"] = list(background.question)
 
@@ -281,7 +289,7 @@ async def _event_at(place: _Place, earlier: Sequence[LogEnd], home: HomeStore) -
     log = next((each for each in earlier if each.session.id == session_id), None)
     if log is None:
         session = await home.head(session_id)
-        log = None if session is None else LogEnd(session, home)
+        log = None if session is None else LogEnd(session, home, may_lack=True)
     return None if log is None else await log.read_back_to(lambda event: event.id == event_id)
 
 

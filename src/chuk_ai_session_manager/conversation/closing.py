@@ -11,6 +11,7 @@ from ..stores.base import AnyEvent, AnySession
 from ..stores.redaction import redact_events
 from ..stores.turns import pulse_of
 from .background import background_of, carry_over
+from .log_end import whole_outline
 from .notes import Notes
 from .order import late_questions
 from .path import on_path
@@ -148,15 +149,16 @@ async def close_segment(
         SessionNotFound: the session expired or was deleted.
         StorageError: the store failed; until the next summary, readers do without this one.
     """
-    stored = await latest(segment, home)
+    stored = await latest(segment, home, with_events=summarizer.through is not None)
+    events = await whole_outline(stored, home)
     background = await background_of(stored, home)
     before = background.summary
     hung = after_waiting and before is not None and before.metadata.get("callback_failure") == TIMED_OUT
     reply = Reply(failure=TIMED_OUT) if hung else None if may_ask else Reply()
-    held = background.held
-    late = await late_questions(on_path(stored.events) if held is None else held, home)
+    held = events if background.held is None else background.held
+    late = await late_questions(on_path(events) if held is events else held, home)
     summary = await summarizer.summarise(background.notes, stored, reply, late, held)
-    carry_over(background, stored, summary)
+    carry_over(background, events, summary)
     shown = shown_after(segment.id)
     if shown is not None and str(shown) != str(notes_of(summary)):
         show(summary, shown)

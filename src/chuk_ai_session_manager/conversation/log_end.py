@@ -277,6 +277,18 @@ class KnownEnd(LogEnd):
         super()._hold(self._known, 0)
 
 
+async def whole_outline(session: Session[Any], home: HomeStore) -> list[AnyEvent]:
+    """All events of a session; an `AbsentText` may stand in them for bytes.
+
+    Raises:
+        SessionNotFound, StorageError: as for `LogEnd.read_back`.
+    """
+    log = LogEnd(session, home, may_lack=True)
+    while not log.is_whole:
+        await log.read_back(limit=log.first)
+    return log.events
+
+
 async def no_log_ends() -> AsyncIterator[LogEnd]:
     """No earlier segments."""
     return

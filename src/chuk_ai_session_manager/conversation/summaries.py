@@ -98,18 +98,18 @@ class Summarizer:
         segment: Session[Any],
         reply: Reply | None = None,
         late: Sequence[SessionEvent[Any]] = (),
-        held: Sequence[SessionEvent[Any]] | None = None,
+        held: Sequence[SessionEvent[Any]] = (),
     ) -> SessionEvent[Any]:
         """Return the event that ends a closed segment: the summary of it and of everything before it.
 
         Args:
             before: what is known of the earlier conversation.
-            segment: the segment, with all its events.
+            segment: the segment.
             reply: used instead of the callback's reply, if the callback must not be called.
             late: questions of earlier segments that answers in this one belong to.
-            held: the events on the path since `before`, if they are not the segment's own events.
+            held: the events since `before`.
         """
-        messages = told_messages(as_told([*late, *(segment.events if held is None else held)]))
+        messages = told_messages(as_told([*late, *held]))
         reply = reply or await self._ask(before, segment, messages)
         metadata: dict[str, Any] = {"rolling": True, "made_by": "callback"}
         if reply.text is None:

@@ -8,6 +8,7 @@ from typing import Any
 from ..exceptions import SessionNotFound
 from ..models import EventSource, EventType, SessionEvent
 from ..providers.messages import SYSTEM_ROLES, ChatMessage, full_messages
+from .absent import fill
 from .context.beginning import Beginning
 from .drafts import what_is_said
 from .log_end import KnownEnd, PathEnd
@@ -37,6 +38,7 @@ async def unanswered(
     answered = [at for at, event in enumerate(events) if event.source == EventSource.LLM]
     waiting = events[answered[-1] + 1 if answered else 0 :]
     said = [event for event in waiting if event.type in {EventType.MESSAGE, EventType.TOOL_CALL}]
+    await fill(said, home)
     return said, has_begun(session)
 
 

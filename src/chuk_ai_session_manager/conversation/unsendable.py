@@ -13,6 +13,7 @@ from ..models.session_event import content_of
 from ..providers.messages import text_of, tool_text
 from ..providers.parts import Part, media_of, media_parts
 from ..stores.base import AnyEvent, AnySession
+from .absent import fill
 from .background import Background
 from .log_end import LogEnd, PathEnd
 
@@ -54,6 +55,7 @@ async def faults_in(
     while not log.is_whole:
         await log.read_back()
     events = [*background.start, *log.events] if background.held is None else background.held
+    await fill(events, home)
     found = [(event, await _reasons(event, largest)) for event in events]
     return [Fault(event.id, _what(event), "; ".join(reasons)) for event, reasons in found if reasons]
 
