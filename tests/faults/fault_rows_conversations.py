@@ -79,20 +79,28 @@ async def _roll_over_between_tries(trial: Trial, place: Place, session_id: str) 
         was_open = SessionManager(session_id, store=here)
         await was_open.user_says("first")
         elsewhere = SessionManager(session_id, store=there, **INFINITE)
-        append = here.append
+        append, append_while_live = here.append, here.append_while_live
 
-        async def append_after_another(
-            session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
-        ) -> bool:
+        async def another_says() -> None:
             if len(said) < 4:
                 said.append(f"beside {len(said)}")
                 with trial.succeeds():
                     await elsewhere.user_says(said[-1])
-            # Known to be bad: the second try is made in any case.
-            is_checked = only_if_current and not (trial.is_control and len(said) > 2)
-            return await append(session, events, only_if_current=is_checked)
 
-        here.append = append_after_another  # type: ignore[method-assign]
+        async def first_try(
+            session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
+        ) -> bool:
+            await another_says()
+            return await append(session, events, only_if_current=only_if_current)
+
+        async def second_try(session: AnySession, events: Sequence[AnyEvent]) -> bool:
+            await another_says()
+            # Known to be bad: the second try is made in any case.
+            again = append if trial.is_control else append_while_live
+            return await again(session, events)
+
+        here.append = first_try  # type: ignore[method-assign]
+        here.append_while_live = second_try  # type: ignore[method-assign]
         with trial.succeeds():
             await was_open.user_says("mine")
         said.append("mine")

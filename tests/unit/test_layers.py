@@ -96,6 +96,7 @@ LEVELS = (
         "stores.receipts",
         "stores.redaction",
         "stores.erasing",
+        "stores.walking",
         "stores.base",
         "stores.whole_sessions",
         "stores.placement",

@@ -12,7 +12,7 @@ from ..exceptions import SessionManagerError, SessionNotFound, UnreadableData
 from ..models.record import utc_now, utc_text
 from ..models.session import next_segment_id
 from ..stores import EventStore
-from ..stores.base import is_segment_after
+from ..stores.walking import is_segment_after
 from .figures import NO_PRICE, dollars, known_cost, plain_dollars
 from .screen import NUMBER
 

@@ -125,12 +125,15 @@ class Appender:
             if is_of_segments(session):
                 session = await self._conversation.follow(session)
                 continue
-            # Only if nobody else wrote, in every try: another writer may have closed the segment. On what is
-            # stored also depends whether a limit is reached, and whether an answer is late.
-            was_stored, session = await append(session, events, home, only_if_current=True)
+            # Only if nobody else wrote: another writer may have closed the segment. If one wrote, the store
+            # looks whether it is closed, which takes longer; but on what is stored may also depend whether a
+            # limit is reached, and whether an answer is late.
+            only_if_current = attempt == 0 or is_limited or _answers_a_question(drafts)
+            was_stored, session = await append(session, events, home, only_if_current=only_if_current)
             if was_stored:
                 break
-            await after_a_collision(attempt)
+            if attempt:
+                await after_a_collision(attempt)
         else:
             raise kept_changing(session.id)
         if self._allowance.spending is not None:

@@ -15,7 +15,8 @@ from ..models.family import enter_with_parent
 from ..models.home import HomeStore
 from ..models.session import next_segment_id
 from ..models.session_metadata import ConversationSettings
-from ..stores.base import AnyEvent, AnySession, EventStore, is_segment_after
+from ..stores.base import AnyEvent, AnySession, EventStore
+from ..stores.walking import is_segment_after
 from .log_end import LogEnd, PathEnd
 
 Placed: TypeAlias = "tuple[AnySession, AnyEvent]"
@@ -174,13 +175,26 @@ async def append_unfilled(session: AnySession, events: Sequence[AnyEvent], home:
 async def append(
     session: AnySession, events: Sequence[AnyEvent], home: HomeStore, *, only_if_current: bool
 ) -> tuple[bool, AnySession]:
-    """Store events in a session; return whether they are stored, and the session as it is now.
+    """Store events in a session that no other segment follows.
+
+    Args:
+        session: the session.
+        events: the events.
+        home: the store.
+        only_if_current: whether nothing is to be stored if anybody else wrote to the session.
+
+    Returns:
+        Whether the events are stored, and the session as it is now.
 
     Raises:
         SessionNotFound: the session expired or was deleted, and nobody created it again.
     """
     try:
-        if await home.append(session, events, only_if_current=only_if_current):
+        if only_if_current:
+            was_stored = await home.append(session, events, only_if_current=True)
+        else:
+            was_stored = await home.append_while_live(session, events)
+        if was_stored:
             return True, session
         return False, await latest(session, home, with_events=False)
     except SessionNotFound:

@@ -75,6 +75,9 @@ class HomeStore(Protocol):
     ) -> bool:
         """Store events at the session's end, and add them to `session`."""
 
+    async def append_while_live(self, session: Session[Any], events: Sequence[SessionEvent[Any]]) -> bool:
+        """Store events at the session's end, unless another segment follows it."""
+
     async def save_header(self, session: Session[Any]) -> None:
         """Store the application's changes of a session other than its events, if there are any."""
 

@@ -73,17 +73,21 @@ def _keep_order(session: Session[Any], event: SessionEvent[Any]) -> None:
 
 
 async def _append_live(session: Session[Any], event: SessionEvent[Any]) -> None:
-    home, only_if_current = session.home, event.type in _SAID
+    home = session.home
+    was_stored = await home.append(session, [event], only_if_current=event.type in _SAID)
     for attempt in range(TRIES):
-        if await home.append(session, [event], only_if_current=only_if_current):
+        if was_stored:
             return
+        if attempt:
+            await after_a_collision(attempt)
         live = await home.latest(session, with_events=False)
         if live is None:
             raise session_not_found(session.id)
         _check_live(live)
-        # If the store returned another object, it cannot tell what this one lacks.
-        only_if_current = live is session
-        await after_a_collision(attempt)
+        if live is session:
+            was_stored = await home.append_while_live(session, [event])
+        else:  # the store cannot tell what this object lacks
+            was_stored = await home.append(session, [event])
     raise kept_changing(session.id)
 
 

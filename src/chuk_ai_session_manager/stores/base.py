@@ -23,10 +23,10 @@ from ..models import Session, SessionEvent
 from ..models.absent_text import AbsentText
 from ..models.event_page import EventPage, LogState
 from ..models.home import HomeStore
-from ..models.session import next_segment_id
 from .durability import DurabilityReport
 from .erasing import Erasing
 from .redaction import RedactHook
+from .walking import read_log_states, walked_events, walked_segment_ids
 
 AnySession: TypeAlias = "Session[Any]"
 AnyEvent: TypeAlias = "SessionEvent[Any]"
@@ -158,6 +158,21 @@ class EventStore(Erasing):
             EventConflict: another event is stored with one of these ids.
             InvalidInput: an event cannot be stored; nothing was written.
         """
+
+    async def append_while_live(self, session: AnySession, events: Sequence[AnyEvent]) -> bool:
+        """Store events like `append`, unless another segment follows the session.
+
+        This is called for sessions to which others write too. A store should look for the next segment, so
+        that it need not be tried again for each of their events: this default does nothing if the session was
+        written to since `session` was read.
+
+        Returns:
+            Whether the events are stored; if not, read the session again.
+
+        Raises:
+            SessionNotFound, EventConflict, InvalidInput: as for `append`.
+        """
+        return await self.append(session, events, only_if_current=True)
 
     async def head(self, session_id: str) -> AnySession | None:
         """Return the session as far as writing to it needs; `events` may lack stored events."""
@@ -388,54 +403,10 @@ class EventStore(Erasing):
         await self.close()
 
 
-async def read_log_states(session_id: str, store: HomeStore) -> list[LogState]:
-    """How far the logs of a conversation's segments have come, by reading the segments."""
-    read = [await store.get(each) for each in await store.segment_ids(session_id)]
-    sessions = [each for each in read if isinstance(each, Session)]
-    # What was removed for good is noted in the last segment, for all of them.
-    version = str(sessions[-1].metadata.rewritten) if sessions else ""
-    return [LogState(each.id, version, len(each.events)) for each in sessions]
-
-
 def take_over(session: AnySession, before: AnySession) -> None:
     """Give a new segment the state and properties of the one before."""
     session.state = copied(before.state)
     session.metadata.properties = copied(before.metadata.properties)
-
-
-def is_segment_after(session: AnySession, parent_id: str | None) -> bool:
-    """Whether a session is the next segment of another one's conversation, not merely its child."""
-    return bool(parent_id) and session.id == next_segment_id(parent_id or "")
-
-
-async def walked_segment_ids(session_id: str, store: HomeStore) -> list[str]:
-    """The ids of a conversation's segments, found by reading the segments one after the other."""
-
-    async def there(wanted: str) -> AnySession | None:
-        session = await store.head(wanted)
-        # A stand-in for a store may return anything.
-        return session if isinstance(session, Session) and session.id == wanted else None
-
-    session = await there(session_id)
-    ids: list[str] = []
-    while session is not None and session.id not in ids:
-        ids.insert(0, session.id)
-        parent_id = session.parent_id or ""
-        session = await there(parent_id) if is_segment_after(session, parent_id) else None
-    while ids and await there(following := next_segment_id(ids[-1])):
-        ids.append(following)
-    return ids
-
-
-async def walked_events(session_id: str, event_ids: Sequence[str], store: HomeStore) -> list[AnyEvent]:
-    """Events of a conversation by their ids, found by reading its segments one after the other."""
-    found: dict[str, AnyEvent] = {}
-    for each in await store.segment_ids(session_id):
-        segment = await store.get(each)
-        if isinstance(segment, Session):  # a stand-in for a store may return anything
-            events = map(segment.event, event_ids)
-            found |= {event.id: event for event in events if event is not None}
-    return list(found.values())
 
 
 def cursor_at(written: int, session_id: str) -> str:

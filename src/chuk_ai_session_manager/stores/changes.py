@@ -28,6 +28,10 @@ class Mark:
     """How many events were stored when the object was read, or written to."""
 
 
+WHILE_LIVE = -2
+"""In place of the revision at which a session is appended to: while no other segment follows it."""
+
+
 @dataclass(slots=True)
 class Appended:
     """The outcome of an append."""

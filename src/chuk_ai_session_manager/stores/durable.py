@@ -35,6 +35,7 @@ from .base import (
 )
 from .bodies import has_marks, hashes_in, needed_hashes
 from .changes import (
+    WHILE_LIVE,
     Appended,
     Change,
     Mark,
@@ -256,6 +257,15 @@ class DurableStore(RecordStore):
         self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
     ) -> bool:
         """Store events at the session's end in one step, with earlier ones that were only in memory."""
+        mark = self._mark(session) if only_if_current else None
+        only_at = _NO_REVISION if mark is None else mark.revision
+        return await self._append(session, events, only_at if only_if_current else None)
+
+    async def append_while_live(self, session: AnySession, events: Sequence[AnyEvent]) -> bool:
+        """The same, unless another segment follows the session."""
+        return await self._append(session, events, WHILE_LIVE)
+
+    async def _append(self, session: AnySession, events: Sequence[AnyEvent], only_at: int | None) -> bool:
         session.check_new(events)
         mark = self._mark(session)
         if mark is not None:
@@ -265,9 +275,6 @@ class DurableStore(RecordStore):
         written = await encoded(events, with_bodies=self.keeps_bodies)
         if not written:
             return True
-        only_at = None
-        if only_if_current:
-            only_at = _NO_REVISION if mark is None else mark.revision
         appended = await self._add(session.id, written, mark.born if mark else "", only_at)
         if appended is None:
             return False

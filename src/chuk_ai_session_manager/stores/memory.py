@@ -23,7 +23,6 @@ from .base import (
     SessionPage,
     check_page,
     check_page_size,
-    is_segment_after,
     page_of,
 )
 from .durability import DurabilityReport
@@ -34,6 +33,7 @@ from .placement import Placement
 from .receipts import BACKUPS, Erased, Forgotten
 from .redaction import RedactHook, checked_hook, redact_events
 from .shared_texts import SharedTexts
+from .walking import is_segment_after
 
 logger: logging.Logger = logging.getLogger(__name__)
 

@@ -26,14 +26,12 @@ from .base import (
     SessionStore,
     change_stored,
     check_page_size,
-    read_log_states,
     take_over,
-    walked_events,
-    walked_segment_ids,
 )
 from .erasing import rewrite_whole
 from .receipts import BACKUPS
 from .turns import Turns
+from .walking import read_log_states, walked_events, walked_segment_ids
 
 
 class WholeSessionStore:
@@ -185,6 +183,10 @@ class WholeSessionStore:
             await self.save(stored)
             session.catch_up(stored)
             return True
+
+    async def append_while_live(self, session: AnySession, events: Sequence[AnyEvent]) -> bool:
+        """Add the events, unless the stored session has others."""
+        return await self.append(session, events, only_if_current=True)
 
     async def _goes_on_after(self, session: AnySession) -> bool:
         return isinstance(await self.get(next_segment_id(session.id)), Session)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -119,18 +119,20 @@ class Managers(Contract):
         elsewhere = SessionManager(
             "talk", store=stores.open(), infinite_context=True, max_turns_per_segment=2
         )
-        tries, said, append = list(said_before_each_try), ["first"], store.append
+        tries, said = list(said_before_each_try), ["first"]
 
-        async def append_after_others(
-            session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
-        ) -> bool:
-            if events[0].message == "mine" and tries:
-                for _ in range(tries.pop(0)):
-                    said.append(f"beside {len(said)}")
-                    await elsewhere.user_says(said[-1])
-            return await append(session, events, only_if_current=only_if_current)
+        def after_others(append: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
+            async def appended(session: AnySession, events: Sequence[AnyEvent], **options: bool) -> bool:
+                if events[0].message == "mine" and tries:
+                    for _ in range(tries.pop(0)):
+                        said.append(f"beside {len(said)}")
+                        await elsewhere.user_says(said[-1])
+                return await append(session, events, **options)
 
-        store.append = append_after_others  # type: ignore[method-assign]
+            return appended
+
+        store.append = after_others(store.append)  # type: ignore[method-assign,assignment]
+        store.append_while_live = after_others(store.append_while_live)  # type: ignore[method-assign,assignment]
         await was_open.user_says("mine")
         said.append("mine")
         rows = await SessionManager("talk", store=stores.open()).get_conversation()

@@ -237,15 +237,19 @@ class TestAClosedSegment:
             session = await Session.create(session_id="root", store=here)
             sm = SessionManager("root", store=there, infinite_context=True, max_turns_per_segment=2)
             await sm.user_says("first")
-            texts, tries, append = ["first"], list(said_before_each_try), here.append
+            texts, tries = ["first"], list(said_before_each_try)
 
-            async def append_after_others(*arguments: Any, **options: Any) -> bool:
-                for _ in range(tries.pop(0) if tries else 0):
-                    texts.append(f"beside {len(texts)}")
-                    await sm.user_says(texts[-1])
-                return await append(*arguments, **options)
+            def after_others(append: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
+                async def appended(*arguments: Any, **options: Any) -> bool:
+                    for _ in range(tries.pop(0) if tries else 0):
+                        texts.append(f"beside {len(texts)}")
+                        await sm.user_says(texts[-1])
+                    return await append(*arguments, **options)
 
-            monkeypatch.setattr(here, "append", append_after_others)
+                return appended
+
+            for name in ("append", "append_while_live"):
+                monkeypatch.setattr(here, name, after_others(getattr(here, name)))
             late: SessionEvent[Any] = SessionEvent(message="late")
             with pytest.raises(InvalidSessionOperation, match="continues in another segment"):
                 await session.add_event_and_save(late)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...exceptions import StorageError, session_not_found
-from ..changes import Appended
+from ...models.session import next_segment_id
+from ..changes import WHILE_LIVE, Appended
 from ..codec import check_same
 from ..counting import dump_counters
 from ..recency import now, place_of
@@ -108,7 +109,7 @@ class Appender:
         lives = self._lifetimes.milliseconds or ""
         place = place_of(int(max([event.counters["newest"] for event in events])))
         number = _FIRST_SEGMENT if known is None else known.number
-        arguments: list[Any] = [session_id, number, born, "" if only_at is None else only_at, lives, place]
+        arguments: list[Any] = [session_id, number, born, _condition(session_id, only_at), lives, place]
         arguments += ("" if known is None else known.text, "" if after is None else after.text)
         for event in events:
             arguments += (event.id, event.body, dump_counters(event.counters))
@@ -131,6 +132,13 @@ class Appender:
             ids = ", ".join(event.id for event in events[:_IDS_NAMED])
             raise type(problem)(f"{problem} (event {ids})") from problem.__cause__
         return answer
+
+
+def _condition(session_id: str, only_at: int | None) -> int | str:
+    """What must hold of the session, as the script expects it."""
+    if only_at == WHILE_LIVE:
+        return f"s:{next_segment_id(session_id)}"
+    return "" if only_at is None else only_at
 
 
 def _but(

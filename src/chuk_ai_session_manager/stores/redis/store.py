@@ -21,7 +21,7 @@ from ...models import Session
 from ...models.event_page import LogState
 from ...models.family import enter_with_parent
 from ...models.session_metadata import origins_of
-from ..base import DEFAULT_SANDBOX_ID, DEFAULT_TTL_HOURS, AnySession, is_segment_after
+from ..base import DEFAULT_SANDBOX_ID, DEFAULT_TTL_HOURS, AnySession
 from ..changes import Appended, Change, is_session_id
 from ..durability import DurabilityReport, redis_report
 from ..durable import DurableStore
@@ -30,6 +30,7 @@ from ..lifecycle import Lifecycle
 from ..receipts import BACKUPS, Erased, Forgotten
 from ..redaction import RedactHook
 from ..stored_data import EncodedEvent, StoredSession, damaged_header
+from ..walking import is_segment_after
 from .accounts import Accounts
 from .appending import Appender
 from .bodies import Bodies

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from ...exceptions import session_not_found
-from ..base import AnySession, is_segment_after
+from ..base import AnySession
 from ..changes import Change, MovedError
 from ..codec import user_id_in
 from ..counting import dump_counters
 from ..stored_data import damaged_header, dump
+from ..walking import is_segment_after
 from .bodies import Bodies, all_bodies
 from .keys import Keys
 from .lifetimes import BESIDE, Lifetimes

@@ -10,16 +10,15 @@ from typing import Any
 
 from ...exceptions import UnreadableData, session_not_found
 from ...models.event_page import LogState
-from ..base import (
-    AnySession,
-    is_segment_after,
-)
-from ..changes import Appended, Change, MovedError
+from ...models.session import next_segment_id
+from ..base import AnySession
+from ..changes import WHILE_LIVE, Appended, Change, MovedError
 from ..codec import check_same, join_header, split_header, user_id_in
 from ..counting import counters_after, dump_counters, load_counters
 from ..merging import is_closed, with_shared
 from ..recency import NOW, now, place_of
 from ..stored_data import CHUNK, EncodedEvent, StoredSession, damaged_header, dump, span_of
+from ..walking import is_segment_after
 from .bodies import keep_bodies
 from .known_logs import Connection, KnownLog
 
@@ -176,7 +175,7 @@ def add_events(
     lives: int | None,
     db: Connection,
 ) -> Appended | None:
-    """Append events that are not stored already; `None` if the session is at another revision.
+    """Append events that are not stored already; `None` if the session is at another revision than `only_at`.
 
     Raises:
         SessionNotFound: the session expired or was deleted.
@@ -185,6 +184,8 @@ def add_events(
     log = db.known_log(sandbox, session_id) or _find_log(sandbox, session_id, db)
     if log is None or born not in {"", log.born}:
         raise session_not_found(session_id)
+    if only_at == WHILE_LIVE and not _is_followed(db, sandbox, session_id):
+        only_at = None
     new = events
     if not (only_at in {None, log.revision} and _inserted(db, log, events)):
         new = [event for event in events if not _is_stored(db, log.key, session_id, event)]
@@ -204,6 +205,12 @@ def add_events(
         _renew(db, log.conversation, lives)
     db.know(sandbox, session_id, log, place)
     return appended
+
+
+def _is_followed(db: sqlite3.Connection, sandbox: str, session_id: str) -> bool:
+    """Whether there is the next segment of a session's conversation."""
+    query = "SELECT 1 FROM sessions WHERE sandbox = ? AND id = ?"
+    return db.execute(query, (sandbox, next_segment_id(session_id))).fetchone() is not None
 
 
 def _find_log(sandbox: str, session_id: str, db: sqlite3.Connection) -> KnownLog | None:

@@ -5,7 +5,8 @@
 -- be checked again.
 -- KEYS[1] the conversation   KEYS[2] the sandbox's index (not in a Cluster, where it may lie in another slot)
 -- ARGV    session id; its number in the conversation, if the caller knows it, or 0; the birth mark that the
---         session must have or ''; the revision that it must have or ''; lifetime in ms or ''; the time of its
+--         session must have or ''; the revision that it must have, or the field of
+--         the next segment, which must not be there, or ''; lifetime in ms or ''; the time of its
 --         newest message in microseconds, or 0 for now; the counters as the caller knows them, as JSON, or '';
 --         the counters after this append, if they are still those; then for each event: id, body, and the
 --         amounts that it adds to counters, as JSON
@@ -66,7 +67,11 @@ if #new == 0 then
   redis.call('HDEL', key, 'in')  -- fails on a demoted master, whose data may be lost: it must not confirm an append
   return redis.status_reply('added ' .. count .. ' ' .. revision .. ' 0 ' .. n .. ' 0')
 end
-if only_at ~= '' and only_at ~= state[3] then
+local must_be_last = string.sub(only_at, 1, 2) == 's:'
+if must_be_last and redis.call('HEXISTS', key, only_at) == 1 then
+  return {'moved'}
+end
+if not must_be_last and only_at ~= '' and only_at ~= state[3] then
   return {'moved'}
 end
 if is_known and #new * 3 < #ARGV - 8 then
