@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -21,25 +22,26 @@ from ..stores.redaction import RedactHook, redact_events
 _MESSAGE, _USER, _LLM = EventType.MESSAGE, EventSource.USER, EventSource.LLM
 
 
+@dataclass(slots=True)
 class Draft:
-    """An event that is about to be stored, with what is counted of it, and the model call that made it.
+    """An event that is about to be stored, with what is counted of it, and the model call that made it."""
 
-    Args:
-        event: the event.
-        text: the text whose tokens are counted; `None` if none are counted.
-        model: the model that gave an answer, or whose tokens are counted.
-        provider: the provider that ran the model.
-        is_call: whether a model call made the event.
-        reported: the provider's own counts for the call.
-        media: images, audio and files, whose tokens are estimated.
-        reader: the model that reads them, if one was named.
-    """
-
-    # What few drafts have is on the class, so that the others need not be given it one by one.
+    event: SessionEvent[Any]
+    text: str | None
+    """The text whose tokens are counted; `None` if none are counted."""
+    model: str
+    provider: str = "unknown"
+    is_call: bool = False
+    reported: ReportedUsage | None = None
+    """The provider's own counts for the call."""
     service_tier: str | None = None
     """The tier that the application names; otherwise, the response's tier is used."""
     response_key: str | None = None
     """Distinguishes the response from all others, if its provider gave it an id."""
+    media: Sequence[Part] = ()
+    """Images, audio and files, whose tokens are estimated."""
+    reader: str = ""
+    """The model that reads them, if one was named."""
     partly: ReportedUsage | None = None
     """For an interrupted answer: what the provider had counted by then."""
     written: str | None = None
@@ -67,27 +69,6 @@ class Draft:
     """Content tokens of the whole message, of which a part may be counted already."""
     whole_usage: CallUsage | None = None
     """The bill of the whole call, of which a part may be billed already."""
-
-    def __init__(
-        self,
-        event: SessionEvent[Any],
-        text: str | None,
-        model: str,
-        provider: str = "unknown",
-        *,
-        is_call: bool = False,
-        reported: ReportedUsage | None = None,
-        media: Sequence[Part] = (),
-        reader: str = "",
-    ) -> None:
-        self.event: SessionEvent[Any] = event
-        self.text: str | None = text
-        self.model: str = model
-        self.provider: str = provider
-        self.is_call: bool = is_call
-        self.reported: ReportedUsage | None = reported
-        self.media: Sequence[Part] = media
-        self.reader: str = reader
 
     @property
     def is_whole(self) -> bool:
@@ -159,10 +140,7 @@ def draft_answer(
         event.native = dict(answer.native)
     text = message if isinstance(message, str) else text_of(message)
     draft = Draft(event, text, model, provider, is_call=True, reported=answer.usage)
-    if service_tier is not None:
-        draft.service_tier = service_tier
-    if answer.response_id:
-        draft.response_key = answer.key
+    draft.service_tier, draft.response_key = service_tier, answer.key
     return draft
 
 
