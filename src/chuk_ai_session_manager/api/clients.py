@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
 from ..exceptions import InvalidInput
+from ..providers.common import package_of
 from ..providers.streamed_answers import AnswerInPieces
 from ..session_manager import SessionManager
 from .streams import closed, recorded_stream
@@ -36,7 +38,7 @@ def track_client(client: Client, session_manager: SessionManager, *, provider: s
     with its usage, streamed or not.
     A background response is recorded once, when it is complete, by `responses.retrieve`.
     Each call returns exactly what it returns without tracking. An answer that cannot be read is recorded
-    in its raw form, and the log names its type.
+    in its raw form, and the log names its type. An answer for which `parse` raises an error is recorded too.
     Messages that the session holds already are not recorded again, and nothing that the request has before
     the model's last answer is recorded.
     All other methods of the client work as before, and are not tracked (the rest of `beta`,
@@ -106,7 +108,7 @@ class Tracked(InPlaceOf):
         value = getattr(self._target, name)
         path = f"{self._path}.{name}".strip(".")
         if path in _TRACKED:
-            return partial(self._call, value)
+            return partial(self._call, name, value)
         if name == "stream" and self._path in _PARTS - {"", "beta"}:
             reason = f"{path}() is not tracked: use {self._path}.create(stream=True), or stream_llm_call"
             raise InvalidInput("track a client's call", reason)
@@ -123,10 +125,10 @@ class Tracked(InPlaceOf):
     async def __aexit__(self, *exception: object) -> Any:
         return await self._target.__aexit__(*exception)
 
-    async def _call(self, create: Callable[..., Any], *given: Any, **arguments: Any) -> Any:
-        for name in ("messages", "input"):
-            if isinstance(arguments.get(name), Iterator):  # it can be read only once
-                arguments[name] = list(arguments[name])
+    async def _call(self, name: str, create: Callable[..., Any], *given: Any, **arguments: Any) -> Any:
+        for argument in ("messages", "input"):
+            if isinstance(arguments.get(argument), Iterator):  # it can be read only once
+                arguments[argument] = list(arguments[argument])
         exchange = Exchange(self._sm, str(arguments.get("model") or "unknown"), self._provider)
         # Retrieving an earlier response asks nothing.
         is_known = "response_id" in arguments or bool(given)
@@ -138,9 +140,41 @@ class Tracked(InPlaceOf):
         async with self._sm.writer.allowance.calling():
             await exchange.ask_for(arguments, is_known=is_known, is_bound=is_bound)
             async with exchange.calling():
+                if name == "parse":
+                    create, arguments = _raw(self._target, create, arguments)
                 response = await self._request(create, *given, **arguments)
+            if name == "parse":
+                response = await _parsed(response, exchange)
             await exchange.read_and_answer(response)
             return response
+
+
+def _raw(
+    target: Any, parse: Callable[..., Any], arguments: dict[str, Any]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The call that gives the response from which an SDK's `parse` makes its object."""
+    raw = getattr(getattr(target, "with_raw_response", None), "parse", None)
+    if raw is not None or package_of(target) != "anthropic":
+        return raw or parse, arguments
+    # anthropic 2.14 has none for `messages.parse`; this header is how it asks for raw responses.
+    headers = {**(arguments.get("extra_headers") or {}), "X-Stainless-Raw-Response": "raw"}
+    return parse, arguments | {"extra_headers": headers}
+
+
+async def _parsed(raw: Any, exchange: Exchange) -> Any:
+    """The object that an SDK's `parse` makes of a response.
+
+    It raises an error if the answer is not of the type that was asked for: it was cut off, or is no JSON. The
+    answer was paid all the same, and is recorded.
+    """
+    if not hasattr(raw, "http_response"):  # of a client with the same methods as an SDK's
+        return raw
+    try:
+        made = raw.parse()
+        return await made if inspect.isawaitable(made) else made
+    except Exception:
+        await exchange.read_and_answer(raw.http_response.json())
+        raise
 
 
 async def _given(source: Any) -> Any:

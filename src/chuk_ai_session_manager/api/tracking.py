@@ -134,11 +134,19 @@ class Exchange:
 
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
-        """Record an exception that is raised in the block as the call's failure, and raise it again."""
+        """Record an exception that is raised in the block as the call's failure, and raise it again.
+
+        An answer that the exception brings was paid, and is recorded instead: OpenAI's `parse` raises an
+        error with the `completion` if it was cut off or filtered.
+        """
         try:
             yield
         except BaseException as problem:
-            await self.fail(problem)
+            completion = getattr(problem, "completion", None)
+            if is_response(completion) and read_or_none(completion) is not None:
+                await self.read_and_answer(completion)
+            else:
+                await self.fail(problem)
             raise
 
     async def answer(self, answer: Answer, **metadata: Any) -> str:

@@ -67,7 +67,7 @@ def read_message(response: Any) -> Answer | None:
 
 def _completion(response: Any, choices: Any) -> Answer:
     first = choices[0]
-    message = field_of(first, "message")
+    message = _sent(field_of(first, "message"))
     answer = of_message(message)
     answer.text = answer.text or text_in(field_of(first, "text"))
     answer.finish_reason = name_in(field_of(first, "finish_reason"))
@@ -79,6 +79,22 @@ def _completion(response: Any, choices: Any) -> Answer:
         rest = without(response, "choices") | {"choices": [without(first, "message"), *choices[1:]]}
         answer.native = native_of(FORMAT, message, rest)
     return answer
+
+
+def _sent(message: Any) -> Any:
+    """A message as the API sent it, without what the SDK's `parse` adds."""
+    if not isinstance(message, dict):
+        return message
+    calls, sent = list_of(message.get("tool_calls")), without(message, "parsed")
+    if not calls:
+        return sent
+    asked = [field_of(call, "function") for call in calls]
+    return sent | {
+        "tool_calls": [
+            call | {"function": without(function, "parsed_arguments")} if isinstance(function, dict) else call
+            for call, function in zip(calls, asked, strict=True)
+        ]
+    }
 
 
 def _usage_of(response: Any) -> Any:

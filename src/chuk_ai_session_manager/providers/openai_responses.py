@@ -43,6 +43,7 @@ def read(response: Any) -> Answer | None:
 
 
 def _read(response: Any, output: Sequence[Any]) -> Answer:
+    output = [_sent(item) for item in output]
     answer = of_items(output)
     status = name_in(field_of(response, "status"))
     reason = field_of(field_of(response, "incomplete_details"), "reason") or status
@@ -58,6 +59,16 @@ def _read(response: Any, output: Sequence[Any]) -> Answer:
         is_spoken = response.get("object") == "realtime.response"
         answer.native = native_of(_REALTIME if is_spoken else FORMAT, list(output), _beside(response))
     return answer
+
+
+def _sent(item: Any) -> Any:
+    """An item as the API sent it, without what the SDK's `parse` adds."""
+    if not isinstance(item, dict):
+        return item
+    sent = without(item, "parsed_arguments")
+    if parts := list_of(sent.get("content")):
+        sent["content"] = [without(part, "parsed") if isinstance(part, dict) else part for part in parts]
+    return sent
 
 
 def _beside(response: dict[str, Any]) -> dict[str, Any]:
