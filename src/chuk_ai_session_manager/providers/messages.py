@@ -174,9 +174,11 @@ def calls_of(message: Any) -> list[ChatMessage]:
     """The tool calls of an assistant's message: OpenAI's, or Anthropic's "tool_use" blocks."""
     if not isinstance(message, dict):
         return []
-    calls = message.get("tool_calls")
+    calls, is_listed = message.get("tool_calls"), isinstance(message.get("content"), list)
+    if not calls and not is_listed:  # as most messages
+        return []
     found = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    if not found and not isinstance(message.get("content"), list):
+    if not found and not is_listed:
         return []
     return found or [_call_of(block) for block in blocks_of(message, "tool_use")]
 

@@ -26,17 +26,26 @@ _ROLE, _NAME = 1, 2
 _ANTHROPIC_TOOLS = 346
 
 
-class _Counted:
-    """Counts each text once, though the same rows are measured several times while a window is searched."""
+class Known:
+    """The lengths of texts and rows that were counted before: rows are measured several times."""
 
-    def __init__(self, model: str, known: dict[str, int] | None) -> None:
+    def __init__(self) -> None:
+        self.texts: dict[str, int] = {}
+        self.rows: dict[int, tuple[ChatMessage, int]] = {}
+        """By the identity of the row, which is kept so that no other row gets it."""
+
+
+class _Counted:
+    """Counts each text once."""
+
+    def __init__(self, model: str, known: Known | None) -> None:
         self._model = model
-        self._known = {} if known is None else known
+        self.known = known or Known()
 
     async def text(self, text: str) -> int:
-        found = self._known.get(text)
+        found = self.known.texts.get(text)
         if found is None:
-            found = self._known[text] = await TokenUsage.count_tokens(text, self._model)
+            found = self.known.texts[text] = await TokenUsage.count_tokens(text, self._model)
         return found
 
     async def content(self, row: ChatMessage) -> int:
@@ -45,21 +54,27 @@ class _Counted:
         return tokens + (await media_length(media, self._model) if media else 0)
 
 
-def content_length(model: str, known: dict[str, int] | None = None) -> Length:
+def content_length(model: str, known: Known | None = None) -> Length:
     """Counts a message's content for a model: its text, and an estimate of its images, audio and files.
 
     Args:
         model: whose tokens are counted.
-        known: the lengths of texts that were counted before; more are added.
+        known: the lengths that were counted before; more are added.
     """
     return _Counted(model, known).content
 
 
-def sent_length(model: str, known: dict[str, int] | None = None) -> Length:
+def sent_length(model: str, known: Known | None = None) -> Length:
     """Counts a message as it is sent: with its role, its name, and the ids of calls and results."""
     counted = _Counted(model, known)
 
     async def length(row: ChatMessage) -> int:
+        found = counted.known.rows.get(id(row))
+        if found is None:
+            found = counted.known.rows[id(row)] = row, await counted_anew(row)
+        return found[1]
+
+    async def counted_anew(row: ChatMessage) -> int:
         tokens = TOKENS_A_MESSAGE + _ROLE
         if row["role"] in SYSTEM_ROLES:  # a later one is sent in a user's message, between marks
             return tokens + await counted.text(instruction(text_of(row)))

@@ -12,7 +12,7 @@ from ...exceptions.validation import check_count, check_flag, check_name
 from ...providers.cache_marks import DEFAULT_TTL, CacheTtl
 from ...providers.formats import Format, check_format
 from ..billing import TOKENS_OF_A_BEGINNING
-from .lengths import Length, content_length, definitions_length, sent_length
+from .lengths import Known, Length, content_length, definitions_length, sent_length
 from .room import AUTO, Room, window_of
 
 _OPERATION = "get_messages_for_llm"
@@ -37,8 +37,8 @@ class Wanted:
     recall: str | bool | None = None
     recall_tokens: int | None = None
     """The manager's setting: with it, turns are recalled for each question."""
-    counted_texts: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
-    """How long the texts are that were counted so far."""
+    counted: Known = field(default_factory=Known, compare=False, repr=False)
+    """How long the texts and rows are that were counted so far."""
 
     def check(self) -> None:
         """Refuse arguments that are wrong or do not go together.
@@ -121,7 +121,7 @@ class Wanted:
     def length(self) -> Length:
         """The function that counts a row of the context."""
         count = sent_length if self.counts_all else content_length
-        return count(self.counted_model, self.counted_texts)
+        return count(self.counted_model, self.counted)
 
     async def room(self, correction: float = 1.0) -> Room | None:
         """The room for messages; `None` without a limit.
