@@ -187,7 +187,7 @@ LEVELS = (
         "conversation.recall.calendar_words",
         "conversation.recall.dates",
         "conversation.recall.turns",
-        "conversation.recall.compounds",
+        "conversation.recall.related",
         "conversation.recall.speakers",
         "conversation.recall.index",
         "conversation.recall.ranking",

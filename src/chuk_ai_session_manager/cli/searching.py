@@ -60,7 +60,7 @@ def find(
         async with finder.index_of_user(user, opened) as index:
             most = _LOOKED_AT * limit
             found = await finder.recalled(index, text, max_tokens=_TOKENS, model=DEFAULT_MODEL, limit=most)
-            terms = set(index.with_compounds(index.words.question_terms(text, index.languages)))
+            terms = set(index.with_related(index.words.question_terms(text, index.languages)))
             hits = [
                 _Hit(turn, index.words.places_of(turn.text, terms, index.languages)) for turn in found.turns
             ]

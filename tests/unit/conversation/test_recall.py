@@ -149,6 +149,18 @@ async def test_compound_words_are_found_by_their_parts_and_parts_by_compounds(
     assert (await sm.recall(question, limit=1)).turns[0].text == said[found]
 
 
+async def test_a_mistyped_question_finds_what_was_said_also_if_it_is_recorded() -> None:
+    sm = manager()
+    await say(sm, "We went to the festival in June.", "My dog is called Rex.")
+    assert (await sm.recall("Which fesetival?", limit=1)).turns[0].text == "We went to the festival in June."
+    for number in range(20):
+        await say(sm, f"It rains in town {number}.")
+    await sm.user_says("Which fesetival?")
+    context = await sm.get_messages_for_llm(recall=True, max_tokens=200)
+    assert "town 3" not in str(context)
+    assert "We went to the festival in June." in str(context)
+
+
 async def test_a_name_by_which_people_call_each_other_counts_less_than_what_they_say() -> None:
     sm = manager()
     for number in range(20):

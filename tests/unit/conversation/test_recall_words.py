@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chuk_ai_session_manager.conversation.recall.compounds import related_to
 from chuk_ai_session_manager.conversation.recall.dates import days_in
 from chuk_ai_session_manager.conversation.recall.english import english_stem
 from chuk_ai_session_manager.conversation.recall.languages import language_named
+from chuk_ai_session_manager.conversation.recall.related import compounds_of, spellings_of
 from chuk_ai_session_manager.conversation.recall.turns import passages_of
 from chuk_ai_session_manager.conversation.recall.words import MOST_WORDS, Words, pairs, searched_part
 
@@ -172,7 +172,29 @@ COMPOUNDS = [
 )
 def test_compounds_and_their_parts_are_related(term: str, related: list[str]) -> None:
     joined = "\n".join(["", *COMPOUNDS, ""])
-    assert sorted(related_to(term, COMPOUNDS, joined)) == sorted(related)
+    assert sorted(compounds_of(term, COMPOUNDS, joined)) == sorted(related)
+
+
+@pytest.mark.parametrize(
+    ("term", "spellings"),
+    [
+        ("fesetiv", ["festiv"]),  # a letter too many
+        ("festv", ["festiv"]),
+        ("fesitv", ["festiv"]),
+        ("festib", ["festiv"]),
+        ("festivsx", ["festiv"]),  # derived: it begins with the other
+        ("mentorship", ["mentor"]),
+        ("подорки", ["подарки"]),
+        ("parrot", []),  # the first letter is another
+        ("hat084", []),
+        ("fest", []),
+        ("zeppelin", []),
+    ],
+)
+def test_words_that_nobody_said_stand_for_words_that_are_spelled_alike(
+    term: str, spellings: list[str]
+) -> None:
+    assert spellings_of(term, {"festiv", "mentor", "подарки", "carrot", "hat083", "fast"}) == spellings
 
 
 def test_pairs_of_characters() -> None:

@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from ...stores.base import AnyEvent
-from .compounds import LANGUAGES, related_to
 from .languages import ENGLISH
+from .related import COMPOUNDING, compounds_of, spellings_of
 from .speakers import Speakers
 from .turns import Said, passages_of, said_in
 from .words import Words
@@ -33,7 +33,7 @@ _COST_POWER, _LEAST_COST = 0.3, 8
 _QUESTION, _SHORT = 0.8, 100
 PART = 0.42
 """The share of a long turn's score that each of its passages gets, besides the score of its own words."""
-# The weight of a compound that contains a word of the question, or of a part of one.
+# The weight of terms that are related to those of a question.
 _RELATED = 0.5
 # A language with a smaller share of the texts than this was most likely guessed wrong.
 _FEW_TEXTS = 0.03
@@ -212,18 +212,29 @@ class Index:
         total = self._languages.total()
         return [name for name, count in self._languages.most_common() if count >= total * _FEW_TEXTS]
 
-    def with_compounds(self, terms: Iterable[str]) -> dict[str, float]:
-        """A question's terms, and terms that are related to these as compounds, with the weight of each."""
+    def with_related(self, terms: Iterable[str], without: Collection[int] = ()) -> dict[str, float]:
+        """A question's terms, and terms that are related to these, each with its weight.
+
+        Compounds are looked for if a language of the conversation has them, other spellings for terms that do
+        not occur.
+
+        Args:
+            terms: the terms of a question.
+            without: turns that do not count, such as the question.
+        """
         found = dict.fromkeys(terms, 1.0)
-        if not LANGUAGES.isdisjoint(self.languages):
+        unknown = [term for term in found if not self._occurs(term, without)]
+        related = [each for term in unknown for each in spellings_of(term, self.postings)]
+        if not COMPOUNDING.isdisjoint(self.languages):
             if self._joined.terms != len(self.postings):
                 self._joined = _Joined(len(self.postings), "\n".join(["", *self.postings, ""]))
-            related = (
-                each for term in [*found] for each in related_to(term, self.postings, self._joined.text)
-            )
-            for each in related:
-                found.setdefault(each, _RELATED)
-        return found
+            joined = self._joined.text
+            related += (each for term in found for each in compounds_of(term, self.postings, joined))
+        return dict.fromkeys(related, _RELATED) | found
+
+    def _occurs(self, term: str, without: Collection[int]) -> bool:
+        turns = (self.turns_of_passages[entry >> _COUNT_BITS] for entry in self.postings.get(term, ()))
+        return any(turn not in without for turn in turns)
 
     def set_out(self, event_ids: Collection[str]) -> None:
         """Set the events that do not hold."""

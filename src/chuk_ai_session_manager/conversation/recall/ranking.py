@@ -119,7 +119,7 @@ def _word_scores(
     usual, usual_episode = _K1 * _B * count / total, _K1 * _B * episodes / total
     usual_passage = _K1 * _B * max(1, len(index.turns_of_passages)) / total
     least = _K1 * (1 - _B)
-    for term, share in _telling(index, terms).items():
+    for term, share in _telling(index, terms, without).items():
         in_turns, in_parts = index.found(term)
         for turn in without:
             in_turns.pop(turn, None)
@@ -142,7 +142,7 @@ def _word_scores(
     return turns, passages, by_episode
 
 
-def _telling(index: Index, terms: Sequence[str]) -> dict[str, float]:
+def _telling(index: Index, terms: Sequence[str], without: Collection[int]) -> dict[str, float]:
     """The terms that count, with the weight of each, which is 1 for most of the question's own.
 
     Terms in nearly all passages are left out: beside rarer ones, these tell nothing.
@@ -150,7 +150,7 @@ def _telling(index: Index, terms: Sequence[str]) -> dict[str, float]:
     count = len(index.turns_of_passages)
     found = {
         term: _NAME if term in index.names.terms else share
-        for term, share in index.with_compounds(terms).items()
+        for term, share in index.with_related(terms, without).items()
         if term in index.postings
     }
     rarities = [_rarity(count, len(index.postings[term])) for term in found]
