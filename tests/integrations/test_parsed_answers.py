@@ -125,6 +125,21 @@ def test_blocking_clients(address: str) -> None:
     assert sm.get_stats()["llm_calls"] == 2
 
 
+async def test_an_error_with_the_last_completion() -> None:
+    """As instructor raises it after its last attempt."""
+
+    class IncompleteOutputError(Exception):
+        last_completion = chat('{"na', "length")
+
+    async def ask(_: Any) -> Any:
+        raise IncompleteOutputError
+
+    sm = SessionManager()
+    with pytest.raises(IncompleteOutputError):
+        await track_llm_call("Which city?", ask, session_manager=sm)
+    assert (await bill_of(sm)).cost_usd == pytest.approx(0.0035)
+
+
 async def test_a_call_of_ones_own_that_raises_such_an_error(gpt: AsyncOpenAI) -> None:
     sm = SessionManager()
 

@@ -23,7 +23,7 @@ from ..exceptions import InvalidInput, SessionManagerError
 from ..exceptions.validation import check_answer
 from ..models import EventSource, EventType, SessionEvent
 from ..providers.answers import Answer, model_of, native_of
-from ..providers.common import data_of, readable_json, readable_text
+from ..providers.common import data_of, field_of, readable_json, readable_text
 from ..providers.context_rows import native_of as provider_native
 from ..providers.endings import written_in
 from ..providers.fingerprints import Sent
@@ -137,12 +137,13 @@ class Exchange:
         """Record an exception that is raised in the block as the call's failure, and raise it again.
 
         An answer that the exception brings was paid, and is recorded instead: OpenAI's `parse` raises an
-        error with the `completion` if it was cut off or filtered.
+        error with the `completion` if it was cut off or filtered, instructor's errors have a
+        `last_completion` (https://python.useinstructor.com/concepts/error_handling/).
         """
         try:
             yield
         except BaseException as problem:
-            completion = getattr(problem, "completion", None)
+            completion = field_of(problem, "completion", "last_completion")
             if is_response(completion) and read_or_none(completion) is not None:
                 await self.read_and_answer(completion)
             else:

@@ -190,9 +190,23 @@ def put_together(
     total: int = 0,
     cached_is_inside: bool = True,
     thought_is_inside: bool = True,
+    rest_is_thought: bool = False,
     details: Mapping[str, int] | None = None,
 ) -> ReportedUsage:
-    """Combine counts; if there is a total, it tells which counts include which."""
+    """Combine counts; if there is a total, it tells which counts include which.
+
+    Args:
+        sent: the input.
+        answered: the output.
+        cached: the input that was read from a cache.
+        written: the input that was written to a cache.
+        thought: the output that was reasoning.
+        total: the total that the provider reports; 0 if it reports none.
+        cached_is_inside: whether the input includes cached tokens, if there is no total.
+        thought_is_inside: whether the output includes reasoning, if there is no total.
+        rest_is_thought: whether what the total has beyond all counts is reasoning that is not reported.
+        details: the parts with prices of their own.
+    """
     outside_input = 0 if cached_is_inside else cached + written
     outside_output = 0 if thought_is_inside else thought
     if total and total != sent + answered + outside_input + outside_output:
@@ -200,6 +214,10 @@ def put_together(
             if total == sent + answered + more_in + more_out:
                 outside_input, outside_output = more_in, more_out
                 break
+        else:
+            rest = total - sent - answered - outside_input
+            if rest_is_thought and not thought and rest > 0:
+                thought = outside_output = rest
     read: ReportedUsage = {
         "input_tokens": sent + outside_input,
         "output_tokens": answered + outside_output,

@@ -14,11 +14,13 @@ def _openai_chat(counts: Counts) -> ReportedUsage:
     """OpenAI's chat completions, and all providers with its format.
 
     LiteLLM repeats the cached tokens under Anthropic's names; DeepSeek, Moonshot, Mistral and xAI's SDK have
-    other names for them.
+    other names for them. Gemini's models through gateways have their thoughts in the total only
+    (https://github.com/mozilla-ai/any-llm/issues/1290).
     """
     sent, answered = counts.first("prompt_tokens"), counts.first("completion_tokens")
     if counts.are_only(_PLAIN_CHAT):
-        return put_together(sent=sent, answered=answered, total=counts.first("total_tokens"))
+        total = counts.first("total_tokens")
+        return put_together(sent=sent, answered=answered, total=total, rest_is_thought=True)
     cached = counts.first(
         "prompt_tokens_details.cached_tokens",
         "prompt_token_details.cached_tokens",
@@ -42,6 +44,7 @@ def _openai_chat(counts: Counts) -> ReportedUsage:
         ),
         thought=counts.first("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
         total=counts.first("total_tokens"),
+        rest_is_thought=True,
         details={
             "cache_write_1h_tokens": counts.first(
                 "prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens"

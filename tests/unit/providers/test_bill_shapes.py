@@ -59,6 +59,25 @@ class TestShapes:
                 (1000, 400, 128, 0, 300, {}),
                 id="xai's own sdk",
             ),
+            # https://github.com/mozilla-ai/any-llm/issues/1290, https://github.com/Clarifai/clarifai-python/pull/978
+            pytest.param(
+                {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623},
+                (20, 603, 0, 0, 405, {}),
+                id="gemini through a gateway: thoughts are in the total only",
+            ),
+            pytest.param(
+                {"prompt_tokens": 1000, "completion_tokens": 198, "total_tokens": 1603,
+                 "prompt_tokens_details": {"cached_tokens": 400}, "completion_tokens_details": None},
+                (1000, 603, 400, 0, 405, {}),
+                id="the same with cached tokens",
+            ),
+            # https://github.com/router-for-me/CLIProxyAPI/issues/5733
+            pytest.param(
+                {"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 81,
+                 "completion_tokens_details": {"reasoning_tokens": 60}},
+                (21, 60, 0, 0, 60, {}),
+                id="the same, with the thoughts in the details",
+            ),
             pytest.param(
                 {"prompt_tokens": 33, "completion_tokens": 100, "total_tokens": 133, "citation_tokens": 20,
                  "num_search_queries": 18, "reasoning_tokens": 70},
