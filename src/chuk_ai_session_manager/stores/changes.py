@@ -28,8 +28,9 @@ class Mark:
     """How many events were stored when the object was read, or written to."""
 
 
-WHILE_LIVE = -2
-"""In place of the revision at which a session is appended to: while no other segment follows it."""
+AS_READ, WHILE_LIVE = -2, -3
+"""In place of the revision at which a session is appended to: the one that the object was read at, or any
+while no other segment follows."""
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ from .base import (
 )
 from .bodies import has_marks, hashes_in, needed_hashes
 from .changes import (
+    AS_READ,
     WHILE_LIVE,
     Appended,
     Change,
@@ -257,9 +258,7 @@ class DurableStore(RecordStore):
         self, session: AnySession, events: Sequence[AnyEvent], *, only_if_current: bool = False
     ) -> bool:
         """Store events at the session's end in one step, with earlier ones that were only in memory."""
-        mark = self._mark(session) if only_if_current else None
-        only_at = _NO_REVISION if mark is None else mark.revision
-        return await self._append(session, events, only_at if only_if_current else None)
+        return await self._append(session, events, AS_READ if only_if_current else None)
 
     async def append_while_live(self, session: AnySession, events: Sequence[AnyEvent]) -> bool:
         """The same, unless another segment follows the session."""
@@ -275,6 +274,8 @@ class DurableStore(RecordStore):
         written = await encoded(events, with_bodies=self.keeps_bodies)
         if not written:
             return True
+        if only_at == AS_READ:
+            only_at = _NO_REVISION if mark is None else mark.revision
         appended = await self._add(session.id, written, mark.born if mark else "", only_at)
         if appended is None:
             return False
