@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+from array import array
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 from weakref import ref
 
 import pytest
 import time_machine
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chuk_ai_session_manager import SessionManager, TokenUsage
 from chuk_ai_session_manager.conversation.recall import keeping
+from chuk_ai_session_manager.conversation.recall.hooks import _cosines
 from chuk_ai_session_manager.exceptions import InvalidInput, SessionNotFound
 from chuk_ai_session_manager.models import EventSource, SessionEvent
 from chuk_ai_session_manager.stores import MemoryStore
@@ -243,6 +249,17 @@ async def test_an_embedder_finds_what_no_word_of_the_question_is_in_and_embeds_e
         sm = manager(store=store, embedder=hook)
         assert await texts(sm, "feline", limit=1) == ["My cat is called Tom."]
     assert len(seen) == 4 + 2  # the turns, and two questions
+
+
+@given(st.lists(st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3), max_size=9), st.booleans())
+def test_cosines_are_the_same_with_numpy_and_without(vectors: list[list[float]], is_zero: bool) -> None:
+    pytest.importorskip("numpy")
+    asked = array("f", [0.0] * 3 if is_zero else [0.6, 0.0, -0.8])
+    rows = {number: array("f", vector) for number, vector in enumerate(vectors)}
+    fast = _cosines(rows, asked)
+    with patch.dict(sys.modules, {"numpy": None}):
+        assert fast == pytest.approx(_cosines(rows, asked), abs=1e-6)
+    assert _cosines({0: array("f")}, array("f")) == {0: 0}
 
 
 async def test_a_reranker_puts_passages_in_order() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,17 +89,23 @@ async def nearness(index: Index, question: str, embedder: Embedder) -> dict[int,
 
 
 def _added_by_cosine(vectors: Mapping[int, array[float]], asked: array[float]) -> dict[int, float]:
-    """What each turn's score gains. A thread computes it: a thousand vectors take 40 ms."""
-    cosines = {
-        turn: sum(map(float.__mul__, vector, asked))
-        for turn, vector in vectors.items()
-        if len(vector) == len(asked)
-    }
+    """What each turn's score gains. A thread computes it: without numpy, a thousand vectors take 60 ms."""
+    cosines = _cosines({turn: each for turn, each in vectors.items() if len(each) == len(asked)}, asked)
     if vectors and not cosines:
         logger.warning("The embedder's vectors have different lengths: words alone decide")
     mean = sum(cosines.values()) / max(1, len(cosines))
     spread = math.sqrt(sum((each - mean) ** 2 for each in cosines.values()) / max(1, len(cosines)))
     return {turn: _COSINE * (each - mean) / spread for turn, each in cosines.items()} if spread else {}
+
+
+def _cosines(vectors: Mapping[int, array[float]], asked: array[float]) -> dict[int, float]:
+    """The cosine of each vector and the question's; all have length 1."""
+    numpy: Any = sys.modules.get("numpy")  # most embedders have imported it
+    if not asked or not hasattr(numpy, "frombuffer"):
+        return {turn: sum(map(float.__mul__, vector, asked)) for turn, vector in vectors.items()}
+    rows = numpy.frombuffer(b"".join(vectors.values()), dtype=numpy.float32).reshape(-1, len(asked))
+    found = rows @ numpy.frombuffer(asked, dtype=numpy.float32)
+    return dict(zip(vectors, found.tolist(), strict=True))
 
 
 async def _vectors(index: Index, embedder: Embedder) -> dict[int, array[float]]:
