@@ -55,7 +55,11 @@ async def exchange(
         for packed, count in _packed(commands):
             await lane.send_packed_command(packed)
             for _ in range(count):
-                take(await _reply(lane))
+                try:
+                    answer = await lane.read_response()
+                except ResponseError as refusal:
+                    answer = refusal
+                take(answer)
     except BaseException:  # including cancellation: nobody may get the replies that are still to come
         await lane.disconnect(nowait=True)
         raise
@@ -80,13 +84,6 @@ def _packed(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
             parts, sent, length = [], count, 0
     if parts:
         yield "".join(parts).encode(), count - sent
-
-
-async def _reply(lane: AbstractConnection) -> Any:
-    try:
-        return await lane.read_response()
-    except ResponseError as refusal:
-        return refusal
 
 
 async def look_around(client: Client, lane: AbstractConnection | None) -> None:
