@@ -130,6 +130,7 @@ LEVELS = (
         "stores.redis.clients",
         "stores.redis.scripts",
         "stores.redis.exchange",
+        "stores.redis.together",
         "stores.redis.link",
         "stores.redis.records",
         "stores.redis.replies",

@@ -83,10 +83,6 @@ class Outcome(asyncio.Future[T]):
         """Refuse: a write that has begun must not be called off."""
         return False
 
-    def abandon(self) -> None:
-        """End without an outcome: nobody is left who could complete the write."""
-        super().cancel()
-
 
 def is_session_id(value: object) -> bool:
     """Whether a session can be stored under this id at all."""

@@ -77,7 +77,8 @@ class Bodies:
             The key; `None` if the session does not exist, and then nothing is stored.
         """
         if place is None:
-            if await self._places.ask(session_id, partial(_mark_command, session_id, list(bodies))) is None:
+            mark = partial(_mark_command, session_id, list(bodies))
+            if await self._places.ask(session_id, mark, self._link.call) is None:
                 return None
             place = self._places.known(session_id)
         held = await self._link.call_all([self._hold(each, place) for each in bodies])

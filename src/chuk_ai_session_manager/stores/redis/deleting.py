@@ -34,7 +34,7 @@ class Deleter:
         await self._lifecycle.delete(session_id)
         there = await self._places.find(session_id)
         bodies = [] if there is None else await self._bodies.of_conversation(there)
-        dropped = await self._places.ask(session_id, partial(_drop_command, session_id))
+        dropped = await self._places.ask(session_id, partial(_drop_command, session_id), self._link.call)
         place = self._places.known(session_id)
         self._places.forget(session_id)
         commands: list[Command] = [("ZREM", self._keys.index, session_id)]

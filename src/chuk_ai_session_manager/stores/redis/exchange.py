@@ -33,16 +33,15 @@ async def attempt(client: Client, commands: Sequence[Command], take: Callable[[A
         take(answer)
 
 
-def lane_of(client: Client) -> AbstractConnection | None:
-    """A connection beside the client's pool. Avoiding the pool saves a third of a round trip.
+def lanes_of(client: Client) -> list[AbstractConnection]:
+    """Two connections beside the client's pool, to write and to read; they save a third of a round trip.
 
-    A Cluster cannot use it, because each command has its own server.
+    A Cluster cannot use them, because each command has its own server.
     """
     if isinstance(client, RedisCluster):
-        return None
+        return []
     pool = client.connection_pool
-    lane: AbstractConnection = pool.connection_class(**pool.connection_kwargs)
-    return lane
+    return [pool.connection_class(**pool.connection_kwargs) for _ in range(2)]
 
 
 async def exchange(
@@ -86,20 +85,20 @@ def _packed(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
         yield "".join(parts).encode(), count - sent
 
 
-async def look_around(client: Client, lane: AbstractConnection | None) -> None:
+async def look_around(client: Client, lanes: Sequence[AbstractConnection]) -> None:
     """Find out again where the servers are."""
     if isinstance(client, RedisCluster):
         await client.initialize()  # if the driver closed it, which the client would not notice otherwise
         await client.nodes_manager.initialize()
         return
-    if lane is not None:
+    for lane in lanes:
         await lane.disconnect(nowait=True)
     await client.connection_pool.disconnect(inuse_connections=False)
 
 
-async def close_connections(client: Client, lane: AbstractConnection | None) -> None:
-    """Close everything that a client opened, and the connection beside its pool."""
-    if lane is not None:
+async def close_connections(client: Client, lanes: Sequence[AbstractConnection]) -> None:
+    """Close everything that a client opened, and the connections beside its pool."""
+    for lane in lanes:
         await lane.disconnect()
     await client.aclose()
     # The client leaves these open: nodes that it was about to look for again, and sentinels.

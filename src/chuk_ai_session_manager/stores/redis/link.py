@@ -22,22 +22,15 @@ from ...models.guard import guard
 from ..changes import Outcome
 from .clients import Client, checked_access, make_client
 from .errors import as_cause, explained, is_no_master, is_refused_login, may_pass
-from .exchange import attempt, close_connections, exchange, lane_of, look_around
+from .exchange import attempt, close_connections, exchange, lanes_of, look_around
 from .scripts import Command, as_sent
+from .together import Together
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
-# The most commands in one pipeline: beyond some hundred, sharing a round trip saves little more.
-_MOST_AT_ONCE = 500
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A command that waits to be sent with others, and its deadline in the event loop's time."""
-
-    command: Command
-    answer: Outcome[Any]
-    deadline: float
+# The most commands that are sent together: beyond some hundred, sharing a round trip saves little more. Fewer
+# reads, because their answers may be long, and must all be there before the next commands are sent.
+_MOST_WRITES, _MOST_READS = 500, 64
 
 
 @dataclass(slots=True, eq=False)
@@ -45,15 +38,12 @@ class _Here:
     """An event loop's own client, and its commands that wait to be sent together."""
 
     client: Client
-    lane: AbstractConnection | None
-    """A connection for commands that are sent together; without one, the client's connections are used."""
+    lanes: list[AbstractConnection]
+    """Connections for commands that are sent together; without any, the client's connections are used."""
     closing: AsyncGenerator[None, None] | None
-    """Closes both when it is closed; `None` if they belong to the application."""
-    waiting: list[_Waiting] = field(default_factory=list)
-    is_sending: bool = False
-    sender: asyncio.Task[None] | None = None
-    crowd: int = 0
-    """How many commands were sent together the last time."""
+    """Closes all of them when it is closed; `None` if they belong to the application."""
+    writes: Together = field(init=False)
+    reads: Together = field(init=False)
     under_way: set[asyncio.Future[None]] = field(default_factory=set)
     """One for each exchange that runs beside that of the waiting commands; done when the exchange is."""
 
@@ -117,67 +107,21 @@ class Link:
         return answers
 
     async def call_together(self, command: Command) -> Any:
-        """Return the answer to a command that is sent with all others that wait; then allow cancellation.
+        """Return the answer to a short command that writes. It is sent with all others that wait.
 
-        If nothing is being sent, this task sends the waiting commands; otherwise, it waits for the task that
-        does.
+        A caller that is cancelled is released when the answer is there.
         """
-        here, loop = self._here(), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         answer: Outcome[Any] = Outcome(loop=loop)
-        here.waiting.append(_Waiting(command, answer, loop.time() + self._timeout))
-        if not here.is_sending:
-            here.is_sending = True
-            try:
-                if here.crowd > 1:
-                    await asyncio.sleep(0)  # other tasks may add commands, as they did the last time
-                await self._send_batch(here)
-            except GeneratorExit:  # garbage-collected, in whatever thread: nothing can be awaited here
-                with suppress(RuntimeError):  # the loop is closed
-                    answer.get_loop().call_soon_threadsafe(self._hand_on, here)
-                raise
-            except BaseException:  # cancelled
-                self._hand_on(here)
-                with suppress(StorageError, asyncio.CancelledError):  # it may be cancelled several times
-                    await answer
-                raise
-            self._hand_on(here)
-        return await answer
+        return await self._here().writes.call(command, answer, loop.time() + self._timeout)
 
-    def _hand_on(self, here: _Here) -> None:
-        """Let a task send what waits: new commands, or all of them if the sending task was cancelled."""
-        here.is_sending = bool(here.waiting)
-        if here.waiting:
-            here.sender = asyncio.create_task(self._send_waiting(here))
+    async def read_together(self, command: Command) -> Any:
+        """Return the answer to a command that reads. It is sent with all others that wait.
 
-    async def _send_waiting(self, here: _Here) -> None:
-        try:
-            while here.waiting:
-                await self._send_batch(here)
-        finally:  # also if the event loop ends
-            here.is_sending, here.sender = False, None
-            abandoned, here.waiting = here.waiting, []
-            for waiting in abandoned:
-                waiting.answer.abandon()
-
-    async def _send_batch(self, here: _Here) -> None:
-        """Send the waiting commands. Each gets its answer when it arrives, before the others are answered."""
-        batch = here.waiting[:_MOST_AT_ONCE]
-        deadline = batch[0].deadline
-
-        def told(at: int, answer: Any) -> None:
-            if not isinstance(answer, BaseException):
-                batch[at].answer.set_result(answer)
-            elif not (self._may_pass(answer) and batch[at].deadline > deadline + _FIRST_PAUSE):
-                error = explained(answer)
-                error.__cause__ = as_cause(answer)
-                batch[at].answer.set_exception(error)
-            # Otherwise, it is sent with the next ones: only the oldest command's deadline is over.
-
-        try:
-            await self._send(here, [waiting.command for waiting in batch], deadline, told, here.lane)
-        finally:
-            here.waiting[: len(batch)] = [waiting for waiting in batch if not waiting.answer.done()]
-            here.crowd = len(batch)
+        Writes do not wait for reads, whose answers may be long.
+        """
+        loop = asyncio.get_running_loop()
+        return await self._here().reads.call(command, loop.create_future(), loop.time() + self._timeout)
 
     async def close(self) -> None:
         """Wait for running exchanges and close this loop's connections, except the application's own.
@@ -192,7 +136,7 @@ class Link:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout):  # other tasks may keep adding exchanges
                     # If it were cut off, it would connect again, and leave that connection open.
-                    while pending := [*here.under_way, *(waiting.answer for waiting in here.waiting)]:
+                    while pending := [*here.under_way, *here.writes.pending, *here.reads.pending]:
                         await asyncio.wait(pending)
         finally:
             with guard:
@@ -216,12 +160,23 @@ class Link:
                     del self._places[other]  # its client refers to the loop, which would keep it for ever
                 client = self._client()
                 if client is self._address:
-                    here = _Here(client, None, None)
+                    here = _Here(client, [], None)
                 else:
-                    lane = lane_of(client)
-                    here = _Here(client, lane, _closing(client, lane))
+                    lanes = lanes_of(client)
+                    here = _Here(client, lanes, _closing(client, lanes))
+                writing, reading = here.lanes or (None, None)
+                here.writes = self._together(here, writing, _MOST_WRITES)
+                here.reads = self._together(here, reading, _MOST_READS)
                 self._places[loop] = here
         return here
+
+    def _together(self, here: _Here, lane: AbstractConnection | None, most: int) -> Together:
+        async def send(
+            commands: Sequence[Command], deadline: float, told: Callable[[int, Any], None]
+        ) -> None:
+            await self._send(here, commands, deadline, told, lane)
+
+        return Together(send, self._may_pass, most)
 
     def _client(self) -> Client:
         if isinstance(self._address, str):
@@ -270,7 +225,7 @@ class Link:
             try:
                 async with asyncio.timeout_at(deadline):
                     if is_lost:
-                        await look_around(client, lane)
+                        await look_around(client, here.lanes)
                     await (attempt(client, batch, take) if lane is None else exchange(lane, batch, take))
             except Exception as problem:  # noqa: BLE001  (whatever the driver raises, the waiting tasks get it)
                 while open_ones:
@@ -293,19 +248,21 @@ class Link:
             again.clear()
 
 
-async def _closed_in_the_end(client: Client, lane: AbstractConnection | None) -> AsyncGenerator[None, None]:
+async def _closed_in_the_end(
+    client: Client, lanes: Sequence[AbstractConnection]
+) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        await close_connections(client, lane)
+        await close_connections(client, lanes)
 
 
-def _closing(client: Client, lane: AbstractConnection | None) -> AsyncGenerator[None, None]:
+def _closing(client: Client, lanes: Sequence[AbstractConnection]) -> AsyncGenerator[None, None]:
     """Closes connections when it is closed, which `asyncio.run` does with generators before a loop ends.
 
     So an application that runs a loop for each request need not close the store in each of them.
     """
-    generator = _closed_in_the_end(client, lane)
+    generator = _closed_in_the_end(client, lanes)
     with suppress(StopIteration):
         anext(generator).__await__().send(None)  # up to its `yield`, where nothing is awaited
     return generator

@@ -49,9 +49,9 @@ class Places:
         Args:
             session_id: the session.
             command: makes the command for the key of a conversation.
-            send: sends the command; by default alone.
+            send: sends the command; by default with others that read.
         """
-        send = send or self._link.call
+        send = send or self._link.read_together
         answer = await self._ask_stored(session_id, command, send)
         if answer is None and await self._take_over(session_id):
             answer = await self._ask_stored(session_id, command, send)
@@ -92,7 +92,7 @@ class Places:
     async def is_stored(self, session_id: str) -> bool:
         """Whether a session is stored, apart from the original's record."""
         peek = partial(peek_command, session_id)
-        return await self._ask_stored(session_id, peek, self._link.call) is not None
+        return await self._ask_stored(session_id, peek, self._link.read_together) is not None
 
     def known(self, session_id: str) -> str:
         """The place where a session was last found; at first, its own key."""

@@ -112,7 +112,7 @@ class Writer:
 
         bodies = all_bodies(change.events)
         held_at = await self._bodies.hold(session_id, bodies) if bodies else None
-        answer = await self._places.ask(session_id, command)
+        answer = await self._places.ask(session_id, command, self._link.call)
         if bodies:
             is_written = answer is not None and text_of(answer[0]) == "put"
             await self._bodies.settle(session_id, bodies, held_at, is_written=is_written)
