@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servers import RedisServer
 
-from chuk_ai_session_manager.exceptions import EventConflict
+from chuk_ai_session_manager.exceptions import EventConflict, UnreadableData
 from chuk_ai_session_manager.models import CallUsage, EventSource, Session, SessionEvent, TokenUsage
 from chuk_ai_session_manager.stores.counting import totals_of
 from chuk_ai_session_manager.stores.redis import known_counters
@@ -190,3 +190,13 @@ async def test_the_expiry_is_renewed_whatever_the_clock_of_the_writer_says(
         assert client.pttl(rig.key()) > HOUR * 0.9
     await rig.check(2)
     await rig.close()
+
+
+@pytest.mark.parametrize("text", ['{"messages": null}', '{"newest": []}', '{"unknown": "many"}'])
+async def test_counters_that_are_no_numbers_are_told_of_and_left_as_they_are(rig: Rig, text: str) -> None:
+    session = await rig.begin()
+    rig.server.command("HSET", rig.key(), "0:counters", text)
+    with pytest.raises(UnreadableData, match="damaged"):
+        await rig.stores[0].append(session, [question()])
+    assert rig.server.command("HGET", rig.key(), "0:counters") == text
+    assert rig.server.command("HGET", rig.key(), "0:count") == "0"

@@ -83,12 +83,18 @@ if counters then
   for _, i in ipairs(new) do
     for name, more in pairs(cjson.decode(ARGV[i + 2])) do
       local sum = tonumber(counters[name] or 0)
+      if not sum then
+        return {'damaged'}
+      end
       counters[name] = name == 'newest' and math.max(sum, more) or sum + more
     end
   end
   for name, value in pairs(counters) do
     -- cjson rounds numbers to 14 digits, so longer numbers are passed as text.
     value = tonumber(value)
+    if not value then
+      return {'damaged'}
+    end
     counters[name] = (value % 1 == 0 and value < 1e14) and value or string.format('%.17g', value)
   end
   totals = cjson.encode(counters)
