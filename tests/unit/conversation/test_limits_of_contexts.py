@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+from base64 import b64encode
 from random import Random
 from typing import Any
 
@@ -252,3 +254,15 @@ async def test_auto_is_the_models_window() -> None:
     await load_prices()
     assert (context_window("gpt-4o") or 0) > 100_000
     assert len(await get(max_tokens="auto", model="gpt-4o")) == 81
+
+
+async def test_an_image_counts_in_a_window_as_when_it_was_recorded() -> None:
+    image = b64encode(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">II", 640, 480)).decode()
+    said = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}]
+    for model, tokens in ((None, 425), ("gpt-4o", 425), ("gpt-4o-mini", 14_167)):
+        sm = SessionManager(store=MemoryStore(), model=model)
+        await sm.user_says(said)
+        assert (await sm.get_stats())["total_tokens"] == tokens
+        assert len(await sm.get_messages_for_llm(max_tokens=tokens)) == 1
+        with pytest.raises(TokenLimitExceeded):
+            await sm.get_messages_for_llm(max_tokens=tokens - 1)

@@ -38,8 +38,9 @@ class Known:
 class _Counted:
     """Counts each text once."""
 
-    def __init__(self, model: str, known: Known | None) -> None:
+    def __init__(self, model: str, known: Known | None, reader: str | None) -> None:
         self._model = model
+        self._reader = model if reader is None else reader
         self.known = known or Known()
 
     async def text(self, text: str) -> int:
@@ -51,22 +52,23 @@ class _Counted:
     async def content(self, row: ChatMessage) -> int:
         tokens = await self.text(text_of(row))
         media = media_of(row.get("content"))
-        return tokens + (await media_length(media, self._model) if media else 0)
+        return tokens + (await media_length(media, self._reader) if media else 0)
 
 
-def content_length(model: str, known: Known | None = None) -> Length:
+def content_length(model: str, known: Known | None = None, reader: str | None = None) -> Length:
     """Counts a message's content for a model: its text, and an estimate of its images, audio and files.
 
     Args:
         model: whose tokens are counted.
         known: the lengths that were counted before; more are added.
+        reader: the model whose rule estimates images, audio and files, if not the same; "" if it is unknown.
     """
-    return _Counted(model, known).content
+    return _Counted(model, known, reader).content
 
 
-def sent_length(model: str, known: Known | None = None) -> Length:
+def sent_length(model: str, known: Known | None = None, reader: str | None = None) -> Length:
     """Counts a message as it is sent: with its role, its name, and the ids of calls and results."""
-    counted = _Counted(model, known)
+    counted = _Counted(model, known, reader)
 
     async def length(row: ChatMessage) -> int:
         found = counted.known.rows.get(id(row))

@@ -121,7 +121,7 @@ class Wanted:
     def length(self) -> Length:
         """The function that counts a row of the context."""
         count = sent_length if self.counts_all else content_length
-        return count(self.counted_model, self.counted)
+        return count(self.counted_model, self.counted, self.model or "")
 
     async def room(self, correction: float = 1.0) -> Room | None:
         """The room for messages; `None` without a limit.
