@@ -90,7 +90,10 @@ class Record(BaseModel):
             values: the values of the fields, which become the record's own. Only fields with a plain default
                 may be left out.
         """
-        shape, given = _shapes.get(cls) or _shape_of(cls)
+        try:
+            shape, given = _shapes[cls]
+        except KeyError:
+            shape, given = _shape_of(cls)
         fields = shape.copy()
         fields.update(values)
         record = _new(cls)
