@@ -204,6 +204,8 @@ def function_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
     """The name and arguments of a call, in whichever form it is."""
     kind = call.get("type", "function")
     function = call.get(kind) if isinstance(kind, str) else None
+    if not isinstance(function, Mapping):  # of another type, as Moonshot's "builtin_function"
+        function = call.get("function")
     return function if isinstance(function, Mapping) else {}
 
 

@@ -35,6 +35,7 @@ from .common import (
     without,
 )
 from .messages import ChatMessage
+from .usage_counts import put_together
 
 FORMAT = "openai"
 # The known fields of a delta that is not an SDK's object.
@@ -75,6 +76,9 @@ def _completion(response: Any, choices: Any) -> Answer:
     answer.model, answer.provider = model_of(response), provider_of(response)
     usage = _usage_of(response)
     answer.usage, answer.billed = usage_in(usage), bill_of(response, usage)
+    is_nothing = answer.finish_reason == "error" and not answer.text and not answer.tool_calls
+    if is_nothing and usage is None:  # https://openrouter.ai/docs/features/zero-completion-insurance
+        answer.usage = put_together(sent=0, answered=0)
     if isinstance(response, dict) and isinstance(first, dict):
         rest = without(response, "choices") | {"choices": [without(first, "message"), *choices[1:]]}
         answer.native = native_of(FORMAT, message, rest)

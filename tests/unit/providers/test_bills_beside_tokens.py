@@ -188,6 +188,14 @@ class TestCharges:
         usage = counts | {"trafficType": "TRAFFIC_TYPE_UNSPECIFIED"}
         assert bill_of({"usageMetadata": usage}, "gemini-2.5-flash", "google").cost_usd == about(0.00055)
 
+    def test_an_error_in_place_of_an_answer_costs_nothing(self) -> None:
+        """https://openrouter.ai/docs/features/zero-completion-insurance"""
+        message, error = {"role": "assistant", "content": ""}, {"code": 502, "message": "Bad gateway"}
+        choice = {"index": 0, "message": message, "finish_reason": "error", "error": error}
+        usage = read_answer({"object": "chat.completion", "choices": [choice]}).usage
+        assert usage is not None
+        assert not any(usage.values())
+
 
 class TestTimings:
     """llama.cpp's server counts in `timings` (https://github.com/ggml-org/llama.cpp/pull/15827)."""

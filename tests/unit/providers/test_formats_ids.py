@@ -100,6 +100,24 @@ async def test_names_of_tools_that_only_some_apis_take(came_from: str, asked: st
         assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in found)
 
 
+async def test_a_call_of_another_type() -> None:
+    """Moonshot's own tools: https://platform.moonshot.ai/docs/guide/use-web-search"""
+    function = {"name": "$web_search", "arguments": '{"query": "tide"}'}
+    call = {"id": "call_1", "type": "builtin_function", "function": function}
+    answer: Row = {"role": "assistant", "content": None, "tool_calls": [call]}
+    result = {"role": "tool", "tool_call_id": "call_1", "name": "$web_search", "content": "{}"}
+    of_history, of_answers = SessionManager(), SessionManager()
+    await of_history.add_messages([{"role": "user", "content": "?"}, answer, result])
+    await of_answers.user_says("?")
+    await of_answers.ai_responds({"model": "kimi-k2", "choices": [{"index": 0, "message": answer}]})
+    await of_answers.add_messages([result])
+    for sm in (of_history, of_answers):
+        rows: Any = await sm.get_messages_for_llm(include_tools=True)
+        assert rows[1]["tool_calls"] == [call]
+        request: Any = await in_format(sm, "anthropic")
+        assert request["messages"][1]["content"][0]["name"] == "_web_search"
+
+
 async def test_a_tool_may_give_parts() -> None:
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
     sm = await asked_a_tool(chat_answer("", [CALL, ("call_2", "see", {})]))
