@@ -34,6 +34,8 @@ _MOST_DECODED_AT_ONCE = 100_000
 # Encoding them takes a tenth of that, and so does encoding some hundred events.
 _LONG_MESSAGE = 1_000_000
 _MANY_EVENTS = 500
+# So many native forms are put together outside the event loop too.
+_MANY_NATIVES = 100
 
 
 # -- the header ---------------------------------------------------------------------------------
@@ -259,7 +261,8 @@ async def with_bodies(
     Raises:
         UnreadableData: as for `decode_events`.
     """
-    if sum(map(len, (found or {}).values())) > _MOST_DECODED_AT_ONCE:
+    natives = sum(event.native is not None for event in events)
+    if natives > _MANY_NATIVES or sum(map(len, (found or {}).values())) > _MOST_DECODED_AT_ONCE:
         await asyncio.to_thread(_put_bodies, session_id, events, found, may_lack)
     else:
         _put_bodies(session_id, events, found, may_lack)
