@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from ..models.home import HomeStore
 from ..stores.base import AnyEvent, AnySession
-from .log_end import LogEnd
+from .log_end import LogEnd, whole_outline
 from .path import EarlierNeededError, Paths
-from .segments import Placed, newest_in, read_all, segments_before, segments_in
+from .segments import Placed, newest_in, read_all, segments_before
 
 T = TypeVar("T")
 
@@ -142,7 +142,7 @@ async def off_path(chain: Sequence[str], home: HomeStore) -> set[str]:
     heads = [segment async for segment in read_all(chain, home.head)]
     paths = Paths()
     if any(segment.totals.choices for segment in heads):
-        async for segment in segments_in(chain, home):
-            for event in segment.events:
+        for segment in heads:
+            for event in await whole_outline(segment, home):
                 paths.take(event)
     return paths.off()
