@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from .conversation.absent import fill
@@ -16,6 +17,7 @@ from .conversation.summaries import Summarizer, context_row
 from .exceptions import InvalidInput, InvalidSessionOperation, session_not_found
 from .exceptions.validation import check_count, check_name, check_session_id, check_text
 from .models import EventSource, EventType, Session, SessionEvent
+from .models.collisions import until_stored
 from .models.session_event import content_of
 from .providers.messages import ChatMessage, plain_messages, role_of
 from .session_storage import ChukSessionsStore, event_store, get_backend
@@ -137,14 +139,15 @@ class InfiniteConversationManager:
         async def is_over(segment: Session[Any]) -> bool:
             return llm_callback is not None and await self._should_create_new_segment(segment)
 
-        session = await append_to_live(
-            session,
-            [event],
-            home,
+        append = partial(
+            append_to_live,
+            events=[event],
+            home=home,
             thresholds=self._thresholds,
             is_full=is_over,
             on_closed=lambda closed: closing.start(closed, home),
         )
+        session = await until_stored(append, session, home)
         if await self._should_create_new_segment(session):
             if llm_callback is None:
                 reason = "the message is stored, but it fills the segment: pass llm_callback to summarise it"

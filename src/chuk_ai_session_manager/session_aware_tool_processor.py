@@ -52,13 +52,13 @@ from .exceptions.validation import check_at_least, check_count, check_json_objec
 from .models import Session, SessionEvent
 from .models.home import HomeStore
 from .models.record import new_id
+from .models.turns import Turns
 from .providers.answers import model_of
 from .providers.failures import has_error
 from .providers.messages import calls_of
 from .providers.usage import read_usage, usage_of
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
-from .stores.turns import Turns
 
 __all__ = [
     "ChukSessionsStore",

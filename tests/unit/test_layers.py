@@ -28,7 +28,7 @@ LEVELS = (
     (
         "models.absent_text",
         "models.guard",
-        "models.collisions",
+        "models.turns",
         "models.event_source",
         "models.event_type",
         "models.record",
@@ -41,6 +41,7 @@ LEVELS = (
         "models.choice",
         "models.session_totals",
         "models.home",
+        "models.collisions",
         "models.family",
         "models.storing",
         "models.session",
@@ -90,7 +91,6 @@ LEVELS = (
         "providers",
     ),
     (
-        "stores.turns",
         "stores.durability",
         "stores.recency",
         "stores.receipts",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..exceptions import EventConflict
 from ..models import EventSource, EventType, Session, SessionEvent
-from ..models.collisions import TRIES, after_a_collision, kept_changing
+from ..models.collisions import until_stored
 from ..models.home import HomeStore
 from ..models.record import is_before
 from ..models.session_totals import SessionTotals
@@ -117,40 +117,35 @@ class Appender:
         if not drafts:
             return session
         events = [draft.event for draft in drafts]
-        for attempt in range(TRIES):
-            if self._conversation.is_infinite:
-                session = await self._append_to_live(session, home, drafts, events, closings, is_limited)
-                break
-            await self._prepare(home, drafts, events, is_limited, session)
-            if is_of_segments(session):
-                session = await self._conversation.follow(session)
-                continue
-            # Only if nobody else wrote: another writer may have closed the segment. If one wrote, the store
-            # looks whether it is closed, which takes longer; but on what is stored may also depend whether a
-            # limit is reached, and whether an answer is late.
-            only_if_current = attempt == 0 or is_limited or _answers_a_question(drafts)
-            was_stored, session = await append(session, events, home, only_if_current=only_if_current)
-            if was_stored:
-                break
-            if attempt:
-                await after_a_collision(attempt)
-        else:
-            raise kept_changing(session.id)
+        write = partial(self._try, home, drafts, events, closings, is_limited)
+        session = await until_stored(write, session, home)
         if self._allowance.spending is not None:
             for draft in drafts:
                 await self._allowance.charge(home, draft.event)
         return session
 
-    async def _append_to_live(
+    async def _try(
         self,
-        session: Session[Any],
         home: HomeStore,
         drafts: Sequence[Draft],
         events: list[SessionEvent[Any]],
         closings: list[asyncio.Task[None]],
         is_limited: bool,
-    ) -> Session[Any]:
-        """Store drafts in the last segment, or in a new one after it; return the segment that they are in."""
+        session: Session[Any],
+    ) -> tuple[bool, Session[Any]]:
+        """Store drafts if no other writer is faster; return whether they are stored, and the last segment."""
+        if not self._conversation.is_infinite:
+            await self._prepare(home, drafts, events, is_limited, session)
+            if not is_of_segments(session):
+                was_stored, session = await append(session, events, home, only_if_current=True)
+                # On what others wrote may depend whether a limit is reached, and whether an answer is late.
+                if was_stored or is_limited or _answers_a_question(drafts):
+                    return was_stored, session
+                await self._prepare(home, drafts, events, is_limited, session)
+            if not is_of_segments(session):
+                # The store looks whether another writer closed the segment, which takes longer.
+                return await append(session, events, home, only_if_current=False)
+            session = await self._conversation.follow(session)
         return await append_to_live(
             session,
             events,

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from ..models.home import HomeStore
+from ..models.turns import pulse_of
 from ..stores.base import AnyEvent, AnySession
 from ..stores.redaction import redact_events
-from ..stores.turns import pulse_of
 from .background import background_of, carry_over
 from .log_end import whole_outline
 from .notes import Notes

@@ -11,7 +11,7 @@ from typing import Any
 from ..exceptions import TokenLimitExceeded
 from ..models import Session, SessionEvent
 from ..models.home import HomeStore
-from ..stores.turns import Turns
+from ..models.turns import Turns
 from .budgets import Spending
 from .context.beginning import Beginning
 from .drafts import Draft, tokens_of, without_prompt

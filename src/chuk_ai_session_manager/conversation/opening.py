@@ -10,9 +10,9 @@ from ..exceptions import InvalidSessionOperation, SessionAlreadyExists, session_
 from ..models import Session, SessionMetadata
 from ..models.home import HomeStore
 from ..models.record import new_id, utc_now
+from ..models.turns import Turns
 from ..session_storage import event_store
 from ..stores import EventStore, SessionStore
-from ..stores.turns import Turns
 from .segments import (
     Thresholds,
     create_session,

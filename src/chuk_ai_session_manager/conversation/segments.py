@@ -79,8 +79,11 @@ async def append_to_live(
     prepare: Callable[[AnySession], Awaitable[None]] | None = None,
     check: Callable[[AnySession], Awaitable[None]] | None = None,
     looks_again: bool = False,
-) -> AnySession:
-    """Store events at the end of a conversation; return the segment that they are in.
+) -> tuple[bool, AnySession]:
+    """Store events at the end of a conversation if no other writer is faster.
+
+    Returns:
+        Whether they are stored, and the last segment.
 
     Args:
         session: any segment of the conversation.
@@ -119,9 +122,7 @@ async def append_to_live(
             session = following
             if check is not None:
                 await check(session)
-        was_stored, session = await append(session, events, home, only_if_current=True)
-        if was_stored:
-            return session
+        return await append(session, events, home, only_if_current=True)
 
 
 class _WentOnError(Exception):

@@ -12,11 +12,11 @@ from typing import Any
 from ..exceptions import EventConflict, SessionManagerError
 from ..models import Session
 from ..models.home import HomeStore
+from ..models.turns import Turns
 from ..providers.anthropic_messages import rows_of_turns
 from ..providers.messages import ChatMessage, check_chat_messages
 from ..providers.usage import ReportedUsage
 from ..stores.redaction import RedactHook
-from ..stores.turns import Turns
 from .appending import Appender
 from .billing import count
 from .closing import PATIENCE, Closing

@@ -3,12 +3,58 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from random import random
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from ..exceptions import StorageError
+from .guard import guard
+from .home import HomeStore
+from .turns import Turns
+
+if TYPE_CHECKING:
+    from .session import Session
+
+# By the store's `id` and the session's: of those who had a collision and try again.
+_lines: WeakValueDictionary[tuple[int, str], Turns] = WeakValueDictionary()
 
 TRIES = 50
 """How often a write is tried while other writers are faster: for about two seconds."""
+
+
+async def until_stored(
+    write: Callable[[Session[Any]], Awaitable[tuple[bool, Session[Any]]]],
+    session: Session[Any],
+    home: HomeStore,
+) -> Session[Any]:
+    """Try a write until no other writer is faster; return the session.
+
+    After a collision, the writers of this process try one after the other: otherwise, of fifty that write to
+    one session, each would spoil the tries of all others.
+
+    Args:
+        write: a try. It returns whether it succeeded, and the session as it is now.
+        session: the session.
+        home: the store.
+
+    Raises:
+        StorageError: other writers were faster each time.
+    """
+    place = (id(home), session.id)
+    if place not in _lines:
+        was_stored, session = await write(session)
+        if was_stored:
+            return session
+    with guard:
+        line = _lines.setdefault(place, Turns())
+    async with line.turn():
+        for attempt in range(TRIES):
+            was_stored, session = await write(session)
+            if was_stored:
+                return session
+            await after_a_collision(attempt)
+    raise kept_changing(session.id)
 
 
 async def after_a_collision(attempt: int) -> None:

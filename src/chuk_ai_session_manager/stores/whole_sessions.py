@@ -19,6 +19,7 @@ from ..models.family import enter_with_parent
 from ..models.guard import guard
 from ..models.session import next_segment_id
 from ..models.storing import record_and_save
+from ..models.turns import Turns
 from .base import (
     AnyEvent,
     AnySession,
@@ -30,7 +31,6 @@ from .base import (
 )
 from .erasing import rewrite_whole
 from .receipts import BACKUPS
-from .turns import Turns
 from .walking import read_log_states, walked_events, walked_segment_ids
 
 

@@ -140,6 +140,22 @@ class Managers(Contract):
         segments = [await read_session(stores.open(), each) for each in await elsewhere.get_session_chain()]
         assert [("mine" in messages_in(each)) for each in segments] == [False] * (len(segments) - 1) + [True]
 
+    @pytest.mark.parametrize("infinite_context", [False, True])
+    @in_a_loop
+    async def test_fifty_managers_write_to_one_conversation(
+        self, stores: Stores, infinite_context: bool
+    ) -> None:
+        store, names = stores.open(), [str(number) for number in range(50)]
+
+        async def say(name: str) -> None:
+            manager = SessionManager("talk", store=store, infinite_context=infinite_context)
+            for number in range(6):
+                await manager.user_says(f"{name} {number}")
+
+        await asyncio.gather(*map(say, names))
+        fresh = SessionManager("talk", store=stores.open())
+        check_each_in_order([row["content"] for row in await fresh.get_conversation()], names, 6)
+
     @in_a_loop
     async def test_managers_that_fill_a_segment_together_open_one_next(self, stores: Stores) -> None:
         store = stores.open()

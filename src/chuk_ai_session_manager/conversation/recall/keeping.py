@@ -23,9 +23,9 @@ from ...models.event_page import LogState
 from ...models.guard import guard
 from ...models.home import HomeStore
 from ...models.session_event import REPLACES, origin_of
+from ...models.turns import Turns
 from ...providers.messages import call_id_of, calls_of
 from ...stores.base import AnyEvent, AnySession
-from ...stores.turns import Turns
 from ..path import Paths
 from .index import Index
 from .words import Words

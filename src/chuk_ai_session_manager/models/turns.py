@@ -92,7 +92,7 @@ class Turns:
     data that several processes write.
     """
 
-    __slots__ = ("_line", "_spare")
+    __slots__ = ("__weakref__", "_line", "_spare")
 
     def __init__(self) -> None:
         # The first one in line has the turn. Only single operations of the deque change it, and each is
