@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from running import PATIENCE
 
+from chuk_ai_session_manager.models import turns as turns_module
 from chuk_ai_session_manager.models.turns import Turns, pulse_of
-from chuk_ai_session_manager.stores import turns as turns_module
 
 
 class Visitors:
