@@ -294,3 +294,22 @@ async def test_the_state_is_named_as_the_response_says(beside: dict[str, Any], h
 async def test_server_state_is_for_responses_only() -> None:
     with pytest.raises(InvalidInput, match="server_state"):
         await SessionManager().get_messages_for_llm(format="anthropic", server_state=True)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("infinite", [False, True])
+@pytest.mark.parametrize("options", [{}, {"max_tokens": 4_000}, {"max_tokens": 4_000, "steady": False}])
+async def test_a_loop_goes_on_in_a_conversation_that_begins_with_instructions_and_no_question(
+    options: dict[str, Any], infinite: bool
+) -> None:
+    sm = SessionManager("s", "Be brief.", infinite_context=infinite)
+    await sm.ai_responds("Good morning.")
+    (first,) = [row["event_id"] for row in await sm.get_conversation(with_ids=True)]
+    await sm.retract(first)
+    await sm.add_messages([{"role": "system", "content": "Look first."}])
+    await sm.ai_responds(anthropic_answer("Let me look.", [("call_1", "look", {})]))
+    await sm.tool_used("look", {}, "noon", tool_call_id="call_1")
+    request: Any = await sm.get_messages_for_llm(format="anthropic", **options)
+    assert request["system"] == "Be brief.\n\nLook first."
+    _, answer, result = request["messages"]
+    assert answer["content"][0]["signature"] == "SIG-A"
+    assert result["content"][0]["content"] == "noon"

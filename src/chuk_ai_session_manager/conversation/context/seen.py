@@ -129,11 +129,13 @@ class Seen:
             return await self._whole([*loop.log.events, *loop.later], summary, start, loop.question)
         begun = loop.log.until(loop.question)
         window, summary = await self._window(begun, summary, start, self._room)
-        first = next(row[ORIGIN].event_id for row in window.said if ORIGIN in row and not is_system(row))
+        said = (row[ORIGIN].event_id for row in window.said if ORIGIN in row and not is_system(row))
+        first = next(said, None)  # there is none if the log begins with instructions, and without a question
         events = [*start, *begun.events, *loop.events[1:]]
-        at = next(at for at, event in enumerate(events) if event.id == first)
-        said = self._cleared(self._rows_of(events[at:]), loop.question)
-        rows = [*window.front, *window.pinned, *said]
+        after_all = len(start) + len(begun.events)
+        at = next((at for at, event in enumerate(events) if event.id == first), after_all)
+        rows = [*window.front, *window.pinned]
+        rows += self._cleared(self._rows_of(events[at:]), loop.question)
         return rows if summary is None else with_earlier(rows, summary)
 
     async def with_excerpts(self, rows: list[ChatMessage], events: Sequence[AnyEvent]) -> list[ChatMessage]:
