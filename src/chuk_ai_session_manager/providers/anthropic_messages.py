@@ -137,7 +137,7 @@ def anthropic_request(
         blocks = _blocks_of(with_name_in_text(row), may_sign, chain, unpaired)
         if not blocks:
             continue
-        if not turns and role == "assistant" and blocks[0]["type"] != COMPACTION:
+        if not turns and role == "assistant" and not _replaces_what_was_before(blocks[0]):
             turns.append({"role": "user", "content": [_text(_CONTINUED)], "is_text": True})
             chain.rows += ["user", *turns[0]["content"]]
         if not turns or turns[-1]["role"] != role:
@@ -178,6 +178,10 @@ def compacted(native_format: str, native: Any) -> list[Block]:
         if isinstance(block, dict) and block.get("type") == COMPACTION and block.get("content") is not None:
             return blocks[at:]
     return []
+
+
+def _replaces_what_was_before(block: Block) -> bool:
+    return block["type"] == COMPACTION and block.get("content") is not None
 
 
 def before_thinking(blocks: Sequence[Block]) -> list[Block]:

@@ -244,3 +244,15 @@ async def test_a_server_s_call_waits_while_the_application_answers_its_own() -> 
     await sm.ai_responds(message(code, use))
     await sm.add_messages([{"role": "tool", "tool_call_id": "toolu_1", "content": "noon"}])
     assert await kinds_sent(sm) == [["text"], ["server_tool_use", "tool_use"], ["tool_result"]]
+
+
+async def test_a_compaction_that_failed_does_not_begin_a_request() -> None:
+    """Only one with a content replaces what was before it, so that nobody's turn need come first."""
+    failed = {"type": "compaction", "content": None}
+    sm = SessionManager()
+    await sm.user_says("When is high water?")
+    (question,) = await sm.get_conversation(with_ids=True)
+    await sm.ai_responds(message(failed, TEXT))
+    await sm.retract(question["event_id"])
+    await sm.user_says("Well?")
+    assert await kinds_sent(sm) == [["text"], ["compaction", "text"], ["text"]]
