@@ -185,6 +185,64 @@ async def test_a_background_response_is_recorded_when_it_is_done_and_once(gpt: A
     assert (stats["llm_calls"], stats["usage_source"]) == (1, "reported")
 
 
+async def test_a_response_that_is_retrieved_after_its_stream_was_stopped_is_one_answer(
+    gpt: AsyncOpenAI,
+) -> None:
+    begun = await gpt.responses.create(model=GPT, input="hello", background=True)
+    place = {"output_index": 0, "content_index": 0, "item_id": "msg_1"}
+    events: list[Any] = [
+        {
+            "type": "response.created",
+            "response": response(status="in_progress", usage=None) | {"id": begun.id},
+        },
+        {"type": "response.output_text.delta", "delta": "You", "logprobs": []} | place,
+        {"type": "response.output_text.delta", "delta": " said", "logprobs": []} | place,
+    ]
+    sm = SessionManager()
+    client = track_client(gpt, sm)
+    stream = await client.responses.create(model=GPT, input=exactly(events), stream=True)
+    async with stream:
+        async for event in stream:
+            if event.type == "response.output_text.delta":
+                break
+    assert (await events_of(sm))[-1].message == "You"
+    for _ in range(3):
+        await client.responses.retrieve(begun.id)
+    rows = await sm.get_conversation()
+    assert [row["content"] for row in rows[1:]] == ["You said: hello"]
+    stats = await sm.get_stats()
+    assert (stats["llm_calls"], stats["usage_source"]) == (1, "reported")
+
+
+async def test_an_answer_of_which_a_part_was_stored_is_known_when_it_is_given_again() -> None:
+    """The part was stored because the user went on while the stream was read."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 3, "total_tokens": 1003}
+    common = {"id": "chatcmpl-1", "created": 1, "model": GPT}
+    chunk = common | {"object": "chat.completion.chunk"}
+    chunks = [
+        chunk | {"choices": [{"index": 0, "delta": {"content": "At "}, "finish_reason": None}]},
+        chunk | {"choices": [{"index": 0, "delta": {"content": "noon."}, "finish_reason": "stop"}]},
+        chunk | {"choices": [], "usage": usage},
+    ]
+
+    async def answer(_: Any) -> Any:
+        for each in chunks:
+            yield each
+
+    sm = SessionManager()
+    stream = stream_llm_call("When?", answer, session_manager=sm)
+    pieces = aiter(stream)
+    await anext(pieces)
+    await sm.user_says("And the day after?")
+    async for _ in pieces:
+        pass
+    message = {"role": "assistant", "content": "At noon."}
+    whole = common | {"object": "chat.completion", "usage": usage}
+    await sm.ai_responds(whole | {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    stats = await sm.get_stats()
+    assert (stats["llm_calls"], stats["input_tokens"], stats["ai_messages"]) == (1, 1000, 1)
+
+
 WHOLE = response(said("At noon."))
 
 

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from copy import deepcopy
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..conversation.callbacks import call
 from ..conversation.context.chain import fingerprint_for
@@ -39,6 +40,9 @@ __all__ = ["Exchange"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+_RETRIEVABLE = {"openai-responses", "google-interactions"}
+"""The formats whose responses can be retrieved by their id."""
+
 UNREADABLE = "UnreadableAnswer"
 """The recorded failure of a call whose answer is unreadable."""
 
@@ -54,6 +58,11 @@ class StreamedError(Exception):
         super().__init__("the stream ended with an error")
         self.said = said
 
+
+# Parts of responses whose streams were stopped, by the response's id: the provider goes on with a background
+# response, which can be retrieved when it is complete.
+_stopped: WeakKeyDictionary[SessionManager, dict[str, Draft]] = WeakKeyDictionary()
+_MOST_STOPPED = 100
 
 # Recordings that continue after their caller was cancelled. asyncio keeps only weak references to tasks.
 _recordings: set[asyncio.Task[str]] = set()
@@ -175,6 +184,8 @@ class Exchange:
         for draft in drafts[-1:]:
             draft.request, draft.messages = self._request, self._messages
             draft.length, draft.replaces = self._length, self._part
+            if not is_stopped and draft.replaces is None:
+                draft.replaces = _stopped.get(self.sm, {}).pop(answer.response_id or "", None)
             draft.question_in = self._question_in
             if self._came:
                 draft.written = written_in(answer)
@@ -269,10 +280,22 @@ class Exchange:
             self._is_called = True
         # Until its turn it counts as unfinished: a question that is asked meanwhile stores the part itself.
         await self._try(self.sm.writer.finish(self))
+        self._keep_part()
         if isinstance(problem, GeneratorExit):
             self._is_over()
         else:
             await self.fail(problem)
+
+    def _keep_part(self) -> None:
+        """Remember the part of a response that can be retrieved, so that the whole replaces it."""
+        native = None if self._part is None else self._part.event.native
+        response_id = field_of(field_of(native, "response"), "id")
+        if self._part is None or not response_id or field_of(native, "format") not in _RETRIEVABLE:
+            return
+        parts = _stopped.setdefault(self.sm, {})
+        parts[str(response_id)] = self._part
+        if len(parts) > _MOST_STOPPED:
+            del parts[next(iter(parts))]
 
     async def leave(self) -> None:
         """Note that nobody reads on, and record the part that arrived, if that is not recorded yet."""

@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from ..exceptions import EventConflict
 from ..models import Session, SessionEvent
 from ..models.home import HomeStore
+from ..models.session_event import REPLACES
 from ..providers.usage import ReportedUsage
 from ..stores.redaction import redact_events
 from .drafts import Draft
@@ -64,7 +65,9 @@ class Circumstances:
 
     def differ_from(self, known: SessionEvent[Any]) -> bool:
         """Whether they are not those of the recorded answer."""
-        before = None if known.usage is None or known.usage.estimated else known.usage.input_tokens
+        # The bill of an answer that replaces a part of itself is only what the part's bill lacks.
+        is_whole = known.usage is not None and not known.usage.estimated and REPLACES not in known.metadata
+        before = known.usage.input_tokens if known.usage is not None and is_whole else None
         if _differ(self.input_tokens, before):
             return True
         made_before = _made_at((known.native or {}).get("response"))
