@@ -16,6 +16,7 @@ from servers import RedisServer
 
 from chuk_ai_session_manager.exceptions import EventConflict, UnreadableData
 from chuk_ai_session_manager.models import CallUsage, EventSource, Session, SessionEvent, TokenUsage
+from chuk_ai_session_manager.models.session import next_segment_id
 from chuk_ai_session_manager.stores.counting import totals_of
 from chuk_ai_session_manager.stores.redis import known_counters
 from chuk_ai_session_manager.stores.redis.store import RedisStore
@@ -135,6 +136,18 @@ async def test_the_last_writer_appends_without_reading_counters_and_expiry(rig: 
         await rig.stores[0].append(session, [question(), answer()])
     assert rig.asked("pttl") == before
     await rig.check(10)
+
+
+async def test_appends_to_a_later_segment_ask_for_its_place_once(rig: Rig) -> None:
+    first = await rig.begin()
+    store = rig.stores[0]
+    second: Session[Any] = Session(id=next_segment_id("s"), parent_id="s")
+    await store.create_next(second, first)
+    await store.append(second, [question()])
+    before = rig.asked("hmget")
+    for _ in range(5):
+        await store.append(second, [answer()])
+    assert rig.asked("hmget") == before + 5
 
 
 async def test_a_write_that_a_failover_lost_is_not_counted(rig: Rig) -> None:

@@ -68,6 +68,8 @@ class Appender:
             return await self._not_added(session_id, events, born, only_at, answer)
         if len(answer) > _WITHOUT_COUNTERS:
             after = Known(text_of(answer[4]), answer[_WITHOUT_COUNTERS], None, checked)
+        elif after is not None:
+            after = after._replace(number=text_of(answer[4]))
         if after is not None and int(answer[3]):
             self._known.remember(session_id, after)
         if int(answer[5]):

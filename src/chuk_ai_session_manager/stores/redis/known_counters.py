@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ...models.guard import guard
 from ..counting import counters_after, dump_counters, load_counters
 from ..recency import now
 from ..stored_data import EncodedEvent
 
-# Of how many sessions they are remembered: a limit to the memory, at about a kilobyte each.
+# The most sessions whose counters are remembered: a limit to the memory, at about a kilobyte each.
 _MOST = 2_000
-# After this part of a lifetime, what is remembered is not used, so that the server checks the expiry again.
+# After a lifetime divided by this, remembered counters are not used, so that the server checks the expiry.
 _PART = 2_000
 
 
 class Known(NamedTuple):
-    """The counters of a session. If the server has this text, then these are the counters."""
+    """The counters of a session: they are valid if the server still has the same text."""
 
     number: str
-    """The session's number in its conversation, as far as it is known."""
+    """The session's number in its conversation. If it is wrong, the server looks for the right one."""
     text: str | bytes
     """The counters as they are stored."""
     counters: Mapping[str, float] | None
-    """The counters; `None` if the text was not read yet."""
+    """The counters in the text; `None` if nobody has parsed the text yet."""
     checked: int
     """When the server last checked the expiry, in microseconds since 1970."""
 
@@ -55,11 +56,13 @@ class KnownCounters:
 
     def remember(self, session_id: str, known: Known) -> None:
         """Remember a session's counters, and forget those of another session if there are too many."""
-        self._known.pop(session_id, None)  # so that the order is that of the writes
-        if len(self._known) >= _MOST:
-            self._known.pop(next(iter(self._known)), None)
-        self._known[session_id] = known
+        with guard:  # while another thread changes a dict, its first key cannot be read
+            self._known.pop(session_id, None)  # so that the order is that of the writes
+            if len(self._known) >= _MOST:
+                del self._known[next(iter(self._known))]
+            self._known[session_id] = known
 
     def forget(self, session_id: str) -> None:
         """Let the server read the counters at the next append."""
-        self._known.pop(session_id, None)
+        with guard:
+            self._known.pop(session_id, None)
