@@ -154,6 +154,17 @@ async def test_figures_choices_and_recall_read_no_bytes(opened: Open) -> None:
     assert fetched == []
 
 
+async def test_recall_in_earlier_segments_reads_no_bytes(opened: Open) -> None:
+    settings: dict[str, Any] = {"infinite_context": True, "max_turns_per_segment": 6}
+    async with SessionManager("s", store=opened(), **settings) as writer:
+        await talk(writer, 20)
+    store = opened()
+    fetched = fetched_by(store)
+    found = await SessionManager("s", store=store, **settings).recall("Picture 3")
+    assert "Picture 3" in found.text
+    assert fetched == []
+
+
 async def test_a_summary_reads_no_bytes(opened: Open) -> None:
     settings: dict[str, Any] = {"infinite_context": True, "max_turns_per_segment": 6}
     writer = SessionManager("s", store=opened(), **settings)

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from weakref import ref
 
 from ...exceptions import SessionNotFound, StorageError
-from ...models import EventSource, SessionEvent
+from ...models import EventSource, Session, SessionEvent
 from ...models.choice import choice_in
 from ...models.event_page import LogState
 from ...models.guard import guard
@@ -187,13 +187,9 @@ class KeptIndex:
     async def _events(self, page: _Page, home: HomeStore, live: AnySession | None) -> Sequence[AnyEvent]:
         state, start, end = page.state, page.start, page.end
         is_live = live is not None and state.session_id == live.id
-        if start == 0 and end == state.length and not is_live:
-            stored = await home.get(state.session_id)
-            events: Sequence[AnyEvent] = [] if stored is None else stored.events[:end]
-        else:
-            head = live if is_live else await home.head(state.session_id)
-            read = None if head is None else await home.newest_outlines(head, before=end, limit=end - start)
-            events = [] if read is None or read.first != start else read.events
+        segment = live if is_live and live is not None else Session(id=state.session_id)  # the id is enough
+        read = await home.newest_outlines(segment, before=end, limit=end - start)
+        events: Sequence[AnyEvent] = [] if read is None or read.first != start else read.events
         if len(events) != end - start:
             raise _RewrittenError
         return events
