@@ -8,10 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis.crc import key_slot
 from running import PATIENCE
-from servers import RedisServer
+from servers import SLOTS, RedisServer
+from servers import RedisCluster as Cluster
 
 from chuk_ai_session_manager import SessionManager, StorageError
+from chuk_ai_session_manager.models import Session
 from chuk_ai_session_manager.stores.redis.link import Link
 from chuk_ai_session_manager.stores.redis.store import RedisStore
 
@@ -108,3 +111,20 @@ async def test_many_readers_share_few_connections(server: RedisServer) -> None:
         assert [rows[0]["content"] for rows in contexts] == [f"Question {at}" for at in range(40)]
         others = [line for line in server.command("CLIENT", "LIST").splitlines() if "cmd=client" not in line]
         assert len(others) < 20
+
+
+async def test_a_server_of_a_cluster_that_hangs_holds_up_no_reads_from_the_others() -> None:
+    with Cluster() as cluster:
+        async with RedisStore(cluster.url, sandbox_id=uuid4().hex, timeout=PATIENCE) as store:
+            nodes: dict[int, str] = {}  # a session on each of two servers
+            for number in range(99):
+                nodes.setdefault(key_slot(store._keys.of(str(number)).encode()) * 3 // SLOTS, str(number))
+            hanging, other = (nodes[0], nodes[1])
+            for session_id in (hanging, other):
+                await Session.create(session_id, store=store)
+            async with Paused(cluster.nodes[0]):
+                reads = [asyncio.create_task(store.log_states(each)) for each in (hanging, other)]
+                done, pending = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+                assert (done, pending) == ({reads[1]}, {reads[0]})
+            reads[0].cancel()
+            await asyncio.wait(reads)

@@ -85,14 +85,12 @@ def _packed(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
         yield "".join(parts).encode(), count - sent
 
 
-async def look_around(client: Client, lanes: Sequence[AbstractConnection]) -> None:
+async def look_around(client: Client) -> None:
     """Find out again where the servers are."""
     if isinstance(client, RedisCluster):
         await client.initialize()  # if the driver closed it, which the client would not notice otherwise
         await client.nodes_manager.initialize()
         return
-    for lane in lanes:
-        await lane.disconnect(nowait=True)
     await client.connection_pool.disconnect(inuse_connections=False)
 
 

@@ -42,13 +42,29 @@ class _Here:
     """Connections for commands that are sent together; without any, the client's connections are used."""
     closing: AsyncGenerator[None, None] | None
     """Closes all of them when it is closed; `None` if they belong to the application."""
+    stale: list[AbstractConnection] = field(default_factory=list)
+    """Those that may lead to a former master: they are made anew before they are used again."""
     writes: Together = field(init=False)
     reads: Together = field(init=False)
     under_way: set[asyncio.Future[None]] = field(default_factory=set)
     """One for each exchange that runs beside that of the waiting commands; done when the exchange is."""
 
+    async def look_around(self) -> None:
+        """Find out again where the servers are."""
+        await look_around(self.client)
+        self.stale = list(self.lanes)  # not closed now, because others may wait for answers
+
+    async def exchange(
+        self, lane: AbstractConnection, commands: Sequence[Command], take: Callable[[Any], None]
+    ) -> None:
+        """Send commands over a lane. `take` gets the answers in order."""
+        if lane in self.stale:
+            self.stale.remove(lane)
+            await lane.disconnect(nowait=True)
+        await exchange(lane, commands, take)
+
     @contextmanager
-    def exchange(self) -> Iterator[None]:
+    def marked(self) -> Iterator[None]:
         """Mark an exchange as running during the block."""
         over = asyncio.get_running_loop().create_future()
         self.under_way.add(over)
@@ -99,7 +115,7 @@ class Link:
         answers: list[Any] = [None] * len(commands)
         if commands:
             here = self._here()
-            with here.exchange():
+            with here.marked():
                 await self._send(here, commands, self._deadline(), answers.__setitem__)
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -115,11 +131,20 @@ class Link:
         answer: Outcome[Any] = Outcome(loop=loop)
         return await self._here().writes.call(command, answer, loop.time() + self._timeout)
 
+    async def call_short(self, command: Command) -> Any:
+        """Return the answer to a short command as `call_together` does, but as `call` does in a Cluster.
+
+        There, a server that hangs would hold up the answers of the others.
+        """
+        return await (self.call(command) if self.is_cluster else self.call_together(command))
+
     async def read_together(self, command: Command) -> Any:
-        """Return the answer to a command that reads. It is sent with all others that wait.
+        """Return the answer to a command that reads. It is sent with others that wait, except in a Cluster.
 
         Writes do not wait for reads, whose answers may be long.
         """
+        if self.is_cluster:
+            return await self.call(command)
         loop = asyncio.get_running_loop()
         return await self._here().reads.call(command, loop.create_future(), loop.time() + self._timeout)
 
@@ -225,8 +250,8 @@ class Link:
             try:
                 async with asyncio.timeout_at(deadline):
                     if is_lost:
-                        await look_around(client, here.lanes)
-                    await (attempt(client, batch, take) if lane is None else exchange(lane, batch, take))
+                        await here.look_around()
+                    await (attempt(client, batch, take) if lane is None else here.exchange(lane, batch, take))
             except Exception as problem:  # noqa: BLE001  (whatever the driver raises, the waiting tasks get it)
                 while open_ones:
                     take(problem)

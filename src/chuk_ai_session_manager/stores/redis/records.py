@@ -18,7 +18,7 @@ class Records:
 
     async def get(self, key: str) -> str | bytes | None:
         """Return the record under a key."""
-        found: str | bytes | None = await self._link.call_together(_GET([key]))
+        found: str | bytes | None = await self._link.call_short(_GET([key]))
         return found
 
     async def set(self, key: str, value: str) -> Any:
@@ -27,7 +27,7 @@ class Records:
 
     async def setex(self, key: str, ttl: int, value: str) -> Any:
         """Store a record for so many seconds."""
-        return await self._link.call_together(("SET", key, value, "EX", ttl))
+        return await self._link.call_short(("SET", key, value, "EX", ttl))
 
     async def delete(self, key: str) -> bool:
         """Delete a record; return whether it existed."""

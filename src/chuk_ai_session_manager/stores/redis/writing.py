@@ -64,7 +64,7 @@ class Writer:
             await self._bodies.hold(session.id, bodies, place=session.id)
         command = self._put(self._keys.of(session.id), session.id, change, parent=parent or "")
         # With many events, the command is long, and others should not wait for it.
-        send = self._link.call if change.events else self._link.call_together
+        send = self._link.call if change.events else self._link.call_short
         answer = await naming(session.id, send(command))
         if text_of(answer[0]) == "taken" and not await self._places.is_stored(session.id):
             # The id is taken by a pointer to a conversation that expired.
