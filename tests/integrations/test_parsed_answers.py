@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pydantic
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
@@ -91,6 +92,22 @@ async def test_a_response_that_is_no_such_object_was_paid(gpt: AsyncOpenAI) -> N
     assert ((await the_answer(sm)).message, (await bill_of(sm)).input_tokens) == ('{"na', 10)
 
 
+async def test_a_body_that_is_no_json_is_a_failed_call() -> None:
+    def broken(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-type": "application/json"}, content=b"<html>")
+
+    sm = SessionManager()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(broken)) as http:
+        gpt = AsyncOpenAI(base_url="http://gateway/v1", api_key="none", max_retries=0, http_client=http)
+        with pytest.raises(json.JSONDecodeError):
+            await track_client(gpt, sm).chat.completions.parse(
+                model="gpt-4o", messages=[{"role": "user", "content": "Which city?"}], response_format=City
+            )
+    _, session = await sm.writer._conversation.current()
+    assert session.events[-1].metadata["failed"]
+    assert session.events[-1].message == {"error": "JSONDecodeError"}
+
+
 @pytest.mark.parametrize("is_beta", [False, True])
 async def test_a_message_that_is_no_such_object_was_paid(is_beta: bool, claude: AsyncAnthropic) -> None:
     sm = SessionManager()
@@ -105,7 +122,7 @@ async def test_a_message_that_is_no_such_object_was_paid(is_beta: bool, claude: 
     assert ((await the_answer(sm)).message, (await bill_of(sm)).input_tokens) == ('{"na', 100)
 
 
-def test_blocking_clients(address: str) -> None:
+def test_blocking_clients_record_answers_for_which_parse_raises_an_error(address: str) -> None:
     sm = sync.SessionManager()
     with (
         OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as gpt,
@@ -125,7 +142,7 @@ def test_blocking_clients(address: str) -> None:
     assert sm.get_stats()["llm_calls"] == 2
 
 
-async def test_an_error_with_the_last_completion() -> None:
+async def test_an_error_with_the_last_completion_was_paid() -> None:
     """As instructor raises it after its last attempt."""
 
     class IncompleteOutputError(Exception):
@@ -140,7 +157,7 @@ async def test_an_error_with_the_last_completion() -> None:
     assert (await bill_of(sm)).cost_usd == pytest.approx(0.0035)
 
 
-async def test_a_call_of_ones_own_that_raises_such_an_error(gpt: AsyncOpenAI) -> None:
+async def test_an_application_s_own_call_that_raises_such_an_error_was_paid(gpt: AsyncOpenAI) -> None:
     sm = SessionManager()
 
     async def ask(_: Any) -> Any:

@@ -164,16 +164,21 @@ def _raw(
 async def _parsed(raw: Any, exchange: Exchange) -> Any:
     """The object that an SDK's `parse` makes of a response.
 
-    It raises an error if the answer is not of the type that was asked for: it was cut off, or is no JSON. The
-    answer was paid all the same, and is recorded.
+    The SDK raises an error if the answer is not of the type that was asked for, because the answer was cut
+    off or is not JSON. Such an answer was paid all the same, and is recorded.
     """
     if not hasattr(raw, "http_response"):  # of a client with the same methods as an SDK's
         return raw
     try:
         made = raw.parse()
         return await made if inspect.isawaitable(made) else made
-    except Exception:
-        await exchange.read_and_answer(raw.http_response.json())
+    except Exception as problem:
+        try:
+            response = raw.http_response.json()
+        except ValueError:  # not even the response is JSON
+            await exchange.fail(problem)
+        else:
+            await exchange.read_and_answer(response)
         raise
 
 

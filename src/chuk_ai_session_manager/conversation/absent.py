@@ -13,7 +13,7 @@ from ..providers.context_rows import Origin
 
 
 class BytesGoneError(StorageError):
-    """An event was edited or erased, with its bytes, after it was read: read again."""
+    """An event was edited or erased, with its bytes, after it was read: read the event again."""
 
 
 async def fill(values: Iterable[Any], home: HomeStore, kind: str | None = None) -> None:
@@ -21,11 +21,11 @@ async def fill(values: Iterable[Any], home: HomeStore, kind: str | None = None) 
 
     Args:
         values: the events or rows, which are changed.
-        home: the store from which they came.
+        home: the store that the events came from.
         kind: the format of a context; native forms of other formats are never sent, and not read.
 
     Raises:
-        BytesGoneError: some bytes are not there any more.
+        BytesGoneError: some bytes were deleted meanwhile.
         StorageError: the store failed.
     """
     places = list(_places(values, kind))
@@ -36,7 +36,9 @@ async def fill(values: Iterable[Any], home: HomeStore, kind: str | None = None) 
         try:
             holder[at] = texts[holder[at]]
         except KeyError:
-            raise BytesGoneError("An image, audio or a file was deleted while it was read") from None
+            raise BytesGoneError(
+                "An image, audio or a file was deleted while the conversation was read. Try again"
+            ) from None
 
 
 def _places(values: Iterable[Any], kind: str | None) -> Iterator[tuple[Any, Any]]:

@@ -200,7 +200,7 @@ def check_json_object(value: object, name: str, operation: str) -> dict[str, Any
     Raises:
         InvalidInput: naming the type that does not fit.
     """
-    if value == {}:
+    if type(value) is dict and not value:
         return {}
     if not isinstance(value, Mapping):
         raise InvalidInput(operation, f"{name} must be a dict, not {type(value).__name__}")

@@ -10,17 +10,16 @@ _WHOLE = slice(None)
 
 
 class AbsentText(str):
-    """Stands in an event for bytes that the store keeps apart from it.
+    """Stands in an event for bytes that the store keeps apart from the event.
 
-    As a text, it is the bytes' hash, after what stands before the bytes (as in a data URL). So two of these
-    are equal if the bytes are.
+    The text itself is `prefix` and the hash of the bytes. So two absent texts are equal if their bytes are.
 
     Args:
         name: the SHA-256 of the bytes.
         form: how the text writes the bytes: "base64" or "text".
-        prefix: what stands before them.
+        prefix: what stands before the bytes, as in a data URL.
         size: how many bytes there are.
-        measure: what their tokens depend on.
+        measure: what the number of their tokens depends on.
         cut: which part of the whole text this is.
     """
 

@@ -16,7 +16,7 @@ from .turns import Turns
 if TYPE_CHECKING:
     from .session import Session
 
-# By the store's `id` and the session's: of those who had a collision and try again.
+# Writers that had a collision, and wait to try again: a line for each store (by `id(home)`) and session.
 _lines: WeakValueDictionary[tuple[int, str], Turns] = WeakValueDictionary()
 
 TRIES = 50
@@ -28,15 +28,18 @@ async def until_stored(
     session: Session[Any],
     home: HomeStore,
 ) -> Session[Any]:
-    """Try a write until no other writer is faster; return the session.
+    """Try a write until no other writer is faster.
 
-    After a collision, the writers of this process try one after the other: otherwise, of fifty that write to
-    one session, each would spoil the tries of all others.
+    After a collision, the writers of this process try one after the other. Otherwise, if fifty of them write
+    to one session, each successful write would make the tries of all others fail.
 
     Args:
-        write: a try. It returns whether it succeeded, and the session as it is now.
+        write: makes one try. It returns whether the try succeeded, and the session as it is now.
         session: the session.
         home: the store.
+
+    Returns:
+        The session as it is after the write.
 
     Raises:
         StorageError: other writers were faster each time.

@@ -230,7 +230,7 @@ def text_in_place_of(absent: AbsentText, data: bytes) -> str:
 
 
 def without_measures(value: Any) -> Any:
-    """An event's field, in which marks say no more than those of earlier releases do."""
+    """An event's field with marks as earlier releases made them: without what the tokens depend on."""
     if isinstance(value, dict):
         kept = {name: without_measures(item) for name, item in value.items()}
         if isinstance(kept.get(_BODY), str):
@@ -270,7 +270,9 @@ class _Taking:
 
     def _text(self, text: str, *, is_data: bool = False) -> Any:
         if isinstance(text, AbsentText):
-            raise InvalidSessionOperation("An event whose bytes were not read cannot be stored")
+            raise InvalidSessionOperation(
+                "This event was read without the bytes of its images or files, so it cannot be stored"
+            )
         if text.startswith("data:") and (url := _DATA_URL.match(text)):
             return self._mark(text[url.end() :], prefix=url[0])
         if is_data:

@@ -29,8 +29,8 @@ class Mark:
 
 
 AS_READ, WHILE_LIVE = -2, -3
-"""In place of the revision at which a session is appended to: the one that the object was read at, or any
-while no other segment follows."""
+"""Two values in place of the revision that an append requires. `AS_READ`: the revision at which the object
+was read. `WHILE_LIVE`: any revision, as long as no other segment follows the session."""
 
 
 @dataclass(slots=True)

@@ -49,7 +49,7 @@ async def asked(
     for _ in range(_TRIES):
         with suppress(BytesGoneError):
             return await _asked(conversation, beginning, contexts, pinned, finder, corrections, wanted)
-    raise StorageError("Images and files of the conversation were deleted each time while they were read")
+    raise StorageError("Others deleted images or files each time while the conversation was read. Try again")
 
 
 async def _asked(

@@ -92,10 +92,11 @@ class Bodies:
     async def settle(
         self, session_id: str, bodies: Mapping[str, bytes], held_at: str | None, *, is_written: bool
     ) -> None:
-        """Store bodies again whose events were written, in case another writer deleted them in between.
+        """Finish what `hold` began, after the events were written or refused.
 
-        If the events were not written, or if the conversation was deleted meanwhile, let the bodies go: who
-        deleted the conversation may have done so before it referred to them.
+        If the events were written, store their bodies again, in case another writer deleted the bodies in
+        between. Then release the bodies to which the conversation does not refer: the events were refused,
+        or the conversation was deleted meanwhile.
 
         Args:
             session_id: the session.

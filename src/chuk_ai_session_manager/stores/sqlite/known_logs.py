@@ -1,7 +1,8 @@
-"""A connection that knows the logs it appended to, so that the next append to one of them need not ask.
+"""A connection that remembers the logs it appended to, so that the next append to one of them reads nothing.
 
-What it knows is true until somebody else writes: another connection, whose commits SQLite counts, or other
-work on this one, which changes rows too. After a rollback, it knows nothing.
+The connection forgets all logs when anything else may have changed the file: after a commit of another
+connection (`PRAGMA data_version` shows it), after other work on this connection (`total_changes` shows it),
+and after a rollback.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Any
 
 from ..recency import now
 
-# The most logs that are known at once: each takes about a kilobyte.
+# The most logs that are remembered: each takes about a kilobyte.
 _MOST = 1_000
 
 
 @dataclass(slots=True)
 class KnownLog:
-    """What an append needs to know of a session: not its header, which may be long."""
+    """What an append needs to know of a session."""
 
     key: int
     born: str
@@ -40,12 +41,12 @@ class Connection(sqlite3.Connection):
         self._changes = 0
 
     def begin(self, *, to_write: bool) -> None:
-        """Begin a transaction; nobody else writes during one that writes."""
+        """Begin a transaction. If it writes, no other connection writes until its end."""
         if not to_write:
             self.execute("BEGIN")
             return
         self.execute("BEGIN IMMEDIATE")
-        # It changes with commits of other connections: https://www.sqlite.org/pragma.html#pragma_data_version
+        # The number changes with commits of other connections: https://www.sqlite.org/pragma.html#pragma_data_version
         (version,) = self.execute("PRAGMA data_version").fetchone()
         if version != self._version:
             self._forget()
@@ -61,7 +62,7 @@ class Connection(sqlite3.Connection):
         self._newest.clear()
 
     def known_log(self, sandbox: str, session_id: str) -> KnownLog | None:
-        """What is known of a session's log, within a transaction that writes."""
+        """A session's log, if it is remembered and has not expired. Call this in a transaction that writes."""
         if self.total_changes != self._changes:  # other work on this connection wrote
             self._forget()
             self._changes = self.total_changes
@@ -69,7 +70,10 @@ class Connection(sqlite3.Connection):
         return log if log is None or log.expires is None or log.expires > now() else None
 
     def newest_place(self, sandbox: str) -> int:
-        """The place in lists of the sandbox's first session; 0 if there is none. Call `known_log` before."""
+        """The place of the session at the top of the sandbox's list; 0 without sessions.
+
+        Call `known_log` first, in the same transaction.
+        """
         newest = self._newest.get(sandbox)
         if newest is None:
             query = "SELECT max(written) FROM sessions WHERE sandbox = ?"
@@ -77,7 +81,14 @@ class Connection(sqlite3.Connection):
         return newest
 
     def know(self, sandbox: str, session_id: str, log: KnownLog, place: int) -> None:
-        """Remember a log that was appended to just now, which gave the session this place in lists."""
+        """Remember a log that was just appended to.
+
+        Args:
+            sandbox: the sandbox.
+            session_id: the session.
+            log: the log as it is after the append.
+            place: the session's place in lists after the append.
+        """
         self._changes = self.total_changes
         if sandbox in self._newest:
             self._newest[sandbox] = max(place, self._newest[sandbox])
