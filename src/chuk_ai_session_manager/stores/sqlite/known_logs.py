@@ -62,7 +62,7 @@ class Connection(sqlite3.Connection):
         self._newest.clear()
 
     def known_log(self, sandbox: str, session_id: str) -> KnownLog | None:
-        """A session's log, if it is remembered and has not expired. Call this in a transaction that writes."""
+        """A session's log, if it is known and has not expired. Call this in a transaction that writes."""
         if self.total_changes != self._changes:  # other work on this connection wrote
             self._forget()
             self._changes = self.total_changes
