@@ -21,7 +21,7 @@ from ..models.session_event import content_of
 from .common import id_in, parsed, texts_in
 from .failures import failure_in
 from .pairing import KNOWN, Pairing
-from .parts import media_parts, shown_content
+from .parts import media_parts, shown_content, with_images_as_parts
 from .sendable import (
     arguments_text,
     is_blank,
@@ -65,7 +65,7 @@ def check_chat_messages(rows: object, operation: str) -> list[ChatMessage]:
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
         raise InvalidInput(operation, f"messages must be a list of dicts, not {type(rows).__name__}")
     copies = [
-        _with_text_ids(check_json_object(row, f"messages[{position}]", operation))
+        with_images_as_parts(_with_text_ids(check_json_object(row, f"messages[{position}]", operation)))
         for position, row in enumerate(rows)
     ]
     has_empty_id = False  # of a call: some servers send none, and its result then has none either

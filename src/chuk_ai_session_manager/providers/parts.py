@@ -40,6 +40,13 @@ _TYPES_BY_ENDING = {
     "wav": "audio/wav",
     "mp4": "video/mp4",
 }
+# By the first bytes of images, in base64.
+_TYPES_BY_START = {
+    "iVBORw0KGgo": "image/png",
+    "/9j/": "image/jpeg",
+    "R0lGOD": "image/gif",
+    "UklGR": "image/webp",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +274,29 @@ def _check_base64(data: object, name: str, operation: str) -> None:
 
 def _is_link(url: object) -> bool:
     return isinstance(url, str) and url.lower().startswith(("http://", "https://", "gs://"))
+
+
+def with_images_as_parts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A chat message of a user or tool in which images that stand beside its text are parts of its content.
+
+    https://docs.ollama.com/api/chat: `images` of a message are texts in base64, whose type is not named.
+    Paths, which Ollama's Python client reads itself, and other servers' `images` stay as they are.
+    """
+    images, content = row.get("images"), row.get("content")
+    starts = [_type_by_start(image) for image in images] if isinstance(images, list) else []
+    if row.get("role") == "assistant" or not starts or not all(starts) or not isinstance(content, str | None):
+        return dict(row)
+    urls = [f"data:{media_type};base64,{data}" for media_type, data in zip(starts, images or (), strict=True)]
+    parts = [{"type": "text", "text": content}] if content else []
+    media = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {**{key: value for key, value in row.items() if key != "images"}, "content": [*parts, *media]}
+
+
+def _type_by_start(data: object) -> str:
+    """The media type of an image in base64; empty if it is none of those that models read."""
+    if not isinstance(data, str):
+        return ""
+    return next((kind for start, kind in _TYPES_BY_START.items() if data.startswith(start)), "")
 
 
 # -- reading --------------------------------------------------------------------------------------

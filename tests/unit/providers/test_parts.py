@@ -318,6 +318,29 @@ async def test_images_of_other_forms_in_a_history(form: str) -> None:
         check_request(name, request)
 
 
+async def test_images_beside_the_text() -> None:
+    """https://docs.ollama.com/api/chat: base64 in `images`; the Python client takes paths too, which stay."""
+    sm = SessionManager()
+    await sm.add_messages(
+        [
+            {"role": "user", "content": "What is this?", "images": [PICTURE]},
+            {"role": "assistant", "content": "A dot."},
+            {"role": "user", "content": "", "images": [PICTURE, "/9j/4AAQ", "R0lGODlh", "UklGRg=="]},
+            {"role": "assistant", "content": "Four pictures.", "images": [PICTURE]},
+            {"role": "user", "content": "And this?", "images": ["./cat.png"]},
+        ]
+    )
+    rows: Any = await sm.get_messages_for_llm()
+    assert [part["type"] for part in rows[0]["content"]] == ["text", "image_url"]
+    starts = [part["image_url"]["url"].partition(";")[0] for part in rows[2]["content"]]
+    assert starts == [f"data:image/{kind}" for kind in ("png", "jpeg", "gif", "webp")]
+    assert [rows[3]["content"], rows[4]["content"]] == ["Four pictures.", "And this?"]
+    for name in FORMATS:
+        request: Any = await sm.get_messages_for_llm(format=name)
+        check_request(name, request)
+        assert str(request).count(PICTURE) == 2 or name == "bedrock"  # which has bytes
+
+
 async def test_a_link_in_place_of_bytes() -> None:
     """OpenRouter takes one as `file_data`, Qwen's compatible endpoint as audio `data`."""
     sm = SessionManager()
