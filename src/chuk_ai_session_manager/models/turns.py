@@ -127,8 +127,8 @@ class _Turn:
         self._line = line
         self._spare = spare
         self.loop: AbstractEventLoop = get_running_loop()
-        self.thread = get_ident()
-        self.process = _process
+        self.thread: int = get_ident()
+        self.process: object = _process
 
     def __aenter__(self) -> Awaitable[None]:
         line = self._line

@@ -93,7 +93,7 @@ class Index:
         self.episode_lengths: array[int] = array("I")
         self.episode_starts: array[int] = array("I")
         """The first turn of each episode."""
-        self.names = Speakers(words)
+        self.names: Speakers = Speakers(words)
         self.results: set[int] = set()
         """The turns that are results of tools."""
         self.cut: set[int] = set()
