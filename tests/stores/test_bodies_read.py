@@ -221,6 +221,22 @@ async def test_a_context_goes_on_while_others_take_bytes_away(opened: Open) -> N
     assert "base64" not in json.dumps(left)
 
 
+async def test_a_limited_conversation_is_read_again_if_its_bytes_were_deleted_meanwhile(opened: Open) -> None:
+    await SessionManager("s", store=opened()).user_says(seen(1))
+    store, other = opened(), SessionManager("s", store=opened())
+    fetch, waiting = store._fetch, await other.get_conversation(with_ids=True)
+
+    async def fetched_after_a_redaction(hashes: Collection[str]) -> Mapping[str, bytes]:
+        while waiting:
+            await other.redact(waiting.pop()["event_id"])
+        return await fetch(hashes)
+
+    store._fetch = fetched_after_a_redaction  # type: ignore[method-assign]
+    (row,) = await SessionManager("s", store=store).get_conversation(limit=1)
+    assert not waiting
+    assert "base64" not in json.dumps(row["content"])
+
+
 @pytest.mark.parametrize("kind", EVENTS)
 async def test_outlines_are_what_whole_events_are_when_their_bytes_are_put_in(
     opened: Open, kind: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from ..exceptions import StorageError
 from ..models import SessionEvent
@@ -11,9 +12,26 @@ from ..models.absent_text import AbsentText
 from ..models.home import HomeStore
 from ..providers.context_rows import Origin
 
+T = TypeVar("T")
+
+# How often something is read again if bytes were deleted while it was read.
+_TRIES = 10
+
 
 class BytesGoneError(StorageError):
     """An event was edited or erased, with its bytes, after it was read: read the event again."""
+
+
+async def with_all_bytes(read: Callable[[], Awaitable[T]]) -> T:
+    """Return what `read` returns; if it raises `BytesGoneError`, read again.
+
+    Raises:
+        StorageError: others deleted bytes each time.
+    """
+    for _ in range(_TRIES):
+        with suppress(BytesGoneError):
+            return await read()
+    raise StorageError("Others deleted images or files each time while the conversation was read. Try again")
 
 
 async def fill(values: Iterable[Any], home: HomeStore, kind: str | None = None) -> None:

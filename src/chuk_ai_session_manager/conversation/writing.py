@@ -17,6 +17,7 @@ from ..providers.anthropic_messages import rows_of_turns
 from ..providers.messages import ChatMessage, check_chat_messages
 from ..providers.usage import ReportedUsage
 from ..stores.redaction import RedactHook
+from .absent import with_all_bytes
 from .appending import Appender
 from .billing import count
 from .closing import PATIENCE, Closing
@@ -301,7 +302,7 @@ class Writer:
         closings: list[asyncio.Task[None]] = []
         async with self._writing.turn():
             await self._settle(closings, before_question=True)
-            said, is_begun = await unanswered(self._conversation, self._beginning)
+            said, is_begun = await with_all_bytes(lambda: unanswered(self._conversation, self._beginning))
             waiting = [event for event in said if event.id not in self.is_asked]
             drafts = draft_rows(not_said(rows, waiting, has_begun=is_begun), self._model)
             if drafts:

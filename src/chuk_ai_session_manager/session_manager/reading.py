@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal, Unpack, overload
 
-from ..conversation.absent import fill
+from ..conversation.absent import fill, with_all_bytes
 from ..conversation.background import background_of
 from ..conversation.context.asking import asked
 from ..conversation.context.beginning import Beginning
@@ -21,7 +21,7 @@ from ..conversation.pinned_turns import PinnedTurns
 from ..conversation.pins import pinned_ids
 from ..conversation.reading import answerer_of, figures_of, row_of
 from ..conversation.recall.finding import Finder
-from ..conversation.segments import chain_of, segments_in
+from ..conversation.segments import Placed, chain_of, segments_in
 from ..conversation.sums import Sums
 from ..conversation.writing import Writer
 from ..exceptions.validation import check_count, check_flag, copied
@@ -39,6 +39,7 @@ from ..providers.formats import (
     ResponsesRequest,
 )
 from ..providers.messages import ChatMessage
+from ..stores.base import AnyEvent
 
 
 class Reading:
@@ -187,14 +188,16 @@ class Reading:
             recall=recall,
             recall_tokens=self._recall_tokens,
         )
-        return await asked(
-            self._conversation,
-            self._beginning,
-            self._contexts,
-            self._pinned,
-            self._finder,
-            self._corrections,
-            wanted,
+        return await with_all_bytes(
+            lambda: asked(
+                self._conversation,
+                self._beginning,
+                self._contexts,
+                self._pinned,
+                self._finder,
+                self._corrections,
+                wanted,
+            )
         )
 
     async def get_conversation(
@@ -239,7 +242,8 @@ class Reading:
         rows_of = partial(row_of, with_tools=include_tools, with_ids=with_ids)
         covers_all = await self._covers_all(include_all_segments, session, home)
         if limit is not None:
-            newest = await newest_held(
+            newest = partial(
+                newest_held,
                 session,
                 home,
                 limit,
@@ -247,8 +251,7 @@ class Reading:
                 earlier_segments=covers_all,
                 may_lack=True,
             )
-            placed = [(segment.id, event) for segment, event in newest]
-            await fill((part for _, event in newest for part in (event.message, event.metadata)), home)
+            placed = await with_all_bytes(lambda: _filled(newest, home))
         elif covers_all:
             segments = segments_in(await chain_of(session, home), home)
             placed = [(segment.id, event) async for segment in segments for event in segment.events]
@@ -349,3 +352,12 @@ class Reading:
         if self._conversation.is_infinite:
             return include_all_segments is not False
         return bool(include_all_segments) and len(await chain_of(session, home)) > 1
+
+
+async def _filled(
+    newest: Callable[[], Awaitable[Sequence[Placed]]], home: HomeStore
+) -> list[tuple[str, AnyEvent]]:
+    """The newest events with their bytes, each with its segment's id."""
+    found = await newest()
+    await fill((part for _, event in found for part in (event.message, event.metadata)), home)
+    return [(segment.id, event) for segment, event in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from ..conversation.absent import with_all_bytes
 from ..conversation.redacting import Redacting
 from ..conversation.second_thoughts import SecondThoughts
 from ..conversation.unsendable import LARGEST
@@ -94,7 +95,7 @@ class Rethinking:
             StorageError: the store failed.
         """
         check_name(event_id, "event_id", "variants")
-        return await self._second_thoughts.variants(event_id)
+        return await with_all_bytes(lambda: self._second_thoughts.variants(event_id))
 
     async def choose(self, event_id: str) -> None:
         """Return to a variant of a message, and to everything that followed it when it was last on the path.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
-from ...exceptions import StorageError
 from ...models.home import HomeStore
 from ...providers.cache_marks import with_cache_marks
 from ...providers.fingerprints import fingerprint_of_tools
@@ -14,7 +12,7 @@ from ...providers.formats import written
 from ...providers.messages import ChatMessage
 from ...providers.responses_state import responses_request
 from ...stores.base import AnyEvent, AnySession
-from ..absent import BytesGoneError, fill
+from ..absent import fill
 from ..background import Background
 from ..billing import TOKENS_A_MESSAGE, TOKENS_OF_A_BEGINNING
 from ..count_corrections import Corrections
@@ -31,9 +29,6 @@ from .room import Room
 from .seen import Seen
 from .wanted import Wanted
 
-# How often a context is made again if an event with bytes was edited or erased while it was made.
-_TRIES = 10
-
 
 async def asked(
     conversation: Conversation,
@@ -44,23 +39,12 @@ async def asked(
     corrections: Corrections,
     wanted: Wanted,
 ) -> Any:
-    """Make what `SessionManager.get_messages_for_llm` returns; the arguments are explained there."""
+    """Make what `SessionManager.get_messages_for_llm` returns; the arguments are explained there.
+
+    Raises:
+        BytesGoneError: an image or a file was deleted meanwhile.
+    """
     wanted.check()
-    for _ in range(_TRIES):
-        with suppress(BytesGoneError):
-            return await _asked(conversation, beginning, contexts, pinned, finder, corrections, wanted)
-    raise StorageError("Others deleted images or files each time while the conversation was read. Try again")
-
-
-async def _asked(
-    conversation: Conversation,
-    beginning: Beginning,
-    contexts: Contexts,
-    pinned: PinnedTurns,
-    finder: Finder,
-    corrections: Corrections,
-    wanted: Wanted,
-) -> Any:
     home, session = await conversation.current(with_events=wanted.max_tokens is None)
     excerpts = Excerpts(finder, conversation.id, session, home, contexts.recalled, wanted)
     background = await beginning.background_of(home, session)
