@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from random import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from ..exceptions import StorageError
@@ -16,25 +16,37 @@ from .turns import Turns
 if TYPE_CHECKING:
     from .session import Session
 
-# Writers that had a collision, and wait to try again: a line for each store (by `id(home)`) and session.
-_lines: WeakValueDictionary[tuple[int, str], Turns] = WeakValueDictionary()
+
+class _Line(Turns):
+    """The writers of a session that had a collision, and try one after the other."""
+
+    __slots__ = ("has_failed",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_failed = False
+        """Whether the store failed: then nobody waits, because each failure may take seconds."""
+
+
+# By the store's `id` and the session's.
+_lines: WeakValueDictionary[tuple[int, str], _Line] = WeakValueDictionary()
 
 TRIES = 50
 """How often a write is tried while other writers are faster: for about two seconds."""
 
 
-async def until_stored(
-    write: Callable[[Session[Any]], Awaitable[tuple[bool, Session[Any]]]],
-    session: Session[Any],
-    home: HomeStore,
-) -> Session[Any]:
+Write: TypeAlias = "Callable[[Session[Any]], Awaitable[tuple[bool, Session[Any]]]]"
+"""One try to write. It returns whether the try succeeded, and the session as it is now."""
+
+
+async def until_stored(write: Write, session: Session[Any], home: HomeStore) -> Session[Any]:
     """Try a write until no other writer is faster.
 
     After a collision, the writers of this process try one after the other. Otherwise, if fifty of them write
     to one session, each successful write would make the tries of all others fail.
 
     Args:
-        write: makes one try. It returns whether the try succeeded, and the session as it is now.
+        write: makes one try.
         session: the session.
         home: the store.
 
@@ -50,13 +62,23 @@ async def until_stored(
         if was_stored:
             return session
     with guard:
-        line = _lines.setdefault(place, Turns())
+        line = _lines.setdefault(place, _Line())
     async with line.turn():
-        for attempt in range(TRIES):
-            was_stored, session = await write(session)
-            if was_stored:
-                return session
-            await after_a_collision(attempt)
+        if not line.has_failed:
+            try:
+                return await _tried(write, session)
+            except StorageError:
+                line.has_failed = True
+                raise
+    return await _tried(write, session)
+
+
+async def _tried(write: Write, session: Session[Any]) -> Session[Any]:
+    for attempt in range(TRIES):
+        was_stored, session = await write(session)
+        if was_stored:
+            return session
+        await after_a_collision(attempt)
     raise kept_changing(session.id)
 
 
