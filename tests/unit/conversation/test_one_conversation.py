@@ -230,7 +230,7 @@ class TestAClosedSegment:
 
     @on_each
     @pytest.mark.parametrize("said_before_each_try", [(1, 1), (2,), (1, 1, 1, 1)])
-    async def test_that_was_closed_between_two_tries_takes_no_event_of_a_session_by_hand(
+    async def test_one_that_was_closed_between_two_tries_takes_no_event_from_add_event_and_save(
         self, place: Place, said_before_each_try: Sequence[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with place.store() as here, place.store() as there:

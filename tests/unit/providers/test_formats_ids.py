@@ -58,7 +58,7 @@ async def test_ids_that_no_api_takes(ids: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("ids", [(None, None), (0, 1), (7, None)])
-async def test_ids_that_are_no_texts(ids: tuple[Any, Any]) -> None:
+async def test_calls_with_ids_that_are_no_texts_are_taken(ids: tuple[Any, Any]) -> None:
     """Servers that count calls with numbers, or give them no ids, in histories and in answers."""
     calls = [
         {"id": one, "type": "function", "function": {"name": f"f{at}", "arguments": "{}"}}
@@ -81,7 +81,7 @@ async def test_ids_that_are_no_texts(ids: tuple[Any, Any]) -> None:
 
 @pytest.mark.parametrize("asked", FORMATS)
 @pytest.mark.parametrize("came_from", FORMATS)
-async def test_names_of_tools_that_only_some_apis_take(came_from: str, asked: str) -> None:
+async def test_a_tool_s_name_is_written_as_the_api_takes_it(came_from: str, asked: str) -> None:
     """OpenAI and Anthropic refuse a name that is not `^[a-zA-Z0-9_-]+$`; Google takes dots and colons."""
     names = ["files.read:all", "f" * 70]
     calls: list[Any] = [(f"call_{at}", name, {}) for at, name in enumerate(names)]
@@ -100,7 +100,7 @@ async def test_names_of_tools_that_only_some_apis_take(came_from: str, asked: st
         assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in found)
 
 
-async def test_a_call_of_another_type() -> None:
+async def test_a_call_of_moonshot_s_own_tools_is_a_call() -> None:
     """Moonshot's own tools: https://platform.moonshot.ai/docs/guide/use-web-search"""
     function = {"name": "$web_search", "arguments": '{"query": "tide"}'}
     call = {"id": "call_1", "type": "builtin_function", "function": function}

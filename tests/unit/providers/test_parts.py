@@ -303,7 +303,7 @@ FOREIGN: dict[str, Row] = {
 
 
 @pytest.mark.parametrize("form", FOREIGN)
-async def test_images_of_other_forms_in_a_history(form: str) -> None:
+async def test_images_of_other_forms_are_sent_in_every_format(form: str) -> None:
     sm = SessionManager()
     await sm.add_messages([{"role": "user", "content": [FOREIGN[form], {"text": "What is it?"}]}])
     url = f"data:image/png;base64,{PICTURE}"
@@ -318,7 +318,7 @@ async def test_images_of_other_forms_in_a_history(form: str) -> None:
         check_request(name, request)
 
 
-async def test_images_beside_the_text() -> None:
+async def test_images_beside_the_text_are_parts() -> None:
     """https://docs.ollama.com/api/chat: base64 in `images`; the Python client takes paths too, which stay."""
     sm = SessionManager()
     await sm.add_messages(
@@ -341,7 +341,7 @@ async def test_images_beside_the_text() -> None:
         assert str(request).count(PICTURE) == 2 or name == "bedrock"  # which has bytes
 
 
-async def test_a_link_in_place_of_bytes() -> None:
+async def test_a_link_in_place_of_bytes_is_sent_as_a_link() -> None:
     """OpenRouter takes one as `file_data`, Qwen's compatible endpoint as audio `data`."""
     sm = SessionManager()
     file = {"type": "file", "file": {"filename": "a.pdf", "file_data": "https://example.com/a.pdf"}}

@@ -132,7 +132,7 @@ def test_thinking_that_is_cut_before_its_signature() -> None:
     assert said_text
 
 
-def test_an_end_without_a_reason_is_one() -> None:
+def test_a_stream_that_ends_without_a_reason_is_complete() -> None:
     """Of servers with this format that send nothing but `message_stop`."""
     events = message_events(message({"type": "text", "text": "ok"}))
     answer = in_pieces([each for each in events if each["type"] != "message_delta"])

@@ -257,7 +257,7 @@ LIVE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("as_objects", [False, True])
-async def test_a_turn_of_the_live_api(as_objects: bool) -> None:
+async def test_a_turn_of_the_live_api_is_an_answer(as_objects: bool) -> None:
     """https://ai.google.dev/api/live"""
     from google.genai.types import LiveServerMessage
 
