@@ -57,7 +57,7 @@ class Rig:
         return session
 
     async def check(self, events: int, removed: int = 0) -> None:
-        """The totals are those of the log, for someone who reads it all; tokens of removed events stay."""
+        """Check the totals against the whole log; the tokens of removed events still count."""
         self.reader._objects.clear()
         session = await self.reader.get("s")
         assert session is not None

@@ -33,7 +33,7 @@ async def other(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def told(path: Path) -> list[tuple[list[str], int, float]]:
-    """Of each session, newest first: its messages, tokens and cost, as nobody knows them who wrote."""
+    """The messages, tokens and cost of each session, newest first, as a store that wrote nothing has them."""
     async with SqliteStore(path) as store:
         sessions = [await store.get(each) for each in await store.list_sessions()]
         return [
@@ -132,7 +132,7 @@ async def connection(file: SqliteStore, path: Path) -> AsyncIterator[Connection]
 
 
 def append(connection: Connection, *events: SessionEvent[Any], sandbox: str) -> list[str]:
-    """Append in one transaction; what SQLite was asked, by first words."""
+    """Append in one transaction; return the first word of each statement."""
     asked: list[str] = []
     connection.set_trace_callback(lambda statement: asked.append(statement.split()[0]))
     connection.begin(to_write=True)

@@ -20,7 +20,7 @@ def _service() -> Any:
 
 
 def check_converse(request: Row, **more: Any) -> None:
-    """Let pass only what `converse` does."""
+    """Fail for a request that `converse` refuses."""
     operation = _service().operation_model("Converse")
     report = (
         pytest.importorskip("botocore.validate")

@@ -75,7 +75,7 @@ def _from_splintr(vocabulary: str) -> Counter | None:
     if len(flat("Words. ")) // 4 != len(ordinary("Words. ")):  # it begins the text with a token
         return lambda text: len(ordinary(text))
     beginnings = {name[:2] for name in tokenizer.special_tokens()}
-    if len(beginnings) == 1:  # that of OpenAI's and Llama 3's: "<|". Looking for it takes hardly any time
+    if len(beginnings) == 1:  # "<|" with OpenAI and Llama 3; a search for it takes hardly any time
         (beginning,) = beginnings
         return lambda text: len(ordinary(text)) if beginning in text else len(flat(text)) // 4
     may_be_special = re.compile("|".join(map(re.escape, sorted(beginnings)))).search

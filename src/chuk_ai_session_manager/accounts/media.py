@@ -72,9 +72,9 @@ class Measure(NamedTuple):
     pixels: tuple[int, int] | None = None
     """An image's width and height."""
     bytes_a_second: int | None = None
-    """Of a sound that names it."""
+    """How many bytes a second of sound takes, if its header says so."""
     pages: int | None = None
-    """Of a PDF."""
+    """How many pages a PDF has."""
 
 
 def measured(data: str) -> Measure:

@@ -93,7 +93,7 @@ class Appender:
     async def unstored(
         self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]
     ) -> tuple[Session[Any], Sequence[Draft]]:
-        """The live segment, and the drafts without answers that are stored already: the store refused one.
+        """Return the live segment and the drafts that are not stored yet, after the store refused one.
 
         Raises:
             EventConflict: none of the drafts is such an answer.
@@ -138,12 +138,12 @@ class Appender:
             await self._prepare(home, drafts, events, is_limited, session)
             if not is_of_segments(session):
                 was_stored, session = await append(session, events, home, only_if_current=True)
-                # On what others wrote may depend whether a limit is reached, and whether an answer is late.
+                # What others wrote decides whether a limit is reached, and whether an answer is late.
                 if was_stored or is_limited or _answers_a_question(drafts):
                     return was_stored, session
                 await self._prepare(home, drafts, events, is_limited, session)
             if not is_of_segments(session):
-                # The store looks whether another writer closed the segment, which takes longer.
+                # This takes longer: the store checks whether another writer closed the segment.
                 return await append(session, events, home, only_if_current=False)
             session = await self._conversation.follow(session)
         return await append_to_live(

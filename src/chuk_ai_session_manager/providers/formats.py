@@ -43,7 +43,7 @@ class GoogleRequest(TypedDict):
 
 
 class BedrockRequest(TypedDict):
-    """The arguments of `converse` and `converse_stream` of Amazon Bedrock, with boto3, with the messages."""
+    """The arguments of `converse` and `converse_stream` (Amazon Bedrock, boto3) that contain the messages."""
 
     messages: list[dict[str, Any]]
     system: NotRequired[list[dict[str, Any]]]

@@ -79,7 +79,7 @@ UNKNOWN = [
     "acme/qwenlike-2", "glm-5", "codestral-latest", "go1-model", "foo/o3x",
 ]  # fmt: skip
 NOT_EXACT = [
-    # Which of the two families' vocabularies such a model has, its name does not say.
+    # The name of such a model does not say which of the two families' vocabularies it has.
     "gpt-4-x-alpaca", "unsloth/Llama-3.1-8B-DeepSeek-R1", "deepseek-r1-distill-phi-4", "gemma3-deepseek-r1",
     "TeichAI/Qwen3-8B-DeepSeek-v3.2-Distill", "ollama/llama3-mistral", "acme/Llama-3-8B-gpt-4o",
     # Fine-tunes that added tokens for another language.

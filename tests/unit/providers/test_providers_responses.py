@@ -314,7 +314,7 @@ RUNNING = [
 
 @pytest.mark.parametrize("item", RUNNING, ids=lambda item: str(item["type"]))
 async def test_a_hosted_call_whose_stream_stopped_is_not_sent(item: dict[str, Any]) -> None:
-    """Not either the reasoning that belongs to it."""
+    """The reasoning that belongs to such a call is not sent either."""
     reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "ENC"}
     for text in (None, "Let me"):
         output = [reasoning, item, *([said(text)] if text else [])]

@@ -177,10 +177,8 @@ def signing(kind: str, chain: Chain, tools: str, unfinished: Collection[str]) ->
         unfinished: the events of the tool loop that goes on. Among answers without a fingerprint, only these
             give their thinking back, because the API needs it to go on.
     """
-    is_asked_of_bound = kind in {
-        anthropic.FORMAT,
-        bedrock.FORMAT,
-    }  # these writers ask only about bound answers
+    # The writers of these formats ask only about bound answers.
+    is_asked_of_bound = kind in {anthropic.FORMAT, bedrock.FORMAT}
 
     def may_sign(row: ChatMessage) -> bool:
         origin = row.get(ORIGIN)

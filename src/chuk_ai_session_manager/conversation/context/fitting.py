@@ -215,7 +215,7 @@ class Fitting:
         return [at[each] for each in ids], [before[each] for each in ids]
 
     def _asked(self, starts: Sequence[str]) -> list[str]:
-        """The ids of the log's questions, with the retracted ones: from the one before all of some events."""
+        """The ids of some events and of the log's questions, retracted ones too, from one question before."""
         missing = set(starts)
         asked: list[str] = []
         for event in reversed(self.log.passed):

@@ -32,7 +32,7 @@ class Known:
     def __init__(self) -> None:
         self.texts: dict[str, int] = {}
         self.rows: dict[int, tuple[ChatMessage, int]] = {}
-        """By the identity of the row, which is kept so that no other row gets it."""
+        """By `id(row)`. The row is kept, so that no other row gets the same id."""
 
 
 class _Counted:

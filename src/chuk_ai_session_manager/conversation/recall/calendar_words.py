@@ -73,10 +73,10 @@ AFTER_WEEKDAY = _set("""को günü""")
 """The words before and after a weekday that is meant as a day; others may be a habit ("my Monday class")."""
 
 OF_LAST_WEEK = _set("""上 上个 上個""")
-"""Before a weekday: that of the calendar week before."""
+"""Before a weekday, these words mean the weekday of the calendar week before."""
 
 HABIT = _set("""每 毎 毎週 매 매주""")
-"""Before a weekday: then no day is meant."""
+"""Before a weekday, these words mean a habit ("every Monday"), and no day."""
 
 DAYS_AGO = {
     0: """today tonight heute aujourdhui hoy hoje oggi vandaag сегодня idag dzisiaj dziś bugün اليوم आज
@@ -130,7 +130,7 @@ NUMBERS = {
 }
 
 VAGUE = _set("""few couple 几""")
-"""Numbers that may be some more or fewer."""
+"""Numbers that may mean some more or fewer."""
 
 BEFORE_AGO = _set("""vor ilya hace há faz قبل منذ""")
 
@@ -140,7 +140,7 @@ AFTER_AGO = _set(
 """The words around a number and a unit that make them a time before now."""
 
 AFTER_AGO_OF_ONE = _set("""назад temu""")
-"""Those with which one of a unit needs no number."""
+"""After a unit without a number, these words mean one unit before now ("tydzień temu")."""
 
 LAST = _set(
     """last past previous letzte letzten letzter letztes letztem vorige vorigen voriges vergangene

@@ -61,7 +61,7 @@ class _Page(NamedTuple):
     end: int
     log_id: str
     conversation_id: str
-    """The id of the whole conversation: of a fork's original, that of the fork."""
+    """The id of the whole conversation; for a page of a fork's original, the id of the fork."""
 
 
 class Log(NamedTuple):

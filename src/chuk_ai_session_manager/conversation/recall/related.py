@@ -49,7 +49,7 @@ def _compounds(term: str, joined: str) -> Iterator[str]:
 
 
 def spellings_of(term: str, terms: Container[str]) -> list[str]:
-    """The terms that a term may stand for which nobody said: mistyped by one letter, or derived from one.
+    """The terms that may be meant by a term that nobody said: one letter differs, or it begins with them.
 
     The first letter is hardly ever mistyped.
 
