@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import set_clock
 
 from chuk_ai_session_manager import Session, SessionEvent
 from chuk_ai_session_manager.exceptions import EventConflict, SessionNotFound, StorageError
@@ -121,6 +123,16 @@ async def test_lists_begin_with_the_session_that_was_written_to_last(
     assert await file.list_sessions() == ["b", "new", "c", "a"]
 
 
+async def test_what_was_just_written_is_listed_first_though_the_clock_was_set_back(
+    file: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = {name: await Session.create(name, store=file) for name in "ab"}
+    set_clock(timedelta(hours=-1), monkeypatch)
+    for name in "aba":
+        await file.append(sessions[name], [said(name)])
+        assert (await file.list_sessions())[0] == name
+
+
 # -- statements -----------------------------------------------------------------------------------
 
 
@@ -156,3 +168,13 @@ def test_an_event_that_is_known_changes_nothing(connection: Connection, file: Sq
     assert "UPDATE" not in append(connection, event, sandbox=file.sandbox_id)
     with pytest.raises(EventConflict):
         append(connection, event.model_copy(update={"message": "two"}), sandbox=file.sandbox_id)
+
+
+def test_after_a_rollback_the_file_is_asked(connection: Connection, file: SqliteStore) -> None:
+    append(connection, said("one"), sandbox=file.sandbox_id)
+    connection.begin(to_write=True)
+    (lost,) = encode_events([said("lost")])
+    add_events(file.sandbox_id, "s", [lost], "", None, None, connection)
+    connection.rollback()
+    append(connection, said("two"), sandbox=file.sandbox_id)
+    assert connection.execute("SELECT number FROM events ORDER BY number").fetchall() == [(0,), (1,)]
