@@ -29,6 +29,13 @@ from chuk_ai_session_manager.stores.base import AnyEvent, AnySession, check_page
 from chuk_ai_session_manager.stores.redis import RedisStore
 from chuk_ai_session_manager.stores.redis.replies import name_of
 from chuk_ai_session_manager.testing import Opener, StoreContract
+from chuk_ai_session_manager.testing.appending import Appending
+from chuk_ai_session_manager.testing.bodies import Bodies
+from chuk_ai_session_manager.testing.deleting import Deleting
+from chuk_ai_session_manager.testing.erasing import Erasing
+from chuk_ai_session_manager.testing.redacting import Redacting
+from chuk_ai_session_manager.testing.reopening import Reopening
+from chuk_ai_session_manager.testing.saving import Saving
 
 
 async def bodies_in_redis(store: EventStore) -> int:
@@ -63,8 +70,11 @@ class TestSqlite(StoreContract):
         return partial(open_store, f"sqlite:///{tmp_path}/sessions.db")
 
 
-class TestSqliteOfAnEarlierRelease(TestSqlite):
-    """A file that the first release made: this one uses its tables as they are."""
+class TestSqliteOfAnEarlierRelease(Reopening, Appending, Saving, Deleting, Erasing, Redacting, Bodies):
+    """A file that the first release made: this one uses its table of events as it is."""
+
+    calls_redact_hooks: ClassVar[bool] = True
+    count_bodies = TestSqlite.count_bodies
 
     @pytest.fixture
     def opener(self, tmp_path: Path) -> Iterator[Opener]:
