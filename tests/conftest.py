@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -50,6 +51,14 @@ collect_ignore = [
     for path in Path(__file__).parent.rglob("test_*.py")
     if any(re.search(rf"^(from|import) {name}", path.read_text("utf-8"), re.MULTILINE) for name in MISSING)
 ]
+
+
+@pytest.fixture
+def small_heap() -> Iterator[None]:
+    """Garbage collections look at the test's own objects only: with all the SDKs, each takes long."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ def test_each_row_of_the_matrix_is_there() -> None:
     assert sorted(ROWS) == sorted(MATRIX)
 
 
+@pytest.mark.usefixtures("small_heap")
 @pytest.mark.parametrize("scenario", ROWS)
 async def test_row(scenario: str, tmp_path: Path) -> None:
     outcome = Outcome(scenario)
@@ -22,6 +23,7 @@ async def test_row(scenario: str, tmp_path: Path) -> None:
     assert not outcome.is_broken, outcome
 
 
+@pytest.mark.usefixtures("small_heap")
 @pytest.mark.parametrize("scenario", [each.scenario for each in ROWS.values() if each.control])
 async def test_what_is_known_to_be_bad_is_caught(scenario: str, tmp_path: Path) -> None:
     outcome = Outcome(scenario)

@@ -262,6 +262,7 @@ LEAVING: list[Leave] = [breaks, closes, raises, is_cancelled]
 
 @in_memory_too
 @pytest.mark.parametrize("held", [False, True], ids=["dropped", "held"])
+@pytest.mark.usefixtures("small_heap")
 @pytest.mark.parametrize("infinite", [False, True])
 async def test_a_stopped_answer_follows_its_question_in_every_view(
     place: Place, held: bool, infinite: bool

@@ -32,7 +32,7 @@ def leave_behind(*things: Any) -> None:
 
 
 @pytest.fixture
-def nothing_stays() -> Iterator[None]:
+def nothing_stays(small_heap: None) -> Iterator[None]:
     """What a test leaves behind goes with it, and the warnings about it too."""
     yield
     for each in left_behind:
