@@ -53,8 +53,15 @@ collect_ignore = [
 ]
 
 
+@pytest.fixture(scope="module")
+def no_garbage_later() -> Iterator[None]:
+    """What a module's tests leave behind goes at its end, with the warnings about it."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
-def small_heap() -> Iterator[None]:
+def small_heap(no_garbage_later: None) -> Iterator[None]:
     """Garbage collections look at the test's own objects only: with all the SDKs, each takes long."""
     gc.freeze()
     yield
