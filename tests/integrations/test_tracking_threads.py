@@ -16,6 +16,11 @@ from threads import THREADS, at_once
 
 from chuk_ai_session_manager import SessionManager, track_client
 
+# The clients leave the generators of stopped streams to garbage collections, which may run in another thread.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <async_generator object:pytest.PytestUnraisableExceptionWarning"
+)
+
 CLAUDE = "claude-sonnet-4-6"
 EACH = 4
 
