@@ -33,14 +33,12 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@$(PY) -m pytest $(PYTEST) $(TESTS)
 
-# All servers that differ from the one of `make test`: Redis 6.2 and Valkey from wheels, Redis from Debian. That the
-# tests notice what is known to be bad does not depend on the server: `make test` tries it.
+# All servers that differ from the one of `make test`: Redis 6.2 and Valkey from wheels, Redis from Debian.
 test-servers: $(VENV)/.dev $(VENV)/redis-4.5.1 $(VENV)/servers/redis-6.2 $(VENV)/servers/valkey $(VENV)/servers/redis-debian
 	@for server in $(VENV)/servers/*/redis-server; do \
 	  [ "$$($$server --version)" = "$$($(VENV)/bin/redis-server --version)" ] && continue; \
 	  echo; echo "On $$($$server --version):"; \
-	  REDIS_SERVER=$$PWD/$$server $(PY) -m pytest $(PYTEST) -q tests/stores tests/faults \
-	    -k "(redis or cluster or sentinel) and not known_to_be_bad" || exit 1; \
+	  REDIS_SERVER=$$PWD/$$server $(PY) -m pytest $(PYTEST) -q tests/stores tests/faults -k "redis or cluster or sentinel" || exit 1; \
 	done
 
 # Without the tests that read answers of the SDKs' own types: no SDK is installed.
@@ -49,7 +47,7 @@ WITHOUT_SDKS := --ignore-glob=tests/unit/*/test_providers*
 test-lowest: VENV := .venv-lowest
 test-lowest:
 	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.lowest $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
-	@$(VENV)/bin/python -m pytest $(PYTEST) -q tests/unit tests/stores/test_contract.py -k "not Cluster" $(WITHOUT_SDKS)
+	@$(VENV)/bin/python -m pytest $(PYTEST) -q tests/unit tests/stores/test_contract.py $(WITHOUT_SDKS)
 
 coverage: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@$(PY) -m pytest $(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
