@@ -15,6 +15,8 @@ FOLDER = ROOT / ".benchmarks"
 _ORIGINAL = "chuk-ai-session-manager[redis,tiktoken]"
 REQUIREMENTS = {
     "project": ["--editable", f"{ROOT}[redis,tiktoken]"],
+    "project-tokenizers": ["--editable", f"{ROOT}[redis,tokenizers]"],
+    "project-estimates": ["--editable", f"{ROOT}[redis]"],
     "original-0.7.1": [f"{_ORIGINAL}==0.7.1"],
     "original-0.11": [f"{_ORIGINAL}>=0.11,<0.12"],
     "agents-sdk": ["openai-agents[redis]"],
@@ -38,7 +40,7 @@ def python_of(environment: str) -> Path:
 
 
 def _wanted(environment: str) -> str:
-    project = (ROOT / "pyproject.toml").read_text("utf-8") if environment == "project" else ""
+    project = (ROOT / "pyproject.toml").read_text("utf-8") if environment.startswith("project") else ""
     return json.dumps([sys.version, REQUIREMENTS[environment], project])
 
 

@@ -139,13 +139,16 @@ class Bench:
 
     def worker(self, peer: Peer, place: str) -> Worker:
         """A new process of a peer. All of one peer share their data, and share it with no other peer."""
+        return Worker(peer, self.settings(peer, place))
+
+    def settings(self, peer: Peer, place: str) -> dict[str, str]:
+        """The environment variables that say where a peer stores its sessions."""
         number = self.databases.setdefault(peer, len(self.databases))
-        settings = {
+        return {
             "SESSION_PROVIDER": place.lower(),
             "SESSION_REDIS_URL": f"{self.redis.url}/{number}",
             "SESSION_SQLITE_PATH": str(self.folder / f"{number}.db"),
         }
-        return Worker(peer, settings)
 
     @contextmanager
     def workers(self, place: str, peers: list[Peer]) -> Iterator[dict[Peer, Worker]]:

@@ -80,6 +80,8 @@ class Report:
     side_by_side: dict[str, list[Series]] = field(default_factory=dict)
     costs: dict[str, dict[str, dict[int, list[float]]]] = field(default_factory=dict)
     """Microseconds of an event, by place, peer and session length, for the chart."""
+    grids: dict[str, dict[str, list[Series]]] = field(default_factory=dict)
+    """Tables with several columns: rows by name, each with the same series."""
     notes: list[str] = field(default_factory=list)
 
     def figure(self, name: str, measured: Series, target: Target, against: Series | None = None) -> None:
@@ -102,6 +104,10 @@ class Report:
                 for each in self.figures
             ],
             "side_by_side": {name: [*map(_series, group)] for name, group in self.side_by_side.items()},
+            "grids": {
+                name: {row: [*map(_series, cells)] for row, cells in rows.items()}
+                for name, rows in self.grids.items()
+            },
             "microseconds_of_an_event": self.costs,
             "notes": self.notes,
         }
@@ -119,14 +125,19 @@ class Report:
         for name, group in self.side_by_side.items():
             yield from ("", f"**{name}**", "")
             yield from table(("", "median (spread)"), [(each.name, str(each)) for each in group])
+        for name, rows in self.grids.items():
+            yield from ("", f"**{name}**", "")
+            columns = [f"{each.name}, {each.unit}" for each in next(iter(rows.values()))]
+            medians = [(row, *(number(each.median) for each in cells)) for row, cells in rows.items()]
+            yield from table(("median", *columns), medians)
         for place, by_peer in self.costs.items():
             lengths = sorted({length for costs in by_peer.values() for length in costs})
             yield from ("", f"**{place}: microseconds of an event, by the session's length**", "")
-            rows = [
+            costs_of = [
                 (peer, *(number(statistics.median(costs[at])) if at in costs else "" for at in lengths))
                 for peer, costs in by_peer.items()
             ]
-            yield from table(("", *(f"{length:,}" for length in lengths)), rows)
+            yield from table(("", *(f"{length:,}" for length in lengths)), costs_of)
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:

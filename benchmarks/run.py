@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+import first_calls
 import footprint
 import growth
 import listing
@@ -32,6 +33,7 @@ from report import Report
 
 TOPICS = {
     "startup": startup,
+    "first_calls": first_calls,
     "throughput": throughput,
     "growth": growth,
     "reopening": reopening,

@@ -46,7 +46,7 @@ async def costs() -> dict[str, float]:
     count = await median_time(messages, lambda message: count_tokens(message, MODEL))
     assert not is_estimated(MODEL), "the vocabulary is not at hand"
     long = (text * (LONG // len(text) + 1))[:LONG]
-    stall, took = min([await stalled(count_tokens(long, MODEL)) for _ in range(3)])
+    stall, _, took = min([await stalled(count_tokens(long, MODEL)) for _ in range(3)])
 
     manager = SessionManager()
 

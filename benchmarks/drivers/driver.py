@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from workload import Message, conversations, messages
 
@@ -150,26 +150,38 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-async def stalled(work: Awaitable[object]) -> tuple[float, float]:
-    """Seconds of the longest stall of the event loop while `work` went on, and seconds that it took."""
-    gaps: list[float] = []
+class Taken(NamedTuple):
+    """What some work took, and how long the event loop stood still meanwhile; in seconds."""
+
+    stall: float
+    stall_cpu: float
+    """The process's CPU time in the stall with the most: it does not depend on what else the machine does."""
+    time: float
+
+
+async def stalled(work: Awaitable[object]) -> Taken:
+    """Do some work, and look each millisecond whether the event loop goes on."""
+    stalls, cpu_stalls = [0.0], [0.0]
 
     async def tick() -> None:
-        last = time.perf_counter()
+        last, last_cpu = time.perf_counter(), time.process_time()
         while True:
             await asyncio.sleep(0.001)
-            gaps.append(time.perf_counter() - last)
-            last += gaps[-1]
+            now, now_cpu = time.perf_counter(), time.process_time()
+            stalls.append(now - last)
+            cpu_stalls.append(now_cpu - last_cpu)
+            last, last_cpu = now, now_cpu
 
     ticking = asyncio.create_task(tick())
     await asyncio.sleep(0.05)
-    gaps.clear()
+    stalls.clear()
+    cpu_stalls.clear()
     started = time.perf_counter()
     await work
     took = time.perf_counter() - started
-    await asyncio.sleep(0.01)  # so that the last gap is seen
+    await asyncio.sleep(0.01)  # so that the last stall is seen
     ticking.cancel()
-    return max(gaps), took
+    return Taken(max(stalls), max(cpu_stalls), took)
 
 
 def serve(make: Callable[[], Driver]) -> None:

@@ -21,6 +21,7 @@ from .stores import (
     SessionPage,
     SessionStore,
     WholeSessionStore,
+    load_client,
     open_store,
     store_of_sessions,
     without_password,
@@ -236,14 +237,23 @@ def event_store(store: SessionStore | None = None) -> EventStore | WholeSessionS
 
     The names `ChukSessionsStore` and `get_backend` are looked up now so that an application may replace them.
     """
+    store = _wrapped(store)
+    return store_of_sessions(store.store if type(store) is SessionStorage else store)
+
+
+async def opened_store(store: SessionStore | None = None) -> EventStore | WholeSessionStore:
+    """The same; but what the default store needs is imported outside the event loop."""
+    storage = _wrapped(store)
+    if type(storage) is SessionStorage and "store" not in vars(storage):
+        await load_client(named_url())
+    return event_store(storage)
+
+
+def _wrapped(store: SessionStore | None) -> Any:
+    """What the original's interface wraps, unless an application subclasses it."""
     if store is None:
         store = ChukSessionsStore(get_backend())
-    # The original's interfaces only wrap a store, unless an application subclasses them.
-    if type(store) is ChukSessionsStore:
-        store = store.backend
-    if type(store) is SessionStorage:
-        store = store.store
-    return store_of_sessions(store)
+    return store.backend if type(store) is ChukSessionsStore else store
 
 
 set_default_store(event_store)

@@ -61,7 +61,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_import_is_silent_and_loads_nothing_heavy() -> None:
     run = run_python(
-        "import chuk_ai_session_manager, json, sys\n"
+        "from chuk_ai_session_manager import SessionManager\nimport json, sys\n"
         f"print(json.dumps([name for name in {LATE} if name in sys.modules]))"
     )
     assert (run.returncode, run.stderr) == (0, "")
@@ -76,9 +76,27 @@ def test_import_reads_none_of_its_settings() -> None:
         "        assert not name.startswith(('SESSION_', 'REDIS_', 'CHUK_', 'TIKTOKEN_')), name\n"
         "        return super().__getitem__(name)\n"
         "os.environ.__class__ = Watched\n"
-        "import chuk_ai_session_manager"
+        "from chuk_ai_session_manager import SessionManager"
     )
     assert (run.returncode, run.stdout + run.stderr) == (0, "")
+
+
+def test_the_first_call_imports_redis_outside_the_event_loop() -> None:
+    run = run_python(
+        "import asyncio, os, sys, threading\n"
+        "from chuk_ai_session_manager import SessionManager, StorageError\n"
+        "threads = set()\n"
+        "def watch(event, arguments):\n"
+        "    if event == 'import' and arguments[0].partition('.')[0] == 'redis':\n"
+        "        threads.add(threading.current_thread() is threading.main_thread())\n"
+        "os.environ |= {'SESSION_PROVIDER': 'redis', 'SESSION_REDIS_URL': 'redis://127.0.0.1:1'}\n"
+        "sys.addaudithook(watch)\n"
+        "try:\n"
+        "    asyncio.run(SessionManager().user_says('Hello!'))\n"
+        "except StorageError:\n"  # nobody listens on that port
+        "    print(threads)"
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "{False}\n", "")
 
 
 # To the original's names.

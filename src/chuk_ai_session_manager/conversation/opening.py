@@ -11,7 +11,7 @@ from ..models import Session, SessionMetadata
 from ..models.home import HomeStore
 from ..models.record import new_id, utc_now
 from ..models.turns import Turns
-from ..session_storage import event_store
+from ..session_storage import opened_store
 from ..stores import EventStore, SessionStore
 from .segments import (
     Thresholds,
@@ -169,7 +169,7 @@ class Conversation:
             raise session_not_found(self.session_id)
         if self.is_new:
             await self.open_to_read()
-        home = event_store(self._store())
+        home = await opened_store(self._store())
         stored = await home.head(self.session_id)
         if stored is None:
             raise session_not_found(self.session_id)
@@ -205,7 +205,7 @@ class Conversation:
         return session
 
     async def _find_or_create(self, *, creating: bool) -> Session[Any]:
-        self._home = event_store(self._store())
+        self._home = await opened_store(self._store())
         session = await self._find() if self._was_made or not self.is_new else None
         if session is None and creating:
             try:

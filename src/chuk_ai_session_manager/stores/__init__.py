@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -35,6 +39,7 @@ __all__ = [
     "SessionStore",
     "SqliteStore",
     "WholeSessionStore",
+    "load_client",
     "open_store",
     "store_of_sessions",
     "without_password",
@@ -134,6 +139,15 @@ def open_store(
         raise StorageError("A credential provider is for Redis: other stores have no users")
     store.redact = hook
     return store
+
+
+async def load_client(url: str) -> None:
+    """Import what the store of a URL needs that is slow to import, in a thread: redis-py takes 60 ms."""
+    scheme = url.partition("://")[0]
+    provider = PROVIDERS.get(_SCHEMES.get(scheme, scheme))
+    if provider is _redis and f"{__name__}.redis.store" not in sys.modules:
+        with suppress(ImportError):  # `open_store` says what is missing
+            await asyncio.to_thread(import_module, f"{__name__}.redis.store")
 
 
 def without_password(url: str) -> str:
