@@ -95,15 +95,15 @@ def print_errors(chats: Path | None) -> None:
 
 
 async def print_stalls() -> None:
-    stall, took = await stalled(count_tokens("x", "gpt-4o"))
+    stall, _, took = await stalled(count_tokens("x", "gpt-4o"))
     print(f"first count (tiktoken's import, o200k_base's load): stall {stall * 1e3:.0f} ms, {took:.2f} s")
     prose = "Here is a line of plain prose, with 42 numbers and a few names in it. "
     texts = {"prose": prose, "a": "a", "spaces": " ", "Chinese, unbroken": "中文字", "emoji": "😀"}
     for name, unit in texts.items():
         text = (unit * 10_000_000)[: 10_000_000 // len(unit[0].encode())]
-        stall, took = await stalled(count_tokens(text, "gpt-4o"))
+        stall, _, took = await stalled(count_tokens(text, "gpt-4o"))
         print(f"10 MB of {name}: stall {stall * 1e3:.1f} ms, {took:.1f} s")
-        stall, took = await stalled(asyncio.to_thread(estimate_tokens, text))
+        stall, _, took = await stalled(asyncio.to_thread(estimate_tokens, text))
         print(f"    estimated: stall {stall * 1e3:.1f} ms, {took:.2f} s")
     await print_short_times(prose)
 

@@ -54,8 +54,11 @@ LATE = ["chuk_tool_processor", "chuk_sessions", "redis", "tiktoken", "genai_pric
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    # -I: nothing from the environment or the working folder.
-    command = [sys.executable, "-I", "-W", "error", "-c", code]
+    # -I: nothing from the environment or the working folder; but the same package as in this process.
+    beginning = (
+        f"import sys\nsys.path.insert(0, {str(Path(chuk_ai_session_manager.__file__).parents[1])!r})\n"
+    )
+    command = [sys.executable, "-I", "-W", "error", "-c", beginning + code]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
