@@ -363,6 +363,8 @@ def test_open_store() -> None:
     assert isinstance(open_store("memory://"), MemoryStore)
     with pytest.raises(StorageError, match="known are"):
         open_store("carrier-pigeon://coop")
+    with pytest.raises(StorageError, match="missing its scheme: memory://"):
+        open_store("memory")
     with pytest.raises(InvalidInput, match="sandbox_id"):  # nobody's sessions are not the usual sandbox's
         open_store("sqlite:///sessions.db", sandbox_id="")
 

@@ -84,7 +84,8 @@ async def bill_estimated(
             else:
                 usage = await _estimate(draft, length, around, preface_length)
             factor = correction(draft.model)
-            if factor != 1 and draft.partly is None:
+            is_reported = draft.partly is not None and draft.partly["input_tokens"]
+            if factor != 1 and not is_reported:
                 usage["input_tokens"] = round(usage["input_tokens"] * factor)
             _bill(draft, usage)
         length += draft.tokens
@@ -94,7 +95,7 @@ async def bill_estimated(
 async def _estimate(
     draft: Draft, length: int, around: int, preface_length: Callable[[str], Awaitable[int]] | None
 ) -> ReportedUsage:
-    """The usage of a call, as far as its provider did not report it before an interruption."""
+    """The usage of a call, as far as its provider did not report it."""
     output = draft.whole_tokens
     if draft.written is not None:
         output = max(output, await TokenUsage.count_tokens(draft.written, draft.model))
@@ -112,6 +113,9 @@ async def _estimate(
         sent = (length if draft.length is None else draft.length) + around + TOKENS_OF_A_BEGINNING
         if preface_length is not None:
             sent += await preface_length(draft.model)
+    if draft.partly is not None:
+        answered = draft.partly["output_tokens"] or output
+        return {**draft.partly, "input_tokens": sent, "output_tokens": answered}
     return estimated_usage(sent, output)
 
 

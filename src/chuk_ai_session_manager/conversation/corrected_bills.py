@@ -31,6 +31,9 @@ async def correct_bill(
     while True:
         home, session = await conversation.current(with_events=False)
         called, billed = await bill_now(home, session, event_id)
+        if (missing := usage.get("unreported")) is not None:
+            usage = usage.copy()
+            usage[missing] = getattr(billed, missing)
         right = call_usage(billed.model, billed.provider, usage, when=called.timestamp)
         event = Correction(event_id, called.timestamp, billed, right).as_event()
         # Only on top of the log that was read: another correction may come in between.

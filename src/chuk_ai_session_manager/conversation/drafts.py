@@ -43,7 +43,7 @@ class Draft:
     reader: str = ""
     """The model that reads them, if one was named."""
     partly: ReportedUsage | None = None
-    """For an interrupted answer: what the provider had counted by then."""
+    """What the provider counted, if something is missing: the answer was interrupted, or a count left out."""
     written: str | None = None
     """For an interrupted answer: all text that arrived, from which the output is estimated."""
     request: Callable[[], str] | None = None
@@ -140,6 +140,8 @@ def draft_answer(
         event.native = dict(answer.native)
     text = message if isinstance(message, str) else text_of(message)
     draft = Draft(event, text, model, provider, is_call=True, reported=answer.usage)
+    if answer.usage is not None and "unreported" in answer.usage:
+        draft.reported, draft.partly = None, answer.usage
     draft.service_tier, draft.response_key = service_tier, answer.key
     return draft
 

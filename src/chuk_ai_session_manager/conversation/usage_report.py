@@ -84,7 +84,7 @@ class UsageRow:
 
 async def usage_report(
     store: SessionStore,
-    by: Sequence[str] = ("user", "day", "model", "provider", "session"),
+    by: Sequence[str] | str = ("user", "day", "model", "provider", "session"),
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -99,8 +99,9 @@ async def usage_report(
 
     Args:
         store: the store; it must be able to list its sessions.
-        by: the groups: "user", "day", "month", "model", "provider", "session", "tier". Days and months
-            are in UTC. Calls that a provider made by itself for an answer count for their own model.
+        by: the groups, or one of them: "user", "day", "month", "model", "provider", "session", "tier".
+            Days and months are in UTC. Calls that a provider made by itself for an answer count for their
+            own model.
         since: only calls at this time or later; a time without a zone is in UTC.
         until: only calls before this time.
         user_id: only this user's sessions.
@@ -113,7 +114,7 @@ async def usage_report(
         InvalidInput: a group is unknown.
         StorageError: the store failed; `UnreadableData`, a subclass of it, names a damaged session.
     """
-    names = tuple(by)
+    names = (by,) if isinstance(by, str) else tuple(by)
     for name in names:
         if name not in BY:
             raise InvalidInput(

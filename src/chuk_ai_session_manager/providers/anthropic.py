@@ -29,6 +29,7 @@ from .common import (
     without,
 )
 from .usage import ReportedUsage, cache_miss_in
+from .usage_counts import continued
 
 FORMAT = "anthropic"
 THINKING = {"thinking", "redacted_thinking"}
@@ -136,6 +137,7 @@ class AnthropicStream(AnswerStream):
                 self._end(piece)
             case "message_stop":  # some servers with this format give no reason before
                 self.is_complete = True
+                self._usage = continued(_metrics_of_bedrock(piece), self._usage)
         self._message = self._message if self._message is not None else {}
         return True
 
@@ -168,9 +170,8 @@ class AnthropicStream(AnswerStream):
         self.is_complete: bool = self.is_complete or bool(said.get("stop_reason"))
 
     def _count(self, usage: Any) -> None:
-        """Counts are running totals: a later one replaces an earlier one, unless it is missing or 0."""
         found = known_fields(usage, *_COUNTS)
-        self._usage = _counted(self._usage, found)
+        self._usage = continued(self._usage, found)
 
     @property
     def usage_so_far(self) -> ReportedUsage | None:
@@ -200,15 +201,19 @@ class AnthropicStream(AnswerStream):
         return whole
 
 
-def _counted(before: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    counted = dict(before)
-    for name, value in more.items():
-        known = counted.get(name)
-        if isinstance(known, dict) and isinstance(value, dict):
-            counted[name] = _counted(known, value)
-        elif value or name not in counted or known is None:
-            counted[name] = value
-    return counted
+def _metrics_of_bedrock(piece: Any) -> dict[str, Any]:
+    """The usage that Amazon Bedrock adds to the last event of an InvokeModel stream, under Anthropic's names.
+
+    The events before may lack the cached tokens (https://github.com/BerriAI/litellm/issues/34373).
+    """
+    metrics = field_of(piece, "amazon-bedrock-invocationMetrics")
+    counts = {
+        "input_tokens": field_of(metrics, "inputTokenCount"),
+        "output_tokens": field_of(metrics, "outputTokenCount"),
+        "cache_read_input_tokens": field_of(metrics, "cacheReadInputTokenCount"),
+        "cache_creation_input_tokens": field_of(metrics, "cacheWriteInputTokenCount"),
+    }
+    return {name: count for name, count in counts.items() if count is not None}
 
 
 READER = Reader(FORMAT, read, AnthropicStream)

@@ -22,6 +22,7 @@ from .common import (
     without,
 )
 from .messages import ChatMessage
+from .usage_counts import continued
 
 FORMAT = "google"
 # The application's own data in a part, whose names are not changed.
@@ -215,7 +216,10 @@ class _Turn:
             rest = self.rest.setdefault(index, {})
             spoken = merged(rest.get(google_live.TRANSCRIPT), candidate.get(google_live.TRANSCRIPT))
             rest |= without(candidate, "content") | ({google_live.TRANSCRIPT: spoken} if spoken else {})
+        usage = continued(self.response.get("usageMetadata"), data.get("usageMetadata"))
         self.response |= without(data, "candidates", "automaticFunctionCallingHistory")
+        if usage is not None:
+            self.response["usageMetadata"] = usage
 
     def whole(self) -> dict[str, Any]:
         """Return the response that the chunks form."""

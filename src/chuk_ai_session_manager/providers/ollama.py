@@ -8,7 +8,7 @@ from .answers import Answer, AnswerStream, Reader, call_of, model_of, native_of,
 from .common import field_of, joined, list_of, mended, merged, name_in, text_in, without
 
 FORMAT = "ollama"
-_COUNTS = ("prompt_eval_count", "eval_count")
+_COUNTS = ("prompt_eval_count", "eval_count", "prompt_eval_cached_count")
 
 
 def read(response: Any) -> Answer | None:

@@ -35,7 +35,7 @@ from .common import (
     without,
 )
 from .messages import ChatMessage
-from .usage_counts import put_together
+from .usage_counts import continued, put_together
 
 FORMAT = "openai"
 # The known fields of a delta that is not an SDK's object.
@@ -292,9 +292,7 @@ class OpenAIChatStream(AnswerStream):
         for choice in list_of(choices):
             index = field_of(choice, "index")
             self._choices.setdefault(index if isinstance(index, int) else 0, _Choice()).add(choice)
-        usage = _usage_of(piece)
-        if usage is not None and (self._usage is None or any((usage_in(usage) or {}).values())):
-            self._usage = usage
+        self._usage = continued(self._usage, _usage_of(piece))
         self._response |= {
             name: value
             for name, value in (piece if isinstance(piece, dict) else {"model": model_of(piece)}).items()

@@ -56,12 +56,31 @@ def read_usage(usage: object, *, beside: ReportedUsage | None = None) -> Reporte
         )
     if read["cache_read_tokens"] + read["cache_write_tokens"] > read["input_tokens"]:
         raise InvalidInput("read usage", "there are more cached tokens than input tokens")
+    if not (read["input_tokens"] and read["output_tokens"]):
+        _mark_unreported(read, counts)
     if type(usage) is not dict or not _BESIDE_COUNTS.isdisjoint(usage):
         _add_terms(read, usage)
         _add_iterations(read, usage)
     if beside is not None and "service_tier" in beside:
         read.setdefault("service_tier", beside["service_tier"])
     return read
+
+
+# The names of a call's lengths. Google leaves out counts that are 0, Cohere has its names in containers.
+_INPUT_NAMES = ("prompt_tokens", "input_tokens", "inputTokens", "prompt_eval_count", "prompt_n")
+_OUTPUT_NAMES = ("completion_tokens", "output_tokens", "outputTokens", "eval_count", "predicted_n")
+
+
+def _mark_unreported(read: ReportedUsage, counts: Counts) -> None:
+    """Mark the input or the output as unreported, if the usage has only the other one.
+
+    Ollama left out the input of a cached prompt (https://github.com/ollama/ollama/issues/2068), and gateways
+    leave out the output.
+    """
+    if read["input_tokens"] and counts.has(*_INPUT_NAMES) and not counts.has(*_OUTPUT_NAMES):
+        read["unreported"] = "output_tokens"
+    elif read["output_tokens"] and counts.has(*_OUTPUT_NAMES) and not counts.has(*_INPUT_NAMES):
+        read["unreported"] = "input_tokens"
 
 
 def usage_of(response: object) -> ReportedUsage | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from ..exceptions import InvalidInput
 from ..exceptions.validation import check_count
@@ -38,6 +38,8 @@ class ReportedUsage(TypedDict):
     """The charge that the provider or a gateway reports."""
     model: NotRequired[str]
     """For an iteration: the model that ran it, if it is not the answer's."""
+    unreported: NotRequired[Literal["input_tokens", "output_tokens"]]
+    """The count that the provider left out, and that is estimated."""
     iterations: NotRequired[list[ReportedUsage]]
     """Calls that the provider made by itself, which the counts include; each has its own price."""
 
@@ -155,7 +157,7 @@ def _field(container: Any, name: str) -> Any:
 
 
 # Google's REST answers write the names of its SDK in camel case; OpenTelemetry has a prefix of its own.
-_GOOGLE = {
+_OTHER_NAMES = {
     "promptTokenCount": "prompt_token_count",
     "toolUsePromptTokenCount": "tool_use_prompt_token_count",
     "candidatesTokenCount": "candidates_token_count",
@@ -170,6 +172,16 @@ _GOOGLE = {
     "responseTokensDetails": "candidates_tokens_details",
     "response_tokens_details": "candidates_tokens_details",
     "toolUsePromptTokensDetails": "tool_use_prompt_tokens_details",
+    # Vercel's AI SDK 4 (https://v4.ai-sdk.dev/docs/reference/ai-sdk-core/generate-text).
+    "promptTokens": "prompt_tokens",
+    "completionTokens": "completion_tokens",
+    # The metrics in the last event of a stream of Amazon Bedrock's InvokeModel, and Llama's answers there
+    # (https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html).
+    "inputTokenCount": "inputTokens",
+    "outputTokenCount": "outputTokens",
+    "cacheReadInputTokenCount": "cacheReadInputTokens",
+    "cacheWriteInputTokenCount": "cacheWriteInputTokens",
+    "generation_token_count": "candidates_token_count",
 }
 _TELEMETRY = "gen_ai.usage."
 
@@ -177,7 +189,30 @@ _TELEMETRY = "gen_ai.usage."
 def _common_name(name: Any) -> Any:
     if isinstance(name, str) and name.startswith(_TELEMETRY):
         return name.removeprefix(_TELEMETRY).replace(".", "_")
-    return _GOOGLE.get(name, name)
+    return _OTHER_NAMES.get(name, name)
+
+
+_TOTALS = frozenset({"total_tokens", "totalTokens", "totalTokenCount"})
+
+
+def continued(before: Any, more: Any) -> Any:
+    """The usage of a stream, continued by a later one.
+
+    Counts are running totals: a later one replaces an earlier one, unless it is missing or 0. The total of
+    earlier counts is dropped.
+    """
+    if not isinstance(before, dict) or not isinstance(more, dict):
+        return before if more is None else more
+    whole = dict(before)
+    if not _TOTALS.isdisjoint(before) and any(type(value) is int and value for value in more.values()):
+        whole = {name: value for name, value in before.items() if name not in _TOTALS}
+    for name, value in more.items():
+        known = whole.get(name)
+        if isinstance(known, dict) and isinstance(value, dict):
+            whole[name] = continued(known, value)
+        elif value or known is None:
+            whole[name] = value
+    return whole
 
 
 def put_together(

@@ -18,8 +18,12 @@ def _openai_chat(counts: Counts) -> ReportedUsage:
     (https://github.com/mozilla-ai/any-llm/issues/1290).
     """
     sent, answered = counts.first("prompt_tokens"), counts.first("completion_tokens")
+    total = counts.first("total_tokens")
+    if not (sent or answered) and counts.first("input_tokens", "output_tokens"):
+        return _input_output(counts)  # proxies that write both kinds of names, one of them with zeros
+    if not answered and not counts.has("completion_tokens"):
+        answered = max(0, total - sent)
     if counts.are_only(_PLAIN_CHAT):
-        total = counts.first("total_tokens")
         return put_together(sent=sent, answered=answered, total=total, rest_is_thought=True)
     cached = counts.first(
         "prompt_tokens_details.cached_tokens",
@@ -43,7 +47,7 @@ def _openai_chat(counts: Counts) -> ReportedUsage:
             "cache_creation_input_tokens",
         ),
         thought=counts.first("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
-        total=counts.first("total_tokens"),
+        total=total,
         rest_is_thought=True,
         details={
             "cache_write_1h_tokens": counts.first(
@@ -181,7 +185,11 @@ def _modalities(sent: dict[str, int], cached: dict[str, int], answered: dict[str
 
 
 def _ollama(counts: Counts) -> ReportedUsage:
-    return put_together(sent=counts.first("prompt_eval_count"), answered=counts.first("eval_count"))
+    return put_together(
+        sent=counts.first("prompt_eval_count"),
+        answered=counts.first("eval_count"),
+        cached=counts.first("prompt_eval_cached_count"),
+    )
 
 
 def _llama_cpp(counts: Counts) -> ReportedUsage:
@@ -206,11 +214,12 @@ def _cohere(counts: Counts) -> ReportedUsage:
 
 
 def _input_output(counts: Counts) -> ReportedUsage:
-    """OpenAI's and Perplexity's Responses, LangChain, and this library's own names."""
+    """OpenAI's and Perplexity's Responses, LangChain, pydantic-ai, DashScope, and our own names."""
     written = counts.first(
         "cache_write_tokens",
         "input_tokens_details.cache_write_tokens",
         "input_tokens_details.cache_creation_input_tokens",
+        "prompt_tokens_details.cache_creation_input_tokens",
         "input_token_details.cache_creation",
         "input_token_details.flex_cache_creation",
         "input_token_details.priority_cache_creation",
@@ -245,6 +254,7 @@ def _input_output(counts: Counts) -> ReportedUsage:
             "input_token_details.flex_cache_read",
             "input_token_details.priority_cache_read",
             "input_token_details.cached_tokens",
+            "prompt_tokens_details.cached_tokens",
             "cache_read_input_tokens",
         ),
         written=written or short + long,
@@ -256,7 +266,9 @@ def _input_output(counts: Counts) -> ReportedUsage:
             "output_token_details.priority_reasoning",
             "output_token_details.reasoning_tokens",
             "output_tokens_details.thinking_tokens",
+            "completion_tokens_details.reasoning_tokens",
             "reasoning_output_tokens",
+            "details.reasoning_tokens",
         ),
         total=counts.first("total_tokens"),
         details=details,

@@ -127,6 +127,10 @@ def open_store(
     scheme = url.partition("://")[0] if "://" in url else ""
     provider = PROVIDERS.get(_SCHEMES.get(scheme, scheme))
     if provider is None:
+        if not scheme:
+            raise StorageError(
+                "The URL is missing its scheme: memory://, sqlite:///folder/file.db, redis://host"
+            )
         raise StorageError(f"Unknown session provider {scheme!r}: known are {', '.join(sorted(PROVIDERS))}")
     if sandbox_id is None:
         sandbox_id = os.environ.get("CHUK_SANDBOX_ID") or DEFAULT_SANDBOX_ID

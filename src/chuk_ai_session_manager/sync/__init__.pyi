@@ -656,7 +656,7 @@ def truncate_prompt_to_token_limit(
 ) -> list[ChatMessage]: ...
 def usage_report(
     store: SessionStore | EventStore | ChukSessionsStore | BlockingStore,
-    by: Sequence[str] = ...,
+    by: Sequence[str] | str = ...,
     *,
     since: datetime | None = None,
     until: datetime | None = None,

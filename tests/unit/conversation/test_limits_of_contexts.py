@@ -217,6 +217,8 @@ async def test_a_limit_without_room_is_refused_with_each_figure() -> None:
     definitions = sum(o200k_tokens(json.dumps(tool)) for tool in TOOLS)
     text = str(refused.value)
     for part in (
+        "The context needs at least: ",
+        "beginning of the answer 3",
         "reserve 100",
         f"definitions {definitions}",
         "system prompt ",

@@ -53,7 +53,7 @@ async def test_by_user_and_day(place: Place) -> None:
         until = DAY + timedelta(hours=1)
         [of_bob] = await usage_report(store, ("user",), since=DAY, until=until, user_id="bob")
         assert of_bob.calls == 2
-        [late] = await usage_report(store, ("model",), since=DAY + timedelta(hours=1))
+        [late] = await usage_report(store, "model", since=DAY + timedelta(hours=1))
         assert late.cost_usd == pytest.approx(0.4)
 
 

@@ -39,7 +39,7 @@ class Room:
             figures["reserve"] = self.reserve
         total = sum(figures.values())
         said = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in figures.items())
-        text = f"Token limit exceeded: {total} > {self.limit}. The context cannot do without {said}"
+        text = f"Token limit exceeded: {total} > {self.limit}. The context needs at least: {said}"
         return TokenLimitExceeded(self.limit, total, text)
 
 

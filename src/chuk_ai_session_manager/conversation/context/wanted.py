@@ -144,5 +144,5 @@ class Wanted:
             defined = await definitions_length(
                 self.tools or (), self.response_format, self.counted_model, self.format_name
             )
-        parts = {"definitions": defined, "around": TOKENS_OF_A_BEGINNING}
+        parts = {"definitions": defined, "beginning_of_the_answer": TOKENS_OF_A_BEGINNING}
         return Room(limit, self.reserve, parts, correction)
