@@ -75,6 +75,7 @@ LEVELS = (
         "providers.openai_chat",
         "providers.openai_responses",
         "providers.plain",
+        "providers.pydantic_ai",
         "providers.xai",
         "providers.openai_messages",
         "providers.responses_messages",

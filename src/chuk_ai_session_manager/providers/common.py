@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from enum import Enum
 from importlib import import_module
 from typing import Any
@@ -59,6 +60,8 @@ def json_of(value: Any, *, url_safe: bool = False, _depth: int = 0) -> Any:
         value = value.value
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, Decimal):
+        return str(value)
     if isinstance(value, bytes | bytearray | datetime | date):
         return _text_of(value, url_safe=url_safe)
     if hasattr(value, "model_dump"):

@@ -17,6 +17,7 @@ from . import (
     openai_chat,
     openai_responses,
     plain,
+    pydantic_ai,
     xai,
 )
 from .answers import Answer, Reader, provider_of
@@ -26,6 +27,7 @@ from .usage import usage_of
 # The readers in the order in which they are tried: the first that recognises a response reads it.
 _BUILT_IN = (
     langchain.READER,
+    pydantic_ai.READER,
     openai_responses.READER,
     openai_responses.ITEM_READER,
     openai_chat.READER,
@@ -73,8 +75,8 @@ def read_answer(response: object) -> Answer:
     """Read a model's response, from an object of its SDK or from JSON in dicts.
 
     The response is a text; a response of OpenAI (chat and Responses), of a provider with its format, of
-    Anthropic, Google, Amazon Bedrock, Cohere, Ollama or xAI; a message of LangChain; a response that a
-    registered reader reads; or an object with `content` or `text`.
+    Anthropic, Google, Amazon Bedrock, Cohere, Ollama or xAI; a message of LangChain; a response or a run's
+    result of pydantic-ai; a response that a registered reader reads; or an object with `content` or `text`.
 
     Raises:
         InvalidInput: it is none of these; the error names its type.

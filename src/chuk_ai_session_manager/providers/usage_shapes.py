@@ -268,6 +268,7 @@ def _input_output(counts: Counts) -> ReportedUsage:
             "output_tokens_details.thinking_tokens",
             "completion_tokens_details.reasoning_tokens",
             "reasoning_output_tokens",
+            "output_reasoning_tokens",
             "details.reasoning_tokens",
         ),
         total=counts.first("total_tokens"),
