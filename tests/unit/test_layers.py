@@ -34,6 +34,7 @@ LEVELS = (
         "models.record",
         "models.session_metadata",
         "models.token_usage",
+        "models.amounts",
         "models.session_event",
         "models.session_run",
         "models.event_page",

@@ -12,6 +12,7 @@ from ..accounts.money import NOTHING
 from ..accounts.price_list import STANDARD_TERMS, CallTerms
 from ..accounts.pricing import cost_of_counts, has_prices, load_prices, own_price
 from ..models import CallUsage, SessionEvent, TokenUsage
+from ..models.amounts import Billed, bill_of, billed_of, counted_in, put_billed, put_counted
 from ..models.session_event import REPLACES
 from ..models.token_usage import usd
 from ..providers.parts import media_length
@@ -36,14 +37,9 @@ async def count(drafts: Sequence[Draft]) -> None:
             draft.event.metadata[REPLACES] = part.event.id
             tokens = max(0, tokens - part.whole_tokens)
             draft.whole_tokens = tokens + part.whole_tokens
-        vars(draft.event)["token_usage"] = TokenUsage.of_valid(  # as below
-            {
-                "completion_tokens" if is_call else "prompt_tokens": tokens,
-                "total_tokens": tokens,
-                "model": model,
-                "estimated": bool(draft.media) or TokenUsage.is_estimated(model),
-            }
-        )
+        asked, answered = (0, tokens) if is_call else (tokens, 0)
+        is_estimated = bool(draft.media) or TokenUsage.is_estimated(model)
+        put_counted(draft.event, (asked, answered, tokens, model, None, is_estimated))
         if draft.reported is not None:
             if not has_prices():
                 await load_prices()
@@ -104,8 +100,8 @@ async def _estimate(
         usage["output_tokens"] = max(output, usage["output_tokens"])
         return usage
     part = draft.replaces
-    if part is not None and part.is_stored and part.whole_usage is not None:
-        sent = part.whole_usage.input_tokens  # the same request, whose estimate was more exact then
+    if part is not None and part.is_stored and (billed := part.whole_bill) is not None:
+        sent = billed.input_tokens  # the same request, whose estimate was more exact then
     elif draft.request is not None:
         sent = await TokenUsage.count_tokens(await asyncio.to_thread(draft.request), draft.model)
         sent += draft.messages * TOKENS_A_MESSAGE + TOKENS_OF_A_BEGINNING
@@ -137,11 +133,12 @@ def _bill(draft: Draft, usage: ReportedUsage) -> None:
         usage = {**usage, "counted_tokens": draft.counted}
     event = draft.event
     when = event.timestamp if draft.is_dated else None
-    billed = call_usage(draft.model, draft.provider, usage, estimated=draft.reported is None, when=when)
-    draft.whole_usage = billed
-    part = draft.replaces
-    if part is not None and part.is_stored and part.whole_usage is not None:
-        billed = _rest_of(billed, part.whole_usage)
+    billed = _billed(draft.model, draft.provider, usage, estimated=draft.reported is None, when=when)
+    if not draft.is_whole:
+        billed = draft.whole_usage = _as_record(billed)
+        part = draft.replaces
+        if part is not None and part.is_stored and (before := part.whole_bill) is not None:
+            billed = _rest_of(billed, before)
     _put(billed, event)
 
 
@@ -186,13 +183,21 @@ async def bill(
     _put(call_usage(model, provider, usage, estimated=estimated, when=when), event)
 
 
-def _put(billed: CallUsage, event: SessionEvent[Any]) -> None:
-    # By `vars`: setting a field in pydantic's own way takes five times as long.
-    vars(event)["usage"] = billed
+def _put(billed: Billed | CallUsage, event: SessionEvent[Any]) -> None:
+    """Give a bill to an event that is not stored yet."""
+    if isinstance(billed, CallUsage):
+        event.usage = billed
+        billed = billed_of(billed)
+    else:
+        put_billed(event, billed)
     # The call's cost, so that a session's cost is the sum of its events'; a question has no cost.
-    if event.token_usage is None:
-        event.token_usage = TokenUsage(model=billed.model, total_tokens=0)
-    vars(event.token_usage)["estimated_cost_usd"] = billed.cost_usd
+    counted = counted_in(event) or (0, 0, 0, billed[0], None, False)
+    asked, answered, total, model, _, is_estimated = counted
+    put_counted(event, (asked, answered, total, model, billed[7], is_estimated))
+
+
+def _as_record(billed: Billed | CallUsage) -> CallUsage:
+    return billed if isinstance(billed, CallUsage) else bill_of(billed)
 
 
 def call_usage(
@@ -210,6 +215,13 @@ def call_usage(
         estimated: whether the usage was estimated here.
         when: the time of the call; now by default.
     """
+    return _as_record(_billed(model, provider, usage, estimated=estimated, when=when))
+
+
+def _billed(
+    model: str, provider: str, usage: ReportedUsage, *, estimated: bool, when: datetime | None
+) -> Billed | CallUsage:
+    """The same; as a tuple, if the bill has no more than counts and a cost."""
     terms: dict[str, Any] = {}
     calls: list[CallUsage] = []
     if len(usage) > len(_COUNTS):  # more than its counts, as few calls have
@@ -231,7 +243,24 @@ def call_usage(
     saved: float | None = None
     if usage["cache_read_tokens"] or usage["cache_write_tokens"]:
         saved, calls = _saved_by_cache(model, provider, usage, terms, calls, when)
-    return _call(model, provider, usage, terms, calls, cost, source, saved, estimated=estimated)
+    if terms or calls or usage.get("details"):
+        return _call(model, provider, usage, terms, calls, cost, source, saved, estimated=estimated)
+    return (
+        model,
+        provider,
+        usage["input_tokens"],
+        usage["output_tokens"],
+        usage["cache_read_tokens"],
+        usage["cache_write_tokens"],
+        usage["reasoning_tokens"],
+        cost,
+        estimated,
+        source,
+        saved,
+        usage.get("cache_miss_reason"),
+        usage.get("counted_tokens"),
+        False,
+    )
 
 
 def _call(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from statistics import median
 
+from ..models.amounts import billed_in
 from ..models.home import HomeStore
 from ..stores.base import AnyEvent, AnySession
 from .log_end import LogEnd
@@ -92,12 +93,15 @@ def _reports_in(events: Iterable[AnyEvent]) -> dict[str, list[float]]:
     """The newest ratios of each model; the model that answered last comes first."""
     found: dict[str, list[float]] = {}
     for event in list(events)[: -_SEARCHED - 1 : -1]:
-        usage = event.usage
-        if usage is None or not usage.counted_tokens or usage.counted_tokens < _SHORTEST or usage.estimated:
+        billed = billed_in(event)
+        if billed is None:
             continue
-        ratio = usage.input_tokens / usage.counted_tokens
+        model, _, sent, _, _, _, _, _, is_estimated, _, _, _, counted, _ = billed
+        if not counted or counted < _SHORTEST or is_estimated:
+            continue
+        ratio = sent / counted
         if _LEAST <= ratio <= _MOST:
-            reports = found.setdefault(_bare(usage.model), [])
+            reports = found.setdefault(_bare(model), [])
             if len(reports) < _LAST:
                 reports.append(ratio)
     return found

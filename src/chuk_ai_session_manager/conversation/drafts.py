@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..accounts.tokens import DEFAULT_MODEL
 from ..models import CallUsage, EventSource, EventType, SessionEvent
+from ..models.amounts import tokens_in
 from ..models.session_event import check_event_length, new_event
 from ..providers.answers import Answer
 from ..providers.common import readable_json, readable_text
@@ -68,7 +69,7 @@ class Draft:
     whole_tokens: int = 0
     """Content tokens of the whole message, of which a part may be counted already."""
     whole_usage: CallUsage | None = None
-    """The bill of the whole call, of which a part may be billed already."""
+    """The same of the bill; `None` if no part can have been billed."""
 
     @property
     def is_whole(self) -> bool:
@@ -82,6 +83,11 @@ class Draft:
         )
 
     @property
+    def whole_bill(self) -> CallUsage | None:
+        """The bill of the whole call, once it is made."""
+        return self.whole_usage or self.event.usage
+
+    @property
     def asks(self) -> bool:
         """Whether a model must answer it. Limits stop such an event, but no answer and no result."""
         event = self.event
@@ -90,7 +96,7 @@ class Draft:
     @property
     def tokens(self) -> int:
         """Content tokens, once they are counted."""
-        return self.event.token_usage.total_tokens if self.event.token_usage else 0
+        return tokens_in(self.event)
 
 
 def draft_question(

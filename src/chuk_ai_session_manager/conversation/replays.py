@@ -10,6 +10,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ..exceptions import EventConflict
 from ..models import Session, SessionEvent
+from ..models.amounts import fields_of
 from ..models.home import HomeStore
 from ..models.session_event import REPLACES
 from ..providers.usage import ReportedUsage
@@ -127,7 +128,8 @@ class Replays:
         if responses := [draft for draft in drafts if draft.response_key is not None]:
             conversation_id = await self._conversation_id(home, session)
             for draft in responses:
-                draft.event.id = answer_event_id(conversation_id, str(draft.response_key))
+                answer_id = answer_event_id(conversation_id, str(draft.response_key))
+                fields_of(draft.event)["id"] = answer_id  # pydantic would make the records of its counts
         return await self._without_known(home, session, drafts)
 
     async def unstored(

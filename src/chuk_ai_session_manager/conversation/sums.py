@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ..accounts.money import NOTHING, Usd
+from ..models.amounts import counted_in
 from ..models.session_totals import SessionTotals
 from ..stores.base import AnyEvent, AnySession
 
@@ -34,9 +35,10 @@ class Sums:
         off_path = self.totals.tokens_off_path
         self.totals.count(event)
         self.tokens += off_path - self.totals.tokens_off_path
-        if event.token_usage is not None:
-            self.tokens += event.token_usage.total_tokens
-            self.cost += event.token_usage.estimated_cost_usd or 0.0
+        if (counted := counted_in(event)) is not None:
+            _, _, tokens, _, cost, _ = counted
+            self.tokens += tokens
+            self.cost += cost or 0.0
 
     def __add__(self, other: Sums) -> Sums:
         """The sums of these events and of later ones."""

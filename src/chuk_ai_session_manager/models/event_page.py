@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+from .amounts import tokens_in
 from .session_event import SessionEvent
 
 
 def tokens_of(events: Sequence[SessionEvent[Any]]) -> int:
     """The number of content tokens of some events."""
-    return sum(event.token_usage.total_tokens for event in events if event.token_usage)
+    return sum(map(tokens_in, events))
 
 
 @dataclass(frozen=True, slots=True)

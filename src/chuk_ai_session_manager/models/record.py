@@ -77,6 +77,8 @@ class Record(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
         hide_input_in_errors=True, defer_build=True, protected_namespaces=()
     )
+    _more_keys: ClassVar[tuple[str, ...]] = ()
+    """Names that stand among the record's fields for a time, but are none."""
 
     @classmethod
     def of_valid(cls, values: dict[str, Any]) -> Self:
@@ -90,12 +92,7 @@ class Record(BaseModel):
             values: the values of the fields, which become the record's own. Only fields with a plain default
                 may be left out.
         """
-        try:
-            shape, given = _shapes[cls]
-        except KeyError:
-            shape, given = _shape_of(cls)
-        fields = shape.copy()
-        fields.update(values)
+        fields, given = shaped(cls, values)
         record = _new(cls)
         _set_values(record, fields)
         _set_given(record, given)
@@ -104,12 +101,26 @@ class Record(BaseModel):
         return record
 
 
-def _shape_of(model: type[BaseModel]) -> tuple[dict[str, Any], set[str]]:
+def shaped(model: type[Record], values: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """The values of a record and the defaults of its other fields; and the fields that count as given."""
+    try:
+        shape, given = _shapes[model]
+    except KeyError:
+        shape, given = _shape_of(model)
+    fields = shape.copy()
+    fields.update(values)
+    return fields, given
+
+
+def _shape_of(model: type[Record]) -> tuple[dict[str, Any], set[str]]:
     """The defaults of a kind of record, as a dict whose copies share its keys; and the names of fields."""
     shape = type("Shape", (), {})
     first = shape()
     for name, field in model.model_fields.items():
         setattr(first, name, None if field.is_required() else field.get_default())
+    for name in model._more_keys:  # noqa: SLF001
+        setattr(first, name, None)
+        delattr(first, name)  # its place stays
     # Python keeps places for more names free in each copy, and gives up one with each object of the type.
     for _ in range(_FREE_PLACES):
         shape()
@@ -118,6 +129,8 @@ def _shape_of(model: type[BaseModel]) -> tuple[dict[str, Any], set[str]]:
 
 class MetadataVerbs:
     """The methods for the metadata of an event or a run, one key at a time."""
+
+    __slots__ = ()  # otherwise, its `__dict__` would hide that of the records
 
     metadata: dict[str, Any]
 

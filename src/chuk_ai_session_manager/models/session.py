@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from ..exceptions import EventConflict
 from ..exceptions.validation import check_session_id
+from .amounts import counted_in
 from .event_source import EventSource
 from .family import ancestors_of, descendants_of, enter_with_parent, remove_child_of
 from .guard import guard
@@ -179,9 +180,9 @@ class Session(Record, Generic[MessageT]):
         for event in new:
             log.append(event)
             index.add(event)
-            usage = event.token_usage
-            if usage is not None:
-                summary.add(usage)
+            counted = counted_in(event)
+            if counted is not None:
+                summary.add_counted(counted)
         return new
 
     def check_new(self, events: Sequence[SessionEvent[MessageT]]) -> list[SessionEvent[MessageT]]:
@@ -377,6 +378,6 @@ def _usage_by(
 ) -> dict[str, TokenSummary]:
     summaries: dict[str, TokenSummary] = {}
     for event in events:
-        if event.token_usage:
-            summaries.setdefault(key(event), TokenSummary()).add(event.token_usage)
+        if (counted := counted_in(event)) is not None:
+            summaries.setdefault(key(event), TokenSummary()).add_counted(counted)
     return summaries

@@ -12,9 +12,10 @@ from typing_extensions import TypeVar
 from ..accounts.pricing import load_prices
 from ..exceptions import InvalidInput
 from ..exceptions.validation import check_length
+from .amounts import WithAmounts, costs_in
 from .event_source import EventSource
 from .event_type import EventType
-from .record import MetadataVerbs, Record, new_id, utc_now
+from .record import MetadataVerbs, new_id, utc_now
 from .token_usage import CallUsage, TokenUsage
 
 MessageT = TypeVar("MessageT", default=Any)
@@ -92,14 +93,12 @@ def check_cost(event: SessionEvent[Any]) -> None:
     Raises:
         InvalidInput: naming the rule.
     """
-    length, call = event.token_usage, event.usage
-    cost = None if length is None else length.estimated_cost_usd
-    price = None if call is None else call.cost_usd
+    cost, price = costs_in(event)
     if (cost and not math.isfinite(cost)) or (price and not math.isfinite(price)):
         raise InvalidInput("add an event", "a cost must be a finite number of USD")
 
 
-class SessionEvent(MetadataVerbs, Record, Generic[MessageT]):
+class SessionEvent(MetadataVerbs, WithAmounts, Generic[MessageT]):
     """A record of something that happened: a message, a tool call, a summary.
 
     Its repr shows neither the message nor the metadata, so that logs contain no content.

@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError
 from ..exceptions import EventConflict, InvalidInput, InvalidSessionOperation
 from ..exceptions.validation import MAX_LENGTH, check_length, json_misfit, total_length
 from ..models import Session, SessionEvent, SessionMetadata, SessionRun
+from ..models.amounts import altered, costs_in
 from ..models.record import Record
 from ..models.session_event import check_event_length
 from ..models.session_metadata import origins_of
@@ -199,20 +200,19 @@ def _encoded_event(event: AnyEvent, *, complete: bool, with_bodies: bool) -> tup
     Raises:
         InvalidInput: the event contains a value that is not JSON, or is too long.
     """
-    metadata, usage, native = event.metadata, event.usage, event.native
+    metadata, native = event.metadata, event.native
     misfit = json_misfit(event.message) or (json_misfit(metadata) if metadata else None)
-    if usage is not None and misfit is None:
-        misfit = json_misfit(usage.cost_usd)
+    misfit = misfit or json_misfit(costs_in(event)[1])
     if misfit:
         raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
     if native is not None and (misfit := json_misfit(native)):
         raise InvalidInput("store an event", f"its native form must be JSON: {misfit}")
     whole, bodies = event, NOTHING_TAKEN.bodies
     if native is not None and not complete:
-        event = event.model_copy(update={"native": folded(event.message, native)})
+        event = altered(event, {"native": folded(event.message, native)})
     if with_bodies:
         fields, bodies = take_out(event)
-        event = event.model_copy(update=fields) if fields else event
+        event = altered(event, fields) if fields else event
     try:
         body = event.model_dump_json(warnings=False) if complete else brief_json(event)
     except PydanticSerializationError:

@@ -19,8 +19,9 @@ from pydantic_core import from_json, to_json
 from ..accounts.money import Usd, units_of
 from ..exceptions import InvalidInput
 from ..models import TokenUsage
+from ..models.amounts import counted_in
 from ..models.session_totals import COUNTS, EventIndex, SessionTotals
-from ..models.token_usage import TokenSummary, usd
+from ..models.token_usage import Counted, TokenSummary, counted_of, usd
 from .base import AnyEvent
 from .recency import microseconds_of
 from .stored_data import EncodedEvent, damaged_header
@@ -75,12 +76,12 @@ def counters_of(totals: SessionTotals, summary: TokenSummary, newest: datetime |
         estimated_cost_usd=summary.total_estimated_cost_usd,
     )
     for model, usage in summary.usage_by_model.items():
-        found |= _counters_of_usage(model, usage)
+        found |= _counters_of_usage(model, counted_of(usage))
         of_none.prompt_tokens -= usage.prompt_tokens
         of_none.completion_tokens -= usage.completion_tokens
         of_none.total_tokens -= usage.total_tokens
         of_none.estimated_cost_usd = Usd(of_none.estimated_cost_usd or 0) - (usage.estimated_cost_usd or 0)
-    return found | _counters_of_usage("", of_none)
+    return found | _counters_of_usage("", counted_of(of_none))
 
 
 def counters_of_event(event: AnyEvent) -> dict[str, float]:
@@ -92,8 +93,8 @@ def counters_of_event(event: AnyEvent) -> dict[str, float]:
     totals = SessionTotals()
     totals.count(event)
     found = _counted(totals, None)
-    if event.token_usage:
-        found |= _counters_of_usage(event.token_usage.model, event.token_usage)
+    if (counted := counted_in(event)) is not None:
+        found |= _counters_of_usage(counted[3], counted)
     if found and (max(found.values()) > _MOST or min(found.values()) < -_MOST):
         raise InvalidInput("store an event", f"tokens and USD are at most {_MOST:,} each")
     found["newest"] = microseconds_of(event.timestamp)
@@ -102,8 +103,8 @@ def counters_of_event(event: AnyEvent) -> dict[str, float]:
 
 def usage_only(event: AnyEvent) -> EncodedEvent:
     """The numbers that an event adds to the token summary, without those that it adds to totals."""
-    usage = event.token_usage
-    return EncodedEvent(event.id, "", {} if usage is None else _counters_of_usage(usage.model, usage))
+    counted = counted_in(event)
+    return EncodedEvent(event.id, "", {} if counted is None else _counters_of_usage(counted[3], counted))
 
 
 def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]:
@@ -115,23 +116,18 @@ def _counted(totals: SessionTotals, newest: datetime | None) -> dict[str, float]
     return found
 
 
-def _counters_of_usage(model: str, usage: TokenUsage) -> dict[str, float]:
-    fields = vars(usage)  # reading many fields in pydantic's own way takes four times as long
-    prompt, completion, cost = (
-        fields["prompt_tokens"],
-        fields["completion_tokens"],
-        fields["estimated_cost_usd"],
-    )
+def _counters_of_usage(model: str, usage: Counted) -> dict[str, float]:
+    prompt, completion, total, _, cost, is_estimated = usage
     if cost is not None and not math.isfinite(cost):
         raise InvalidInput("store a session", "a cost must be a finite number of USD")
     counted = (
         prompt,
         completion,
-        fields["total_tokens"] - prompt - completion,
+        total - prompt - completion,
         cost or 0.0,
         int(model != ""),
         int(cost is not None),
-        int(fields["estimated"]),
+        int(is_estimated),
         units_of(cost) % _REST_UNITS if cost else 0,
     )
     return dict(filter(_value_of, zip(_usage_names(model), counted, strict=True)))

@@ -7,6 +7,7 @@ given one when it is read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from pydantic_core import to_json
 
 from ..models import CallUsage, EventSource, EventType, SessionEvent, TokenUsage
+from ..models.amounts import BILLED, billed_in, counted_in, fields_of
+from ..models.token_usage import Counted
 from .base import AnyEvent
 
 
@@ -23,8 +26,8 @@ def brief_json(event: AnyEvent) -> str:
     Raises:
         PydanticSerializationError: a field cannot be written as JSON.
     """
-    fields = vars(event)
-    length, call = fields["token_usage"], fields["usage"]
+    fields = fields_of(event)
+    length, call = fields.get("token_usage"), fields.get("usage")
     source, kind = fields["source"], fields["type"]
     if not (
         type(event) is SessionEvent
@@ -40,10 +43,12 @@ def brief_json(event: AnyEvent) -> str:
         brief["source"] = source
     if kind is not EventType.MESSAGE:
         brief["type"] = kind
-    if length is not None:
-        brief["token_usage"] = _length(length)
+    if (counted := counted_in(event)) is not None:
+        brief["token_usage"] = _length(counted)
     if call is not None:
-        brief["usage"] = _call(call)
+        brief["usage"] = _call(vars(call))
+    elif (billed := billed_in(event)) is not None:
+        brief["usage"] = _call(dict(zip(BILLED, billed, strict=True)))
     if fields["metadata"]:
         brief["metadata"] = fields["metadata"]
     for name in _RARE:
@@ -58,29 +63,28 @@ _AMOUNTS = ("cost_usd", "cache_saved_usd")
 _RARE = ("parent_event_id", "task_id", "native", "context")
 
 
-def _length(usage: TokenUsage) -> dict[str, Any]:
+def _length(counted: Counted) -> dict[str, Any]:
     """A token usage. A total that is the sum is left out, but never a cost: without one, it is calculated."""
-    fields = vars(usage)
-    prompt, completion, total = fields["prompt_tokens"], fields["completion_tokens"], fields["total_tokens"]
-    brief: dict[str, Any] = {"model": fields["model"], "estimated_cost_usd": fields["estimated_cost_usd"]}
+    prompt, completion, total, model, cost, is_estimated = counted
+    brief: dict[str, Any] = {"model": model, "estimated_cost_usd": cost}
     if prompt:
         brief["prompt_tokens"] = prompt
     if completion:
         brief["completion_tokens"] = completion
     if total != prompt + completion:
         brief["total_tokens"] = total
-    if fields["estimated"]:
+    if is_estimated:
         brief["estimated"] = True
     return brief
 
 
-def _call(usage: CallUsage) -> dict[str, Any]:
-    fields = vars(usage)
+def _call(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A bill, from its fields."""
     brief = dict(filter(_value_of, fields.items()))
     brief["model"], brief["provider"] = fields["model"], fields["provider"]
     for name in _AMOUNTS:  # an amount of 0.0 differs from none
         if fields[name] is not None:
             brief[name] = fields[name]
-    if fields["iterations"]:
-        brief["iterations"] = [_call(each) for each in fields["iterations"]]
+    if "iterations" in brief:
+        brief["iterations"] = [_call(vars(each)) for each in brief["iterations"]]
     return brief

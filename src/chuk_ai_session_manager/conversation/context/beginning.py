@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from ...models import EventType, Session
+from ...models.amounts import tokens_in
 from ...models.event_page import tokens_of
 from ...models.home import HomeStore
 from ...models.session import next_segment_id
@@ -71,7 +72,7 @@ class Beginning:
         if background.told:  # it is written into the first message that follows
             length += await self._lengths.length(self._as_told(background.told), model)
         for event in background.start:
-            length += (event.token_usage.total_tokens if event.token_usage else 0) + TOKENS_A_MESSAGE
+            length += tokens_in(event) + TOKENS_A_MESSAGE
         return length
 
     def _as_told(self, notes: Notes) -> str:
