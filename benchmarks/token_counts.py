@@ -1,10 +1,12 @@
-"""What counting tokens costs with splintr, and with tiktoken in its place: a table with targets.
+"""What counting tokens costs with toktok and splintr, splintr alone, and tiktoken: a table with targets.
 
     python benchmarks/token_counts.py [--rounds 7]
 
-Needs both packages, and tiktoken's vocabulary (TIKTOKEN_CACHE_DIR where there is no network). Each round is a
-fresh process for each of the two, in turns; in each, a time is the median of all messages. The texts are
-docstrings of the standard library.
+Needs the packages, and tiktoken's vocabulary (TIKTOKEN_CACHE_DIR where there is no network). Each round is a
+fresh process for each of the three, in turns; in each, a time is the median of all messages. The texts are
+docstrings of the standard library. toktok and splintr remember words that they have seen, so the figures with
+targets are of a process that has counted all these docstrings before, cut elsewhere; "new words" says what a
+message costs before that. Memory is known on Linux only.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -28,6 +31,7 @@ from harness import interleaved
 from report import Report, Series, Target
 
 from chuk_ai_session_manager import SessionManager
+from chuk_ai_session_manager.accounts.counters import BUSY
 from chuk_ai_session_manager.accounts.tokens import count_tokens, is_estimated
 
 sys.path.insert(0, str(Path(__file__).parent / "drivers"))
@@ -36,15 +40,22 @@ from driver import stalled
 MODEL = "gpt-4o-mini"
 MESSAGE, LONG = 300, 1_000_000  # characters
 WARMING_UP, MESSAGES = 100, 1_500
-COUNTERS = ("splintr", "tiktoken")
+OURS = "toktok and splintr"
+COUNTERS: dict[str, tuple[str, ...]] = {OURS: (), "splintr": ("toktok",), "tiktoken": ("toktok", "splintr")}
+"""The packages that are hidden from the library, so that it counts with what the name says."""
 
 
 async def costs() -> dict[str, float]:
     """Each figure of this process's counter."""
     text = corpora(None)["English (docs)"]
-    messages = [text[start : start + MESSAGE] for start in range(0, MESSAGE * MESSAGES, MESSAGE)]
-    count = await median_time(messages, lambda message: count_tokens(message, MODEL))
+    messages, others = cut(text, 0), cut(text, MESSAGE // 2)
+    memory = resident()
+    first_stall, first = await stalled(count_tokens(messages[0], MODEL))
     assert not is_estimated(MODEL), "the vocabulary is not at hand"
+    later_stall, _ = await stalled(get_busy())
+    memory = resident() - memory
+    new = await median_time(others, lambda message: count_tokens(message, MODEL))
+    count = await median_time(messages, lambda message: count_tokens(message, MODEL))
     long = (text * (LONG // len(text) + 1))[:LONG]
     stall, _, took = min([await stalled(count_tokens(long, MODEL)) for _ in range(3)])
 
@@ -54,7 +65,37 @@ async def costs() -> dict[str, float]:
         return manager.ai_responds(message, model=MODEL, provider="openai")
 
     appends = 1 / await median_time(messages, append)
-    return {"count": count * 1e6, "long": took * 1e3, "stall": stall * 1e3, "appends": appends}
+    return {
+        "first": first * 1e3,
+        "first stall": first_stall * 1e3,
+        "later stall": later_stall * 1e3,
+        "memory": memory / 1e6,
+        "new": new * 1e6,
+        "count": count * 1e6,
+        "long": took * 1e3,
+        "stall": stall * 1e3,
+        "appends": appends,
+    }
+
+
+def cut(text: str, start: int) -> list[str]:
+    """Messages of this text."""
+    return [text[at : at + MESSAGE] for at in range(start, start + MESSAGE * MESSAGES, MESSAGE)]
+
+
+async def get_busy() -> None:
+    """Count so often that toktok is loaded, if it is there; and wait until it is."""
+    for _ in range(BUSY):
+        await count_tokens("word", MODEL)
+    for thread in threading.enumerate():
+        if thread.name == "load-toktok":
+            await asyncio.to_thread(thread.join)
+
+
+def resident() -> float:
+    """Bytes of memory of this process, on Linux; 0 elsewhere."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
 
 
 async def median_time(messages: list[str], work: Callable[[str], Awaitable[object]]) -> float:
@@ -67,8 +108,21 @@ async def median_time(messages: list[str], work: Callable[[str], Awaitable[objec
     return median(times[WARMING_UP:])
 
 
+UNITS = {
+    "first": "ms",
+    "first stall": "ms",
+    "later stall": "ms",
+    "memory": "MB",
+    "new": "µs",
+    "count": "µs",
+    "long": "ms",
+    "stall": "ms",
+    "appends": "/s",
+}
+
+
 def in_a_process(counter: str) -> dict[str, float]:
-    """The figures of a fresh process that counts with one of the two."""
+    """The figures of a fresh process that counts with one of the three."""
     words = [sys.executable, __file__, "--counter", counter]
     settings = os.environ | {"SESSION_PROVIDER": "memory"}
     done = subprocess.run(words, env=settings, stdout=subprocess.PIPE, check=True)  # noqa: S603  (our own words)
@@ -78,17 +132,31 @@ def in_a_process(counter: str) -> dict[str, float]:
 def measured(rounds: int) -> Report:
     """The figures of all rounds."""
     values = interleaved(rounds, {counter: partial(in_a_process, counter) for counter in COUNTERS})
-    report = Report({name: version(name) for name in ("splintr-rs", "tiktoken")})
+    report = Report({name: version(name) for name in ("toktok-rs", "splintr-rs", "tiktoken")})
+    series = {
+        figure: {each: Series(each, unit, [found[figure] for found in values[each]]) for each in COUNTERS}
+        for figure, unit in UNITS.items()
+    }
 
-    def compare(figure: str, name: str, unit: str, target: Target) -> None:
-        series = {each: Series(each, unit, [found[figure] for found in values[each]]) for each in COUNTERS}
-        against = series["tiktoken"] if target.of == "ratio" else None
-        report.figure(name, series["splintr"], target, against)
+    def compare(figure: str, name: str, target: Target) -> None:
+        against = series[figure]["tiktoken"] if target.of == "ratio" else None
+        report.figure(name, series[figure][OURS], target, against)
 
-    compare("count", f"count of a message of {MESSAGE} characters", "µs", Target(0.25, at_most=True))
-    compare("long", "count of a text of 1 MB", "ms", Target(0.25, at_most=True))
-    compare("stall", "stall of the event loop by that", "ms", Target(50, "figure", at_most=True))
-    compare("appends", "memory, answers recorded by one SessionManager", "/s", Target(1.25))
+    compare("count", f"count of a message of {MESSAGE} characters", Target(0.25, at_most=True))
+    compare("long", "count of a text of 1 MB", Target(0.25, at_most=True))
+    compare("stall", "stall of the event loop by that", Target(50, "figure", at_most=True))
+    compare("appends", "memory, answers recorded by one SessionManager", Target(1.25))
+    compare("first", "first count of a process", Target(1, at_most=True))
+    report.side_by_side = {
+        f"count of a message of {MESSAGE} characters": [*series["count"].values()],
+        "the same, with new words": [*series["new"].values()],
+        "the first count of a process": [*series["first"].values()],
+        "the longest stall of the event loop during the first count": [*series["first stall"].values()],
+        f"the longest stall of the event loop during the {BUSY:,} counts after it": [
+            *series["later stall"].values()
+        ],
+        "memory": [*series["memory"].values()],
+    }
     return report
 
 
@@ -103,9 +171,9 @@ def main() -> None:
     if arguments.counter is None:
         print(measured(arguments.rounds).as_markdown())
         return
-    if arguments.counter == "tiktoken":
-        modules: dict[str, Any] = sys.modules
-        modules["splintr"] = None  # as if it were not installed
+    modules: dict[str, Any] = sys.modules
+    for hidden in COUNTERS[arguments.counter]:
+        modules[hidden] = None  # as if it were not installed
     print(json.dumps(asyncio.run(costs())))
 
 

@@ -22,6 +22,7 @@ _PACKAGES = (
     "redis",
     "splintr-rs",
     "tiktoken",
+    "toktok-rs",
     "typer",
     "rich",
     "jinja2",
