@@ -50,9 +50,9 @@ async def costs() -> dict[str, float]:
     text = corpora(None)["English (docs)"]
     messages, others = cut(text, 0), cut(text, MESSAGE // 2)
     memory = resident()
-    first_stall, first = await stalled(count_tokens(messages[0], MODEL))
+    first_stall, _, first = await stalled(count_tokens(messages[0], MODEL))
     assert not is_estimated(MODEL), "the vocabulary is not at hand"
-    later_stall, _ = await stalled(get_busy())
+    later_stall, _, _ = await stalled(get_busy())
     memory = resident() - memory
     new = await median_time(others, lambda message: count_tokens(message, MODEL))
     count = await median_time(messages, lambda message: count_tokens(message, MODEL))
