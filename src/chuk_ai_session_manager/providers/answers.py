@@ -90,6 +90,19 @@ class Answer:
         said = json.dumps(["".join(self.text.split()), calls], sort_keys=True, default=str)
         return f"{self.response_id}:{sha256(said.encode()).hexdigest()}"
 
+    @classmethod
+    def of_steps(cls, steps: Sequence[Answer | ChatMessage]) -> Answer | None:
+        """The last answer of a run, with the answers and results before it; `None` if there is no answer.
+
+        Results after the last answer are left out.
+        """
+        answers = [(at, step) for at, step in enumerate(steps) if isinstance(step, Answer)]
+        if not answers:
+            return None
+        last, answer = answers[-1]
+        answer.before = list(steps[:last])
+        return answer
+
     @property
     def message(self) -> str | ChatMessage:
         """The answer as an event's message: a text, or OpenAI's chat message if it has more than a text."""

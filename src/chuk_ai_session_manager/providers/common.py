@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -67,6 +68,8 @@ def json_of(value: Any, *, url_safe: bool = False, _depth: int = 0) -> Any:
     if hasattr(value, "model_dump"):
         url_safe = url_safe or package_of(value) == _URL_SAFE
         value = _fields_of_model(value)
+    elif is_dataclass(value) and not isinstance(value, Mapping | type):
+        value = {each.name: getattr(value, each.name) for each in fields(value)}
     if _depth < _DEPTH and isinstance(value, Mapping):
         return {
             str(name): json_of(item, url_safe=url_safe, _depth=_depth + 1) for name, item in value.items()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .answers import Answer, AnswerStream, Reader, bill_of, call_of, native_of, usage_in
 from .calls_in_pieces import CallsInPieces
 from .common import (
+    dumped,
     field_of,
     is_list,
     joined,
@@ -20,17 +21,37 @@ from .common import (
     texts_in,
     without,
 )
+from .messages import ChatMessage
 
 FORMAT = "langchain"
 _TYPES = {"ai", "AIMessageChunk"}
 
 
 def read(response: Any) -> Answer | None:
-    """An AI message, as an object, as its `model_dump()`, or as `message_to_dict` gives it."""
+    """An AI message, as an object, as its `model_dump()`, or as `message_to_dict` gives it.
+
+    Or the state of a graph: its messages since the user's last one are the answer and the steps before it.
+    """
+    if is_list(messages := field_of(response, "messages")) and len(messages):
+        return _of_state(messages)
     data = field_of(response, "data")
     if text_in(field_of(response, "type")) in _TYPES and isinstance(data, Mapping):
         response = dict(data) | {"type": field_of(response, "type")}
     return _read(response) if _is_message(response) else None
+
+
+def _of_state(messages: Sequence[Any]) -> Answer | None:
+    steps: list[Answer | ChatMessage] = []
+    for message in messages:
+        kind = text_in(field_of(message, "type")).removesuffix("MessageChunk").lower()
+        if kind == "human":
+            steps = []
+        elif kind == "tool":
+            call_id, content = text_in(field_of(message, "tool_call_id")), field_of(message, "content")
+            steps.append({"role": "tool", "tool_call_id": call_id, "content": dumped(content)})
+        elif _is_message(message):
+            steps.append(_read(message))
+    return Answer.of_steps(steps)
 
 
 def _is_message(response: Any) -> bool:

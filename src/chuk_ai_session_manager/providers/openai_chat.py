@@ -60,7 +60,8 @@ def read_message(response: Any) -> Answer | None:
     if not isinstance(content, str) and not is_list(content) and not (content is None and calls):
         return None
     answer = of_message(response)
-    answer.model, answer.usage = model_of(response), usage_in(field_of(response, "usage"))
+    usage = field_of(response, "usage", "token_usage")  # the latter in smolagents
+    answer.model, answer.usage = model_of(response), usage_in(usage)
     if isinstance(response, dict):
         answer.native = native_of(FORMAT, without(response, "usage", "model"))
     return answer

@@ -8,13 +8,21 @@ from .answers import Answer, AnswerStream, Reader, call_of, model_of
 from .common import field_of, is_list, joined, list_of, mended, name_in, text_in, texts_in
 from .usage import usage_of
 
+_OTHERS = {"user", "system", "developer", "tool", "function"}
+
 
 def read(response: Any) -> Answer | None:
-    """Read any object or dict that has a text."""
+    """Read any object or dict that has a text, unless it says that somebody else than a model wrote it."""
+    if text_in(field_of(response, "role")) in _OTHERS:
+        return None
     content, asked = field_of(response, "content"), list_of(field_of(response, "tool_calls"))
     if isinstance(content, str) or is_list(content) or (content is None and asked):
         calls = [
-            call_of(field_of(each, "id"), field_of(on, "name"), field_of(on, "arguments", "input", "args"))
+            call_of(
+                field_of(each, "id", "tool_call_id"),
+                field_of(on, "name", "tool_name"),
+                field_of(on, "arguments", "input", "args"),
+            )
             for each in asked
             for on in [field_of(each, "function") or each]
         ]
@@ -26,7 +34,9 @@ def read(response: Any) -> Answer | None:
             return None
         answer = Answer(mended(text))
     answer.finish_reason = name_in(field_of(response, "finish_reason", "stop_reason"))
-    answer.model, answer.usage = model_of(response), usage_of(response)
+    about = field_of(response, "meta")  # of Haystack's messages
+    answer.model = model_of(response) or model_of(about)
+    answer.usage = usage_of(response) or usage_of(about)
     return answer
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from .answers import Answer, Reader, call_of, native_of
@@ -38,8 +37,7 @@ def _is_response(message: Any) -> bool:
 
 def _data(message: Any) -> dict[str, Any]:
     """A message as JSON; its fields of the value `None` were not sent."""
-    fields = asdict(message) if is_dataclass(message) and not isinstance(message, type) else message
-    data = _without_none(json_of(fields))
+    data = _without_none(json_of(message))
     return data if isinstance(data, dict) else {}
 
 
@@ -76,15 +74,11 @@ def _of_run(messages: Sequence[Mapping[str, Any]]) -> Answer | None:
             steps.append(_read(message))
         elif steps:
             steps += [_result(part) for part in list_of(message.get("parts")) if _is_result(part)]
-    answers = [(at, step) for at, step in enumerate(steps) if isinstance(step, Answer)]
-    if not answers:
-        return None
-    last, answer = answers[-1]
-    results = steps[last + 1 :]
-    if results and answer.tool_calls:  # the output is the arguments of a call that is no tool's
+    answer = Answer.of_steps(steps)
+    if answer is not None and answer.tool_calls and len(steps) > len(answer.before) + 1:
+        # Its calls have results: the output is the arguments of a call that is no tool's.
         answer.text = answer.text or answer.tool_calls[0]["function"]["arguments"]
         answer.tool_calls = []
-    answer.before = steps[:last]
     return answer
 
 

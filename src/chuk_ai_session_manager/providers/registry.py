@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 from ..exceptions import InvalidInput
@@ -21,7 +22,7 @@ from . import (
     xai,
 )
 from .answers import Answer, Reader, provider_of
-from .common import data_of, field_of, mended, package_of
+from .common import data_of, field_of, is_list, json_of, list_of, mended, package_of
 from .usage import usage_of
 
 # The readers in the order in which they are tried: the first that recognises a response reads it.
@@ -106,10 +107,26 @@ def answer_in(response: object) -> Answer | None:
     data = data_of(response)
     for reader in readers():
         answer = reader.read(data)
-        if answer is not None:
-            said_by(response, answer)
-            return answer
-    return None
+        if answer is None:
+            continue
+        if answer.native is None and is_dataclass(data) and not isinstance(data, type):
+            answer = reader.read(json_of(data)) or answer
+        said_by(response, answer)
+        return answer
+    wrapped = _wrapped_in(response)
+    return None if wrapped is None else answer_in(wrapped)
+
+
+def _wrapped_in(response: Any) -> Any:
+    """The response inside of what a framework makes of it; `None` if there is none.
+
+    LangChain's structured outputs (`include_raw=True`) and LlamaIndex have it as `raw`. LangChain's callbacks
+    get `generations`, in a list for each prompt.
+    """
+    generations = list_of(field_of(response, "generations"))
+    while generations and is_list(generations[0]):
+        generations = generations[0]
+    return field_of(generations[0], "message") if generations else field_of(response, "raw")
 
 
 def said_by(response: Any, answer: Answer) -> None:

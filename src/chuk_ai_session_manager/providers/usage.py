@@ -135,7 +135,7 @@ def cache_miss_in(response: object) -> str | None:
 
 def _usages_in(response: object) -> Iterator[object]:
     """The places of usage in responses, the most exact first."""
-    for name in ("usage", "usage_metadata", "usageMetadata"):
+    for name in ("usage", "usage_metadata", "usageMetadata", "token_usage"):
         if (found := field_of(response, name)) is not None:
             yield found
     if (found := field_of(field_of(response, "x_groq"), "usage")) is not None:
