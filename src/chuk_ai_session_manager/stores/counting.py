@@ -94,9 +94,9 @@ def counters_of_event(event: AnyEvent) -> dict[str, float]:
     names, numbers, counted = _COUNTED, _counts_of(totals), counted_in(event)
     if counted is not None:
         names, numbers = _names_with(counted[3]), numbers + _numbers_of(counted, counted[3])
-    if max(numbers) > _MOST or min(numbers) < -_MOST:
-        raise InvalidInput("store an event", f"tokens and USD are at most {_MOST:,} each")
     found = _without_zeros(names, numbers)
+    if found and (max(found.values()) > _MOST or min(found.values()) < -_MOST):
+        raise InvalidInput("store an event", f"tokens and USD are at most {_MOST:,} each")
     if totals.cache_misses:
         found.update(_counters_of_misses(totals))
     found["newest"] = microseconds_of(event.timestamp)
