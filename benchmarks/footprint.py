@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import AGENTS, APPEND, NEWEST, ORIGINAL, PEERS, PROJECT, Bench, Peer
+from harness import AGENTS, APPEND, DRIVERS, NEWEST, ORIGINAL, PEERS, PROJECT, Bench, Peer
 from report import Report, Series, Target
 
+from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager.conversation.drafts import draft_answer
 from chuk_ai_session_manager.providers import read_answer
+from chuk_ai_session_manager.stores import MemoryStore
 from chuk_ai_session_manager.stores.codec import encode_event
+
+sys.path.insert(0, str(DRIVERS))
+from workload import ASSISTANT_LENGTH, MODEL, PROVIDER, USER_LENGTH, text
 
 
 def measure(bench: Bench, report: Report) -> None:
@@ -18,6 +25,24 @@ def measure(bench: Bench, report: Report) -> None:
         _sessions(bench, report, pool)
         _endless(bench, report, pool)
     _answers(report)
+    asyncio.run(_plain_messages(report))
+
+
+async def _plain_messages(report: Report) -> None:
+    """What a stored question and a stored answer have beside their texts."""
+    store = MemoryStore()
+    manager = SessionManager(store=store)
+    await manager.user_says(text(USER_LENGTH))
+    await manager.ai_responds(text(ASSISTANT_LENGTH), model=MODEL, provider=PROVIDER)
+    session = await store.get(manager.session_id)
+    assert session is not None
+    question, answer = session.events
+    for name, event in (("question", question), ("answer", answer)):
+        beside = len(encode_event(event).encode()) - len(event.message)
+        series = Series(name, "bytes", [beside])
+        report.figure(
+            f"stored JSON of a plain {name}, beyond its text", series, Target(250, "figure", at_most=True)
+        )
 
 
 def _answers(report: Report) -> None:
@@ -52,9 +77,12 @@ def _sessions(bench: Bench, report: Report, pool: ThreadPoolExecutor) -> None:
 
     wanted = [(peer, bench.scale.session) for peer in (PROJECT, ORIGINAL, NEWEST, AGENTS)]
     wanted += [(peer, long) for peer in (PROJECT, APPEND, AGENTS)]
-    report.side_by_side["memory, what the process grows by for a session"] = list(
-        pool.map(growth, *zip(*wanted, strict=True))
-    )
+    grown = list(pool.map(growth, *zip(*wanted, strict=True)))
+    report.side_by_side["memory, what the process grows by for a session"] = grown
+    ours = grown[len(wanted) - 3]
+    each = Series("SessionManager", "KB", [value / long * 1024 for value in ours.values])
+    name = f"memory held for an event of a live session of {long:,}"
+    report.figure(name, each, Target(1.2, "figure", at_most=True))
 
 
 def _endless(bench: Bench, report: Report, pool: ThreadPoolExecutor) -> None:

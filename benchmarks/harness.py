@@ -65,6 +65,10 @@ class Scale:
     endless: int = 100_000
     megabytes: float = 10
     fresh_processes: int = 7
+    few_rounds: int = 3  # where a round takes seconds
+    shared_seconds: float = 0.7  # for which several processes write
+    held: int = 10_000  # sessions
+    burst: int = 1_000
 
 
 QUICK = Scale(
@@ -81,6 +85,10 @@ QUICK = Scale(
     endless=4_000,
     megabytes=2,
     fresh_processes=2,
+    few_rounds=1,
+    shared_seconds=0.3,
+    held=1_000,
+    burst=200,
 )
 
 

@@ -25,11 +25,13 @@ def measure(bench: Bench, report: Report) -> None:
                 return again(), again()
 
         turns = {job: partial(cold_and_warm, place, job, session_id) for job in JOBS}
+        grid = report.grids.setdefault(f"{length:,} events opened again", {})
         for job, values in interleaved(bench.scale.fresh_processes, turns).items():
-            for state, times in zip(("in a fresh process", "again"), zip(*values, strict=True), strict=True):
-                name = f"{place}, {length:,} events opened again, {JOBS[job]}, {state}"
-                series = Series(name, "ms", list(times))
-                report.figure(name, series, Target(150, "figure", at_most=True))
+            cold, warm = zip(*values, strict=True)
+            grid[f"{place}, {JOBS[job]}"] = [
+                Series("in a fresh process", "ms", list(cold)),
+                Series("again", "ms", list(warm)),
+            ]
     read_back(bench, report)
 
 

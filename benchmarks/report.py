@@ -127,7 +127,7 @@ class Report:
             yield from table(("", "median (spread)"), [(each.name, str(each)) for each in group])
         for name, rows in self.grids.items():
             yield from ("", f"**{name}**", "")
-            columns = [f"{each.name}, {each.unit}" for each in next(iter(rows.values()))]
+            columns = [f"{each.name}, {each.unit}".removesuffix(", ") for each in next(iter(rows.values()))]
             medians = [(row, *(number(each.median) for each in cells)) for row, cells in rows.items()]
             yield from table(("median", *columns), medians)
         for place, by_peer in self.costs.items():

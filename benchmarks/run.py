@@ -18,11 +18,14 @@ import sys
 import time
 from pathlib import Path
 
+import burst
 import first_calls
 import footprint
 import growth
+import idle
 import listing
 import long_logs
+import processes
 import reopening
 import stalls
 import startup
@@ -35,6 +38,9 @@ TOPICS = {
     "startup": startup,
     "first_calls": first_calls,
     "throughput": throughput,
+    "processes": processes,
+    "burst": burst,
+    "idle": idle,
     "growth": growth,
     "reopening": reopening,
     "long_logs": long_logs,

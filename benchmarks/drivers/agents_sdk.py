@@ -9,7 +9,8 @@ from itertools import count
 from typing import Any
 
 from agents import SQLiteSession
-from driver import Append, Driver, serve
+from driver import Append, serve
+from sharing import SharingDriver
 from workload import Message, messages
 
 _numbers = count()
@@ -26,11 +27,12 @@ def opener() -> Callable[[str], Any]:
     from agents.extensions.memory import RedisSession  # noqa: PLC0415  (an extra of theirs)
     from redis.asyncio import Redis  # noqa: PLC0415
 
-    client = Redis.from_url(os.environ["SESSION_REDIS_URL"])
+    # Without more connections, 200 sessions at once fail.
+    client = Redis.from_url(os.environ["SESSION_REDIS_URL"], max_connections=5_000)
     return lambda session_id: RedisSession(session_id, redis_client=client)
 
 
-class AgentsDriver(Driver):
+class AgentsDriver(SharingDriver):
     """A session object for each session; those in Redis share a client."""
 
     def __init__(self) -> None:
@@ -43,7 +45,10 @@ class AgentsDriver(Driver):
         return [{"role": message.role, "content": message.text}]
 
     async def open(self, length: int = 0) -> Append:
-        session = self.new(await self.make(length))
+        return await self.join(await self.make(length))
+
+    async def join(self, session_id: str) -> Append:
+        session = self.new(session_id)
 
         def append(items: list[dict[str, Any]]) -> Awaitable[None]:
             added: Awaitable[None] = session.add_items(items)
@@ -60,6 +65,9 @@ class AgentsDriver(Driver):
                 [item for each in messages(min(1_000, length - start)) for item in self.ready(each)]
             )
         return session_id
+
+    async def texts(self, session_id: str) -> list[str]:
+        return [item["content"] for item in await self.new(session_id).get_items()]
 
     async def read(self, session_id: str, length: int) -> float:
         """Milliseconds to read all of a session's messages."""

@@ -84,7 +84,7 @@ class PushDriver(BareDriver):
 
     def __init__(self) -> None:
         super().__init__()
-        self.client = Redis.from_url(os.environ["SESSION_REDIS_URL"])
+        self.client = Redis.from_url(os.environ["SESSION_REDIS_URL"], max_connections=5_000)
 
     async def add(self, key: str, records: list[str]) -> None:
         await self.client.rpush(key, *records)

@@ -6,11 +6,13 @@ Nothing but the standard library is needed here: each environment has only what 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
 import sqlite3
 import sys
+import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -34,6 +36,8 @@ class Driver(ABC):
     def __init__(self) -> None:
         self._long: dict[int, Append] = {}
         self._grown: dict[int, int] = {}
+        self.held: list[Append] = []
+        """Sessions that the application keeps."""
 
     @abstractmethod
     async def open(self, length: int = 0) -> Append:
@@ -82,14 +86,16 @@ class Driver(ABC):
                 continue
         return {}
 
-    async def build(self, events: int, sessions: int = 1, at_least: float = 0.2) -> float:
-        """Events a second, writing whole sessions, for some seconds at least."""
-        taken, written = 0.0, 0
+    async def build(self, events: int, sessions: int = 1, at_least: float = 0.2) -> list[float]:
+        """Events a second, and a second of CPU, writing whole sessions, for some seconds at least."""
+        taken, spent, written = 0.0, 0.0, 0
         while taken < at_least:
             appends = [await self._opened() for _ in range(sessions)]
+            before = time.process_time()
             taken += await self._timed(appends, events)
+            spent += time.process_time() - before
             written += events * sessions
-        return written / taken
+        return [written / taken, written / spent]
 
     async def extend(self, length: int, events: int, at_most: float = 0.2) -> float:
         """Seconds an event, at the end of a session that has about so many; some seconds at most."""
@@ -101,17 +107,19 @@ class Driver(ABC):
             self._grown[length] += 2
         return taken / written
 
-    async def replay(self, path: str) -> float:
-        """Events a second, writing the conversations of a file, each to a session of its own."""
+    async def replay(self, path: str) -> list[float]:
+        """The same, writing the conversations of a file to sessions of their own."""
         chats = conversations(Path(path))
-        taken = 0.0
+        taken, spent = 0.0, 0.0
         for chat in chats:
             append = await self._opened()
             items = [[self.ready(message) for message in chat]]
-            started = time.perf_counter()
+            started, before = time.perf_counter(), time.process_time()
             await self.write([append], items)
             taken += time.perf_counter() - started
-        return sum(map(len, chats)) / taken
+            spent += time.process_time() - before
+        written = sum(map(len, chats))
+        return [written / taken, written / spent]
 
     async def memory(self, events: int) -> list[float]:
         """The process's peak memory in MB: before a session of so many events, and after it."""
@@ -120,6 +128,63 @@ class Driver(ABC):
         for _ in range(0, events, 100):
             await self._timed([append], 100)
         return [before, peak_megabytes()]
+
+    async def burst(self, sessions: int) -> dict[str, float]:
+        """Seconds, CPU seconds and the slowest of so many new sessions at once, each with two messages."""
+
+        async def one(items: Sequence[Any]) -> float:
+            started = time.perf_counter()
+            append = await self.open()
+            for item in items:
+                await append(item)
+            return time.perf_counter() - started
+
+        asked = [[self.ready(message) for message in messages(2)] for _ in range(sessions)]
+        started, spent = time.perf_counter(), time.process_time()
+        each = await asyncio.gather(*map(one, asked))
+        took, cpu = time.perf_counter() - started, time.process_time() - spent
+        return {"took": took, "cpu": cpu, "slowest": max(each)}
+
+    async def hold(self, sessions: int) -> list[dict[str, float]]:
+        """Use so many new sessions once and keep them; what the process has before that and after."""
+        at_once = 50
+        await self._timed([await self.open() for _ in range(at_once)], 2)
+        before = await self._settled()
+        while len(self.held) < sessions:
+            opened = [await self.open() for _ in range(min(at_once, sessions - len(self.held)))]
+            await self._timed(opened, 2)
+            self.held += opened
+        return [before, await self._settled()]
+
+    async def _settled(self) -> dict[str, float]:
+        """What the process has when chores are done."""
+        await asyncio.sleep(0.5)
+        gc.collect()
+        return possessions()
+
+    async def let_go(self) -> float:
+        """Forget the sessions that were kept; the process's MB."""
+        self.held.clear()
+        gc.collect()
+        return possessions()["MB"]
+
+    async def touch(self, events: int) -> float:
+        """Microseconds of CPU for a message to one of the sessions that are kept, each time another one."""
+        spent = 0.0
+        for number in range(0, events, 2):
+            append = self.held[number * 7919 % len(self.held)]
+            items = [[self.ready(message) for message in messages(2)]]
+            started = time.process_time()
+            await self.write([append], items)
+            spent += time.process_time() - started
+        return spent / events * 1e6
+
+    async def rest(self, seconds: float) -> dict[str, float]:
+        """Milliseconds that the event loop stalls while nothing is done, and that all garbage takes."""
+        taken = await stalled(asyncio.sleep(seconds))
+        started = time.process_time()
+        gc.collect()
+        return {"stall": taken.stall_cpu * 1e3, "garbage": (time.process_time() - started) * 1e3}
 
     async def _opened(self, length: int = 0) -> Append:
         append = await self.open(length)
@@ -138,6 +203,19 @@ class Driver(ABC):
         started = time.perf_counter()
         await self.write(appends, items)
         return time.perf_counter() - started
+
+
+def possessions() -> dict[str, float]:
+    """What this process has at the moment."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    loop: Any = asyncio.get_running_loop()
+    return {
+        "MB": pages * resource.getpagesize() / 2**20,
+        "tasks": len(asyncio.all_tasks()),
+        "timers": sum(not timer.cancelled() for timer in loop._scheduled),  # noqa: SLF001  (told by nothing else)
+        "threads": threading.active_count(),
+        "open files": len(list(Path("/proc/self/fd").iterdir())),
+    }
 
 
 def peak_megabytes() -> float:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
+from weakref import WeakKeyDictionary
 
 import tiktoken
-from driver import Append, Driver, peak_megabytes, serve, stalled
+from driver import Append, peak_megabytes, serve, stalled
+from sharing import SharingDriver
 from workload import MODEL, PROVIDER, Message, messages, text
 
 from chuk_ai_session_manager import EventSource, Session, SessionEvent, SessionManager, TokenUsage
@@ -30,11 +32,33 @@ def appending(sm: SessionManager) -> Append:
     return append
 
 
-class SessionManagerDriver(Driver):
+class SessionManagerDriver(SharingDriver):
     """A `SessionManager` for each session."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.managers: WeakKeyDictionary[Append, SessionManager] = WeakKeyDictionary()
+
     async def open(self, length: int = 0) -> Append:
-        return appending(SessionManager(await self.make(length) if length else None))
+        manager = SessionManager(await self.make(length) if length else None)
+        append = appending(manager)
+        self.managers[append] = manager
+        return append
+
+    async def join(self, session_id: str) -> Append:
+        return appending(SessionManager(session_id))
+
+    async def texts(self, session_id: str) -> list[str]:
+        session = await get_backend().get(session_id)
+        assert session is not None
+        return [event.message for event in session.events]
+
+    async def close_all(self) -> float:
+        """Seconds to leave the blocks of all sessions that are held."""
+        started = time.perf_counter()
+        for append in self.held:
+            await self.managers[append].__aexit__(None, None, None)
+        return time.perf_counter() - started
 
     async def make(self, length: int) -> str:
         """The id of a new session with so many messages, saved after each ten thousand."""
@@ -81,16 +105,6 @@ class SessionManagerDriver(Driver):
         assert session is not None
         assert len(session.events) == length, len(session.events)
         return taken * 1e3
-
-    async def gets(self, number: int = 20_000) -> float:
-        """How often a second the store hands out a live session."""
-        sm = SessionManager()
-        await sm.user_says(text(170))
-        store = get_backend()
-        started = time.perf_counter()
-        for _ in range(number):
-            await store.get(sm.session_id)
-        return number / (time.perf_counter() - started)
 
     async def stall(self, megabytes: float) -> dict[str, float]:
         """Milliseconds that the event loop stalled for a long message, and that it took."""

@@ -43,16 +43,6 @@ class StoreDriver(Driver):
 
         return append
 
-    async def gets(self, number: int = 50_000) -> float:
-        """How often a second the store hands out a live session."""
-        session: Session[Any] = Session()
-        await self.store.create(session)
-        get, session_id = self.store.get, session.id
-        started = time.perf_counter()
-        for _ in range(number):
-            await get(session_id)
-        return number / (time.perf_counter() - started)
-
     async def make_sessions(self, number: int) -> None:
         """Make so many sessions, with nothing in them."""
         for _ in range(0, number, 100):

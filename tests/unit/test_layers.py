@@ -130,7 +130,6 @@ LEVELS = (
         "stores.redis.chores",
         "stores.redis.errors",
         "stores.redis.clients",
-        "stores.redis.limit",
         "stores.redis.scripts",
         "stores.redis.exchange",
         "stores.redis.together",

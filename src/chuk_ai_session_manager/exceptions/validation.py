@@ -235,9 +235,8 @@ def _container_misfit(value: Any, depth: int) -> str | None:
     if depth >= MAX_JSON_DEPTH:
         return f"it is nested deeper than {MAX_JSON_DEPTH} levels"
     if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                return "its keys must be text"
+        if any(not isinstance(key, str) for key in value):
+            return "its keys must be text"
         value = [*value, *value.values()]
     elif not isinstance(value, list | tuple):
         return f"it contains an object of type {type(value).__name__}"
