@@ -154,6 +154,8 @@ async def test_a_cost_that_nobody_knows_is_told_from_none_and_a_tiny_one_from_no
     rows = json.loads(program("list", "--json", *at(place)).stdout)["sessions"]
     told = {row["id"]: (row["cost_usd"], row["unpriced_calls"]) for row in rows}
     assert told == {"asked": (0.0, 0), "unknown": (None, 1), "tiny": (1.2e-7, 0), "some": (0.5, 1)}
+    stats = json.loads(program("stats", "unknown", "--json", *at(place)).stdout)
+    assert (stats["cost_usd"], stats["models"]["a-model-of-nobody"]["cost_usd"]) == (None, None)
     page = program("report", "unknown", *at(place)).stdout
     assert "<dd>unknown<small>1 model call" in page
     assert "no known price" in program("show", "unknown", *at(place)).stdout

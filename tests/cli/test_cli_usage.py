@@ -44,7 +44,7 @@ def test_as_json(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     assert [(row["user"], row["model"], row["calls"], row["cost_usd"]) for row in rows] == [
         ("ada", "m", 2, 0.75),
         ("grace", "m", 1, 1.0),
-        ("grace", "nobody-knows-it", 1, 0.0),
+        ("grace", "nobody-knows-it", 1, None),
     ]
     assert rows[2]["unpriced_calls"] == 1
 
@@ -56,6 +56,9 @@ def test_as_csv(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
         ("ada", "2000", "0.75"),
         ("grace", "1001", "1.0"),
     ]
+    assert usage(place, "--by", "model", "--csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out)))
+    assert [(row["model"], row["cost_usd"]) for row in rows] == [("m", "1.75"), ("nobody-knows-it", "")]
 
 
 def test_as_a_table(place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,11 @@ _INNER = {"tokens_off_path", "cache_saved_nano_usd"}
 
 
 def sums_as_json(sums: Sums) -> dict[str, Any]:
-    """Sums by name."""
+    """Sums by name; the cost is `None` if no call has a known price."""
+    cost = known_cost(sums.totals, sums.cost)
     return {
         "content_tokens": sums.tokens,
-        "cost_usd": usd(sums.cost),
+        "cost_usd": None if cost is None else usd(cost),
         "usage_source": sums.totals.usage_source,
         **{name: n for name, n in sums.totals.as_dict().items() if name not in _INNER},
         "cached_share": sums.totals.cached_share,

@@ -48,12 +48,17 @@ class UsageRow:
     """USD; exact to less than a millionth of a dollar, however many calls there are."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row as JSON: the group first, then the sums."""
+        """Return the row as JSON: the group first, then the sums.
+
+        `cost_usd` is `None` if no call has a known price.
+        """
+        is_unknown = bool(self.calls) and self.unpriced_calls == self.calls and not self.cost_usd
+        cost = None if is_unknown else float(self.cost_usd)
         figures = {
             name: getattr(self, name) for name in ("calls", "estimated_calls", "unpriced_calls", *_COUNTS)
         }
         cache = {"cached_share": self.cached_share, "cache_saved_usd": float(self.cache_saved_usd)}
-        return {**self.key, **figures, **self.details, **cache, "cost_usd": float(self.cost_usd)}
+        return {**self.key, **figures, **self.details, **cache, "cost_usd": cost}
 
     @property
     def cached_share(self) -> float:

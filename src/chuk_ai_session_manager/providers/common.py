@@ -196,6 +196,16 @@ def list_of(value: Any) -> Sequence[Any]:
     return value if is_list(value) else ()
 
 
+def by_index(choices: Any) -> list[Any]:
+    """Choices or candidates in the order of their `index`: the first one is the answer."""
+
+    def index(choice: Any) -> int:
+        said = field_of(choice, "index")
+        return said if type(said) is int else 0
+
+    return sorted(list_of(choices), key=index)
+
+
 def text_in(value: object) -> str:
     """A text as it is; an empty one for any other value."""
     return value if isinstance(value, str) else ""

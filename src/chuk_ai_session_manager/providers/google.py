@@ -9,6 +9,7 @@ from typing import Any
 from . import google_live
 from .answers import Answer, AnswerStream, Reader, bill_of, call_of, model_of, native_of, usage_in
 from .common import (
+    by_index,
     dumped,
     field_of,
     is_list,
@@ -96,7 +97,7 @@ def _camel(name: str) -> str:
 
 
 def _read(data: dict[str, Any]) -> Answer:
-    candidates = list_of(data.get("candidates"))
+    candidates = by_index(data.get("candidates"))
     first = candidates[0] if candidates and isinstance(candidates[0], dict) else {}
     content = first.get("content") or {}
     answer = of_content(content)

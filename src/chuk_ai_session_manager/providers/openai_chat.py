@@ -22,6 +22,7 @@ from .answers import (
 )
 from .calls_in_pieces import CallsInPieces
 from .common import (
+    by_index,
     field_of,
     is_list,
     joined,
@@ -48,7 +49,7 @@ def read(response: Any) -> Answer | None:
     """A whole chat completion, or a message of one."""
     choices = field_of(response, "choices")
     if is_list(choices) and choices:
-        return _completion(response, [each for each in choices if each is not None] or choices)
+        return _completion(response, by_index([each for each in choices if each is not None]) or choices)
     return None
 
 

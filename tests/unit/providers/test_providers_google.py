@@ -289,3 +289,11 @@ def test_a_live_turn_that_was_interrupted_says_so() -> None:
     said = {"serverContent": {"modelTurn": {"parts": [{"text": "At no"}]}}}
     answer = in_pieces([said, {"serverContent": {"interrupted": True}}])
     assert (answer.text, answer.finish_reason) == ("At no", "INTERRUPTED")
+
+
+def test_the_candidate_of_index_0_is_the_answer_wherever_it_is_listed() -> None:
+    candidates = [
+        {"index": 1, "content": {"role": "model", "parts": [{"text": "No."}]}, "finishReason": "STOP"},
+        {"content": {"role": "model", "parts": [{"text": "Yes."}]}, "finishReason": "STOP"},
+    ]
+    assert read_answer({"candidates": candidates}).text == "Yes."

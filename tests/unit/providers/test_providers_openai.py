@@ -351,3 +351,14 @@ def test_mistral_s_sdk() -> None:
         assert native(answer)["message"]["content"] == content
         assert answer.usage is not None
         assert answer.usage["input_tokens"] == 10
+
+
+def test_the_choice_of_index_0_is_the_answer_wherever_it_is_listed() -> None:
+    choices = [
+        {"index": at, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        for at, text in ((1, "No."), (0, "Yes."))
+    ]
+    answer = read_answer({"object": "chat.completion", "choices": choices})
+    assert answer.text == "Yes."
+    assert answer.native is not None
+    assert answer.native["response"]["choices"][1]["message"]["content"] == "No."
