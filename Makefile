@@ -3,10 +3,10 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-# What `make test` runs, and how: in two processes for each core, since many tests wait for servers.
+# What `make test` runs, and how: in one process more than there are cores, since some tests wait for servers.
 # `make types` runs the tests of types: after mypy has read everything once, they take a third of the time.
 TESTS := tests --ignore=tests/typing
-PYTEST := -n $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN)))) --dist worksteal
+PYTEST := -n $(shell echo $$((1 + $$(getconf _NPROCESSORS_ONLN)))) --dist worksteal
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 UV_INSTALL := $(VENV)/bin/uv pip install --quiet --python $(PY)

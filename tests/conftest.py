@@ -60,12 +60,16 @@ def no_garbage_later() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture
-def small_heap(no_garbage_later: None) -> Iterator[None]:
-    """Garbage collections look at the test's own objects only: with all the SDKs, each takes long."""
+def pytest_collection_finish() -> None:
+    """Garbage collections look at the tests' own objects only: with all the SDKs, each would take long."""
     gc.freeze()
-    yield
-    gc.unfreeze()
+
+
+@pytest.fixture
+def small_heap(no_garbage_later: None) -> None:
+    """Garbage collections look at this test's own objects only, and not at what was imported meanwhile."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

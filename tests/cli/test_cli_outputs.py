@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from places import Place
+from command import Ended
+from places import Place, run
 from program import ENVIRONMENT, PROGRAM, at, program, say
 from running import PATIENCE
 
@@ -110,19 +112,21 @@ def test_without_an_error_output_the_results_come_all_the_same(place: Place) -> 
 
 
 @pytest.mark.parametrize("command", [["export", LONG_ID], ["report", LONG_ID]], ids=named)
-def test_a_file_is_for_its_owner_s_eyes_only(command: list[str], place: Place, tmp_path: Path) -> None:
+def test_a_file_is_for_its_owner_s_eyes_only(
+    cli: Callable[..., Ended], command: list[str], place: Place, tmp_path: Path
+) -> None:
     new, old = tmp_path / "new", tmp_path / "old"
     old.write_text("before")
     old.chmod(0o644)
     for path in (new, old):
-        assert program(*command, "-o", str(path), *at(place)).returncode == 0
+        assert cli(*command, "-o", path, at=place).code == 0
         assert path.stat().st_mode & 0o777 == 0o600
         assert path.stat().st_size > 6
     assert sorted(path.name for path in tmp_path.glob("*.part")) == []
 
 
-def test_texts_in_the_report_take_their_own_direction(place: Place) -> None:
-    page = program("report", LONG_ID, *at(place)).stdout
+def test_texts_in_the_report_take_their_own_direction(cli: Callable[..., Ended], place: Place) -> None:
+    page = cli("report", LONG_ID, at=place).out
     assert '<p dir="auto">سلام' in page
     assert "<pre>" not in page
     assert "<p>" not in page
@@ -131,8 +135,7 @@ def test_texts_in_the_report_take_their_own_direction(place: Place) -> None:
 # -- costs ----------------------------------------------------------------------------------------
 
 
-async def test_a_cost_that_nobody_knows_is_told_from_none_and_a_tiny_one_from_nothing(tmp_path: Path) -> None:
-    place = Place(f"sqlite:///{tmp_path / 'costs.db'}")
+async def spend(place: Place) -> None:
     async with place.store() as store:
         asked = SessionManager("asked", store=store)
         await asked.user_says("Hello")
@@ -148,17 +151,24 @@ async def test_a_cost_that_nobody_knows_is_told_from_none_and_a_tiny_one_from_no
         some = SessionManager("some", store=store)
         await some.ai_responds("Hello", model="m", usage=usage | {"cost": 0.5})
         await some.ai_responds("Hi", model="a-model-of-nobody", usage=usage)
-    listed = program("list", *at(place)).stdout
+
+
+def test_a_cost_that_nobody_knows_is_told_from_none_and_a_tiny_one_from_nothing(
+    cli: Callable[..., Ended], tmp_path: Path
+) -> None:
+    place = Place(f"sqlite:///{tmp_path / 'costs.db'}")
+    run(spend, place)
+    listed = cli("list", at=place).out
     costs = {row.split("\t")[0]: row.split("\t")[5] for row in listed.splitlines()}
     assert costs == {"asked": "0.000000", "unknown": "unknown", "tiny": "0.00000012", "some": "0.500000"}
-    rows = json.loads(program("list", "--json", *at(place)).stdout)["sessions"]
+    rows = cli("list", "--json", at=place).json["sessions"]
     told = {row["id"]: (row["cost_usd"], row["unpriced_calls"]) for row in rows}
     assert told == {"asked": (0.0, 0), "unknown": (None, 1), "tiny": (1.2e-7, 0), "some": (0.5, 1)}
-    stats = json.loads(program("stats", "unknown", "--json", *at(place)).stdout)
+    stats = cli("stats", "unknown", "--json", at=place).json
     assert (stats["cost_usd"], stats["models"]["a-model-of-nobody"]["cost_usd"]) == (None, None)
-    page = program("report", "unknown", *at(place)).stdout
+    page = cli("report", "unknown", at=place).out
     assert "<dd>unknown<small>1 model call" in page
-    assert "no known price" in program("show", "unknown", *at(place)).stdout
+    assert "no known price" in cli("show", "unknown", at=place).out
 
 
 def test_small_sums() -> None:

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -128,7 +128,11 @@ class AsRead:
 
     born: str
     revision: int
-    session: AnySession
+    text: str
+
+    @cached_property
+    def session(self) -> AnySession:
+        return Session.model_validate_json(self.text)
 
 
 class JsonFileStore(EventStore):
@@ -161,7 +165,7 @@ class JsonFileStore(EventStore):
 
     def _bind(self, session: AnySession, rows: Rows) -> AnySession:
         row = rows[session.id]
-        session.bind(self, AsRead(row["born"], row["revision"], Session.model_validate_json(row["session"])))
+        session.bind(self, AsRead(row["born"], row["revision"], row["session"]))
         return session
 
     def _stored(self, session_id: str, rows: Rows) -> AnySession | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import takewhile
+from functools import cache
+from itertools import chain, takewhile
 from random import Random
 from typing import Any
 
@@ -203,19 +204,35 @@ USES: dict[str, Callable[[SessionManager], Awaitable[Any]]] = {
 }
 
 
+@cache
+def exchanges(number: int) -> list[list[SessionEvent[Any]]]:
+    """So many exchanges, for the logs of all tests: the events are the costly part of each."""
+    text = "word " * 20
+    return [
+        [
+            said(EventSource.USER, f"Question {at}: {text}", 24),
+            asked(text, [f"call-{at % 40}"], 24),
+            result(f"call-{at % 40}", text),
+            said(EventSource.LLM, f"Answer {at}: {text}", 24),
+        ]
+        for at in range(number)
+    ]
+
+
 @on_each
 @pytest.mark.parametrize("infinite", [False, True])
 @pytest.mark.parametrize("use", USES)
 async def test_little_is_read_of_a_long_log(
     place: Place, use: str, monkeypatch: pytest.MonkeyPatch, *, infinite: bool
 ) -> None:
-    async def reads_of(session_id: str, exchanges: int) -> tuple[int, int]:
+    async def reads_of(session_id: str, number: int) -> tuple[int, int]:
         async with place.store() as store:
             root = await Session.create(session_id=f"{session_id} root", store=store)
-            await store.append(root, exchange(0))
+            first, *others = exchanges(number)
+            await store.append(root, first)
             live_id = next_segment_id(root.id)
             live = await Session.create(session_id=live_id, parent_id=root.id, store=store)
-            log = [event for at in range(1, exchanges) for event in exchange(at)]
+            log = list(chain.from_iterable(others))
             log.insert(-40, asked("Wait.", ["call-late"], 4))  # the only call without a result
             await store.append(live, log)
         async with place.store() as fresh:
@@ -230,15 +247,6 @@ async def test_little_is_read_of_a_long_log(
             )
             await USES[use](sm)
         return reads.events, reads.calls
-
-    def exchange(at: int) -> list[SessionEvent[Any]]:
-        text = "word " * 20
-        return [
-            said(EventSource.USER, f"Question {at}: {text}", 24),
-            asked(text, [f"call-{at % 40}"], 24),
-            result(f"call-{at % 40}", text),
-            said(EventSource.LLM, f"Answer {at}: {text}", 24),
-        ]
 
     short_events, short_calls = await reads_of("short", 50)
     long_events, long_calls = await reads_of("long", 2_010)
