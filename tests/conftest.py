@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -28,6 +29,9 @@ import local_llm
 # In CI the examples are the same in each run, so that no change is blamed for another's; elsewhere they vary.
 hypothesis.settings.register_profile("any machine", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("any machine")
+
+# The store contract starts processes as the application does.
+multiprocessing.set_start_method("forkserver", force=True)
 
 # In the background (`nohup make test &`) interrupts are ignored, also by the processes that tests interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -11,8 +11,8 @@ from breakage import RANDOM
 from chuk_tool_processor import register_tool
 from chuk_tool_processor.models import contract
 from journal import intact
-from places import Place
-from rig import FORKED, OnRedis, Trial, judging, row
+from places import FORKED, Place
+from rig import OnRedis, Trial, judging, row
 from running import PATIENCE, in_time
 from servers import RedisServer
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import multiprocessing
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from uuid import uuid4
 import pytest
 from breakage import RANDOM
 from journal import Journal, Written, check_chain, check_order, conversation, intact, name_of, named, names_in
-from places import Place
+from places import FORKED, Place
 from running import PATIENCE
 
 from chuk_ai_session_manager import Session, SessionEvent, SessionManager, StorageError
@@ -352,21 +351,6 @@ class Writers:
                 task.cancel()
         outcomes = await asyncio.gather(*self._tasks, return_exceptions=kind is not None)
         assert len(outcomes) == len(self._tasks)
-
-
-# Processes begin in a few milliseconds, from one that has imported what is slow.
-FORKED = multiprocessing.get_context("forkserver")
-
-
-FORKED.set_forkserver_preload(
-    [
-        "pytest",
-        "trustme",
-        "chuk_ai_session_manager.session_manager",
-        "chuk_ai_session_manager.session_aware_tool_processor",
-        "redis.asyncio",
-    ]
-)
 
 
 _meeting: Barrier | None = None

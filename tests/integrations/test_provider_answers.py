@@ -13,6 +13,7 @@ from anthropic import AsyncAnthropic
 from google.genai import types as google_types
 from openai import AsyncOpenAI
 from places import Place, in_another_process, in_memory_too
+from program import answer
 
 from chuk_ai_session_manager import SessionManager, stream_llm_call, track_client, track_llm_call
 from chuk_ai_session_manager.exceptions import InvalidInput
@@ -246,12 +247,6 @@ async def test_an_answer_of_which_a_part_was_stored_is_known_when_it_is_given_ag
 WHOLE = response(said("At noon."))
 
 
-async def record(place: Place, *, infinite: bool = False) -> None:
-    """Record one response, as the same program does in another process."""
-    async with place.store() as store:
-        await SessionManager("root", store=store, infinite_context=infinite).ai_responds(WHOLE)
-
-
 @in_memory_too
 async def test_a_response_that_is_seen_twice_is_one_answer(place: Place) -> None:
     async with place.store() as store:
@@ -259,7 +254,7 @@ async def test_a_response_that_is_seen_twice_is_one_answer(place: Place) -> None
         await managers[0].user_says("When?")
         await asyncio.gather(*(sm.ai_responds(WHOLE) for sm in managers))
         if not isinstance(store, MemoryStore):
-            in_another_process(record, place)
+            in_another_process(answer, place, "root", WHOLE)
         await managers[0].user_says("And then?")
         await managers[1].ai_responds(WHOLE)
         assert [row["content"] for row in await managers[2].get_conversation()] == [
@@ -315,7 +310,7 @@ async def test_an_answer_is_recorded_once_after_many_segments(place: Place) -> N
         for each in (sm, SessionManager("root", store=store), SessionManager(sm.session_id, store=store)):
             await each.ai_responds(WHOLE)
         if not isinstance(store, MemoryStore):
-            in_another_process(record, place, infinite=True)
+            in_another_process(answer, place, "root", WHOLE, infinite_context=True)
         told = [row["content"] for row in await sm.get_conversation(include_all_segments=True)]
         assert (told.count("At noon."), len(told), told[-1]) == (1, 23, "And then?")
 

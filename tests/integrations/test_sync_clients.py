@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 from anthropic import Anthropic
+from anthropic import Stream as AnthropicStream
 from openai import AsyncOpenAI, OpenAI, Stream
 from tracked import CLAUDE, GPT, said
 
@@ -39,6 +40,18 @@ def test_whole_answers(gpt: OpenAI, claude: Anthropic) -> None:
     message = track_client(claude, sm).messages.create(model=CLAUDE, max_tokens=9, messages=said("three"))
     assert message.content[0].type == "text"
     assert rows_of(sm) == ["one", "You said: one", "two", "You said: two", "three", "You said: three"]
+    assert sm.get_stats()["usage_source"] == "reported"
+
+
+def test_raw_responses(gpt: OpenAI, claude: Anthropic) -> None:
+    sm = SessionManager()
+    raw = track_client(gpt, sm).chat.completions.with_raw_response.create(model=GPT, messages=said("one"))
+    assert raw.parse().choices[0].message.content == "You said: one"
+    of_claude = track_client(claude, sm).messages.with_raw_response
+    stream = of_claude.create(model=CLAUDE, max_tokens=9, messages=said("two"), stream=True).parse()
+    assert isinstance(stream, AnthropicStream)
+    assert [event.type for event in stream][-1] == "message_stop"
+    assert rows_of(sm) == ["one", "You said: one", "two", "You said: two"]
     assert sm.get_stats()["usage_source"] == "reported"
 
 

@@ -83,6 +83,78 @@ async def test_a_tracked_stream_is_of_the_sdk_s_type(
     assert (await sm.get_stats())["llm_calls"] == 2
 
 
+def hello(words: str) -> Any:
+    return [{"role": "user", "content": words}]
+
+
+async def said_in(sm: SessionManager) -> list[str]:
+    return [row["content"] for row in await sm.get_conversation()]
+
+
+@pytest.mark.parametrize("form", ["of the part", "of the client", "of a copy"])
+async def test_raw_responses_are_recorded(form: str, gpt: AsyncOpenAI, sm: SessionManager) -> None:
+    tracked = track_client(gpt, sm)
+    completions = {
+        "of the part": tracked.chat.completions.with_raw_response,
+        "of the client": tracked.with_raw_response.chat.completions,
+        "of a copy": tracked.with_options(timeout=9).chat.completions.with_raw_response,
+    }[form]
+    raw = await completions.create(model="gpt-4o", messages=hello("Hello"))
+    assert raw.headers["content-type"] == "application/json"
+    assert raw.parse().choices[0].message.content == "You said: Hello"
+    assert await said_in(sm) == ["Hello", "You said: Hello"]
+    assert (await sm.get_stats())["usage_source"] == "reported"
+
+
+async def test_raw_responses_of_other_methods_are_recorded(
+    gpt: AsyncOpenAI, claude: AsyncAnthropic, sm: SessionManager
+) -> None:
+    await track_client(gpt, sm).responses.with_raw_response.create(model="gpt-4o", input="One")
+    messages = track_client(claude, sm).with_raw_response.messages
+    await messages.create(model=CLAUDE, max_tokens=9, messages=hello("Two"))
+    assert await said_in(sm) == ["One", "You said: One", "Two", "You said: Two"]
+
+
+async def test_the_stream_of_a_raw_response_is_recorded_also_if_it_is_stopped(
+    gpt: AsyncOpenAI, claude: AsyncAnthropic, sm: SessionManager
+) -> None:
+    completions = track_client(gpt, sm).chat.completions.with_raw_response
+    raw = await completions.create(model="gpt-4o", messages=hello("Hello"), stream=True)
+    stream = raw.parse()
+    assert isinstance(stream, openai.AsyncStream)
+    assert [chunk async for chunk in stream]
+    messages = track_client(claude, sm).messages.with_raw_response
+    asked = await messages.create(model=CLAUDE, max_tokens=9, messages=hello("Go on"), stream=True)
+    events: Any = await asked.parse()
+    async for event in events:
+        if event.type == "content_block_delta":
+            break
+    await sm.user_says("Wait.")
+    assert await said_in(sm) == ["Hello", "You said: Hello", "Go on", "You", "Wait."]
+    assert (await sm.get_stats())["llm_calls"] == 2
+
+
+async def test_an_error_in_a_raw_response_is_recorded_and_given_on(
+    gpt: AsyncOpenAI, sm: SessionManager
+) -> None:
+    completions = track_client(gpt, sm).chat.completions.with_raw_response
+    raw = await completions.create(model="gpt-4o", messages=asking_for({"error": {"message": "overloaded"}}))
+    assert "overloaded" in raw.text
+    _, session = await sm.writer._conversation.current()
+    assert session.events[-1].message["error"] == "UnreadableAnswer"
+
+
+async def test_langchain_takes_a_tracked_client(gpt: AsyncOpenAI, address: str, sm: SessionManager) -> None:
+    langchain_openai = pytest.importorskip("langchain_openai")
+    tracked = track_client(gpt, sm)
+    model = langchain_openai.ChatOpenAI(model="gpt-4o", api_key="none", base_url=f"{address}/v1")
+    model.root_async_client, model.async_client = tracked, tracked.chat.completions
+    assert (await model.ainvoke("Hello")).content == "You said: Hello"
+    assert "".join([chunk.content async for chunk in model.astream("And now?")]) == "You said: And now?"
+    assert await said_in(sm) == ["Hello", "You said: Hello", "And now?", "You said: And now?"]
+    assert (await sm.get_stats())["llm_calls"] == 2
+
+
 async def test_instructor_takes_a_tracked_client(gpt: AsyncOpenAI, sm: SessionManager) -> None:
     instructor = pytest.importorskip("instructor")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from places import SPAWN, Place, everywhere, in_memory_too, run_work
+from places import FORKED, Place, everywhere, in_memory_too, run_work
 
 from chuk_ai_session_manager import Budget, SessionManager, TokenLimitExceeded, usage_report
 from chuk_ai_session_manager.conversation import budgets
@@ -51,7 +51,7 @@ async def write(place: Place, writers: int, usd: float) -> int:
 @everywhere
 def test_twenty_writers_in_three_processes(place: Place) -> None:
     usd = 0.6
-    with ProcessPoolExecutor(3, SPAWN) as pool:
+    with ProcessPoolExecutor(3, FORKED) as pool:
         parts = [partial(write, place, writers, usd) for writers in (7, 7, 6)]
         answers = sum(pool.map(run_work, parts))
 

@@ -103,6 +103,31 @@ async def test_an_error_is_that_of_its_own_command(link: Link) -> None:
     assert answers[2] == b"t"
 
 
+@pytest.mark.parametrize(("later", "is_sent_again"), [(0.0, False), (0.01, False), (0.05, True)])
+async def test_a_command_is_sent_again_if_its_deadline_is_much_later_than_the_oldest_one_s(
+    server: RedisServer, link: Link, later: float, is_sent_again: bool
+) -> None:
+    writes = link._here().writes
+    send, sent = writes._send, list[list[str]]()
+
+    async def noting(commands: Any, deadline: float, told: Any) -> None:
+        sent.append([command[1] for command in commands])
+        await send(commands, deadline, told)
+
+    writes._send = noting
+    loop = asyncio.get_running_loop()
+    first = loop.time() + 0.1
+    deadlines = {"first": first, "oldest": first + 0.1, "other": first + 0.1 + later}
+    async with Paused(server):  # beyond all deadlines
+        calls = [
+            writes.call(("ECHO", name), loop.create_future(), deadline)
+            for name, deadline in deadlines.items()
+        ]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(answer, StorageError) for answer in answers)
+    assert sent == [["first"], ["oldest", "other"], *([["other"]] if is_sent_again else [])]
+
+
 async def test_many_readers_share_few_connections(server: RedisServer) -> None:
     async with RedisStore(server.url, sandbox_id=uuid4().hex, timeout=PATIENCE) as store:
         managers = [SessionManager(store=store) for _ in range(40)]

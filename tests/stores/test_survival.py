@@ -21,7 +21,7 @@ import redis.asyncio
 from breakage import RANDOM
 from fault_rows_tasks import use
 from journal import Journal, intact
-from places import SPAWN, Place, everywhere, in_another_process, on_each, run_work
+from places import FORKED, Place, everywhere, in_another_process, on_each, run_work
 from running import PATIENCE
 from servers import RedisServer
 
@@ -180,7 +180,7 @@ def meet(at: Barrier) -> None:
 
 @pytest.fixture(scope="module")
 def five_processes() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(5, SPAWN, initializer=meet, initargs=(SPAWN.Barrier(5),)) as pool:
+    with ProcessPoolExecutor(5, FORKED, initializer=meet, initargs=(FORKED.Barrier(5),)) as pool:
         yield pool
 
 

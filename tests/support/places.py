@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import Callable, Coroutine
+import os
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,8 +21,21 @@ from chuk_ai_session_manager.stores import DEFAULT_TTL_HOURS, EventStore, Memory
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Fresh interpreters: nothing is shared with the process of the tests but what is handed over.
-SPAWN = multiprocessing.get_context("spawn")
+# Processes begin in a few milliseconds, from one that has imported the slow packages. They share nothing
+# with the process of the tests but what is handed over, and have the environment of the first one's start.
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(
+    [
+        "pytest",
+        "trustme",
+        "redis.asyncio.cluster",
+        "chuk_ai_session_manager.session_manager",
+        "chuk_ai_session_manager.session_aware_tool_processor",
+        "chuk_ai_session_manager.stores.redis.store",
+        "chuk_ai_session_manager.stores.sqlite.store",
+        "chuk_ai_session_manager.testing",
+    ]
+)
 
 
 @dataclass
@@ -71,9 +85,15 @@ in_memory_too = pytest.mark.parametrize("place", ["memory", "sqlite", "redis"], 
 
 
 def in_another_process(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `work` gives in a process that begins and ends with it."""
-    with ProcessPoolExecutor(1, SPAWN) as pool:
-        return pool.submit(run_work, partial(work, *args, **kwargs)).result()
+    """What `work` gives in a process that begins and ends with it, in this one's environment."""
+    with ProcessPoolExecutor(1, FORKED) as pool:
+        return pool.submit(_run_in, dict(os.environ), partial(work, *args, **kwargs)).result()
+
+
+def _run_in(environment: Mapping[str, str], work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    os.environ.clear()
+    os.environ.update(environment)
+    return run_work(work)
 
 
 def run(work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -38,6 +38,11 @@ def program(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
     )
 
 
+async def answer(place: Place, session_id: str, response: Any, **settings: Any) -> None:
+    async with place.store() as store:
+        await SessionManager(session_id, store=store, **settings).ai_responds(response)
+
+
 async def say(place: Place, session_id: str, texts: list[str], **settings: Any) -> None:
     async with place.store() as store:
         sm = SessionManager(session_id, store=store, **settings)

@@ -130,6 +130,7 @@ LEVELS = (
         "stores.redis.chores",
         "stores.redis.errors",
         "stores.redis.clients",
+        "stores.redis.limit",
         "stores.redis.scripts",
         "stores.redis.exchange",
         "stores.redis.together",

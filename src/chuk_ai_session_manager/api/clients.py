@@ -41,9 +41,10 @@ def track_client(client: Client, session_manager: SessionManager, *, provider: s
     in its raw form, and the log names its type. An answer for which `parse` raises an error is recorded too.
     Messages that the session holds already are not recorded again, and nothing that the request has before
     the model's last answer is recorded.
+    Calls by `with_raw_response`, which frameworks like LangChain make, are recorded too.
     All other methods of the client work as before, and are not tracked (the rest of `beta`,
-    `with_raw_response`, embeddings). The client that you pass is not changed, and can be tracked for other
-    sessions too. The SDKs' `stream(...)` helpers raise an error: use `create(stream=True)`.
+    `with_streaming_response`, embeddings). The client that you pass is not changed, and can be tracked for
+    other sessions too. The SDKs' `stream(...)` helpers raise an error: use `create(stream=True)`.
 
     Args:
         client: `AsyncOpenAI`, `AsyncAnthropic`, or a client with the same methods.
@@ -100,6 +101,7 @@ class Tracked(InPlaceOf):
         self._provider = provider
         self._request = request
         self._path = path
+        self._gives_raw = type(target).__name__.endswith("WithRawResponse")  # in both SDKs
 
     def __repr__(self) -> str:
         return f"tracked({type(self._target).__name__}, {self._sm!r})"
@@ -114,6 +116,8 @@ class Tracked(InPlaceOf):
             raise InvalidInput("track a client's call", reason)
         if path in _PARTS:
             return Tracked(value, self._sm, self._provider, self._request, path)
+        if name == "with_raw_response" and self._path in _PARTS:
+            return Tracked(value, self._sm, self._provider, self._request, self._path)
         if path in {"copy", "with_options"}:  # another client for the same session
             return lambda **options: Tracked(value(**options), self._sm, self._provider, self._request)
         return value
@@ -136,16 +140,18 @@ class Tracked(InPlaceOf):
         if arguments.get("stream"):
             await exchange.ask_for(arguments, is_known=is_known, is_bound=is_bound)
             async with exchange.calling():
-                return RecordedStream(await self._request(create, *given, **arguments), exchange)
+                stream = await self._request(create, *given, **arguments)
+                return (RawStream if self._gives_raw else RecordedStream)(stream, exchange)
         async with self._sm.writer.allowance.calling():
             await exchange.ask_for(arguments, is_known=is_known, is_bound=is_bound)
             async with exchange.calling():
-                if name == "parse":
+                is_parsed = name == "parse" and not self._gives_raw
+                if is_parsed:
                     create, arguments = _raw(self._target, create, arguments)
                 response = await self._request(create, *given, **arguments)
-            if name == "parse":
+            if is_parsed:
                 response = await _parsed(response, exchange)
-            await exchange.read_and_answer(response)
+            await exchange.read_and_answer(_body(response) if self._gives_raw else response)
             return response
 
 
@@ -180,6 +186,14 @@ async def _parsed(raw: Any, exchange: Exchange) -> Any:
         else:
             await exchange.read_and_answer(response)
         raise
+
+
+def _body(raw: Any) -> Any:
+    """The JSON of a raw response, or its text if it is not JSON."""
+    try:
+        return raw.http_response.json()
+    except ValueError:
+        return {"error": raw.http_response.text}
 
 
 async def _given(source: Any) -> Any:
@@ -217,3 +231,24 @@ class RecordedStream(InPlaceOf):
         await self._reading.aclose()  # which does nothing if reading has not begun
         await closed(self._target)
         await self._exchange.leave()
+
+
+class RawStream(InPlaceOf):
+    """A raw response whose `parse` gives a stream, which is recorded while it is read."""
+
+    def __init__(self, raw: Any, exchange: Exchange) -> None:
+        self._target = raw
+        self._exchange = exchange
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def parse(self, **options: Any) -> Any:
+        """Return the stream; of Anthropic's SDK, an awaitable that returns it."""
+        stream = self._target.parse(**options)
+        return (
+            self._awaited(stream) if inspect.isawaitable(stream) else RecordedStream(stream, self._exchange)
+        )
+
+    async def _awaited(self, stream: Any) -> RecordedStream:
+        return RecordedStream(await stream, self._exchange)

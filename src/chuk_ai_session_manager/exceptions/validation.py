@@ -235,8 +235,9 @@ def _container_misfit(value: Any, depth: int) -> str | None:
     if depth >= MAX_JSON_DEPTH:
         return f"it is nested deeper than {MAX_JSON_DEPTH} levels"
     if isinstance(value, Mapping):
-        if any(not isinstance(key, str) for key in value):
-            return "its keys must be text"
+        for key in value:
+            if not isinstance(key, str):
+                return "its keys must be text"
         value = [*value, *value.values()]
     elif not isinstance(value, list | tuple):
         return f"it contains an object of type {type(value).__name__}"

@@ -178,7 +178,7 @@ def encode_events(
     for event_id, each in by_id.items():
         body, bodies = _encoded_event(each, complete=complete, with_bodies=with_bodies)
         encoded.append(EncodedEvent(event_id, body, counters_of_event(each), bodies))
-        length += len(body) + sum(map(len, bodies.values()))
+        length += len(body) + _size_of(bodies)
     if length > _MOST_AT_ONCE:
         reason = f"one step may store {_MOST_AT_ONCE:,} characters of JSON, not {length:,}"
         raise InvalidInput("store events", reason)
@@ -219,9 +219,13 @@ def _encoded_event(event: AnyEvent, *, complete: bool, with_bodies: bool) -> tup
         # The error's text could quote the event.
         raise InvalidInput("store an event", "one of its fields cannot be written as JSON") from None
     # Base64 has a third more characters than bytes.
-    if len(body) + 2 * sum(map(len, bodies.values())) > MAX_LENGTH:  # else no text is too long
+    if len(body) + 2 * _size_of(bodies) > MAX_LENGTH:  # else no text is too long
         check_event_length(whole)
     return body, bodies
+
+
+def _size_of(bodies: Mapping[str, bytes]) -> int:
+    return sum(map(len, bodies.values())) if bodies else 0
 
 
 @cache

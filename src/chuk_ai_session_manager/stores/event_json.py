@@ -39,10 +39,11 @@ def brief_json(event: AnyEvent) -> str:
     ):
         return event.model_dump_json(warnings=False)
     brief = {"id": fields["id"], "message": fields["message"], "timestamp": fields["timestamp"]}
+    # As texts: pydantic's writer takes 2 us for a member of an enumeration, as long as for all the rest.
     if source is not EventSource.SYSTEM:
-        brief["source"] = source
+        brief["source"] = source.value
     if kind is not EventType.MESSAGE:
-        brief["type"] = kind
+        brief["type"] = kind.value
     if (counted := counted_in(event)) is not None:
         brief["token_usage"] = _length(counted)
     if call is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from typing import Any, Self, TypeVar, cast
 
-from ..api.clients import InPlaceOf, RecordedStream, Tracked
+from ..api.clients import InPlaceOf, RawStream, RecordedStream, Tracked
 from ..api.clients import track_client as track_async_client
 from ..conversation.callbacks import call
 from ..exceptions import InvalidInput
@@ -87,9 +87,26 @@ class _BlockingStream(InPlaceOf):
         run(self._stream.close())
 
 
+class _BlockingRaw(InPlaceOf):
+    """A raw response of a blocking SDK, whose `parse` gives a stream."""
+
+    def __init__(self, raw: RawStream) -> None:
+        self._raw = raw
+        self._target = raw._target  # noqa: SLF001
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def parse(self, **options: Any) -> Any:
+        """Return the stream."""
+        return _outward(self._raw.parse(**options))
+
+
 def _outward(value: Any) -> Any:
     # Not `isinstance`: tracked objects claim to be instances of their SDK's classes.
     kind = type(value)
     if kind is Tracked:
         return _BlockingClient(value)
+    if kind is RawStream:
+        return _BlockingRaw(value)
     return _BlockingStream(value) if kind is RecordedStream else value

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial, wraps
-from multiprocessing import get_context
+from multiprocessing import get_context, get_start_method
 from typing import Any, ClassVar, TypeAlias, TypeVar
 from uuid import uuid4
 
@@ -52,7 +52,9 @@ class Stores:
     async def elsewhere(self, *uses: Callable[[EventStore], Awaitable[T]]) -> list[T]:
         """Run each use of a store in a process of its own, all at the same time; return their results."""
         loop = asyncio.get_running_loop()
-        with ProcessPoolExecutor(len(uses), mp_context=get_context("spawn")) as pool:
+        # A fork of this process would take over connections and threads; one of a fork server takes none.
+        method = "forkserver" if get_start_method(allow_none=True) == "forkserver" else "spawn"
+        with ProcessPoolExecutor(len(uses), mp_context=get_context(method)) as pool:
             running = (loop.run_in_executor(pool, _used, self.opener(), use) for use in uses)
             return await asyncio.gather(*running)
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from places import SPAWN, Place, everywhere, in_another_process, in_memory_too, on_each, run
+from places import FORKED, Place, everywhere, in_another_process, in_memory_too, on_each, run
 from running import PATIENCE, wait_until
 from segments import segments_of, summaries_in
 
@@ -119,7 +119,7 @@ def write_in_pool(place: Place, process: int) -> list[str]:
 async def test_one_next_segment_however_many_processes_cross_together(place: Place) -> None:
     async with place.store() as store:
         await SessionManager("root", store=store, infinite_context=True).user_says("first")
-    with ProcessPoolExecutor(3, SPAWN, _meet, (SPAWN.Barrier(3),)) as pool:
+    with ProcessPoolExecutor(3, FORKED, _meet, (FORKED.Barrier(3),)) as pool:
         loop = asyncio.get_running_loop()
         works = [loop.run_in_executor(pool, write_in_pool, place, process) for process in range(3)]
         written = [text for said in await asyncio.gather(*works) for text in said]
@@ -192,7 +192,7 @@ def test_a_writer_killed_in_mid_roll_over_leaves_a_conversation_that_goes_on(
     for life in range(6):
         journal = tmp_path / f"life{life}"
         journal.touch()
-        process = SPAWN.Process(target=write_in_process, args=(place, journal))
+        process = FORKED.Process(target=write_in_process, args=(place, journal))
         process.start()
         wait_until(partial(has_lines, journal), "the writer writes")
         time.sleep(RANDOM.uniform(0, 0.05))

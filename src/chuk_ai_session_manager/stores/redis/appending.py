@@ -66,15 +66,16 @@ class Appender:
         if answer is None or kind != "added":
             self._known.forget(session_id)
             return await self._not_added(session_id, events, born, only_at, answer)
+        added, number = int(answer[3]), text_of(answer[4])
         if len(answer) > _WITHOUT_COUNTERS:
-            after = Known(text_of(answer[4]), answer[_WITHOUT_COUNTERS], None, checked)
-        elif after is not None:
-            after = after._replace(number=text_of(answer[4]))
-        if after is not None and int(answer[3]):
+            after = Known(number, answer[_WITHOUT_COUNTERS], None, checked)
+        elif after is not None and after.number != number:
+            after = after._replace(number=number)
+        if after is not None and added:
             self._known.remember(session_id, after)
         if int(answer[5]):
             self._lifetimes.renew_soon(session_id)
-        return Appended(int(answer[1]), int(answer[2]), int(answer[3]))
+        return Appended(int(answer[1]), int(answer[2]), added)
 
     async def _not_added(
         self,

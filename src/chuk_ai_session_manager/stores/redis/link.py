@@ -7,8 +7,9 @@ import os
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -23,7 +24,8 @@ from ..changes import Outcome
 from .clients import Client, checked_access, make_client
 from .errors import as_cause, explained, is_no_master, is_refused_login, may_pass
 from .exchange import attempt, close_connections, exchange, lanes_of, look_around
-from .scripts import Command, as_sent
+from .limit import Limit
+from .scripts import Command, in_full
 from .together import Together
 
 _FIRST_PAUSE = 0.02
@@ -49,19 +51,14 @@ class _Here:
     under_way: set[asyncio.Future[None]] = field(default_factory=set)
     """One for each exchange that runs beside that of the waiting commands; done when the exchange is."""
 
-    async def look_around(self) -> None:
-        """Find out again where the servers are."""
-        await look_around(self.client)
-        self.stale = list(self.lanes)  # not closed now, because others may wait for answers
-
-    async def exchange(
-        self, lane: AbstractConnection, commands: Sequence[Command], take: Callable[[Any], None]
-    ) -> None:
-        """Send commands over a lane. `take` gets the answers in order."""
+    async def renew(self, lane: AbstractConnection | None, *, is_lost: bool) -> None:
+        """Leave connections to a former master; if the servers are lost, find out again where they are."""
+        if is_lost:
+            await look_around(self.client)
+            self.stale = list(self.lanes)  # not closed now, because others may wait for answers
         if lane in self.stale:
             self.stale.remove(lane)
             await lane.disconnect(nowait=True)
-        await exchange(lane, commands, take)
 
     @contextmanager
     def marked(self) -> Iterator[None]:
@@ -116,7 +113,8 @@ class Link:
         if commands:
             here = self._here()
             with here.marked():
-                await self._send(here, commands, self._deadline(), answers.__setitem__)
+                deadline = asyncio.get_running_loop().time() + self._timeout
+                await self._send(here, None, asyncio.timeout_at, commands, deadline, answers.__setitem__)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise explained(answer) from as_cause(answer)
@@ -196,12 +194,7 @@ class Link:
         return here
 
     def _together(self, here: _Here, lane: AbstractConnection | None, most: int) -> Together:
-        async def send(
-            commands: Sequence[Command], deadline: float, told: Callable[[int, Any], None]
-        ) -> None:
-            await self._send(here, commands, deadline, told, lane)
-
-        return Together(send, self._may_pass, most)
+        return Together(partial(self._send, here, lane, Limit()), self._may_pass, most)
 
     def _client(self) -> Client:
         if isinstance(self._address, str):
@@ -216,27 +209,31 @@ class Link:
         """Whether sending the same again may have another outcome; a provider may give a newer password."""
         return may_pass(answer) or (self._credential_provider is not None and is_refused_login(answer))
 
-    def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._timeout
-
     async def _send(
         self,
         here: _Here,
+        lane: AbstractConnection | None,
+        limit: Callable[[float], AbstractAsyncContextManager[Any]],
         commands: Sequence[Command],
         deadline: float,
         told: Callable[[int, Any], None],
-        lane: AbstractConnection | None = None,
     ) -> None:
-        """Get commands answered. `told` gets each command's number with its answer or error.
+        """Get commands answered. Temporary errors are tried again until the deadline.
 
-        Temporary errors are tried again until the deadline.
+        Args:
+            here: the place of this event loop.
+            lane: the connection; `None` for one of the client's.
+            limit: ends a block of code at a deadline.
+            commands: the commands.
+            deadline: in the event loop's time.
+            told: gets each command's number with its answer or error.
         """
         client = here.client
         clock = asyncio.get_running_loop().time
         open_ones = deque(range(len(commands)))
         again: dict[int, BaseException] = {}
         reasons: dict[int, BaseException] = {}
-        in_full, is_lost, pause = False, False, _FIRST_PAUSE
+        is_lost, pause = False, _FIRST_PAUSE
 
         def take(answer: Any) -> None:
             at = open_ones.popleft()
@@ -246,22 +243,22 @@ class Link:
                 told(at, answer)
 
         while True:
-            batch = [as_sent(commands[at], in_full=in_full) for at in open_ones]
+            batch = [commands[at] for at in open_ones]
             try:
-                async with asyncio.timeout_at(deadline):
-                    if is_lost:
-                        await here.look_around()
-                    await (attempt(client, batch, take) if lane is None else here.exchange(lane, batch, take))
+                async with limit(deadline):
+                    if is_lost or here.stale:
+                        await here.renew(lane, is_lost=is_lost)
+                    await (attempt(client, batch, take) if lane is None else exchange(lane, batch, take))
             except Exception as problem:  # noqa: BLE001  (whatever the driver raises, the waiting tasks get it)
                 while open_ones:
                     take(problem)
-            rest = pause * random.uniform(0.5, 1.5)  # noqa: S311  (to spread the load)
-            if not again or clock() + rest >= deadline:
+            # The time is random to spread the load.
+            if not again or clock() + (rest := pause * random.uniform(0.5, 1.5)) >= deadline:  # noqa: S311
                 for at, error in again.items():
                     told(at, _telling(error, reasons.get(at)))
                 return
             if any(isinstance(error, NoScriptError) for error in again.values()):
-                in_full = True
+                commands = list(map(in_full, commands))
             else:
                 # A Cluster's pipelines keep asking a node that is gone, however often they fail; and a
                 # connection to a former master stays there, even if another server has its name now.

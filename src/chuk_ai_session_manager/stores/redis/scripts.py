@@ -5,19 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 Command: TypeAlias = "tuple[Any, ...]"
 
 _NAMES_AT_ONCE = 1_000
 
 
-class Script:
-    """A Lua script of this package. It is sent by its hash, or in full if the server does not know it yet."""
+class Script(str):
+    """A Lua script of this package. As a text it is its hash, by which the server knows it."""
 
-    def __init__(self, name: str) -> None:
-        self.text: str = files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
-        self.hash: str = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, name: str) -> Self:
+        """Read a script from this package."""
+        text = files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+        script = super().__new__(cls, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+        script.text = text
+        return script
 
     def __call__(self, keys: Sequence[str], *arguments: Any) -> Command:
         """The command that runs the script."""
@@ -47,9 +53,7 @@ def in_parts(names: Sequence[str]) -> list[Sequence[str]]:
     return [names[at : at + _NAMES_AT_ONCE] for at in range(0, len(names), _NAMES_AT_ONCE)]
 
 
-def as_sent(command: Command, *, in_full: bool) -> Command:
-    """A command as the server gets it: a script by its hash, or in full."""
-    if command[0] != "EVALSHA":
-        return command
-    script = command[1]
-    return ("EVAL", script.text, *command[2:]) if in_full else ("EVALSHA", script.hash, *command[2:])
+def in_full(command: Command) -> Command:
+    """A command with its script's text, for a server that does not know the script yet."""
+    script = command[1] if len(command) > 1 else None
+    return ("EVAL", script.text, *command[2:]) if isinstance(script, Script) else command

@@ -169,9 +169,9 @@ def _serve(jobs: _Queue, connect: Callable[[], Connection], name: str) -> None:
             connection = connection or connect()
             outcomes = _run(connection, batch)
         except Exception as problem:  # noqa: BLE001  (whatever it is, the waiting tasks get it)
-            outcomes = [(job, None, _explained(problem, name)) for job in batch]
+            outcomes = [(job, None, problem) for job in batch]
         _hand_over(outcomes, name)
-        if connection is not None and any(_spoils(problem) for _, _, problem in outcomes):
+        if connection is not None and any(problem and _spoils(problem) for _, _, problem in outcomes):
             connection.close()
             connection = None  # it would keep failing after the cause is gone
         del batch, outcomes
@@ -203,7 +203,10 @@ def _waiting(jobs: _Queue) -> tuple[list[_Job], bool]:
 
 def _run(connection: Connection, batch: list[_Job]) -> list[_Outcome]:
     """Run the reading jobs, which wait for nobody, and then all writing jobs in one transaction."""
-    reads, writes = ([job for job in batch if job.writes is kind] for kind in (False, True))
+    writes = [job for job in batch if job.writes]
+    if len(writes) == len(batch):  # as almost always
+        return _together(connection, writes)
+    reads = [job for job in batch if not job.writes]
     return [*_together(connection, reads), *_together(connection, writes)]
 
 
@@ -236,24 +239,23 @@ def _outcome(connection: Connection, job: _Job) -> _Outcome:
 
 def _hand_over(outcomes: Iterable[_Outcome], name: str) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
-    for job, result, problem in outcomes:
-        explained = problem if problem is None else _explained(problem, name)
-        by_loop.setdefault(job.loop, []).append((job, result, explained))
+    for outcome in outcomes:
+        by_loop.setdefault(outcome[0].loop, []).append(outcome)
     for loop, its_own in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_settle, its_own)
+            loop.call_soon_threadsafe(_settle, its_own, name)
         except RuntimeError:  # the loop was closed: nobody waits any more
             continue
 
 
-def _settle(outcomes: Iterable[_Outcome]) -> None:
+def _settle(outcomes: Iterable[_Outcome], name: str) -> None:
     for job, result, problem in outcomes:
         if job.future.done():
             continue
         if problem is None:
             job.future.set_result(result)
         else:
-            job.future.set_exception(problem)
+            job.future.set_exception(_explained(problem, name))
 
 
 def _explained(problem: BaseException, name: str) -> BaseException:
@@ -275,7 +277,7 @@ def _code_of(problem: BaseException | None) -> int:
     return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _spoils(problem: BaseException | None) -> bool:
+def _spoils(problem: BaseException) -> bool:
     """Whether a connection is unusable after this error."""
     # Text that is not UTF-8 ends a reading in mid-statement, which keeps its old snapshot open.
     return isinstance(problem, UnicodeError) or _code_of(problem) in {
