@@ -7,7 +7,7 @@ from typing import Any
 
 from ..conversation.opening import DEFAULT_MAX_TURNS, DEFAULT_TOKEN_THRESHOLD
 from ..exceptions import InvalidInput
-from ..exceptions.validation import check_answer
+from ..exceptions.validation import check_answer, check_callable
 from ..providers.parts import Content
 from ..providers.usage import read_usage
 from ..session_manager import SessionManager
@@ -176,6 +176,7 @@ async def track_llm_call(
         StorageError: the store failed.
         Exception: any exception that `llm_function` raises, unchanged.
     """
+    check_callable(llm_function, "llm_function", "track_llm_call")
     sm = _manager(
         session_manager,
         session_id=session_id,
@@ -232,6 +233,7 @@ def stream_llm_call(
         InvalidInput, StorageError, Exception: as for `track_llm_call`. All except the first are raised while
             the stream is read.
     """
+    check_callable(llm_function, "llm_function", "stream_llm_call")
     sm = _manager(
         session_manager,
         session_id=session_id,

@@ -266,3 +266,13 @@ def _is_whole(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def check_callable(value: object, name: str, operation: str) -> None:
+    """Check that a value can be called.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    if not callable(value):
+        raise InvalidInput(operation, f"{name} must be a function, not {type(value).__name__}")

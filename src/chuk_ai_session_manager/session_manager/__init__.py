@@ -30,6 +30,7 @@ from ..conversation.writing import Writer
 from ..exceptions import InvalidInput
 from ..exceptions.validation import (
     check_at_least,
+    check_callable,
     check_count,
     check_flag,
     check_json_object,
@@ -42,6 +43,7 @@ from ..providers.messages import plain_messages
 from ..session_storage import ChukSessionsStore, get_backend
 from ..stores import SessionStore
 from ..stores.redaction import RedactHook, checked_hook
+from ..stores.whole_sessions import check_store
 from .reading import Reading
 from .recalling import Recalling
 from .rethinking import Rethinking
@@ -163,6 +165,8 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             check_count(token_limit, 1, "token_limit", operation)
         if cost_limit is not None:
             check_at_least(cost_limit, 0, "cost_limit", operation)
+        check_store(store, operation)
+        _check_callback(summary_callback, "summary_callback", operation)
         if budget is not None and user_id is None:
             raise InvalidInput(operation, "a budget belongs to a user: pass user_id too")
 
@@ -323,7 +327,12 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
             await self.wait_for_summaries()
 
     def set_summary_callback(self, callback: SummaryCallback) -> Awaitable[None]:
-        """Set the function that summarises the segments that fill up from now on. Awaiting it is optional."""
+        """Set the function that summarises the segments that fill up from now on. Awaiting it is optional.
+
+        Raises:
+            InvalidInput: it is no function.
+        """
+        _check_callback(callback, "callback", "set_summary_callback")
         self._summarizer.callback = callback
         return Done()
 
@@ -348,3 +357,8 @@ class SessionManager(Writing, Rethinking, Reading, Recalling):
         _, session = await self._conversation.current()
         messages = plain_messages(as_told(session.events))
         return str(await noted(Notes(), messages) if callback is None else await call(callback, messages))
+
+
+def _check_callback(callback: object, name: str, operation: str) -> None:
+    if callback is not None:
+        check_callable(callback, name, operation)

@@ -19,6 +19,7 @@ from ..conversation.opening import Conversation
 from ..conversation.writing import Writer
 from ..exceptions.validation import (
     check_answer,
+    check_callable,
     check_event_id,
     check_flag,
     check_json_object,
@@ -306,6 +307,7 @@ class Writing:
             SessionNotFound, StorageError: as for `user_says`.
             Exception: any exception that the function raises; nothing was written.
         """
+        check_callable(change, "change", "update_state")
         return await self.writer.update_state(change)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from typing import Any, TypeAlias
 
 from ..exceptions import InvalidInput
-from ..exceptions.validation import check_text
+from ..exceptions.validation import check_callable, check_text
 from ..models import SessionEvent
 from ..models.session_event import COPY_OF, REPLACES
 from ..providers.parts import part_of
@@ -79,8 +79,8 @@ def checked_hook(hook: object, operation: str) -> Any:
     Raises:
         InvalidInput: it cannot be called.
     """
-    if hook is not None and not callable(hook):
-        raise InvalidInput(operation, f"redact must be a function, not {type(hook).__name__}")
+    if hook is not None:
+        check_callable(hook, "redact", operation)
     return hook
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from ..exceptions import (
+    InvalidInput,
     SessionAlreadyExists,
     SessionManagerError,
     StorageError,
@@ -216,10 +217,28 @@ def _wrapped_errors(action: str) -> Iterator[None]:
 _adapters: WeakValueDictionary[int, WholeSessionStore] = WeakValueDictionary()
 
 
+def check_store(store: object, operation: str) -> None:
+    """Check that an object is a store: at least, that it has `get`. `None` is the default store.
+
+    Raises:
+        InvalidInput: it has not.
+    """
+    is_class = isinstance(store, type)
+    if store is not None and (is_class or not callable(getattr(store, "get", None))):
+        kind = store.__name__ if isinstance(store, type) else type(store).__name__
+        reason = f"store must be a store, not {kind}: open_store(url) opens one"
+        raise InvalidInput(operation, reason)
+
+
 def store_of_sessions(store: SessionStore) -> EventStore | WholeSessionStore:
-    """A store in the form that sessions need: unchanged if it appends, or else with an adapter."""
+    """A store in the form that sessions need: unchanged if it appends, or else with an adapter.
+
+    Raises:
+        InvalidInput: it is no store.
+    """
     if isinstance(store, EventStore):
         return store
+    check_store(store, "use a store")
     with guard:
         adapter = _adapters.get(id(store))
         if adapter is None:

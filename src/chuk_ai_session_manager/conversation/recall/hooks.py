@@ -17,6 +17,7 @@ from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
 from ...exceptions import InvalidInput
+from ...exceptions.validation import check_callable
 from ..callbacks import call
 from .index import Index
 from .languages import Stem, language_named
@@ -56,8 +57,8 @@ class Hooks:
         """
         for name in ("embedder", "reranker"):
             hook = getattr(self, name)
-            if hook is not None and not callable(hook):
-                raise InvalidInput(operation, f"{name} must be a function")
+            if hook is not None:
+                check_callable(hook, name, operation)
         is_language = isinstance(self.stemmer, str) and language_named(self.stemmer) is not None
         is_function = callable(self.stemmer) and not iscoroutinefunction(self.stemmer)
         if self.stemmer is not None and not is_language and not is_function:
