@@ -9,11 +9,11 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar, cast
-from weakref import WeakSet, finalize
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
 from ...exceptions import SessionManagerError, StorageError, UnreadableData
 from ...models.guard import guard
@@ -22,9 +22,8 @@ from .known_logs import Connection
 
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
-_Outcome = tuple["_Job", Any, BaseException | None]
 
-# The most jobs in one transaction: beyond some hundred, sharing a commit saves little more.
+# The most jobs of an event loop in one transaction: beyond some hundred, sharing a commit saves little more.
 _MOST_AT_ONCE = 500
 
 
@@ -32,11 +31,23 @@ _MOST_AT_ONCE = 500
 class _Job:
     work: Work
     writes: bool
-    loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    result: Any = None
+    problem: BaseException | None = None
 
 
-_Queue = SimpleQueue["_Job | None"]
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """The jobs of an event loop that wait until the thread has done those that it has."""
+
+    waiting: list[_Job] = field(default_factory=list)
+    is_under_way: bool = False
+    """Whether the thread has jobs of this loop."""
+
+
+# Jobs of one event loop that are handed to the thread together.
+_Batch = tuple["Worker", _Turn, list[_Job]]
+_Queue = SimpleQueue[_Batch | None]
 
 
 class Worker:
@@ -45,7 +56,8 @@ class Worker:
     def __init__(self, connect: Callable[[], Connection], name: str) -> None:
         self._connect = connect
         self._name = name
-        self._jobs: _Queue | None = None
+        self._queue: _Queue | None = None
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turn] = WeakKeyDictionary()
         self._process: object = None
         self._thread: Thread | None = None
         if name != ":memory:":  # a fork does not share it, and closing would lose it
@@ -62,24 +74,48 @@ class Worker:
     def _submit(self, work: Work, *, writes: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = Outcome(loop=loop) if writes else loop.create_future()
-        with guard:  # otherwise, another thread could close the queue in between, and nobody would do the job
-            jobs = self._jobs
-            if jobs is None or self._process is not _process:  # a fork copies the object, but not the thread
-                jobs = self._start()
-            jobs.put(_Job(work, writes, loop, future))
+        job = _Job(work, writes, future)
+        with guard:  # other threads may use the store, or close it
+            turn = self._turns.get(loop)
+            if turn is None:
+                turn = self._turns[loop] = _Turn()
+            if turn.is_under_way:
+                turn.waiting.append(job)
+            else:
+                self._hand_over(turn, [job])
         return future
 
+    def _hand_over(self, turn: _Turn, jobs: list[_Job]) -> None:
+        """Give jobs to the thread. The guard must be held: nobody would do them if the thread ended now.
+
+        While the thread has jobs of an event loop, further ones wait, so that they share a commit. If each
+        were given to the thread at once, the two threads would take turns for every job.
+        """
+        queue = self._queue
+        if queue is None or self._process is not _process:  # a fork copies the object, but not the thread
+            queue = self._start()
+        turn.is_under_way = True
+        queue.put((self, turn, jobs))
+
+    def hand_over_waiting(self, turn: _Turn) -> None:
+        """Give the thread the next jobs of an event loop, if there are any."""
+        with guard:
+            turn.is_under_way = False
+            jobs, turn.waiting = turn.waiting[:_MOST_AT_ONCE], turn.waiting[_MOST_AT_ONCE:]
+            if jobs:
+                self._hand_over(turn, jobs)
+
     def _start(self) -> _Queue:
-        jobs: _Queue = SimpleQueue()
-        self._jobs, self._process = jobs, _process
+        queue: _Queue = SimpleQueue()
+        self._queue, self._process = queue, _process
         self._thread = Thread(
-            target=_serve, args=(jobs, self._connect, self._name), name="chuk-sqlite", daemon=True
+            target=_serve, args=(queue, self._connect, self._name), name="chuk-sqlite", daemon=True
         )
         self._thread.start()
         _threads.add(self._thread)
-        finalize(self, jobs.put, None)
+        finalize(self, queue.put, None)
         _close_at_exit_of_child()
-        return jobs
+        return queue
 
     async def close(self) -> None:
         """Finish waiting work, and close the connection."""
@@ -90,12 +126,14 @@ class Worker:
     def _stop(self) -> Thread | None:
         """Tell the thread to end after the waiting work; the next use starts another one."""
         with guard:
-            jobs, thread = self._jobs, self._thread
-            self._jobs = self._thread = None
-            if jobs is None or thread is None or self._process is not _process:
-                return None
-            jobs.put(None)
-            return thread
+            queue, thread, is_ours = self._queue, self._thread, self._process is _process
+            if queue is not None and is_ours:
+                for turn in list(self._turns.values()):
+                    while turn.waiting:
+                        self.hand_over_waiting(turn)
+                queue.put(None)
+            self._queue = self._thread = None
+            return thread if is_ours else None
 
     def close_before_fork(self) -> None:
         """Wait until the connection is closed, because a fork must not inherit it."""
@@ -159,22 +197,24 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 # -- in the thread ------------------------------------------------------------------------------
 
 
-def _serve(jobs: _Queue, connect: Callable[[], Connection], name: str) -> None:
+def _serve(queue: _Queue, connect: Callable[[], Connection], name: str) -> None:
     """Work until the queue gives `None`, without a reference to the worker, which could not be freed then."""
     connection: Connection | None = None
     is_open = True
     while is_open:
-        batch, is_open = _waiting(jobs)
+        batches, is_open = _waiting(queue)
+        jobs = [job for _, _, its_jobs in batches for job in its_jobs]
         try:
             connection = connection or connect()
-            outcomes = _run(connection, batch)
+            _run(connection, jobs)
         except Exception as problem:  # noqa: BLE001  (whatever it is, the waiting tasks get it)
-            outcomes = [(job, None, problem) for job in batch]
-        _hand_over(outcomes, name)
-        if connection is not None and any(problem and _spoils(problem) for _, _, problem in outcomes):
+            _fail(jobs, problem)
+        is_spoiled = any(job.problem and _spoils(job.problem) for job in jobs)
+        _hand_back(batches, name)
+        if connection is not None and is_spoiled:
             connection.close()
             connection = None  # it would keep failing after the cause is gone
-        del batch, outcomes
+        del batches, jobs
     if connection is not None:
         _close(connection)
 
@@ -186,76 +226,91 @@ def _close(connection: Connection) -> None:
     connection.close()
 
 
-def _waiting(jobs: _Queue) -> tuple[list[_Job], bool]:
-    """All waiting jobs, at least one, and whether there will be more."""
-    batch = []
+def _waiting(queue: _Queue) -> tuple[list[_Batch], bool]:
+    """All waiting jobs, and whether there will be more."""
+    batches = []
     try:
-        job = jobs.get()
-        while job is not None:
-            batch.append(job)
-            if len(batch) >= _MOST_AT_ONCE:
-                return batch, True
-            job = jobs.get_nowait()
+        batch = queue.get()
+        while batch is not None:
+            batches.append(batch)
+            batch = queue.get_nowait()
     except Empty:
-        return batch, True
-    return batch, False
+        return batches, True
+    return batches, False
 
 
-def _run(connection: Connection, batch: list[_Job]) -> list[_Outcome]:
+def _run(connection: Connection, jobs: list[_Job]) -> None:
     """Run the reading jobs, which wait for nobody, and then all writing jobs in one transaction."""
-    writes = [job for job in batch if job.writes]
-    if len(writes) == len(batch):  # as almost always
-        return _together(connection, writes)
-    reads = [job for job in batch if not job.writes]
-    return [*_together(connection, reads), *_together(connection, writes)]
+    writes = [job for job in jobs if job.writes]
+    if len(writes) < len(jobs):
+        _together(connection, [job for job in jobs if not job.writes])
+    if writes:
+        _together(connection, writes)
 
 
-def _together(connection: Connection, batch: list[_Job]) -> list[_Outcome]:
+def _together(connection: Connection, jobs: list[_Job]) -> None:
     """Run jobs in one transaction; if one of them makes it fail, run each in a transaction of its own."""
-    if not batch:
-        return []
     try:
-        connection.begin(to_write=batch[0].writes)
+        connection.begin(to_write=jobs[0].writes)
     except sqlite3.Error as problem:
         connection.rollback()
-        return [(job, None, problem) for job in batch]
+        _fail(jobs, problem)
+        return
     try:
-        outcomes = [_outcome(connection, job) for job in batch]
+        for job in jobs:
+            _do(connection, job)
         connection.execute("COMMIT")
     except Exception as problem:  # noqa: BLE001  (the waiting tasks get it; the connection must be clean)
         connection.rollback()
-        if len(batch) == 1:
-            return [(batch[0], None, problem)]
-        return [outcome for job in batch for outcome in _together(connection, [job])]
-    return outcomes
+        if len(jobs) == 1:
+            _fail(jobs, problem)
+            return
+        for job in jobs:
+            _together(connection, [job])
 
 
-def _outcome(connection: Connection, job: _Job) -> _Outcome:
+def _do(connection: Connection, job: _Job) -> None:
+    job.problem = None
     try:
-        return job, job.work(connection), None
+        job.result = job.work(connection)
     except SessionManagerError as refusal:  # work raises these before it writes
-        return job, None, refusal
+        job.problem = refusal
 
 
-def _hand_over(outcomes: Iterable[_Outcome], name: str) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
-    for outcome in outcomes:
-        by_loop.setdefault(outcome[0].loop, []).append(outcome)
-    for loop, its_own in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_settle, its_own, name)
-        except RuntimeError:  # the loop was closed: nobody waits any more
-            continue
+def _fail(jobs: Iterable[_Job], problem: BaseException) -> None:
+    for job in jobs:
+        job.problem = problem
 
 
-def _settle(outcomes: Iterable[_Outcome], name: str) -> None:
-    for job, result, problem in outcomes:
+def _hand_back(batches: Iterable[_Batch], name: str) -> None:
+    for batch in batches:
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            _loop_of(batch).call_soon_threadsafe(_settle, batch, name)
+
+
+def _loop_of(batch: _Batch) -> asyncio.AbstractEventLoop:
+    _, _, jobs = batch
+    return jobs[0].future.get_loop()
+
+
+# -- in the event loop again --------------------------------------------------------------------
+
+
+def _settle(batch: _Batch, name: str) -> None:
+    """Give the waiting tasks their results, and then the next jobs to the thread."""
+    worker, turn, jobs = batch
+    for job in jobs:
         if job.future.done():
             continue
-        if problem is None:
-            job.future.set_result(result)
+        if job.problem is None:
+            job.future.set_result(job.result)
         else:
-            job.future.set_exception(_explained(problem, name))
+            job.future.set_exception(_explained(job.problem, name))
+    if len(jobs) > 1 or turn.waiting:
+        # After these tasks have gone on, so that their next jobs share a commit.
+        _loop_of(batch).call_soon(worker.hand_over_waiting, turn)
+    else:
+        turn.is_under_way = False
 
 
 def _explained(problem: BaseException, name: str) -> BaseException:
