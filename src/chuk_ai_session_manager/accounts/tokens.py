@@ -197,7 +197,7 @@ def _length_of(counted: Any) -> int:
 
 
 def _own_counter(model: str) -> _OwnCounter | None:
-    fitting = [prefix for prefix in _own if model.lower().startswith(prefix)] if _own else []
+    fitting = [prefix for prefix in _own if model.lower().startswith(prefix)]
     return _own[max(fitting, key=len)] if fitting else None
 
 
@@ -231,7 +231,7 @@ def is_estimated(model: str) -> bool:
     It is an estimate if the model's own vocabulary is not known (another one is used), or is not installed
     or loaded. This includes the time before the first count, which starts to load the vocabulary.
     """
-    own = _own_counter(model)
+    own = _own_counter(model) if _own else None
     if own is not None:
         return own.has_failed
     found = _found.get(model)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..exceptions import EventConflict
 from ..models import EventSource, EventType, Session, SessionEvent
-from ..models.collisions import until_stored
+from ..models.collisions import is_calm, one_after_the_other
 from ..models.home import HomeStore
 from ..models.record import is_before
 from ..models.session_totals import SessionTotals
@@ -116,9 +116,12 @@ class Appender:
         """Store drafts, in a new segment if the live one is full; return the segment that they are in."""
         if not drafts:
             return session
-        events = [draft.event for draft in drafts]
-        write = partial(self._try, home, drafts, events, closings, is_limited)
-        session = await until_stored(write, session, home)
+        events, is_stored = [draft.event for draft in drafts], False
+        if is_calm(session, home):
+            is_stored, session = await self._try(home, drafts, events, closings, is_limited, session)
+        if not is_stored:
+            write = partial(self._try, home, drafts, events, closings, is_limited)
+            session = await one_after_the_other(write, session, home)
         if self._allowance.spending is not None:
             for draft in drafts:
                 await self._allowance.charge(home, draft.event)

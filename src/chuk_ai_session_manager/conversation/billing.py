@@ -133,13 +133,15 @@ def _bill(draft: Draft, usage: ReportedUsage) -> None:
         usage = {**usage, "counted_tokens": draft.counted}
     event = draft.event
     when = event.timestamp if draft.is_dated else None
-    billed = _billed(draft.model, draft.provider, usage, estimated=draft.reported is None, when=when)
+    is_estimated = draft.reported is None
+    billed, record = _billed(draft.model, draft.provider, usage, estimated=is_estimated, when=when)
     if not draft.is_whole:
-        billed = draft.whole_usage = _as_record(billed)
+        record = draft.whole_usage = record or bill_of(billed)
         part = draft.replaces
         if part is not None and part.is_stored and (before := part.whole_bill) is not None:
-            billed = _rest_of(billed, before)
-    _put(billed, event)
+            record = _rest_of(record, before)
+            billed = billed_of(record)
+    _put(event, billed, record)
 
 
 def _difference(whole: float | None, part: float | None) -> float | None:
@@ -180,24 +182,15 @@ async def bill(
 ) -> None:
     """Put the bill of a model call on the event of its answer."""
     await load_prices()
-    _put(call_usage(model, provider, usage, estimated=estimated, when=when), event)
+    _put(event, *_billed(model, provider, usage, estimated=estimated, when=when))
 
 
-def _put(billed: Billed | CallUsage, event: SessionEvent[Any]) -> None:
-    """Give a bill to an event that is not stored yet."""
-    if isinstance(billed, CallUsage):
-        event.usage = billed
-        billed = billed_of(billed)
-    else:
-        put_billed(event, billed)
+def _put(event: SessionEvent[Any], billed: Billed, record: CallUsage | None) -> None:
+    put_billed(event, billed, record)
     # The call's cost, so that a session's cost is the sum of its events'; a question has no cost.
     counted = counted_in(event) or (0, 0, 0, billed[0], None, False)
     asked, answered, total, model, _, is_estimated = counted
     put_counted(event, (asked, answered, total, model, billed[7], is_estimated))
-
-
-def _as_record(billed: Billed | CallUsage) -> CallUsage:
-    return billed if isinstance(billed, CallUsage) else bill_of(billed)
 
 
 def call_usage(
@@ -215,13 +208,14 @@ def call_usage(
         estimated: whether the usage was estimated here.
         when: the time of the call; now by default.
     """
-    return _as_record(_billed(model, provider, usage, estimated=estimated, when=when))
+    billed, record = _billed(model, provider, usage, estimated=estimated, when=when)
+    return record or bill_of(billed)
 
 
 def _billed(
     model: str, provider: str, usage: ReportedUsage, *, estimated: bool, when: datetime | None
-) -> Billed | CallUsage:
-    """The same; as a tuple, if the bill has no more than counts and a cost."""
+) -> tuple[Billed, CallUsage | None]:
+    """The same: the fields that most bills have, and the record of a bill that has more."""
     terms: dict[str, Any] = {}
     calls: list[CallUsage] = []
     if len(usage) > len(_COUNTS):  # more than its counts, as few calls have
@@ -244,8 +238,9 @@ def _billed(
     if usage["cache_read_tokens"] or usage["cache_write_tokens"]:
         saved, calls = _saved_by_cache(model, provider, usage, terms, calls, when)
     if terms or calls or usage.get("details"):
-        return _call(model, provider, usage, terms, calls, cost, source, saved, estimated=estimated)
-    return (
+        record = _call(model, provider, usage, terms, calls, cost, source, saved, estimated=estimated)
+        return billed_of(record), record
+    billed: Billed = (
         model,
         provider,
         usage["input_tokens"],
@@ -261,6 +256,7 @@ def _billed(
         usage.get("counted_tokens"),
         False,
     )
+    return billed, None
 
 
 def _call(

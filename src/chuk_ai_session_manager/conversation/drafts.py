@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from ..accounts.tokens import DEFAULT_MODEL
 from ..models import CallUsage, EventSource, EventType, SessionEvent
-from ..models.amounts import tokens_in
+from ..models.amounts import fields_of, tokens_in
+from ..models.record import utc_now
 from ..models.session_event import check_event_length, new_event
 from ..providers.answers import Answer
 from ..providers.common import readable_json, readable_text
@@ -90,8 +91,9 @@ class Draft:
     @property
     def asks(self) -> bool:
         """Whether a model must answer it. Limits stop such an event, but no answer and no result."""
-        event = self.event
-        return event.type == _MESSAGE and event.source != _LLM
+        fields = fields_of(self.event)
+        is_said: bool = fields["type"] == _MESSAGE
+        return is_said and fields["source"] != _LLM
 
     @property
     def tokens(self) -> int:
@@ -114,11 +116,11 @@ def draft_question(
         metadata: additional values.
         reader: the model that will read images and audio, if one was named.
     """
-    is_text = isinstance(content, str)
-    row: ChatMessage = {"role": "user", "content": content}
-    event = new_event(content if is_text else row, _USER, _MESSAGE, metadata or {})
+    said = {} if metadata is None else metadata
     if isinstance(content, str):
-        return Draft(event, content, model, reader=reader or "")
+        return Draft(new_event(content, _USER, _MESSAGE, said), content, model, reader=reader or "")
+    row: ChatMessage = {"role": "user", "content": content}
+    event = new_event(row, _USER, _MESSAGE, said)
     return Draft(event, text_of(row), model, media=media_of(content), reader=reader or "")
 
 
@@ -133,9 +135,9 @@ def draft_answer(
 ) -> Draft:
     """The draft of an answer; the bill is the answer's usage, or else it is estimated."""
     message = answer.message
-    said: dict[str, Any] = {}
-    event = new_event(message, _LLM, _MESSAGE, said)
-    said |= described(model, provider, event.timestamp)
+    now = utc_now()
+    said = described(model, provider, now)
+    event = new_event(message, _LLM, _MESSAGE, said, now)
     if metadata:
         said |= metadata
     if answer.finish_reason is not None:

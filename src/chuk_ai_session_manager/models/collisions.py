@@ -39,11 +39,13 @@ Write: TypeAlias = "Callable[[Session[Any]], Awaitable[tuple[bool, Session[Any]]
 """One try to write. It returns whether the try succeeded, and the session as it is now."""
 
 
+def is_calm(session: Session[Any], home: HomeStore) -> bool:
+    """Whether no writer of this process tries again to write to a session."""
+    return not _lines or (id(home), session.id) not in _lines
+
+
 async def until_stored(write: Write, session: Session[Any], home: HomeStore) -> Session[Any]:
     """Try a write until no other writer is faster.
-
-    After a collision, the writers of this process try one after the other. Otherwise, if fifty of them write
-    to one session, each successful write would make the tries of all others fail.
 
     Args:
         write: makes one try.
@@ -56,13 +58,21 @@ async def until_stored(write: Write, session: Session[Any], home: HomeStore) -> 
     Raises:
         StorageError: other writers were faster each time.
     """
-    place = (id(home), session.id)
-    if place not in _lines:
+    if is_calm(session, home):
         was_stored, session = await write(session)
         if was_stored:
             return session
+    return await one_after_the_other(write, session, home)
+
+
+async def one_after_the_other(write: Write, session: Session[Any], home: HomeStore) -> Session[Any]:
+    """The same after a collision: the writers of this process try one after the other.
+
+    Otherwise, if fifty of them write to one session, each successful write would make the tries of all others
+    fail.
+    """
     with guard:
-        line = _lines.setdefault(place, _Line())
+        line = _lines.setdefault((id(home), session.id), _Line())
     async with line.turn():
         if not line.has_failed:
             try:

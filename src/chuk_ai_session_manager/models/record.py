@@ -92,24 +92,19 @@ class Record(BaseModel):
             values: the values of the fields, which become the record's own. Only fields with a plain default
                 may be left out.
         """
-        fields, given = shaped(cls, values)
+        shape, given = _shapes.get(cls) or _shape_of(cls)
         record = _new(cls)
-        _set_values(record, fields)
+        _set_values(record, shape | values)
         _set_given(record, given)
         _set_extra(record, None)
         _set_private(record, None)
         return record
 
 
-def shaped(model: type[Record], values: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """The values of a record and the defaults of its other fields; and the fields that count as given."""
-    try:
-        shape, given = _shapes[model]
-    except KeyError:
-        shape, given = _shape_of(model)
-    fields = shape.copy()
-    fields.update(values)
-    return fields, given
+def fields_of_valid(model: type[Record], values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of such a record, in their order."""
+    shape, _ = _shapes.get(model) or _shape_of(model)
+    return shape | values
 
 
 def _shape_of(model: type[Record]) -> tuple[dict[str, Any], set[str]]:

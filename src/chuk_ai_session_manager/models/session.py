@@ -175,8 +175,9 @@ class Session(Record, Generic[MessageT]):
             EventConflict: the session has another event with one of these ids.
         """
         index: EventIndex = (self.__pydantic_private__ or {})["_index"]  # see `event_index`
-        new = self._new_among(events, index)
-        log, summary = self.events, self.token_summary
+        fields = self.__dict__
+        log, summary = fields["events"], fields["token_summary"]
+        new = self._new_among(events, index.counted(log or []))
         for event in new:
             log.append(event)
             index.add(event)
@@ -193,12 +194,12 @@ class Session(Record, Generic[MessageT]):
             InvalidInput: a cost is not a finite number, which would spoil every sum.
         """
         index: EventIndex = (self.__pydantic_private__ or {})["_index"]
-        return self._new_among(events, index)
+        return self._new_among(events, index.counted(self.events or []))
 
     def _new_among(
         self, events: Sequence[SessionEvent[MessageT]], index: EventIndex
     ) -> list[SessionEvent[MessageT]]:
-        by_id = index.counted(self.events or []).by_id
+        by_id = index.by_id
         if len(events) == 1 and events[0].id not in by_id:  # as almost always
             check_cost(events[0])
             return [events[0]]

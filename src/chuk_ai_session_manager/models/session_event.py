@@ -73,14 +73,15 @@ def new_event(
     source: EventSource,
     type: EventType,  # noqa: A002  (the field's name)
     metadata: dict[str, Any],
+    timestamp: datetime | None = None,
 ) -> SessionEvent[Any]:
-    """An event of just now, of a message and metadata that were checked and are its own."""
+    """An event, of just now by default, of a message and metadata that were checked and are its own."""
     return SessionEvent.of_valid(
         {
             "metadata": metadata,
             "id": new_id(),
             "message": message,
-            "timestamp": utc_now(),
+            "timestamp": timestamp or utc_now(),
             "source": source,
             "type": type,
         }
@@ -93,9 +94,9 @@ def check_cost(event: SessionEvent[Any]) -> None:
     Raises:
         InvalidInput: naming the rule.
     """
-    cost, price = costs_in(event)
-    if (cost and not math.isfinite(cost)) or (price and not math.isfinite(price)):
-        raise InvalidInput("add an event", "a cost must be a finite number of USD")
+    for cost in costs_in(event):
+        if cost and not math.isfinite(cost):
+            raise InvalidInput("add an event", "a cost must be a finite number of USD")
 
 
 class SessionEvent(MetadataVerbs, WithAmounts, Generic[MessageT]):

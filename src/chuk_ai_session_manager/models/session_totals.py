@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from .amounts import Billed, billed_in, billed_of
+from .amounts import Billed, billed_among, billed_of, fields_of
 from .choice import choice_in
 from .correction import correction_in
 from .event_source import EventSource
@@ -52,9 +52,10 @@ class SessionTotals:
     def count(self, event: SessionEvent[Any]) -> None:
         """Add one event. This is the only rule by which events change totals."""
         self.events += 1
-        kind, billed = event.type, billed_in(event)
+        fields = fields_of(event)
+        kind, billed = fields["type"], billed_among(fields)
         if kind == _MESSAGE:
-            self._count_message(event)
+            self._count_message(fields)
         elif kind == EventType.TOOL_CALL:
             self.tool_calls += 1
         if billed is not None:
@@ -62,10 +63,10 @@ class SessionTotals:
         elif kind != _MESSAGE and kind == EventType.REFERENCE:
             self._count_note(event)
 
-    def _count_message(self, event: SessionEvent[Any]) -> None:
-        source = event.source
+    def _count_message(self, fields: Mapping[str, Any]) -> None:
+        source = fields["source"]
         if source == _LLM:
-            if REPLACES in event.metadata:
+            if REPLACES in fields["metadata"]:
                 return  # the part that this answer replaces was counted
             self.ai_messages += 1
         elif source == _USER:
@@ -202,8 +203,9 @@ class EventIndex:
     def add(self, event: SessionEvent[Any]) -> None:
         """Count one more event, at the end of a list that is counted up to there. The guard must be held."""
         self.totals.count(event)
-        self.by_id[event.id] = event
-        said, newest = event.timestamp, self.newest
+        fields = fields_of(event)
+        self.by_id[fields["id"]] = event
+        said, newest = fields["timestamp"], self.newest
         if newest is None or said > newest:
             self.newest = said
         self._last = event

@@ -202,7 +202,7 @@ def _encoded_event(event: AnyEvent, *, complete: bool, with_bodies: bool) -> tup
     """
     metadata, native = event.metadata, event.native
     misfit = json_misfit(event.message) or (json_misfit(metadata) if metadata else None)
-    misfit = misfit or json_misfit(costs_in(event)[1])
+    misfit = misfit or json_misfit(costs_in(event))
     if misfit:
         raise InvalidInput("store an event", f"message, metadata and cost must be JSON: {misfit}")
     if native is not None and (misfit := json_misfit(native)):

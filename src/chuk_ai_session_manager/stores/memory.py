@@ -151,7 +151,7 @@ class MemoryStore(EventStore):
         if self.redact is not None:
             await redact_events(session.events, self.redact)
         with guard:
-            live = self._live(before)
+            live = self._live(before, before.id)
             session.state, session.metadata.properties = live.state, live.metadata.properties
             self._keep_new(session)
             return True
@@ -193,7 +193,8 @@ class MemoryStore(EventStore):
         if self.redact is not None:
             await redact_events(events, self.redact)
         with guard:
-            session_id, live = session.id, self._live(session)
+            session_id = session.id
+            live = self._live(session, session_id)
             # Another thread may have opened the next segment, or another task, while `redact` was awaited.
             if only_if_current and live.is_closed and self._goes_on_after(live) and live.check_new(events):
                 return False
@@ -208,7 +209,7 @@ class MemoryStore(EventStore):
             if new:
                 self._shared.share(session_id, new)
                 said = new[0].timestamp if len(new) == 1 else max(event.timestamp for event in new)
-                self._placement.place_said(live, said)
+                self._placement.place_said(live, session_id, said)
             self._renew(self._conversations[session_id])
             return True
 
@@ -222,7 +223,7 @@ class MemoryStore(EventStore):
             self._free_expired()
             if session.id not in self._sessions and not session.is_bound:
                 self._keep(session)
-            live = self._live(session)
+            live = self._live(session, session.id)
             change(live)
             if live is not session:
                 change(session)
@@ -234,10 +235,9 @@ class MemoryStore(EventStore):
     def _goes_on_after(self, session: AnySession) -> bool:
         return next_segment_id(session.id) in self._sessions
 
-    def _live(self, session: AnySession) -> AnySession:
+    def _live(self, session: AnySession, session_id: str) -> AnySession:
         if self._due and self._due[0][0] <= self._clock():
             self._free_expired()
-        session_id = session.id
         live = self._sessions.get(session_id)
         if live is session:
             return live

@@ -30,7 +30,7 @@ class Placement:
         # two times takes a tenth of the time of converting one.
         self._recent, self._recent_until = utc_now(), 0
 
-    def place_said(self, session: AnySession, said: datetime) -> None:
+    def place_said(self, session: AnySession, session_id: str, said: datetime) -> None:
         """Place a session whose newest message is of this time."""
         top = now()
         if top > self._recent_until:
@@ -41,7 +41,7 @@ class Placement:
         if is_before(said, self._recent) and microseconds_of(said) < top - MICROSECONDS_OF_NOW:
             self._place(session, microseconds_of(said), top)
             return
-        newest, session_id = self._newest, session.id
+        newest = self._newest
         if top <= newest:
             top = newest + 1
         if session_id != self._last:
