@@ -123,19 +123,47 @@ class Writer:
             self._contexts.mark(drafts)
             self._beginning.was_sent()
         closings: list[asyncio.Task[None]] = []
-        until, session_id = math.inf, ""
+        until = math.inf
         async with self._writing.turn():
-            if self._redact is not None:
-                await self.redact(drafts)
-            parts = cut_at_question(drafts)
-            if self.unfinished and any(asks for _, asks in parts):
-                await self._settle(closings, before_question=True)
-            for part, asks in parts:
-                end, session_id = await self._record(part, closings, asks=asks)
-                until = min(until, end)
+            if self._is_plain(drafts):
+                session_id = await self._record_plain(drafts, closings)
+            else:
+                until, session_id = await self._record_parts(drafts, closings)
         if closings:  # after its turn, so that no other writer waits
             await self.closing.wait(closings, min(until, _in(PATIENCE)))
         return session_id
+
+    def _is_plain(self, drafts: Sequence[Draft]) -> bool:
+        """Whether drafts are one message that only needs to be counted and stored, as most do."""
+        return (
+            len(drafts) == 1
+            and not (drafts[0].is_pinned or may_be_known(drafts[0]))
+            and not (self._redact or self.unfinished or self._contexts.recalled or self.allowance)
+            and not self._conversation.is_infinite
+        )
+
+    async def _record_plain(self, drafts: Sequence[Draft], closings: list[asyncio.Task[None]]) -> str:
+        """Record such a message, in its turn; return the session's id."""
+        await count(drafts)
+        home, session = self._conversation.opened or await self._conversation.open_to_write()
+        stored_in = await self._appender.append(home, session, drafts, closings, is_limited=False)
+        drafts[0].is_stored = True
+        self._go_on(session, stored_in)
+        return stored_in.id
+
+    async def _record_parts(
+        self, drafts: Sequence[Draft], closings: list[asyncio.Task[None]]
+    ) -> tuple[float, str]:
+        """Record any drafts, in their turn; until when summaries may be waited for, and the session's id."""
+        until, session_id = math.inf, ""
+        await self.redact(drafts)
+        parts = cut_at_question(drafts)
+        if self.unfinished and any(asks for _, asks in parts):
+            await self._settle(closings, before_question=True)
+        for part, asks in parts:
+            end, session_id = await self._record(part, closings, asks=asks)
+            until = min(until, end)
+        return until, session_id
 
     async def redact(self, drafts: Sequence[Draft]) -> None:
         """Pass the texts of drafts to the application's hook, if there is one.
@@ -267,11 +295,15 @@ class Writer:
                 draft.is_stored = True
         if self._contexts.recalled:
             self._contexts.were_recorded(drafts)
-        if session is opened:
-            self._conversation.take_prompt(session)
-        else:
-            self._conversation.adopt(session)
+        self._go_on(opened, session)
         return until, session.id
+
+    def _go_on(self, opened: Session[Any], stored_in: Session[Any]) -> None:
+        """Go on with the segment that events were stored in."""
+        if stored_in is opened:
+            self._conversation.take_prompt(stored_in)
+        else:
+            self._conversation.adopt(stored_in)
 
     async def correct_usage(self, event_id: str, usage: ReportedUsage) -> str:
         """Correct the bill of a recorded call, with an event that refers to the call.
