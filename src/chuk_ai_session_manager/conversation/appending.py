@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from ..exceptions import EventConflict
 from ..models import EventSource, EventType, Session, SessionEvent
+from ..models.amounts import fields_of
 from ..models.collisions import is_calm, one_after_the_other
 from ..models.home import HomeStore
 from ..models.record import is_before
@@ -104,6 +106,26 @@ class Appender:
             raise EventConflict(f"Session {session.id} has another event with the id of a new one")
         return session, unstored
 
+    async def append_plain(
+        self, home: HomeStore, session: Session[Any], draft: Draft
+    ) -> tuple[bool, Session[Any]]:
+        """Store a message at the end of a conversation without segments, if nothing else is to be considered.
+
+        This is what `append` does for most messages, without what the others need.
+
+        Returns:
+            Whether the message is stored, and the session as it is now, for `append` to store it.
+        """
+        index = session.event_index
+        totals = index.totals
+        if draft.question_in or totals.choices or is_of_segments(session) or not is_calm(session, home):
+            return False, session
+        self._conversation.check_owner(session)
+        _keep_order(draft, index.newest)
+        if draft.is_call and draft.reported is None:
+            await self._estimate(home, session, totals, [draft])
+        return await append(session, [draft.event], home, only_if_current=True)
+
     async def append(
         self,
         home: HomeStore,
@@ -194,9 +216,7 @@ class Appender:
         newest, totals = index.newest, index.totals
         may_be_late, is_estimated = bool(totals.choices), False
         for draft in drafts:
-            # The clock may have been set back, or another machine's clock be ahead.
-            if newest is not None and not draft.is_dated and is_before(draft.event.timestamp, newest):
-                draft.event.timestamp = newest
+            _keep_order(draft, newest)
             if draft.is_call and draft.reported is None:
                 is_estimated = True
             if draft.question_in and (draft.question_in != live.id or await self._is_over(drafts, live)):
@@ -238,6 +258,13 @@ class Appender:
         if not self._corrections.is_settled:
             await self._corrections.load_once(session, home, is_infinite=self._conversation.is_infinite)
         await bill_estimated(drafts, length, around, preface_length, self._corrections.factor)
+
+
+def _keep_order(draft: Draft, newest: datetime | None) -> None:
+    """Make an event no older than the newest one: the clock may have been set back, or another's be ahead."""
+    fields = fields_of(draft.event)
+    if newest is not None and not draft.is_dated and is_before(fields["timestamp"], newest):
+        fields["timestamp"] = newest
 
 
 def _answers_a_question(drafts: Sequence[Draft]) -> bool:
