@@ -12,7 +12,7 @@ from ..accounts.money import NOTHING
 from ..accounts.price_list import STANDARD_TERMS, CallTerms
 from ..accounts.pricing import cost_of_counts, has_prices, load_prices, own_price
 from ..models import CallUsage, SessionEvent, TokenUsage
-from ..models.amounts import Billed, bill_of, billed_of, counted_in, put_billed, put_counted
+from ..models.amounts import Billed, bill_of, billed_of, put_billed, put_counted
 from ..models.session_event import REPLACES
 from ..models.token_usage import usd
 from ..providers.parts import media_length
@@ -141,7 +141,7 @@ def _bill(draft: Draft, usage: ReportedUsage) -> None:
         if part is not None and part.is_stored and (before := part.whole_bill) is not None:
             record = _rest_of(record, before)
             billed = billed_of(record)
-    _put(event, billed, record)
+    put_billed(event, billed, record)
 
 
 def _difference(whole: float | None, part: float | None) -> float | None:
@@ -182,15 +182,7 @@ async def bill(
 ) -> None:
     """Put the bill of a model call on the event of its answer."""
     await load_prices()
-    _put(event, *_billed(model, provider, usage, estimated=estimated, when=when))
-
-
-def _put(event: SessionEvent[Any], billed: Billed, record: CallUsage | None) -> None:
-    put_billed(event, billed, record)
-    # The call's cost, so that a session's cost is the sum of its events'; a question has no cost.
-    counted = counted_in(event) or (0, 0, 0, billed[0], None, False)
-    asked, answered, total, model, _, is_estimated = counted
-    put_counted(event, (asked, answered, total, model, billed[7], is_estimated))
+    put_billed(event, *_billed(model, provider, usage, estimated=estimated, when=when))
 
 
 def call_usage(

@@ -21,7 +21,7 @@ from ..providers.usage import ReportedUsage
 from ..stores.redaction import RedactHook, redact_events
 
 # Looked up once, because finding a member of an enum takes as long as a call, and these are used often.
-_MESSAGE, _USER, _LLM = EventType.MESSAGE, EventSource.USER, EventSource.LLM
+_MESSAGE, _USER, _LLM, _SYSTEM = EventType.MESSAGE, EventSource.USER, EventSource.LLM, EventSource.SYSTEM
 
 
 @dataclass(slots=True)
@@ -329,7 +329,8 @@ async def redact_drafts(drafts: Sequence[Draft], hook: RedactHook) -> None:
 
 def may_be_known(draft: Draft) -> bool:
     """Whether the draft may be known already: a prompt, a result, or an event with an id of its own."""
-    return draft.response_key is not None or draft.has_own_id or draft.event.source == EventSource.SYSTEM
+    is_of_system: bool = fields_of(draft.event)["source"] == _SYSTEM
+    return is_of_system or draft.response_key is not None or draft.has_own_id
 
 
 def lacks_call(draft: Draft) -> bool:

@@ -73,7 +73,8 @@ class Allowance:
 
     def __bool__(self) -> bool:
         """Whether there is a limit or a budget."""
-        return self.spending is not None or bool(self.limits)
+        limits = self.limits
+        return self.spending is not None or limits.tokens is not None or limits.cost is not None
 
     async def check_question(
         self, home: HomeStore, session: Session[Any], draft: Draft, before: int = 0

@@ -6,7 +6,7 @@ looked through by the garbage collector, for every event. Most of them are only 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
@@ -45,7 +45,6 @@ _billed_of = itemgetter(*BILLED)
 
 _KEYS = _COUNTED_KEY, _BILLED_KEY = "_counted", "_billed"
 _slot: Any = vars(BaseModel)["__dict__"]
-_fields_of = _slot.__get__
 
 
 Event = TypeVar("Event", bound="WithAmounts")
@@ -64,7 +63,7 @@ class WithAmounts(Record):
 
         @property
         def __dict__(self) -> dict[str, Any]:
-            fields = _fields_of(self)
+            fields = fields_of(self)
             return _made(self) if _COUNTED_KEY in fields or _BILLED_KEY in fields else fields
 
         @__dict__.setter
@@ -104,13 +103,11 @@ def bill_of(billed: Billed) -> CallUsage:
     return CallUsage.of_valid({**dict(zip(BILLED, billed, strict=True)), "details": {}, "iterations": []})
 
 
-def fields_of(event: WithAmounts) -> dict[str, Any]:
-    """The fields of an event by name; in place of records that nobody has looked at, the tuples.
+fields_of: Callable[[WithAmounts], dict[str, Any]] = _slot.__get__
+"""The fields of an event by name; in place of records that nobody has looked at, the tuples.
 
-    For reading. It takes as long as reading one of the fields in pydantic's own way.
-    """
-    fields: dict[str, Any] = _fields_of(event)
-    return fields
+It takes as long as reading one of the fields in pydantic's own way.
+"""
 
 
 def counted_among(fields: Mapping[str, Any]) -> Counted | None:
@@ -171,16 +168,22 @@ def billed_of(usage: CallUsage) -> Billed:
 
 def put_counted(event: WithAmounts, counted: Counted) -> None:
     """Give a token usage to an event that nobody else knows yet."""
-    fields = _fields_of(event)
+    fields = fields_of(event)
     fields[_COUNTED_KEY] = counted
     fields.pop("token_usage", None)
 
 
 def put_billed(event: WithAmounts, billed: Billed, record: CallUsage | None = None) -> None:
-    """Give a bill to an event that nobody else knows yet; as a record, if it has more than `Billed`."""
-    fields = _fields_of(event)
-    if record is not None:
+    """Give a bill to an event that nobody else knows yet; as a record, if it has more than `Billed`.
+
+    Its cost goes to the token usage too, so that a session's cost is the sum of its events'.
+    """
+    fields = fields_of(event)
+    if record is None:
+        fields[_BILLED_KEY] = billed
+        fields.pop("usage", None)
+    else:
         fields["usage"] = record
-        return
-    fields[_BILLED_KEY] = billed
-    fields.pop("usage", None)
+    counted = counted_among(fields) or (0, 0, 0, billed[0], None, False)
+    asked, answered, total, model, _, is_estimated = counted
+    put_counted(event, (asked, answered, total, model, billed[7], is_estimated))

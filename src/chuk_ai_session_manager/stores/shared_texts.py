@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..models import EventType, SessionEvent
+from ..models.amounts import fields_of
 from .bodies import is_body
 
 
@@ -22,7 +23,8 @@ class SharedTexts:
     def share(self, session_id: str, events: Iterable[SessionEvent[Any]]) -> None:
         """Replace texts in events of a session with equal texts that are kept already."""
         for event in events:
-            if isinstance(event.message, str) and event.native is None:
+            fields = fields_of(event)
+            if isinstance(fields["message"], str) and fields["native"] is None:
                 continue
             for part in (event.message, event.native, event.metadata):
                 for holder, name in _places(part, takes_long=event.type == EventType.TOOL_CALL):

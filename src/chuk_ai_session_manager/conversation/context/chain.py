@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from ...models import EventSource
+from ...models.amounts import fields_of
 from ...providers import anthropic, anthropic_messages, bedrock, openai_chat, responses_messages
 from ...providers.context_rows import ORIGIN, Origin, context_rows, native_of
 from ...providers.fingerprints import Chain, Chained, Sent, is_same
@@ -100,9 +101,8 @@ class Contexts:
         if draft is None or not draft.is_call:
             return
         draft.counted = self._take_count()
-        if draft.event.context is not None or (
-            draft.event.native is None and type(draft.event.message) is str
-        ):
+        fields = fields_of(draft.event)
+        if fields["context"] is not None or (fields["native"] is None and type(fields["message"]) is str):
             return
         native_format, native = native_of(draft.event)
         if native_format and (sent := self._sent(native_format)) is not None:
