@@ -15,7 +15,6 @@ from ..models.turns import Turns
 from .budgets import Spending
 from .context.beginning import Beginning
 from .drafts import Draft, tokens_of, without_prompt
-from .sums import Sums
 
 
 @dataclass(slots=True, frozen=True)
@@ -91,10 +90,15 @@ class Allowance:
             TokenLimitExceeded: nothing was written.
         """
         if draft.asks and self:
-            sums = (await self._beginning.background_of(home, session)).sums + Sums.of(session)
-            self.limits.check(sums.tokens + before, sums.cost, draft.tokens)
+            tokens, cost = await self._used(home, session)
+            self.limits.check(tokens + before, cost, draft.tokens)
             if self.spending is not None:
-                await self.spending.admit(home, sums.tokens + before + draft.tokens)
+                await self.spending.admit(home, tokens + before + draft.tokens)
+
+    async def _used(self, home: HomeStore, session: Session[Any]) -> tuple[int, float]:
+        """The content tokens and the cost of a conversation so far."""
+        earlier = (await self._beginning.background_of(home, session)).sums
+        return earlier.tokens + session.added_tokens, earlier.cost + session.total_cost
 
     async def check_limits(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Raise if a limit of the conversation forbids these questions.
@@ -102,8 +106,8 @@ class Allowance:
         Raises:
             TokenLimitExceeded: nothing was written.
         """
-        sums = (await self._beginning.background_of(home, session)).sums + Sums.of(session)
-        self.limits.check(sums.tokens, sums.cost, tokens_of(drafts))
+        tokens, cost = await self._used(home, session)
+        self.limits.check(tokens, cost, tokens_of(drafts))
 
     async def admit(self, home: HomeStore, session: Session[Any], drafts: Sequence[Draft]) -> None:
         """Raise if a limit or the user's budget forbids these questions; reserve the cost of their answer.

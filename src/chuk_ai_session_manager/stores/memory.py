@@ -151,7 +151,7 @@ class MemoryStore(EventStore):
         if self.redact is not None:
             await redact_events(session.events, self.redact)
         with guard:
-            live = self._live(before, before.id)
+            live = self._live(before)
             session.state, session.metadata.properties = live.state, live.metadata.properties
             self._keep_new(session)
             return True
@@ -194,7 +194,7 @@ class MemoryStore(EventStore):
             await redact_events(events, self.redact)
         with guard:
             session_id = session.id
-            live = self._live(session, session_id)
+            live = self._live(session)
             # Another thread may have opened the next segment, or another task, while `redact` was awaited.
             if only_if_current and live.is_closed and self._goes_on_after(live) and live.check_new(events):
                 return False
@@ -223,7 +223,7 @@ class MemoryStore(EventStore):
             self._free_expired()
             if session.id not in self._sessions and not session.is_bound:
                 self._keep(session)
-            live = self._live(session, session.id)
+            live = self._live(session)
             change(live)
             if live is not session:
                 change(session)
@@ -235,9 +235,10 @@ class MemoryStore(EventStore):
     def _goes_on_after(self, session: AnySession) -> bool:
         return next_segment_id(session.id) in self._sessions
 
-    def _live(self, session: AnySession, session_id: str) -> AnySession:
+    def _live(self, session: AnySession) -> AnySession:
         if self._due and self._due[0][0] <= self._clock():
             self._free_expired()
+        session_id = session.id
         live = self._sessions.get(session_id)
         if live is session:
             return live
