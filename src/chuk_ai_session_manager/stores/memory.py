@@ -193,8 +193,7 @@ class MemoryStore(EventStore):
         if self.redact is not None:
             await redact_events(events, self.redact)
         with guard:
-            session_id = session.id
-            live = self._live(session)
+            session_id, live = session.id, self._live(session)
             # Another thread may have opened the next segment, or another task, while `redact` was awaited.
             if only_if_current and live.is_closed and self._goes_on_after(live) and live.check_new(events):
                 return False
