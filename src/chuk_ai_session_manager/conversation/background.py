@@ -159,7 +159,7 @@ async def _after_second_thoughts(
     standing = {piece.session_id for piece in (*verbatim, pieces[-1])}
     on_path = {event.id for event in paths.passed() if is_said(event)}
     passed = [each for segment, each in back.placed if segment.id in standing and each.id in on_path]
-    start = _start_in(told, stands) if told else base.start
+    start = _start_in(told, stands, base.start) if told else base.start
     return Background(
         notes,
         start,
@@ -199,17 +199,32 @@ def _pieces(placed: Sequence[Placed], held: Container[str]) -> list[_Piece]:
     return [*(piece for piece in pieces[:-1] if piece.events), *pieces[-1:]]
 
 
-def _start_in(told: Sequence[AnyEvent], stands: Sequence[AnyEvent]) -> list[AnyEvent]:
-    """The start of the exchange that these events continue, found in the events before them."""
+def _start_in(
+    told: Sequence[AnyEvent], stands: Sequence[AnyEvent], before: Sequence[AnyEvent]
+) -> list[AnyEvent]:
+    """The start of the exchange that these events continue, found in the events before them.
+
+    Without such events, the exchange is the last one before, if it waits for an answer: second thoughts took
+    back the answer with which the segment began.
+
+    Args:
+        told: the events before.
+        stands: the events.
+        before: the start of the exchange with which the events before begin.
+    """
     first = next((event for event in stands if not _is_said_by_nobody(event)), None)
     asked = _last_question(told)
-    if first is None or is_question(first) or asked is None:
+    if first is not None and is_question(first):
+        return []
+    has_calls = (told[-1] if first is None else first).type == EventType.TOOL_CALL
+    if first is None and told[-1] is not asked and not has_calls:
         return []
     calls: Sequence[AnyEvent] = ()
-    if first.type == EventType.TOOL_CALL:
+    if has_calls:
         calling = [at for at, event in enumerate(told) if calls_of(event.message)]
         calls = told[calling[-1] :] if calling else ()
-    return [asked, *(event for event in calls if event is not asked)]
+    start = before if asked is None else [asked]
+    return [*start, *(event for event in calls if event is not asked)]
 
 
 async def told_by_ancestors(session: AnySession, home: HomeStore) -> str:

@@ -182,6 +182,35 @@ class Rethinking(Contract):
         assert seen[0] == seen[1]
         assert [row["is_chosen"] for row in seen[0]] in ([True, False, False], [False, True, False])
 
+    @pytest.mark.parametrize("turns", [1, 2, 3])
+    @in_a_loop
+    async def test_a_question_is_asked_again_though_its_answer_began_a_segment(
+        self, stores: Stores, turns: int
+    ) -> None:
+        store = stores.open()
+        sm = SessionManager("talk", store=store, infinite_context=True, max_turns_per_segment=turns)
+        call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        asking = {"role": "assistant", "content": None, "tool_calls": [call]}
+        for number in range(2):
+            await sm.user_says(f"question-{number}?")
+            await sm.ai_responds(f"answer-{number}.", model="gpt-4o")
+        await sm.user_says("last question?")
+        for row in (asking, {"role": "tool", "tool_call_id": "c1", "content": "found"}):
+            await sm.add_messages([row], model="gpt-4o")
+        await sm.ai_responds("last answer.", model="gpt-4o")
+        await sm.wait_for_summaries()
+        rows = await sm.get_conversation(with_ids=True, include_tools=True)
+        called, answered = [row["event_id"] for row in rows if row["role"] == "assistant"][-2:]
+        for again, roles in ((answered, ["user", "assistant", "tool"]), (called, ["user"])):
+            await sm.regenerate(again)
+            other = SessionManager("talk", store=stores.open())
+            for context in (
+                await other.get_messages_for_llm(include_tools=True),
+                await other.get_messages_for_llm(include_tools=True, max_tokens=400),
+            ):
+                assert [row["role"] for row in context][-len(roles) :] == roles
+                assert context[-len(roles)]["content"].endswith("last question?")
+
     @in_a_loop
     async def test_a_choice_that_cannot_be_writes_nothing(self, stores: Stores) -> None:
         store = stores.open()

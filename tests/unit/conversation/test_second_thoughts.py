@@ -132,3 +132,21 @@ async def test_messages_that_are_said_while_others_are_taken_back_are_all_there_
     assert stats["total_messages"] == len(rows)
     users = [row for row in rows if row["role"] == "user"]
     assert len(users) == 5
+
+
+async def test_a_question_whose_answer_compacted_the_context_is_asked_again() -> None:
+    sm = SessionManager(store=MemoryStore(), infinite_context=True)
+    await talk(sm, 1)
+    await sm.user_says("And now?")
+    content = [{"type": "compaction", "content": "All so far."}, {"type": "text", "text": "Now this."}]
+    whole = {"type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": content}
+    await sm.ai_responds(whole | {"id": "msg_1", "stop_reason": "end_turn"})
+    assert len(await sm.get_session_chain()) == 2
+    answer = (await sm.get_conversation(with_ids=True))[-1]["event_id"]
+    await sm.regenerate(answer)
+    request = await sm.get_messages_for_llm(format="anthropic")
+    assert request["messages"][-1]["role"] == "user"
+    assert str(request["messages"][-1]["content"]).endswith("And now?")
+    await sm.choose(answer)
+    request = await sm.get_messages_for_llm(format="anthropic")
+    assert request["messages"] == [{"role": "assistant", "content": content}]
