@@ -50,9 +50,9 @@ async def costs() -> dict[str, float]:
     text = corpora(None)["English (docs)"]
     messages, others = cut(text, 0), cut(text, MESSAGE // 2)
     memory = resident()
-    first_stall, _, first = await stalled(count_tokens(messages[0], MODEL))
+    first = await stalled(count_tokens(messages[0], MODEL))
     assert not is_estimated(MODEL), "the vocabulary is not at hand"
-    later_stall, _, _ = await stalled(get_busy())
+    later = await stalled(get_busy())
     memory = resident() - memory
     new = await median_time(others, lambda message: count_tokens(message, MODEL))
     count = await median_time(messages, lambda message: count_tokens(message, MODEL))
@@ -66,9 +66,9 @@ async def costs() -> dict[str, float]:
 
     appends = 1 / await median_time(messages, append)
     return {
-        "first": first * 1e3,
-        "first stall": first_stall * 1e3,
-        "later stall": later_stall * 1e3,
+        "first": first.time * 1e3,
+        "first stall": first.stall_cpu * 1e3,
+        "later stall": later.stall_cpu * 1e3,
         "memory": memory / 1e6,
         "new": new * 1e6,
         "count": count * 1e6,
@@ -151,8 +151,10 @@ def measured(rounds: int) -> Report:
         f"count of a message of {MESSAGE} characters": [*series["count"].values()],
         "the same, with new words": [*series["new"].values()],
         "the first count of a process": [*series["first"].values()],
-        "the longest stall of the event loop during the first count": [*series["first stall"].values()],
-        f"the longest stall of the event loop during the {BUSY:,} counts after it": [
+        "CPU time in the longest stall of the event loop during the first count": [
+            *series["first stall"].values()
+        ],
+        f"CPU time in the longest stall of the event loop during the {BUSY:,} counts after it": [
             *series["later stall"].values()
         ],
         "memory": [*series["memory"].values()],

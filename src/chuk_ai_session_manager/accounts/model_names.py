@@ -74,6 +74,10 @@ _BEDROCK_ARN = re.compile(r"^arn:aws[\w-]*:bedrock:[^/]*:(?:inference-profile|fo
 # Models that were fine-tuned for somebody: their price is agreed with the owner, and not that of the base
 # model.
 _FINE_TUNED = re.compile(r"(^|[/:._-])(ft|lora|fine-?tuned?|finetune)([:._-]|$)|tunedmodels/|^arn:aws[\w-]*:")
+# What gateways put behind a model's name, and what leaves the price of a token as it is: OpenRouter's ways to
+# choose a provider and to search the web (https://openrouter.ai/docs/guides/routing/model-variants), and the
+# length of the context in Claude Code. OpenRouter's `:extended` has a price of its own.
+_VARIANT = re.compile(r"(?::(?:nitro|floor|exacto|online|thinking|beta)|\[(\d+)([km])\])$", re.IGNORECASE)
 
 
 class Reading(NamedTuple):
@@ -94,9 +98,25 @@ def is_local(model: str, provider: str | None) -> bool:
     return ran_by in _LOCAL and not name.endswith("cloud") and not prefix.endswith(("-cloud", ":cloud"))
 
 
+def names_of(model: str) -> list[str]:
+    """A model's name, and then without each word that a gateway put behind it (`:online`, `[1m]`)."""
+    names = [model]
+    while match := _VARIANT.search(names[-1]):
+        names.append(names[-1][: match.start()])
+    return names
+
+
+def named_window(model: str) -> int | None:
+    """The context window that a name asks for ("claude-sonnet-4-5[1m]"), in tokens."""
+    match = _VARIANT.search(model)
+    if match is None or match[1] is None:
+        return None
+    return int(match[1]) * {"k": 1_000, "m": 1_000_000}[match[2].lower()]
+
+
 def is_free(model: str) -> bool:
     """Whether the name says that the model costs nothing (OpenRouter's `:free` variants)."""
-    return model.lower().endswith(":free")
+    return names_of(model)[-1].lower().endswith(":free")
 
 
 @lru_cache(maxsize=512)  # names come from callers

@@ -21,7 +21,7 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .model_names import is_fine_tuned, readings_of
+from .model_names import is_fine_tuned, names_of, readings_of
 from .money import DECIMALS, UNITS
 
 if TYPE_CHECKING:
@@ -342,7 +342,8 @@ def _entry(snapshot: DataSnapshot, model: str, provider: str | None) -> tuple[Pr
     if key not in _Current.entries:
         if len(_Current.entries) >= _MOST_KEPT:
             _Current.entries.clear()
-        _Current.entries[key] = _find(snapshot, model, provider)
+        entries = (_find(snapshot, name, provider) for name in names_of(model))
+        _Current.entries[key] = next((entry for entry in entries if entry), None)
     return _Current.entries[key]
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import InvalidInput
 from ..exceptions.validation import check_at_least, check_count, check_name
-from .model_names import costs_nothing
+from .model_names import costs_nothing, named_window, names_of
 from .price_list import (
     STANDARD_TERMS,
     CallTerms,
@@ -313,14 +313,18 @@ def own_price(model: str, provider: str | None) -> _OwnPrice | None:
     """The price that the application set for a model, if there is one."""
     if not _own_prices:
         return None
-    return _own_prices.get(f"{provider}/{model}".lower()) or _own_prices.get(model.lower())
+    for name in names_of(model.lower()):
+        found = _own_prices.get(f"{provider}/{name}".lower()) or _own_prices.get(name)
+        if found is not None:
+            return found
+    return None
 
 
 def context_window(model: str, provider: str | None = None) -> int | None:
     """Return the most input tokens that a model accepts, from `set_price` or the price list, or `None`."""
     own = own_price(model, provider)
     said = own.context_window if own is not None else None
-    return said or context_window_of(model, provider)
+    return said or named_window(model) or context_window_of(model, provider)
 
 
 def keep_prices_updated(every: float = 3600.0, *, url: str | None = None) -> UpdatePrices:

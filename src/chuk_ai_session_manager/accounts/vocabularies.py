@@ -12,6 +12,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from .model_names import names_of
+
 
 class Vocabulary(NamedTuple):
     """A vocabulary, and whether it is the model's own."""
@@ -109,7 +111,7 @@ _OTHER_SCRIPT = (
 @lru_cache(maxsize=512)  # names come from callers, so their number is bounded
 def vocabulary_of(model: str) -> Vocabulary | None:
     """The vocabulary of a model, by any provider's name for it; `None` for an unknown name."""
-    name = model.lower()
+    name = names_of(model.lower())[-1]
     found = next((found for pattern, found in _FAMILIES if re.search(pattern, name)), None)
     if found is not None and (_is_mixture(name) or (found.name in _SMALL and re.search(_OTHER_SCRIPT, name))):
         return found._replace(is_exact=False)

@@ -166,6 +166,18 @@ class TestNames:
              ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "aws")),
             ("deepseek-chat", "openai", ("deepseek-chat", "deepseek")),  # OpenAI's client, another's model
             ("claude-sonnet-4-5-20250929", "anthropic", ("claude-sonnet-4-5", "anthropic")),
+            ("claude-sonnet-4-5[1m]", "anthropic", ("claude-sonnet-4-5", "anthropic")),
+            ("claude-sonnet-4-5-20250929[1M]", None, ("claude-sonnet-4-5", "anthropic")),
+            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0[1m]", "bedrock",
+             ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "aws")),
+            *((f"openai/gpt-4o{words}", "openrouter", ("openai/gpt-4o", "openrouter"))
+              for words in (":nitro", ":floor", ":exacto", ":online", ":thinking", ":beta", ":online:nitro")),
+            ("openrouter/meta-llama/llama-3.3-70b-instruct:nitro", None,
+             ("meta-llama/llama-3.3-70b-instruct", "openrouter")),
+            # These have prices of their own.
+            ("openai/gpt-4o:extended:online", "openrouter", ("openai/gpt-4o:extended", "openrouter")),
+            ("google/gemini-2.5-flash-preview:thinking", "openrouter",
+             ("google/gemini-2.5-flash-preview:thinking", "openrouter")),
         ],
     )  # fmt: skip
     def test_what_gateways_put_around_a_name(
@@ -190,6 +202,12 @@ class TestNames:
             ("openai/gpt-oss-120b", "replicate"),
             ("us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock"),
             ("gpt-oss:120b-cloud", "ollama"),
+            ("mistralai/mistral-large:extended", "openrouter"),
+            ("gpt-5-nano-foo:online", "openrouter"),
+            ("openai/gpt-oss-120b:nitro", "replicate"),
+            ("claude-sonnet-4-5[new]", "anthropic"),
+            (":online", None),
+            ("[1m]", "anthropic"),
         ],
     )
     def test_never_at_another_model_s_price(self, model: str, provider: str | None) -> None:
@@ -203,6 +221,7 @@ class TestNames:
             ("gpt-4o", "LM Studio".replace(" ", "_").lower()),
             ("hosted_vllm/gpt-4o", "litellm"),
             ("deepseek/deepseek-chat-v3.1:free", "openrouter"),
+            ("deepseek/deepseek-chat-v3.1:free:online", "openrouter"),
         ],
     )
     def test_what_costs_nothing(self, model: str, provider: str | None) -> None:
@@ -215,7 +234,28 @@ class TestNames:
     def test_a_name_with_a_word_more_is_another_model(self, name: str, word: str) -> None:
         ours = call_cost(name + word, input_tokens=MILLION, output_tokens=1)
         listed = call_cost(name, input_tokens=MILLION, output_tokens=1)
-        assert ours is None or ours == 0 or word[1:] in {"latest", "preview", "exp", "free"} or ours != listed
+        same = {"latest", "preview", "exp", "free", "nitro", "floor", "exacto", "online", "thinking", "beta"}
+        assert ours is None or ours == 0 or word[1:] in same or ours != listed
+
+    def test_a_price_of_the_application_holds_with_a_gateway_s_words_behind_the_name(self) -> None:
+        pricing.set_price("acme/writer", input=1, output=2)
+        pricing.set_price("acme/writer:online", input=3, output=4)
+        try:
+            costs = [
+                call_cost(name, "openrouter", input_tokens=MILLION)
+                for name in ("acme/writer:nitro", "acme/writer[1m]", "acme/writer:online", "acme/writer:free")
+            ]
+        finally:
+            pricing.remove_price("acme/writer")
+            pricing.remove_price("acme/writer:online")
+        assert costs == [1, 1, 3, 0]
+
+    def test_a_name_may_ask_for_a_longer_context(self) -> None:
+        assert pricing.context_window("claude-sonnet-4-5[1m]", "anthropic") == MILLION
+        assert pricing.context_window("claude-sonnet-4-5[400k]", "anthropic") == 400_000
+        assert pricing.context_window("openai/gpt-4o:online", "openrouter") == pricing.context_window(
+            "openai/gpt-4o", "openrouter"
+        )
 
 
 class TestWhatThePackageReallyDoes:

@@ -35,12 +35,12 @@ NAMES = {
         "o1-preview", "o3-mini", "o3", "openai/o4-mini-2025-04-16", "gpt-4.5-preview",
     ],
     "cl100k_base": [
-        "gpt-4", "gpt-4-0613", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-35-turbo", "azure/gpt-4", "openai/gpt-4-32k",
+        "gpt-4", "gpt-4[1m]", "openai/gpt-4:nitro", "gpt-4-0613", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-35-turbo", "azure/gpt-4", "openai/gpt-4-32k",
         "ft:gpt-3.5-turbo:acme::x", "text-embedding-3-small", "text-embedding-ada-002",
     ],
     "o200k_harmony": ["gpt-oss:20b", "openai/gpt-oss-120b", "groq/openai/gpt-oss-20b", "openai.gpt-oss-120b-1:0"],
     "llama3": [
-        "llama3.3:70b", "llama3", "llama3.2:1b", "meta-llama/Llama-3.3-70B-Instruct", "llama-3.1-8b-instant",
+        "llama3.3:70b", "llama3", "llama3[128k]", "meta-llama/llama-3:online:nitro", "llama3.2:1b", "meta-llama/Llama-3.3-70B-Instruct", "llama-3.1-8b-instant",
         "us.meta.llama3-3-70b-instruct-v1:0", "meta.llama3-8b-instruct-v1:0", "llama3-8b-8192",
         "accounts/fireworks/models/llama-v3p1-405b-instruct", "meta-llama/Llama-3.3-70B-Instruct-Turbo",
         "publishers/meta/models/llama-3.1-405b-instruct-maas", "NousResearch/Hermes-3-Llama-3.1-70B",
