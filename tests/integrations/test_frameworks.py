@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
+import operator
 import os
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 from shapes import CLAUDE, bill_of, events_of, exactly, message, the_answer
@@ -57,6 +61,38 @@ async def test_cache_writes_by_lifetime_through_langchain(address: str) -> None:
         assert (bill.input_tokens, bill.output_tokens) == (550, 50)
         assert (bill.cache_read_tokens, bill.cache_write_tokens) == (400, 50)
         assert bill.details.get("cache_write_1h_tokens") == an_hour
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("blocks", ["v0", "v1"])
+async def test_thinking_through_langchain_goes_back_to_anthropic(
+    streams: bool, blocks: str, address: str
+) -> None:
+    langchain_anthropic = pytest.importorskip("langchain_anthropic")
+    thinks: Any = {"type": "enabled", "budget_tokens": 1024}
+    model = langchain_anthropic.ChatAnthropic(
+        model=CLAUDE, base_url=address, api_key="none", max_retries=0, max_tokens=2048, thinking=thinks,
+        output_version=blocks,
+    )  # fmt: skip
+    sm = SessionManager(system_prompt="Be brief.")
+    await sm.user_says("Hello")
+    request: Any = await sm.get_messages_for_llm(format="anthropic")
+    rows = [{"role": "system", "content": request["system"]}, *request["messages"]]
+    if streams:
+        pieces = await asyncio.to_thread(lambda: list(model.stream(rows)))
+        await sm.ai_responds(functools.reduce(operator.add, pieces))
+    else:
+        await sm.ai_responds(await asyncio.to_thread(model.invoke, rows))
+    await sm.user_says("And now?")
+    request = await sm.get_messages_for_llm(format="anthropic")
+    kinds = [block["type"] for block in request["messages"][1]["content"]]
+    assert kinds == ["thinking", "text"]
+    assert request["messages"][1]["content"][0]["signature"]
+    assert "Hello" in request["messages"][1]["content"][1]["text"]
+    async with anthropic.AsyncAnthropic(base_url=address, api_key="none", max_retries=0) as client:
+        # The server refuses a signature where anything before it differs.
+        await client.messages.create(model=CLAUDE, max_tokens=2048, thinking=thinks, **request)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..models import SessionEvent
+from . import anthropic, langchain
 from .messages import (
     ChatMessage,
     calls_of,
@@ -92,13 +93,20 @@ def object_of(call: ChatMessage) -> ChatMessage:
 
 
 def native_of(event: SessionEvent[Any]) -> tuple[str, Any]:
-    """The provider's own message that an event stores, and its format; "" and `None` if there is none."""
+    """The provider's own message that an event stores, and its format; "" and `None` if there is none.
+
+    An answer of Anthropic's with thinking that came through LangChain is in Anthropic's format.
+    """
     native = event.native
     if native is not None:
+        if native.get("format") == langchain.FORMAT:
+            own = langchain.anthropic_message(native.get("message"))
+            if own is not None:
+                return anthropic.FORMAT, own
         return str(native.get("format", "")), native.get("message")
     message = event.message
     if isinstance(message, dict) and is_anthropic(message):
-        return "anthropic", {"role": "assistant", "content": message["content"]}
+        return anthropic.FORMAT, {"role": "assistant", "content": message["content"]}
     return "", None
 
 

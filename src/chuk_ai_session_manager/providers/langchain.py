@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .answers import Answer, AnswerStream, Reader, bill_of, call_of, native_of, usage_in
+from .anthropic import THINKING
 from .calls_in_pieces import CallsInPieces
 from .common import (
     dumped,
@@ -22,6 +23,7 @@ from .common import (
     without,
 )
 from .messages import ChatMessage
+from .sendable import arguments_object
 
 FORMAT = "langchain"
 _TYPES = {"ai", "AIMessageChunk"}
@@ -80,6 +82,67 @@ def _read(message: Any) -> Answer:
     if isinstance(message, dict):
         answer.native = native_of(FORMAT, message)
     return answer
+
+
+# What Anthropic's blocks have as pieces of a stream, and requests must not have.
+_OF_STREAMS = ("index", "partial_json")
+# LangChain's kinds in which Anthropic's fields are not as they were.
+_STANDARD_KINDS = {"non_standard", "server_tool_call", "server_tool_call_chunk", "server_tool_result"}
+_BLOCK_FIELDS = {"text": ("type", "text", "citations"), "thinking": ("type", "thinking", "signature")}
+
+
+def anthropic_message(message: Any) -> dict[str, Any] | None:
+    """Anthropic's own message in a message of LangChain, for thinking that has to go back with its signature.
+
+    LangChain keeps Anthropic's blocks, or has translated them to its standard ones (`output_version="v1"`).
+    `None` for answers without thinking and of other providers, and if a block has no translation.
+    """
+    content = list_of(field_of(message, "content"))
+    about = field_of(message, "response_metadata")
+    if name_in(field_of(about, "model_provider")) not in {None, "anthropic"}:
+        return None
+    calls = {
+        str(field_of(call, "id")): {
+            "type": "tool_use",
+            "id": field_of(call, "id"),
+            "name": field_of(call, "name"),
+            "input": arguments_object(field_of(call, "args")),
+        }
+        for name in ("tool_calls", "invalid_tool_calls")
+        for call in list_of(field_of(message, name))
+    }
+    blocks = [_anthropic_block(block, calls) for block in content if not _is_piece(block)]
+    found = [block for block in blocks if block is not None]
+    if len(found) < len(blocks) or not any(block["type"] in THINKING for block in found):
+        return None
+    return {"role": "assistant", "content": [*found, *calls.values()]}
+
+
+def _is_piece(block: Any) -> bool:
+    """Whether a block is a piece of a call's arguments, which the call has as a whole."""
+    return bool(field_of(block, "type") == "input_json_delta")
+
+
+def _anthropic_block(block: Any, calls: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """A block as Anthropic has it; a call is taken out of `calls`. `None` if that is not known."""
+    if isinstance(block, str):
+        block = {"type": "text", "text": block}
+    match field_of(block, "type"):
+        case "text" | "thinking" as kind:
+            return {name: block[name] for name in _BLOCK_FIELDS[kind] if block.get(name) is not None}
+        case "tool_use" | "tool_call" as kind:
+            asked = calls.pop(str(block.get("id")), None)
+            return asked and {**(without(block, *_OF_STREAMS) if kind == "tool_use" else {}), **asked}
+        case "reasoning":
+            signature = field_of(block.get("extras"), "signature")
+            return {"type": "thinking", "thinking": text_in(block.get("reasoning")), "signature": signature}
+        case "non_standard" if field_of(block.get("value"), "type") in THINKING:
+            return dict(block["value"])
+        case str() as kind if kind not in _STANDARD_KINDS:
+            given = {"input": parsed(block["partial_json"])} if block.get("partial_json") else {}
+            return {**without(block, *_OF_STREAMS), **given}
+        case _:
+            return None
 
 
 # In the provider's own usage, or beside it: what LangChain's counts leave out, and the bill needs.

@@ -246,3 +246,84 @@ async def test_an_answer_of_anthropic_s_is_accepted_by_both_when_it_is_sent_agai
     stats = await sm.get_stats()
     assert (stats["llm_calls"], stats["input_tokens"], stats["output_tokens"]) == (1, 5, 7)
     assert stats["estimated_cost"] == pytest.approx((5 * 3 + 7 * 15) / 1e6)  # $3 and $15 a million
+
+
+SIGNED = {"type": "thinking", "thinking": "Hm.", "signature": "SIG"}
+REDACTED = {"type": "redacted_thinking", "data": "xyz"}
+TEXT = {"type": "text", "text": "Let me look."}
+USE = {"type": "tool_use", "id": "t1", "name": "look_up", "input": {"q": 1}}
+SEARCH = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []}
+LANGCHAIN: dict[str, tuple[list[Row], list[Row]]] = {
+    "whole": ([SIGNED, REDACTED, TEXT, USE], [SIGNED, REDACTED, TEXT, USE]),
+    "streamed": (
+        [
+            SIGNED | {"index": 0},
+            TEXT | {"index": 1},
+            USE | {"index": 2, "input": {}, "partial_json": '{"q": 1}'},
+        ],
+        [SIGNED, TEXT, USE],
+    ),
+    "a call beside the blocks": ([SIGNED, TEXT], [SIGNED, TEXT, USE]),
+    "Anthropic's own search": (
+        [SIGNED, SEARCH | {"input": {}, "partial_json": '{"query": "x"}', "index": 1}, FOUND, TEXT, USE],
+        [SIGNED, SEARCH, FOUND, TEXT, USE],
+    ),
+    "standard blocks": (
+        [
+            {"type": "reasoning", "reasoning": "Hm.", "extras": {"signature": "SIG"}},
+            {"type": "non_standard", "value": REDACTED},
+            TEXT,
+            {"type": "tool_call", "id": "t1", "name": "look_up", "args": {"q": 1}},
+        ],
+        [SIGNED, REDACTED, TEXT, USE],
+    ),
+    # What has no translation: the text and the call go back, without thinking.
+    "a standard block of a search": (
+        [SIGNED, {"type": "server_tool_call", "id": "s1", "name": "web_search", "args": {}}, TEXT, USE],
+        [TEXT, USE],
+    ),
+    "thinking without its signature": ([{"type": "thinking", "thinking": "Hm."}, TEXT, USE], [TEXT, USE]),
+    "a block that is none": ([SIGNED, 7, TEXT, USE], [TEXT, USE]),  # type: ignore[list-item]
+}
+
+
+@pytest.mark.parametrize("case", LANGCHAIN)
+async def test_thinking_that_came_through_langchain_goes_back(case: str) -> None:
+    given, expected = LANGCHAIN[case]
+    sm = SessionManager()
+    await sm.user_says("Where?")
+    await sm.get_messages_for_llm(format="anthropic")
+    about = {"model_provider": "anthropic", "model_name": "claude-sonnet-4-5", "stop_reason": "tool_use"}
+    asked = {"name": "look_up", "args": {"q": 1}, "id": "t1", "type": "tool_call"}
+    await sm.ai_responds(
+        {"type": "ai", "content": given, "tool_calls": [asked], "response_metadata": about, "id": "run-1"}
+    )
+    request: Any = await sm.get_messages_for_llm(format="anthropic")
+    assert request["messages"][1]["content"] == expected
+
+
+async def test_thinking_in_a_tool_loop_goes_back_if_langchain_was_given_chat_messages() -> None:
+    sm = SessionManager()
+    await sm.user_says("Where?")
+    await sm.get_messages_for_llm(include_tools=True)
+    asked = {"name": "look_up", "args": {"q": 1}, "id": "t1", "type": "tool_call"}
+    about = {"model_provider": "anthropic"}
+    answer = {"type": "ai", "content": [SIGNED, TEXT, USE], "tool_calls": [asked], "response_metadata": about}
+    await sm.ai_responds(answer)
+    request: Any = await sm.get_messages_for_llm(format="anthropic")
+    assert request["messages"][1]["content"] == [SIGNED, TEXT, USE]
+    # LangChain's translation of chat messages is not known, so that later the signature may not hold.
+    await sm.ai_responds("Here.")
+    await sm.user_says("Thanks")
+    request = await sm.get_messages_for_llm(format="anthropic")
+    assert request["messages"][1]["content"] == [TEXT, USE]
+
+
+async def test_thinking_of_another_provider_through_langchain_stays_out() -> None:
+    sm = SessionManager()
+    await sm.user_says("Where?")
+    about = {"model_provider": "bedrock_converse"}
+    await sm.ai_responds({"type": "ai", "content": [SIGNED, TEXT], "response_metadata": about})
+    request: Any = await sm.get_messages_for_llm(format="anthropic")
+    assert request["messages"][1]["content"] == TEXT["text"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...models import EventSource
 from ...models.amounts import fields_of
-from ...providers import anthropic, anthropic_messages, bedrock, openai_chat, responses_messages
+from ...providers import anthropic, anthropic_messages, bedrock, langchain, openai_chat, responses_messages
 from ...providers.context_rows import ORIGIN, Origin, context_rows, native_of
 from ...providers.fingerprints import Chain, Chained, Sent, is_same
 from ...providers.formats import MaySign
@@ -105,15 +105,18 @@ class Contexts:
         if fields["context"] is not None or (fields["native"] is None and type(fields["message"]) is str):
             return
         native_format, native = native_of(draft.event)
-        if native_format and (sent := self._sent(native_format)) is not None:
+        # Chat messages can go to any provider: LiteLLM and `for_anthropic` translate them. LangChain does not
+        # translate thinking in them.
+        through = (fields["native"] or {}).get("format")
+        kinds = {native_format} if through == langchain.FORMAT else {native_format, openai_chat.FORMAT}
+        if native_format and (sent := self._sent(kinds)) is not None:
             draft.event.context = fingerprint_for(native_format, native, sent)
 
-    def _sent(self, native_format: str) -> Sent | None:
-        """The newest context that an answer in this format can belong to."""
+    def _sent(self, kinds: Collection[str]) -> Sent | None:
+        """The newest context of these kinds."""
         here = _newest.get()
         last = here[1] if here is not None and here[0] is self._mark else self._last
-        # Chat messages can go to any provider: LiteLLM and `for_anthropic` translate them.
-        found = [last[kind] for kind in {native_format, openai_chat.FORMAT} if kind in last]
+        found = [last[kind] for kind in kinds if kind in last]
         return max(found, key=lambda each: each[0])[1] if found else None
 
 
