@@ -10,7 +10,7 @@ from ..models.record import utc_text
 from ..models.session_event import content_of
 from ..models.token_usage import usd
 from ..providers.common import texts_in
-from ..providers.messages import call_id_of, calls_of, name_of, role_of, tool_text
+from ..providers.messages import call_id_of, calls_of, name_of, result_content, role_of
 from .sums import Sums
 
 _STATS_TOTALS = (
@@ -69,7 +69,7 @@ def _result_row(event: SessionEvent[Any]) -> dict[str, Any]:
     call_id = call_id_of(event)
     row = {"role": "tool", "name": str(message.get("tool", "unknown"))}
     row |= {} if call_id is None else {"tool_call_id": call_id}
-    return row | {"arguments": copied(message.get("arguments")), "content": tool_text(event.message)}
+    return row | {"arguments": copied(message.get("arguments")), "content": result_content(event)}
 
 
 def answerer_of(event: SessionEvent[Any]) -> dict[str, Any]:

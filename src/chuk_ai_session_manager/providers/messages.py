@@ -434,12 +434,19 @@ def call_id_of(event: SessionEvent[Any]) -> str | None:
 
 
 def _tool_row(event: SessionEvent[Any], call_id: str) -> ChatMessage:
-    message = event.message if isinstance(event.message, dict) else {}
-    parts = None if message.get("error") is not None else media_parts(message.get("result"))
-    content = tool_text(event.message) if parts is None else copied(parts)
-    row: ChatMessage = {"role": "tool", "tool_call_id": call_id, "content": content}
+    row: ChatMessage = {"role": "tool", "tool_call_id": call_id, "content": result_content(event)}
     row.update(copied(event.metadata.get("row", {})))
     return row
+
+
+def result_content(event: SessionEvent[Any]) -> Any:
+    """A tool call's outcome as a chat message's content: a text, or parts if some of it is media."""
+    recorded = event.metadata.get("row")
+    if isinstance(recorded, dict) and "content" in recorded:
+        return copied(recorded["content"])
+    message = event.message if isinstance(event.message, dict) else {}
+    parts = None if message.get("error") is not None else media_parts(message.get("result"))
+    return tool_text(event.message) if parts is None else copied(parts)
 
 
 def _lone_result(event: SessionEvent[Any]) -> list[ChatMessage]:

@@ -283,7 +283,7 @@ def with_images_as_parts(row: Mapping[str, Any]) -> dict[str, Any]:
     Paths, which Ollama's Python client reads itself, and other servers' `images` stay as they are.
     """
     images, content = row.get("images"), row.get("content")
-    starts = [_type_by_start(image) for image in images] if isinstance(images, list) else []
+    starts = [image_type_in(image) for image in images] if isinstance(images, list) else []
     if row.get("role") == "assistant" or not starts or not all(starts) or not isinstance(content, str | None):
         return dict(row)
     urls = [f"data:{media_type};base64,{data}" for media_type, data in zip(starts, images or (), strict=True)]
@@ -292,8 +292,8 @@ def with_images_as_parts(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in row.items() if key != "images"}, "content": [*parts, *media]}
 
 
-def _type_by_start(data: object) -> str:
-    """The media type of an image in base64; empty if it is none of those that models read."""
+def image_type_in(data: object) -> str:
+    """The media type of an image in base64, by its first bytes; empty if models do not read that type."""
     if not isinstance(data, str):
         return ""
     return next((kind for start, kind in _TYPES_BY_START.items() if data.startswith(start)), "")

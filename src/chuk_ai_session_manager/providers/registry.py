@@ -89,9 +89,19 @@ def read_answer(response: object) -> Answer:
 
 
 def not_understood(response: object) -> InvalidInput:
-    """The error for an object that is not a response, which names its type."""
+    """The error for an object that is not a response, which names its type; or for a failed call."""
+    operation = "read the model's answer"
+    error = None if isinstance(response, str | bytes | Sequence) else field_of(data_of(response), "error")
+    if error or isinstance(response, BaseException):
+        code = field_of(error, "code") or field_of(response, "status_code")
+        named = f" ({code})" if isinstance(code, int) else ""
+        return InvalidInput(
+            operation,
+            f"this is the error of a call that failed{named}, not an answer: there is nothing to record. "
+            "Record an answer when a later call succeeds",
+        )
     return InvalidInput(
-        "read the model's answer",
+        operation,
         f"{type(response).__name__} is not a known response: pass its text, or an object or dict of "
         "OpenAI, Anthropic, Google or another provider, or one with `content` or `text`; "
         "`register_reader` registers a reader for a format of your own",

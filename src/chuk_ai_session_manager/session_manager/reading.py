@@ -218,8 +218,9 @@ class Reading:
                 `session_id` too, and the model's messages have `model` and `provider`. `False` returns
                 those of the live segment. By default, all segments of a conversation that has several.
             include_tools: whether to include tool calls: `tool_calls` of the model's messages, and for each
-                result a row with the role "tool", `name`, `arguments` and, if there is one,
-                `tool_call_id`. Otherwise, a message that only calls tools is left out.
+                result a row with the role "tool", `name`, `arguments`, `content` (a text, or parts if the
+                result has images or other media) and, if there is one, `tool_call_id`. Otherwise, a
+                message that only calls tools is left out.
             with_ids: whether each row has its `event_id`, the event's `metadata`, and `pinned` if it is.
             limit: return only this many of the newest rows; older events are not read.
             include_origin: whether the messages of a fork begin with those of the original of which the fork

@@ -19,7 +19,7 @@ from ..accounts.media import Measure, measured
 from ..exceptions import InvalidSessionOperation
 from ..models import EventType, SessionEvent
 from ..models.absent_text import AbsentText
-from ..providers.parts import media_parts
+from ..providers.parts import image_type_in, media_parts
 
 _BODY, _MEASURE = "$body", "measure"
 # Text results with more characters than this are bodies too.
@@ -34,7 +34,9 @@ _BESIDE = {"media_type", "mediaType", "mime_type", "mimeType", "format", "transc
 _TYPES = {"base64", "image", "audio", "file", "document", "media", "input_audio", "video", "blob"}
 
 
-_KEYS = frozenset(_ALWAYS | _IN_MEDIA | {_BODY})
+# A list of images in base64, whose types are not named (https://docs.ollama.com/api/chat).
+_IMAGES = "images"
+_KEYS = frozenset(_ALWAYS | _IN_MEDIA | {_BODY, _IMAGES})
 # The parts of a message or a result whose bytes need not be read to make a context of them.
 _PARTS = {
     "image_url", "input_audio", "file", "input_image", "input_file", "image", "document", "audio", "resource",
@@ -265,7 +267,9 @@ class _Taking:
 
     def _field(self, name: str, value: Any, holder: Mapping[str, Any]) -> Any:
         if isinstance(value, str):
-            return self._text(value, is_data=bool(value) and _is_data(name, holder))
+            return self._text(value, is_data=bool(value) and _is_data(name, holder, value))
+        if name == _IMAGES and isinstance(value, list):
+            return [self._field(name, item, holder) for item in value]
         return self.value(value)
 
     def _text(self, text: str, *, is_data: bool = False) -> Any:
@@ -313,21 +317,24 @@ def is_body(text: str, name: object, holder: object, *, takes_long: bool) -> boo
 
     Args:
         text: the text.
-        name: the text's key, if it stands in an object.
+        name: the text's key, or that of the list in which it stands.
         holder: the object or list in which the text stands.
         takes_long: whether long texts are bodies, as in tool results.
     """
     if text.startswith("data:"):
         return _DATA_URL.match(text) is not None
-    if isinstance(holder, Mapping) and text and _is_data(str(name), holder):
+    fields = holder if isinstance(holder, Mapping) else {}
+    if text and (fields or name == _IMAGES) and _is_data(str(name), fields, text):
         return True
     return takes_long and len(text) > _LONG_RESULT
 
 
-def _is_data(name: str, holder: Mapping[str, Any]) -> bool:
+def _is_data(name: str, holder: Mapping[str, Any], text: str) -> bool:
     """Whether a field has inline bytes of media."""
     if name in _ALWAYS:
         return True
+    if name == _IMAGES:
+        return bool(image_type_in(text))
     if name == "result":
         return holder.get("type") == _GENERATED
     if name not in _IN_MEDIA:

@@ -45,8 +45,14 @@ class SharedTexts:
                 del self._kept[text]
 
 
-def _places(value: Any, *, takes_long: bool) -> Iterator[tuple[Any, Any]]:
-    """The places of bodies in a JSON value: the object or list, and the key or number in it."""
+def _places(value: Any, *, takes_long: bool, key: Any = None) -> Iterator[tuple[Any, Any]]:
+    """The places of bodies in a JSON value: the object or list, and the key or number in it.
+
+    Args:
+        value: the value.
+        takes_long: whether long texts are bodies.
+        key: the value's own key.
+    """
     if isinstance(value, dict):
         items: Iterable[tuple[Any, Any]] = list(value.items())
     elif isinstance(value, list):
@@ -54,7 +60,8 @@ def _places(value: Any, *, takes_long: bool) -> Iterator[tuple[Any, Any]]:
     else:
         return
     for name, item in items:
+        named = key if isinstance(value, list) else name
         if not isinstance(item, str):
-            yield from _places(item, takes_long=takes_long)
-        elif is_body(item, name, value, takes_long=takes_long):
+            yield from _places(item, takes_long=takes_long, key=named)
+        elif is_body(item, named, value, takes_long=takes_long):
             yield value, name

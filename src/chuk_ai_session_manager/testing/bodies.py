@@ -27,6 +27,11 @@ def picture(number: int = 0, size: int = 3_000) -> str:
     return b64encode(Random(number).randbytes(size)).decode()  # noqa: S311  (no secret)
 
 
+def _png(number: int) -> str:
+    """The same as a list of images has it, which names no types: with the first bytes of a PNG."""
+    return b64encode(b"\x89PNG\r\n\x1a\n\0").decode() + picture(number)
+
+
 def _url(number: int = 0, size: int = 3_000) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture(number, size)}"}}
 
@@ -58,6 +63,15 @@ EVENTS: dict[str, Callable[[], AnyEvent]] = {
                 ]
             },
         },
+    ),
+    "Ollama's images": lambda: SessionEvent(
+        message={
+            "role": "assistant",
+            "content": "Here.",
+            "images": [_png(1), "a.png", {"images": [_png(2)]}],
+        },
+        source=EventSource.LLM,
+        native={"format": "ollama", "message": {"content": "Here.", "images": [_png(1), _png(3), ["", 7]]}},
     ),
     "spoken words": lambda: SessionEvent(
         message={"role": "assistant", "content": "Hello, as it was spoken; and it was spoken at length."},

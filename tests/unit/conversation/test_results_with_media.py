@@ -14,7 +14,7 @@ from recorded_tools import RESULT
 from chuk_ai_session_manager import SessionAwareToolProcessor, SessionManager
 from chuk_ai_session_manager.cli.contents import outcome_in
 from chuk_ai_session_manager.providers.formats import FORMATS
-from chuk_ai_session_manager.providers.parts import media_parts
+from chuk_ai_session_manager.providers.parts import media_parts, part_of
 
 Row = dict[str, Any]
 
@@ -78,6 +78,9 @@ async def test_an_image_is_a_part(form: str, way: str, place: Place) -> None:
         assert result["content"][:2] == [{"type": "image", "source": source}, TEXT]
         google = (await in_format(again, "google"))["contents"][-1]["parts"][0]["function_response"]
         assert google["parts"] == [{"inline_data": {"mime_type": "image/png", "data": PNG}}]
+        *_, row = await again.get_conversation(include_tools=True)
+        media = [part for part in map(part_of, row["content"]) if part.kind == "image"]
+        assert [(part.media_type, part.data) for part in media] == [("image/png", PNG)]
         for name in FORMATS:
             assert "The harbour." in json.dumps(await in_format(again, name), default=str)
         if form == "MCP, with a link":

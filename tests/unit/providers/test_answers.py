@@ -16,6 +16,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from chuk_ai_session_manager import SessionManager
 from chuk_ai_session_manager.exceptions import InvalidInput
 from chuk_ai_session_manager.providers.answers import Answer
 from chuk_ai_session_manager.providers.registry import read_answer
@@ -181,6 +182,32 @@ def test_whole_answers(response: object, answer: Answer) -> None:
 def test_what_is_no_answer(response: object) -> None:
     with pytest.raises(InvalidInput, match=f"{type(response).__name__} is not a known response"):
         read_answer(response)
+
+
+@pytest.mark.parametrize(
+    ("response", "code"),
+    [
+        ({"error": {"message": "No credit for alice", "type": "insufficient_quota", "code": "x"}}, ""),
+        (
+            {"error": {"message": "alice", "code": 429, "metadata": {}}, "user_id": "u"},
+            " (429)",
+        ),  # OpenRouter
+        ({"type": "error", "error": {"type": "overloaded_error", "message": "alice"}, "request_id": "r"}, ""),
+        ({"error": {"code": 503, "message": "alice", "status": "UNAVAILABLE"}}, " (503)"),  # Google
+        ({"error": "model alice not found"}, ""),  # Ollama
+        (SimpleNamespace(error=SimpleNamespace(code=500, message="alice")), " (500)"),
+        (TimeoutError("alice"), ""),
+    ],
+)
+async def test_the_error_of_a_failed_call_is_no_answer(response: object, code: str) -> None:
+    sm = SessionManager("s")
+    await sm.user_says("Hello")
+    words = f"this is the error of a call that failed{code}, not an answer: there is nothing to record"
+    with pytest.raises(InvalidInput) as caught:
+        await sm.ai_responds(response)
+    assert words in str(caught.value)
+    assert "alice" not in str(caught.value), "its text may quote messages"
+    assert [row["role"] for row in await sm.get_conversation()] == ["user"]
 
 
 def test_litellm() -> None:
