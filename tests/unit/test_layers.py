@@ -68,6 +68,7 @@ LEVELS = (
         "providers.context_rows",
         "providers.call_ids",
         "providers.bedrock",
+        "providers.bedrock_rows",
         "providers.cohere",
         "providers.google_live",
         "providers.google",

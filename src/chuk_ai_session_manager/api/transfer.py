@@ -21,6 +21,7 @@ from ..exceptions import InvalidInput, SessionAlreadyExists, StorageError
 from ..exceptions.validation import check_name, check_session_id
 from ..models import Session
 from ..models.record import new_id
+from ..providers.bedrock_rows import without_bedrock
 from ..providers.messages import ChatMessage, check_chat_messages, full_messages, text_of
 from ..session_manager import SessionManager
 from ..stores import EventStore
@@ -203,7 +204,7 @@ def chat_in(place: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """
     chat_id, model, system = record.get("id"), record.get("model", "unknown"), record.get("system")
     with placed(place):
-        rows = check_chat_messages(record["messages"], OPERATION)
+        rows = check_chat_messages(without_bedrock(record["messages"]), OPERATION)
         if system:
             rows = [
                 *check_chat_messages([{"role": "system", "content": _prompt_of(system)}], OPERATION),

@@ -117,7 +117,7 @@ def event_of(row: ChatMessage, calls: Mapping[str, ChatMessage]) -> SessionEvent
         return _tool_event(row, calls.get(row["tool_call_id"], {}), native)
     plain = row.keys() == {"role", "content"} and isinstance(row["content"], str)
     message = row["content"] if plain and row["role"] != "developer" else row
-    return SessionEvent(message=message, source=_SOURCES[row["role"]], type=EventType.MESSAGE)
+    return SessionEvent(message=message, source=_SOURCES[row["role"]], type=EventType.MESSAGE, native=native)
 
 
 def _tool_event(row: ChatMessage, call: ChatMessage, native: Any = None) -> SessionEvent[Any]:

@@ -29,6 +29,7 @@ from ..exceptions.validation import (
 )
 from ..providers.answers import Answer
 from ..providers.anthropic_messages import rows_of_turns
+from ..providers.bedrock_rows import without_bedrock
 from ..providers.common import mended
 from ..providers.messages import ChatMessage, check_chat_messages
 from ..providers.parts import Content, check_content
@@ -237,7 +238,8 @@ class Writing:
     ) -> str:
         """Record a list of OpenAI chat messages: system, user, assistant (with `tool_calls`), tool.
 
-        Anthropic's messages are accepted too, with `tool_use` and `tool_result` blocks.
+        Messages of Anthropic (with `tool_use` and `tool_result` blocks) and of Amazon Bedrock's `converse`
+        are accepted too.
         `get_messages_for_llm(include_tools=True)` returns equal messages. A system message that begins
         a conversation becomes its system prompt, even if the manager was given another one. Each
         assistant message counts as one call of `model`.
@@ -265,7 +267,7 @@ class Writing:
             SessionNotFound, StorageError: as for `user_says`.
         """
         check_answer("", model, provider, "add_messages")
-        rows = rows_of_turns(check_chat_messages(messages, "add_messages"))
+        rows = rows_of_turns(check_chat_messages(without_bedrock(messages), "add_messages"))
         drafts = draft_rows(rows, self._model_of(model), provider)
         if event_id is not None or timestamp is not None:
             _tell(drafts, event_id, timestamp, "add_messages")
