@@ -216,7 +216,7 @@ def _start_in(
     asked = _last_question(told)
     if first is not None and is_question(first):
         return []
-    has_calls = (told[-1] if first is None else first).type == EventType.TOOL_CALL
+    has_calls = _is_of_tools(told[-1]) if first is None else first.type == EventType.TOOL_CALL
     if first is None and told[-1] is not asked and not has_calls:
         return []
     calls: Sequence[AnyEvent] = ()
@@ -278,15 +278,29 @@ async def _start_of_exchange(
 ) -> list[AnyEvent]:
     oldest = await log.first_events(lambda events: not all(map(_is_said_by_nobody, events)))
     first = next((event for event in oldest if not _is_said_by_nobody(event)), None)
-    if first is None or is_question(first):
+    if first is None:  # second thoughts took it back: the last exchange before may wait for another answer
+        last = await earlier[0].read_back_to(lambda event: not _is_said_by_nobody(event))
+        if last is None or is_question(last):
+            return [] if last is None else [last]
+        goes_on_with_calls = _is_of_tools(last)
+        if not goes_on_with_calls:
+            return []
+    elif is_question(first):
         return []
+    else:
+        goes_on_with_calls = first.type == EventType.TOOL_CALL
     asked: AnyEvent | None = None
     calls: list[AnyEvent] = []
-    if first.type == EventType.TOOL_CALL:
+    if goes_on_with_calls:
         asked, calls = await _around_calls(earlier)
     if asked is None and question is not None:
         asked = await _event_at(question, earlier, home)
     return calls if asked is None or asked in calls else [asked, *calls]
+
+
+def _is_of_tools(event: AnyEvent) -> bool:
+    """Whether an event is a tool's result, or an answer that calls tools."""
+    return event.type == EventType.TOOL_CALL or bool(calls_of(event.message))
 
 
 async def _around_calls(earlier: Sequence[LogEnd]) -> tuple[AnyEvent | None, list[AnyEvent]]:
