@@ -49,7 +49,8 @@ def main() -> None:
     if options.serve:
         sys.path[:0] = [str(options.source), str(HERE / "drivers")]
         if options.counter == "tiktoken":
-            sys.modules["splintr"] = None  # type: ignore[assignment]  # as if it were not installed
+            for name in ("splintr", "toktok"):
+                sys.modules[name] = None  # type: ignore[assignment]  # as if it were not installed
         asyncio.run(serve(options.kind, options.events))
     else:
         compare(options)

@@ -135,12 +135,11 @@ def _bill(draft: Draft, usage: ReportedUsage) -> None:
     when = event.timestamp if draft.is_dated else None
     is_estimated = draft.reported is None
     billed, record = _billed(draft.model, draft.provider, usage, estimated=is_estimated, when=when)
-    if not draft.is_whole:
-        record = draft.whole_usage = record or bill_of(billed)
-        part = draft.replaces
-        if part is not None and part.is_stored and (before := part.whole_bill) is not None:
-            record = _rest_of(record, before)
-            billed = billed_of(record)
+    part = draft.replaces
+    if part is not None and part.is_stored and (before := part.whole_bill) is not None:
+        draft.whole_usage = record or bill_of(billed)
+        record = _rest_of(draft.whole_usage, before)
+        billed = billed_of(record)
     put_billed(event, billed, record)
 
 

@@ -70,7 +70,7 @@ class Draft:
     whole_tokens: int = 0
     """Content tokens of the whole message, of which a part may be counted already."""
     whole_usage: CallUsage | None = None
-    """The same of the bill; `None` if no part can have been billed."""
+    """The bill of the whole call, if a part was billed already."""
 
     @property
     def is_whole(self) -> bool:

@@ -179,7 +179,7 @@ class EventIndex:
         self._last: SessionEvent[Any] | None = None
         self.totals: SessionTotals = replace(self._totals_before)
         self.by_id: dict[str, SessionEvent[Any]] = {}
-        self.newest = self._newest_before
+        self.newest: datetime | None = self._newest_before
 
     def catch_up(self, events: Sequence[SessionEvent[Any]]) -> EventIndex:
         """Count the events that were added since the last call. Several threads may call at once."""

@@ -82,6 +82,14 @@ def test_every_way_to_look_at_an_event_shows_its_counts_and_its_bill(
     assert way(event) == way(made(event))
 
 
+def test_the_tuples_have_all_fields_that_plain_counts_and_bills_have() -> None:
+    rare = {"details", "service_tier", "speed", "inference_geo", "iterations"}
+    assert CallUsage.model_fields.keys() - set(BILLED) == rare
+    assert len(BILLED) == len(BILL)
+    assert len(TokenUsage.model_fields) == len(COUNTED)
+    assert [*vars(made(unseen()).token_usage)] == [*TokenUsage.model_fields]
+
+
 def test_an_event_is_equal_to_the_same_one_that_somebody_has_looked_at() -> None:
     event = unseen()
     other = made(event)
