@@ -53,12 +53,12 @@ async def main() -> None:
     thrifty = SessionManager(cost_limit=0.001)
     await thrifty.user_says("Write a novel.")
     await thrifty.ai_responds(
-        "It was a dark and stormy night ...", model="gpt-4o", usage={"output_tokens": 500}
+        "It was a dark and stormy night ...", model="gpt-4o", usage={"input_tokens": 8, "output_tokens": 500}
     )
     try:
         await thrifty.user_says("Go on.")
     except TokenLimitExceeded as error:
-        print(f"The next question is refused: ${error.actual} of ${error.limit} are spent")
+        print(f"The next question is refused: ${error.actual:.3f} of ${error.limit:.3f} are spent")
 
 
 if __name__ == "__main__":
