@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -191,12 +192,22 @@ def test_demo_takes_conversations_without_id_and_model(tmp_path: Path) -> None:
     ],
     ids=["missing", "empty", "not-json", "not-an-object", "no-list", "no-role", "bad-id", "bad-model"],
 )
-def test_demo_names_what_is_wrong_with_the_file(tmp_path: Path, content: str | None, problem: str) -> None:
+def test_demo_names_what_is_wrong_with_the_file(
+    tmp_path: Path,
+    content: str | None,
+    problem: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     file = tmp_path / "chats.jsonl"
     if content is not None:
         file.write_text(content, encoding="utf-8")
-    run = replay(file)
-    assert run.returncode == 2
-    assert run.stderr.startswith(f"error: {file}")
-    assert problem in run.stderr
-    assert run.stderr.count("\n") == 1
+    program = str(ROOT / "examples" / "replay.py")
+    monkeypatch.setattr(sys, "argv", [program, str(file)])
+    with pytest.raises(SystemExit) as ended:  # in this process, as a process would run it
+        runpy.run_path(program, run_name="__main__")
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith(f"error: {file}")
+    assert problem in said
+    assert said.count("\n") == 1
