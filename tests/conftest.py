@@ -64,16 +64,12 @@ def no_garbage_later() -> Iterator[None]:
     gc.collect()
 
 
-def pytest_collection_finish() -> None:
-    """Garbage collections look at the tests' own objects only: with all the SDKs, each would take long."""
-    gc.freeze()
-
-
 @pytest.fixture
-def small_heap(no_garbage_later: None) -> None:
-    """Garbage collections look at this test's own objects only, and not at what was imported meanwhile."""
-    gc.collect()
+def small_heap(no_garbage_later: None) -> Iterator[None]:
+    """Garbage collections look at the test's own objects only: with all the SDKs, each takes long."""
     gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

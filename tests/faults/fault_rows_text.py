@@ -293,7 +293,8 @@ async def the_model_is_unknown(trial: Trial) -> None:
                         await sm.user_says("What is the time?")
                         usage = {"prompt_tokens": 100, "completion_tokens": 10} if number % 2 else None
                         await sm.ai_responds("It is noon.", model, "mine", usage=usage)
-                await sm.ai_responds("Anything else?", "gpt-4o", "openai", usage={"prompt_tokens": 1_000})
+                usage = {"prompt_tokens": 1_000, "completion_tokens": 0}
+                await sm.ai_responds("Anything else?", "gpt-4o", "openai", usage=usage)
             async with place.store() as other:
                 stats = await SessionManager("s", store=other, create=False).get_stats()
                 session = await other.get("s")

@@ -74,7 +74,7 @@ def _packed(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
     for count, command in enumerate(commands, start=1):
         parts.append(f"*{len(command)}\r\n")
         for word in command:
-            text = word if isinstance(word, str) else word.decode() if isinstance(word, bytes) else str(word)
+            text = word if type(word) is str else word.decode() if isinstance(word, bytes) else str(word)
             size = len(text) if text.isascii() else len(text.encode())  # in bytes
             length += size
             parts.append(f"${size}\r\n{text}\r\n")
