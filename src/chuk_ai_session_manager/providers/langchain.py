@@ -211,7 +211,7 @@ class LangChainStream(AnswerStream):
                 if isinstance(call, dict)
             ]
         )
-        usage = _summed(self._message.get("usage_metadata"), fields.get("usage_metadata"))
+        usage = _with_more(self._message.get("usage_metadata"), fields.get("usage_metadata"))
         about = _later(self._message.get("response_metadata"), fields.get("response_metadata"))
         more = merged(self._message.get("additional_kwargs"), fields.get("additional_kwargs"))
         once = without(fields, "content", "tool_calls", "invalid_tool_calls", "tool_call_chunks")
@@ -273,6 +273,19 @@ class LangChainStream(AnswerStream):
             "invalid_tool_calls": cut,
         }
         return _read(message)
+
+
+def _with_more(before: Any, more: Any) -> Any:
+    """The usage of a stream with that of the next chunk.
+
+    LangChain's chunks have parts of the whole, which it adds up. But some servers with OpenAI's format send
+    running totals (vLLM's `continuous_usage_stats`): a usage that names the whole input again replaces the
+    earlier one.
+    """
+    known, later = field_of(before, "input_tokens"), field_of(more, "input_tokens")
+    if isinstance(known, int) and isinstance(later, int) and 0 < known <= later:
+        return more
+    return _summed(before, more)
 
 
 def _summed(before: Any, more: Any) -> Any:

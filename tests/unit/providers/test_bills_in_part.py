@@ -45,6 +45,11 @@ def claude(**more: Any) -> list[dict[str, Any]]:
     ]
 
 
+def langchain(words: str, sent: int, answered: int) -> dict[str, Any]:
+    usage = {"input_tokens": sent, "output_tokens": answered, "total_tokens": sent + answered}
+    return {"type": "AIMessageChunk", "content": words, "usage_metadata": usage}
+
+
 METRICS = {
     "inputTokenCount": 10, "outputTokenCount": 5, "cacheReadInputTokenCount": 400,
     "cacheWriteInputTokenCount": 50, "invocationLatency": 9,
@@ -76,6 +81,14 @@ METRICS = {
         pytest.param(
             [gemini("No", promptTokenCount=10, totalTokenCount=10), gemini("on.", candidatesTokenCount=5)],
             (10, 5, 0, 0, 0), id="gemini",
+        ),
+        pytest.param(
+            [langchain("No", 100, 1), langchain("on.", 100, 2), langchain("", 100, 2)],
+            (100, 2, 0, 0, 0), id="langchain's chunks with running totals",
+        ),
+        pytest.param(
+            [langchain("No", 100, 1), langchain("on.", 0, 1)], (100, 2, 0, 0, 0),
+            id="langchain's chunks with parts of the whole",
         ),
         # https://github.com/BerriAI/litellm/issues/34373
         pytest.param(
