@@ -37,6 +37,7 @@ _BEGINNING, _END = 6_000, 2_000
 # Texts, which `re` compiles when they are first used: compiling them here would cost every import 18 ms.
 _SENTENCE = r"[^.!?。！？\n]+(?:[.!?。！？]+(?!\s|$)[^.!?。！？\n]+)*[.!?。！？]*"
 _WORD = r"[^\s\"“”«»()\[\]{}<>|`*，、；：]+"
+_MAY_HAVE_DIGITS = r"[0-9]|[^\x00-\x7f]"
 _LIST_MARK = r"^\s*(?:[-*•#]+|\d{1,2}[.)])\s+"
 _NAMED = r"\b[Nn]ame(?:'s| is)\s+(\w[\w'-]{0,30}(?:\s+[A-Z][\w'-]{0,30}){0,2})"
 _THANKS = r"(?i)\bthank"
@@ -174,9 +175,9 @@ class Notes:
             answered=self.answered + len(by_model),
             facts=_newest_of(self.facts, _all(_facts, unnamed))[-_FACTS:],
             people=_newest_of(self.people, people)[-_FACTS:],
-            names=_newest_of(self.names, _all(_names, texts)[-_DETAILS:]),
-            figures=_newest_of(self.figures, _all(_figures, texts)[-_DETAILS:], _number_in),
-            found=_newest_of(self.found, _all(_found, results)[-_FOUND:]),
+            names=_newest_of(self.names, _last(_DETAILS, _names, texts)),
+            figures=_newest_of(self.figures, _last(_DETAILS, _figures, texts), _number_in),
+            found=_newest_of(self.found, _last(_FOUND, _found, results)),
             decisions=_newest_of(self.decisions, told[-_DECISIONS:]),
             request=request or self.request,
             is_open=is_open if request else self.is_open,
@@ -257,6 +258,16 @@ def _all(find: Callable[[str], list[str]], texts: Iterable[str]) -> list[str]:
     return [found for text in texts for found in find(text)]
 
 
+def _last(number: int, find: Callable[[str], list[str]], texts: Sequence[str]) -> list[str]:
+    """The last ones of all that is found; no earlier text is searched than is needed for that."""
+    found: list[str] = []
+    for text in reversed(texts):
+        if len(found) >= number:
+            break
+        found = find(text) + found
+    return found[-number:]
+
+
 def _readable(row: ChatMessage) -> str:
     text = text_of({"content": row.get("content")})  # without its tool calls
     return text if len(text) <= _BEGINNING + _END else f"{text[:_BEGINNING]}\n{text[-_END:]}"
@@ -316,9 +327,11 @@ def _figures(text: str) -> list[str]:
     """Numbers, dates, prices and codes, each with the words beside it that say what it means."""
     found = []
     for line in text.splitlines():
+        if not re.search(_MAY_HAVE_DIGITS, line):
+            continue
         words = [word.strip(_AROUND) for word in re.findall(_WORD, re.sub(_LIST_MARK, "", line))]
         for at, word in enumerate(words):
-            if any(map(str.isdigit, word)):
+            if not word.isalpha() and any(map(str.isdigit, word)):
                 before = words[at - 1] if at and _tells(words[at - 1]) else ""
                 after = words[at + 1] if at + 1 < len(words) and _tells(words[at + 1]) else ""
                 found.append(" ".join(filter(None, [before, word[:_LONGEST_DETAIL], after])))
@@ -370,25 +383,22 @@ def _names(text: str) -> list[str]:
     for sentence in re.findall(_SENTENCE, text):
         raw = re.findall(_WORD, sentence)
         words = [word.strip(_AROUND) for word in raw]
+        is_capitalised = list(map(_is_capitalised, words))
         at = 0
-        while at < len(words):
-            end = at
-            while (
-                end < len(words)
-                and _is_capitalised(words[end])
-                and (end == at or raw[end - 1][-1] not in _ENDS)
-            ):
+        while True in is_capitalised[at:]:
+            at = end = is_capitalised.index(True, at)
+            while end < len(words) and is_capitalised[end] and (end == at or raw[end - 1][-1] not in _ENDS):
                 end += 1
             following = words[end] if end < len(words) else ""
             is_name = at > 0 or end - at > 1 or following in _IS_DOING or words[at].isupper()
-            if end > at and is_name and not raw[end - 1].endswith((":", "：")):
+            if is_name and not raw[end - 1].endswith((":", "：")):
                 found.append(" ".join(words[at:end])[:_LONGEST_DETAIL])
-            at = max(end, at + 1)
+            at = end
     return found
 
 
 def _is_capitalised(word: str) -> bool:
-    if len(word) < 2 or not word[0].isupper() or any(map(str.isdigit, word)):  # noqa: PLR2004  (not "I")
+    if not word[:1].isupper() or len(word) < 2 or any(map(str.isdigit, word)):  # noqa: PLR2004  (not "I")
         return False
     return word.lower() not in _COMMON
 
