@@ -28,7 +28,7 @@ def main() -> None:
             [lines[peer]] = panel.loglog(lengths, medians, marker="o", color=colours[peer])
         panel.set(title=place, xlabel="events in the session")
         panel.grid(visible=True, alpha=0.3)
-    panels[0].set_ylabel("microseconds an event")
+    panels[0].set_ylabel("microseconds of CPU an event")
     figure.legend([lines[name] for name in names], names, loc="outside lower center", ncols=len(names))
     figure.savefig(sys.argv[1], metadata={"Date": None})
 

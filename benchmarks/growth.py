@@ -28,7 +28,7 @@ def measure(bench: Bench, report: Report) -> None:
             costs[peer.name][length] = [value * 1e6 for value in values]
         for ours in (PROJECT, APPEND):
             at_end, at_start = (
-                Series(f"event {length:,}", "µs", costs[ours.name][length]) for length in (long, short)
+                Series(f"event {length:,}", "µs of CPU", costs[ours.name][length]) for length in (long, short)
             )
             name = f"{place}, cost of event {long:,}, {ours.name}"
             report.figure(name, at_end, Target(1.2, at_most=True), at_start)

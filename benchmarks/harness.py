@@ -34,6 +34,7 @@ class Peer:
 
 
 PROJECT = Peer("SessionManager", "project", "session_manager.py")
+SPLINTR = Peer("SessionManager, tokenizers", "project-tokenizers", "session_manager.py")
 APPEND = Peer("store.append", "project", "store_append.py")
 ORIGINAL = Peer("original 0.7.1", "original-0.7.1", "session_manager.py")
 NEWEST = Peer("original 0.11", "original-0.11", "session_manager.py")

@@ -34,7 +34,7 @@ def measure(bench: Bench, report: Report) -> None:
             for at, state in enumerate(("in a fresh process", "again")):
                 series = {
                     length: Series(
-                        f"{length:,} events", "ms", [times[at] for times in measured[length, limit]]
+                        f"{length:,} events", "ms of CPU", [times[at] for times in measured[length, limit]]
                     )
                     for length in bench.scale.logs
                 }

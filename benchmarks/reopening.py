@@ -29,8 +29,8 @@ def measure(bench: Bench, report: Report) -> None:
         for job, values in interleaved(bench.scale.fresh_processes, turns).items():
             cold, warm = zip(*values, strict=True)
             grid[f"{place}, {JOBS[job]}"] = [
-                Series("in a fresh process", "ms", list(cold)),
-                Series("again", "ms", list(warm)),
+                Series("in a fresh process", "ms of CPU", list(cold)),
+                Series("again", "ms of CPU", list(warm)),
             ]
     read_back(bench, report)
 
@@ -44,5 +44,5 @@ def read_back(bench: Bench, report: Report) -> None:
             for peer, worker in workers.items()
         }
         times = interleaved(bench.scale.rounds, turns)
-    ours, theirs = (Series(peer.name, "ms", times[peer]) for peer in (PROJECT, AGENTS))
+    ours, theirs = (Series(peer.name, "ms of CPU", times[peer]) for peer in (PROJECT, AGENTS))
     report.figure(f"SQLite, {length:,} messages read back", ours, Target(2, at_most=True), theirs)

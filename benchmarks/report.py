@@ -79,7 +79,7 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     side_by_side: dict[str, list[Series]] = field(default_factory=dict)
     costs: dict[str, dict[str, dict[int, list[float]]]] = field(default_factory=dict)
-    """Microseconds of an event, by place, peer and session length, for the chart."""
+    """Microseconds of CPU for an event, by place, peer and session length, for the chart."""
     grids: dict[str, dict[str, list[Series]]] = field(default_factory=dict)
     """Tables with several columns: rows by name, each with the same series."""
     notes: list[str] = field(default_factory=list)
@@ -132,7 +132,7 @@ class Report:
             yield from table(("median", *columns), medians)
         for place, by_peer in self.costs.items():
             lengths = sorted({length for costs in by_peer.values() for length in costs})
-            yield from ("", f"**{place}: microseconds of an event, by the session's length**", "")
+            yield from ("", f"**{place}: microseconds of CPU for an event, by the session's length**", "")
             costs_of = [
                 (peer, *(number(statistics.median(costs[at])) if at in costs else "" for at in lengths))
                 for peer, costs in by_peer.items()

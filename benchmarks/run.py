@@ -97,6 +97,8 @@ def facts(bench: Bench) -> dict[str, str]:
         "machine": f"{os.cpu_count()} x {processor()}, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}",
         "load of the machine at the start": f"{os.getloadavg()[0]:.1f}",
+        "rounds": f"{bench.scale.rounds} of each figure, {bench.scale.growth_rounds} of growth, "
+        f"{bench.scale.fresh_processes} of fresh processes, {bench.scale.few_rounds} of processes and bursts",
     }
     for peer in (PROJECT, ORIGINAL, NEWEST, AGENTS):
         with bench.worker(peer, "memory") as worker:

@@ -20,7 +20,9 @@ def measure(bench: Bench, report: Report) -> None:
             turns = {peer: partial(worker, "stall", megabytes=megabytes) for peer, worker in workers.items()}
             values = interleaved(ROUNDS, turns)
         for peer, times in values.items():
-            stall = Series(f"{place}, {peer.name}, longest stall", "ms", [each["stall"] for each in times])
+            stall = Series(
+                f"{place}, {peer.name}, longest stall", "ms of CPU", [each["stall"] for each in times]
+            )
             group += [stall, Series(f"{place}, {peer.name}, took", "ms", [each["took"] for each in times])]
             if peer is PROJECT:
                 name = f"{place}, stall of the event loop by a message of {megabytes:g} MB"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TypeAlias
 
-from harness import AGENTS, BARE, ORIGINAL, PEERS, PROJECT, Bench, Peer, interleaved
+from harness import AGENTS, BARE, ORIGINAL, PEERS, PROJECT, SPLINTR, Bench, Peer, interleaved
 from report import Report, Series, Target
 
 SESSIONS = 64
@@ -23,7 +23,8 @@ def measure(bench: Bench, report: Report) -> None:
 def _measure_place(bench: Bench, report: Report, place: str) -> None:
     scale = bench.scale
     events = scale.session if place == "memory" else scale.few
-    with bench.workers(place, PEERS[place]) as workers:
+    peers = [*PEERS[place], SPLINTR] if place == "memory" else PEERS[place]
+    with bench.workers(place, peers) as workers:
 
         def side_by_side(name: str, job: str, **arguments: object) -> Rates:
             turns = {peer: partial(worker, job, **arguments) for peer, worker in workers.items()}
@@ -48,6 +49,7 @@ def _measure_place(bench: Bench, report: Report, place: str) -> None:
     match place:
         case "memory":
             report.figure(name, one[PROJECT], Target(4), one[AGENTS])
+            report.figure(f"{name}, tokenizers", one[SPLINTR], Target(4), one[AGENTS])
             report.figure(f"{name}, session of {events:,} events", one[PROJECT], Target(80), one[ORIGINAL])
         case "SQLite":
             report.figure(name, one[PROJECT], Target(1.2), one[AGENTS])

@@ -98,14 +98,16 @@ class Driver(ABC):
         return [written / taken, written / spent]
 
     async def extend(self, length: int, events: int, at_most: float = 0.2) -> float:
-        """Seconds an event, at the end of a session that has about so many; some seconds at most."""
-        taken, written = 0.0, 0
+        """Seconds of CPU an event, at the end of a session that has about so many; some seconds at most."""
+        taken, spent, written = 0.0, 0.0, 0
         while written < events and taken < at_most:
             append = await self._of_length(length)
+            before = time.process_time()
             taken += await self._timed([append], 2)
+            spent += time.process_time() - before
             written += 2
             self._grown[length] += 2
-        return taken / written
+        return spent / written
 
     async def replay(self, path: str) -> list[float]:
         """The same, writing the conversations of a file to sessions of their own."""
