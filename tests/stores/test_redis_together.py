@@ -15,6 +15,7 @@ from servers import RedisCluster as Cluster
 
 from chuk_ai_session_manager import SessionManager, StorageError
 from chuk_ai_session_manager.models import Session
+from chuk_ai_session_manager.stores.redis import listing
 from chuk_ai_session_manager.stores.redis.link import Link
 from chuk_ai_session_manager.stores.redis.store import RedisStore
 
@@ -136,6 +137,19 @@ async def test_many_readers_share_few_connections(server: RedisServer) -> None:
         assert [rows[0]["content"] for rows in contexts] == [f"Question {at}" for at in range(40)]
         others = [line for line in server.command("CLIENT", "LIST").splitlines() if "cmd=client" not in line]
         assert len(others) < 20
+
+
+async def test_many_new_sessions_share_few_connections(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_SWEEP_EVERY", 3)  # each third new session looks for expired ones
+    async with RedisStore(server.url, sandbox_id=uuid4().hex, timeout=PATIENCE) as store:
+        managers = [
+            SessionManager(store=store, user_id=user_id) for user_id in ("ada", None) for _ in range(40)
+        ]
+        await asyncio.gather(*(each.user_says("Hello!") for each in managers))
+        others = [line for line in server.command("CLIENT", "LIST").splitlines() if "cmd=client" not in line]
+        assert len(others) < 15
 
 
 async def test_a_server_of_a_cluster_that_hangs_holds_up_no_reads_from_the_others() -> None:

@@ -50,7 +50,10 @@ class Listing:
         commands = [_LIST([key], session_id, lives) for key in lists]
         if self._link.is_cluster and place is not None:
             commands.append(touch_command(self._keys, session_id, place, goes_back=False))
-        await self._link.call_all(commands)
+        if len(commands) == 1:  # together with those of other new sessions
+            await self._link.call_short(commands[0])
+        else:
+            await self._link.call_all(commands)
 
     async def enter_fork(self, session_id: str, origins: Sequence[str]) -> None:
         """Enter a conversation with those that it was forked from."""
@@ -102,7 +105,7 @@ class Listing:
         self._created += 1
         is_time = self._created % _SWEEP_EVERY == 0
         if is_time:
-            self._chores.do(self._sweep(), "the index was not swept")
+            self._chores.do_in_turn(self._sweep, "the index was not swept")
         return is_time
 
     async def _sweep(self) -> None:

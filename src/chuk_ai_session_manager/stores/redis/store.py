@@ -193,7 +193,7 @@ class RedisStore(DurableStore):
         if created:
             self._appender.begin(session.id, change.counters or {})
             if self._listing.sweep_in_turn():
-                self._chores.do(self._bodies.sweep(), "bodies were not swept")
+                self._chores.do_in_turn(self._bodies.sweep, "bodies were not swept")
             if parent is not None and not is_segment_after(session, session.parent_id):
                 await enter_with_parent(session, self)
         return created
