@@ -29,7 +29,7 @@ help:
 	@echo "make coverage           run all tests with branch coverage"
 	@echo "make lint, make types   ruff; mypy --strict, and the tests of the types"
 	@echo "make docs               build the documentation as a site with search, in build/site"
-	@echo "make bench              measure every promised figure beside the peers, into benchmarks/README.md (15 minutes)"
+	@echo "make bench              measure every promised figure beside the peers, into benchmarks/README.md (30 minutes)"
 	@echo "make clean              delete .venv and everything else that make created"
 	@echo "PYTHON=/path/to/python  use this Python (3.11 or newer)"
 

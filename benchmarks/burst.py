@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from harness import AGENTS, BARE, PEERS, PROJECT, Bench, Worker, interleaved
@@ -34,7 +35,8 @@ def measure(bench: Bench, report: Report) -> None:
             peer.name: list(cells.values()) for peer, cells in series.items()
         }
         name = f"{place}, {sessions:,} new conversations at once"
-        ours, theirs = series[PROJECT], series[AGENTS]
+        ours = series[PROJECT]
+        theirs = {key: replace(each, name=AGENTS.name) for key, each in series[AGENTS].items()}
         report.figure(f"{name}: CPU", ours["cpu"], Target(1, at_most=True), theirs["cpu"])
         report.figure(f"{name}: the slowest", ours["slowest"], Target(1, at_most=True), theirs["slowest"])
         if place == "Redis":

@@ -91,9 +91,8 @@ class Driver(ABC):
         taken, spent, written = 0.0, 0.0, 0
         while taken < at_least:
             appends = [await self._opened() for _ in range(sessions)]
-            before = time.process_time()
-            taken += await self._timed(appends, events)
-            spent += time.process_time() - before
+            seconds, cpu = await self._timed(appends, events)
+            taken, spent = taken + seconds, spent + cpu
             written += events * sessions
         return [written / taken, written / spent]
 
@@ -102,9 +101,8 @@ class Driver(ABC):
         taken, spent, written = 0.0, 0.0, 0
         while written < events and taken < at_most:
             append = await self._of_length(length)
-            before = time.process_time()
-            taken += await self._timed([append], 2)
-            spent += time.process_time() - before
+            seconds, cpu = await self._timed([append], 2)
+            taken, spent = taken + seconds, spent + cpu
             written += 2
             self._grown[length] += 2
         return spent / written
@@ -200,11 +198,12 @@ class Driver(ABC):
             self._grown[length] = 0
         return self._long[length]
 
-    async def _timed(self, appends: Sequence[Append], events: int) -> float:
+    async def _timed(self, appends: Sequence[Append], events: int) -> tuple[float, float]:
+        """Seconds, and seconds of CPU, that writing so many events to each session took."""
         items = [[self.ready(message) for message in messages(events)] for _ in appends]
-        started = time.perf_counter()
+        started, before = time.perf_counter(), time.process_time()
         await self.write(appends, items)
-        return time.perf_counter() - started
+        return time.perf_counter() - started, time.process_time() - before
 
 
 def possessions() -> dict[str, float]:
