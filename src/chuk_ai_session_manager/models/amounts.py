@@ -61,14 +61,12 @@ class WithAmounts(Record):
 
     if not TYPE_CHECKING:
 
-        @property
-        def __dict__(self) -> dict[str, Any]:
+        def _all_fields(self) -> dict[str, Any]:
             fields = fields_of(self)
             return _made(self) if _COUNTED_KEY in fields or _BILLED_KEY in fields else fields
 
-        @__dict__.setter
-        def __dict__(self, fields: dict[str, Any]) -> None:
-            _slot.__set__(self, fields)
+        # Set by the slot itself: pydantic does so for each event that is read.
+        __dict__ = property(_all_fields, _slot.__set__)
 
         def __getattr__(self, name: str) -> Any:
             """Called for what is not there: make it."""
