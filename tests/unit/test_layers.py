@@ -76,6 +76,7 @@ LEVELS = (
         "providers.ollama",
         "providers.openai_chat",
         "providers.openai_responses",
+        "providers.openai_agents",
         "providers.plain",
         "providers.pydantic_ai",
         "providers.xai",

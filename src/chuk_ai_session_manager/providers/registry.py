@@ -15,6 +15,7 @@ from . import (
     google_interactions,
     langchain,
     ollama,
+    openai_agents,
     openai_chat,
     openai_responses,
     plain,
@@ -29,6 +30,7 @@ from .usage import usage_of
 _BUILT_IN = (
     langchain.READER,
     pydantic_ai.READER,
+    openai_agents.READER,
     openai_responses.READER,
     openai_responses.ITEM_READER,
     openai_chat.READER,
@@ -77,7 +79,8 @@ def read_answer(response: object) -> Answer:
 
     The response is a text; a response of OpenAI (chat and Responses), of a provider with its format, of
     Anthropic, Google, Amazon Bedrock, Cohere, Ollama or xAI; a message of LangChain; a response or a run's
-    result of pydantic-ai; a response that a registered reader reads; or an object with `content` or `text`.
+    result of pydantic-ai or the OpenAI Agents SDK; a response that a registered reader reads; or an object
+    with `content` or `text`.
 
     Raises:
         InvalidInput: it is none of these; the error names its type.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,6 +104,48 @@ async def test_a_dataclass_with_items_of_a_response_is_stored_whole_and_billed_a
     assert rows[1]["encrypted_content"] == "cipher"
     stats = await sm.get_stats()
     assert (stats["input_tokens"], stats["output_tokens"], stats["usage_source"]) == (100, 10, "reported")
+
+
+def of_chat_completion(item: dict[str, Any]) -> dict[str, Any]:
+    """An item that the OpenAI Agents SDK made of a chat completion: no API knows its id."""
+    return item | {"id": "__fake_id__", "provider_data": {"model": "gpt-4o", "response_id": "chatcmpl-1"}}
+
+
+CALL = {"type": "function_call", "call_id": "c1", "name": "tide", "arguments": "{}", "id": "fc_1"}
+SAID = {
+    "type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+    "content": [{"type": "output_text", "text": "At noon.", "annotations": []}],
+}  # fmt: skip
+
+
+def run_of(*responses: ModelResponse) -> Any:
+    result = {"type": "function_call_output", "call_id": "c1", "output": "12:00"}
+    agent = SimpleNamespace(model=SimpleNamespace(model="gpt-4o"))
+    items = [SimpleNamespace(raw_item=each) for each in (CALL, result, SAID)]
+    return SimpleNamespace(
+        raw_responses=list(responses), new_items=items, final_output="At noon.", last_agent=agent
+    )
+
+
+@pytest.mark.parametrize("is_chat", [False, True])
+async def test_a_run_of_the_openai_agents_sdk_is_recorded_with_its_steps(*, is_chat: bool) -> None:
+    call, said = [of_chat_completion(item) if is_chat else item for item in (CALL, SAID)]
+    run = run_of(ModelResponse([call], Usage(), None), ModelResponse([said], Usage(1, 150, 5, 155), None))
+    sm = SessionManager(store=MemoryStore())
+
+    async def ask(_: Any) -> Any:
+        return run
+
+    text, _ = await track_llm_call("When is high water?", ask, session_manager=sm)
+    assert text == "At noon."
+    rows = await sm.get_messages_for_llm(include_tools=True)
+    assert [row["role"] for row in rows] == ["user", "assistant", "tool", "assistant"]
+    assert rows[2] == {"role": "tool", "tool_call_id": "c1", "content": "12:00"}
+    stats = await sm.get_stats()
+    assert (stats["llm_calls"], stats["input_tokens"], stats["unpriced_calls"]) == (2, 250, 0)
+    sent = json.dumps(await sm.get_messages_for_llm(format="openai-responses"))
+    assert "__fake_id__" not in sent
+    assert ("fc_1" in sent) is not is_chat
 
 
 HAYSTACK = SimpleNamespace(
