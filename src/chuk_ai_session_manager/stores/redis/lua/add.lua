@@ -102,15 +102,18 @@ end
 for at = 1, #new - 1 do
   redis.call('HSET', key, n .. ':' .. count + at - 1, ARGV[new[at] + 1], n .. '#' .. ARGV[new[at]], count + at - 1)
 end
-local i, last = new[#new], count + #new - 1
+-- As texts: Redis writes a number with 17 digits, which takes several times as long.
+local i, last = new[#new], string.format('%d', count + #new - 1)
+local revised = string.format('%d', revision + 1)
 redis.call('HSET', key, n .. ':' .. last, ARGV[i + 1], n .. '#' .. ARGV[i], last,
-  n .. ':count', last + 1, n .. ':revision', revision + 1, n .. ':counters', totals)
+  n .. ':count', string.format('%d', count + #new), n .. ':revision', revised, n .. ':counters', totals)
 
 local time = redis.call('TIME')
 if KEYS[2] then
   if ARGV[6] == '0' then  -- newer than all others, even if the clock was set back
-    local top = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
-    redis.call('ZADD', KEYS[2], math.max(time[1] * 1000000 + time[2], (tonumber(top[2]) or 0) + 1), id)
+    local top = redis.call('ZRANGE', KEYS[2], '-1', '-1', 'WITHSCORES')
+    local place = math.max(time[1] * 1000000 + time[2], (tonumber(top[2]) or 0) + 1)
+    redis.call('ZADD', KEYS[2], string.format('%d', place), id)
   elseif count == 0 then
     redis.call('ZADD', KEYS[2], ARGV[6], id)
   else
@@ -118,7 +121,7 @@ if KEYS[2] then
   end
 end
 if not counters then
-  return redis.status_reply('added ' .. count .. ' ' .. revision + 1 .. ' ' .. #new .. ' ' .. n .. ' 0')
+  return redis.status_reply('added ' .. state[2] .. ' ' .. revised .. ' ' .. #new .. ' ' .. n .. ' 0')
 end
 local lives, due = tonumber(ARGV[5]), 0
 if lives then
