@@ -11,7 +11,7 @@ import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -45,6 +45,7 @@ from .conversation.tool_results import (
     is_transient,
     leaving_no_trace,
     told,
+    unapproved,
     undecided,
 )
 from .exceptions import ToolProcessingError, session_not_found
@@ -56,6 +57,7 @@ from .models.turns import Turns
 from .providers.answers import model_of
 from .providers.failures import has_error
 from .providers.messages import calls_of
+from .providers.openai_responses import approvals_in
 from .providers.usage import read_usage, usage_of
 from .session_storage import ChukSessionsStore, event_store, get_backend
 from .stores import SessionStore
@@ -227,7 +229,8 @@ class SessionAwareToolProcessor:
             await session.add_event_and_save(parent)
             calls = [parsed_call(call) for call in calls_of(parent.message)]
             begun = Begun(session, parent.id, calls, is_ours=True)
-        results = await self._run_and_record(begun, home)
+        items = () if answer is None or answer.native is None else answer.native["message"]
+        results = await self._run_and_record(begun, home, approvals_in(items))
         self._finished.append(begun.event_id)
         return results
 
@@ -264,14 +267,24 @@ class SessionAwareToolProcessor:
             if self._sets_rules and hasattr(executor, "registry"):
                 executor.registry = FailuresNamed(executor.registry)
 
-    async def _run_and_record(self, begun: Begun, home: HomeStore) -> list[ToolResult]:
-        """Run the calls of a message that must run; return all results in the order of the calls."""
+    async def _run_and_record(
+        self, begun: Begun, home: HomeStore, unapproved_ids: Container[str]
+    ) -> list[ToolResult]:
+        """Run the calls of a message that must run; return all results in the order of the calls.
+
+        Args:
+            begun: the message and its calls.
+            home: the store.
+            unapproved_ids: the requests for approval among the calls, which wait for a person.
+        """
         results = {at: given_again(begun.calls[at], outcome) for at, outcome in begun.results.items()}
         to_run: dict[int, Call] = {}
         for at, call in enumerate(begun.calls):
             if at in results:
                 continue
-            if begun.is_ours or (await self._declaration(call)).is_idempotent:
+            if call.id in unapproved_ids:
+                results[at] = unapproved(call)
+            elif begun.is_ours or (await self._declaration(call)).is_idempotent:
                 to_run[at] = call
             else:
                 results[at] = undecided(call)

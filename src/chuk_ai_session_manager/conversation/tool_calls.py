@@ -32,6 +32,12 @@ from .billing import bill
 RESULT_MODEL = "tool-execution"
 """Stands in the place of a model's name: no model made a tool's result, and it costs nothing."""
 
+UNAPPROVED = (
+    "The provider runs this tool itself, and waits for a person's approval: nothing was run. "
+    "Answer with mcp_approval_response"
+)
+"""The error of a request for approval."""
+
 UNDECIDED = (
     "This call was begun before, and its result was not recorded. "
     "It may have been made, so it was not made again"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..providers.failures import UNNAMED, failure_in
-from .tool_calls import UNDECIDED, Call, Recorded
+from .tool_calls import UNAPPROVED, UNDECIDED, Call, Recorded
 
 
 @contextmanager
@@ -103,6 +103,12 @@ def given_again(call: Call, outcome: Recorded) -> ToolResult:
     result = ToolResult(tool=call.tool, call_id=call.id, result=outcome.result, cached=True)
     result = result.model_copy(update={"attempts": outcome.attempts})
     return result if outcome.error is None else _failed(result, outcome.error)
+
+
+def unapproved(call: Call) -> ToolResult:
+    """The result of a request for approval: its tool runs at the provider, once a person has decided."""
+    error = ToolProcessorError(UNAPPROVED, ErrorCode.TOOL_CANCELLED)
+    return ToolResult.create_error(call.tool, error, attempts=0).model_copy(update={"call_id": call.id})
 
 
 def undecided(call: Call) -> ToolResult:

@@ -125,6 +125,12 @@ def waiting_in(items: Sequence[Any]) -> list[Any]:
     return [item for item in items if _waits(item, done)]
 
 
+def approvals_in(items: Any) -> set[str]:
+    """The ids of the requests for approval: the provider runs their tools once a person has decided."""
+    asked = [item for item in list_of(items) if field_of(item, "type") == "mcp_approval_request"]
+    return {text_in(field_of(item, "id")) for item in asked}
+
+
 def _waits(item: Any, done: set[str]) -> bool:
     """Whether an item is a call that the application must answer, not one that the provider ran itself."""
     kind, call_id = text_in(field_of(item, "type")), field_of(item, "call_id")

@@ -12,7 +12,7 @@ from places import Place, in_another_process, in_memory_too
 from recorded_tools import CALLS, GATE, RESULT, asking, call, claude, processed, types_in
 
 from chuk_ai_session_manager import SessionAwareToolProcessor, SessionManager
-from chuk_ai_session_manager.conversation.tool_calls import UNDECIDED
+from chuk_ai_session_manager.conversation.tool_calls import UNAPPROVED, UNDECIDED
 from chuk_ai_session_manager.models import Session
 from chuk_ai_session_manager.providers.messages import INTERRUPTED
 from chuk_ai_session_manager.stores import MemoryStore
@@ -291,3 +291,24 @@ async def test_the_calls_of_other_providers_responses_are_run(store: MemoryStore
     for _ in range(2):
         (result,) = await processed(store, response)
         assert (result.call_id, result.result) == ("call_7", {"paid": "pay 1", "amount": 0})
+
+
+async def test_a_request_for_approval_runs_no_tool_and_waits(store: MemoryStore) -> None:
+    asked = {"type": "mcp_approval_request", "id": "mcpr_1", "name": "tc_pay", "server_label": "bank"}
+    response = {
+        "id": "resp_1", "object": "response", "model": "gpt-4o", "status": "completed",
+        "output": [
+            asked | {"arguments": "{}"},
+            {"type": "function_call", "call_id": "call_0", "name": "tc_pay", "arguments": "{}"},
+        ],
+    }  # fmt: skip
+    for _ in range(2):
+        waiting, paid = await processed(store, response)
+        assert (waiting.call_id, waiting.error, waiting.result) == ("mcpr_1", UNAPPROVED, None)
+        assert (paid.call_id, paid.error) == ("call_0", None)
+    assert CALLS == ["pay"]
+    sm = SessionManager("s", store=store)
+    answer = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
+    await sm.tool_used("tc_pay", {}, answer, tool_call_id="mcpr_1")
+    rows: Any = await sm.get_messages_for_llm(format="openai-responses")
+    assert answer in rows
