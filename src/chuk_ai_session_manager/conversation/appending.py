@@ -262,9 +262,10 @@ class Appender:
 
 def _keep_order(draft: Draft, newest: datetime | None) -> None:
     """Make an event no older than the newest one: the clock may have been set back, or another's be ahead."""
-    fields = fields_of(draft.event)
-    if newest is not None and not draft.is_dated and is_before(fields["timestamp"], newest):
-        fields["timestamp"] = newest
+    if newest is not None and not draft.is_dated:
+        fields = fields_of(draft.event)
+        if is_before(fields["timestamp"], newest):
+            fields["timestamp"] = newest
 
 
 def _answers_a_question(drafts: Sequence[Draft]) -> bool:

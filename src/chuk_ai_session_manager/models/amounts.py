@@ -144,13 +144,14 @@ def tokens_in(event: WithAmounts) -> int:
     return 0 if counted is None else counted[2]
 
 
-def costs_in(event: WithAmounts) -> tuple[float | None, ...]:
-    """The costs in an event's token usage and in its bill, which are the same until somebody changes one."""
+def costs_in(event: WithAmounts) -> float:
+    """The sum of the costs in an event's token usage and in its bill: finite if both are."""
     fields = fields_of(event)
     if (counted := fields.get(_COUNTED_KEY)) is not None:
-        return (counted[4],)
+        return counted[4] or 0.0
     usage, call = fields.get("token_usage"), fields.get("usage")
-    return None if usage is None else usage.estimated_cost_usd, None if call is None else call.cost_usd
+    counted_cost = 0.0 if usage is None else usage.estimated_cost_usd or 0.0
+    return counted_cost + (0.0 if call is None else call.cost_usd or 0.0)
 
 
 def billed_in(event: WithAmounts) -> Billed | None:

@@ -94,9 +94,8 @@ def check_cost(event: SessionEvent[Any]) -> None:
     Raises:
         InvalidInput: naming the rule.
     """
-    for cost in costs_in(event):
-        if cost and not math.isfinite(cost):
-            raise InvalidInput("add an event", "a cost must be a finite number of USD")
+    if not math.isfinite(costs_in(event)):
+        raise InvalidInput("add an event", "a cost must be a finite number of USD")
 
 
 class SessionEvent(MetadataVerbs, WithAmounts, Generic[MessageT]):
