@@ -107,24 +107,29 @@ class Appender:
         return session, unstored
 
     async def append_plain(
-        self, home: HomeStore, session: Session[Any], draft: Draft
-    ) -> tuple[bool, Session[Any]]:
-        """Store a message at the end of a conversation without segments, if nothing else is to be considered.
+        self,
+        home: HomeStore,
+        session: Session[Any],
+        drafts: Sequence[Draft],
+        closings: list[asyncio.Task[None]],
+    ) -> Session[Any]:
+        """The same as `append` for one message without limits and keys, as most are.
 
-        This is what `append` does for most messages, without what the others need.
-
-        Returns:
-            Whether the message is stored, and the session as it is now, for `append` to store it.
+        If the conversation has no segments and no choices, nothing else is to be considered.
         """
+        (draft,) = drafts
         index = session.event_index
         totals = index.totals
         if draft.question_in or totals.choices or is_of_segments(session) or not is_calm(session, home):
-            return False, session
+            return await self.append(home, session, drafts, closings, is_limited=False)
         self._conversation.check_owner(session)
         _keep_order(draft, index.newest)
         if draft.is_call and draft.reported is None:
-            await self._estimate(home, session, totals, [draft])
-        return await append(session, [draft.event], home, only_if_current=True)
+            await self._estimate(home, session, totals, drafts)
+        is_stored, session = await append(session, [draft.event], home, only_if_current=True)
+        if not (is_stored or _answers_a_question(drafts)):
+            is_stored, session = await self._append_behind(home, drafts, [draft.event], session)
+        return session if is_stored else await self._append_in_line(home, session, drafts, closings)
 
     async def append(
         self,
@@ -138,16 +143,30 @@ class Appender:
         """Store drafts, in a new segment if the live one is full; return the segment that they are in."""
         if not drafts:
             return session
-        events, is_stored = [draft.event for draft in drafts], False
+        is_stored = False
         if is_calm(session, home):
+            events = [draft.event for draft in drafts]
             is_stored, session = await self._try(home, drafts, events, closings, is_limited, session)
         if not is_stored:
-            write = partial(self._try, home, drafts, events, closings, is_limited)
-            session = await one_after_the_other(write, session, home)
+            session = await self._append_in_line(home, session, drafts, closings, is_limited=is_limited)
         if self._allowance.spending is not None:
             for draft in drafts:
                 await self._allowance.charge(home, draft.event)
         return session
+
+    async def _append_in_line(
+        self,
+        home: HomeStore,
+        session: Session[Any],
+        drafts: Sequence[Draft],
+        closings: list[asyncio.Task[None]],
+        *,
+        is_limited: bool = False,
+    ) -> Session[Any]:
+        """The same after a collision: the writers of this process try one after the other."""
+        events = [draft.event for draft in drafts]
+        write = partial(self._try, home, drafts, events, closings, is_limited)
+        return await one_after_the_other(write, session, home)
 
     async def _try(
         self,
@@ -166,10 +185,9 @@ class Appender:
                 # What others wrote decides whether a limit is reached, and whether an answer is late.
                 if was_stored or is_limited or _answers_a_question(drafts):
                     return was_stored, session
-                await self._prepare(home, drafts, events, is_limited, session)
-            if not is_of_segments(session):
-                # This takes longer: the store checks whether another writer closed the segment.
-                return await append(session, events, home, only_if_current=False)
+                was_stored, session = await self._append_behind(home, drafts, events, session)
+                if was_stored or not is_of_segments(session):
+                    return was_stored, session
             session = await self._conversation.follow(session)
         return await append_to_live(
             session,
@@ -182,6 +200,22 @@ class Appender:
             check=partial(self.replays.check_before, home, drafts) if have_keys(drafts) else None,
             looks_again=_answers_a_question(drafts),
         )
+
+    async def _append_behind(
+        self,
+        home: HomeStore,
+        drafts: Sequence[Draft],
+        events: list[SessionEvent[Any]],
+        session: Session[Any],
+    ) -> tuple[bool, Session[Any]]:
+        """Store drafts after what others wrote, unless somebody opened a segment; return what `_try` does.
+
+        This takes longer: the store checks whether another writer closed the segment.
+        """
+        await self._prepare(home, drafts, events, False, session)
+        if is_of_segments(session):
+            return False, session
+        return await append(session, events, home, only_if_current=False)
 
     async def _is_full(
         self, drafts: Sequence[Draft], events: Sequence[SessionEvent[Any]], live: Session[Any]

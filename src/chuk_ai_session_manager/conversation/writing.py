@@ -146,9 +146,7 @@ class Writer:
         """Record such a message, in its turn; return the session's id."""
         await count(drafts)
         home, session = self._conversation.opened or await self._conversation.open_to_write()
-        is_stored, stored_in = await self._appender.append_plain(home, session, drafts[0])
-        if not is_stored:
-            stored_in = await self._appender.append(home, stored_in, drafts, closings, is_limited=False)
+        stored_in = await self._appender.append_plain(home, session, drafts, closings)
         drafts[0].is_stored = True
         self._go_on(session, stored_in)
         return stored_in.id
