@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -125,7 +126,9 @@ async def test_the_stream_of_a_raw_response_is_recorded_also_if_it_is_stopped(
     assert [chunk async for chunk in stream]
     messages = track_client(claude, sm).messages.with_raw_response
     asked = await messages.create(model=CLAUDE, max_tokens=9, messages=hello("Go on"), stream=True)
-    events: Any = await asked.parse()
+    events: Any = asked.parse()
+    if inspect.isawaitable(events):  # in newer releases
+        events = await events
     async for event in events:
         if event.type == "content_block_delta":
             break

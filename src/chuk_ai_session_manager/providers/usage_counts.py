@@ -75,6 +75,8 @@ class Counts:
         self._given = self._usage = usage
         self._containers: dict[str, Any] = {}
         if isinstance(usage, Mapping):
+            if _INPUT_HEADER in usage:
+                usage = _counts_in_headers(usage)
             self._usage = {_common_name(name): value for name, value in usage.items()}
 
     def has(self, *names: str) -> bool:
@@ -184,6 +186,23 @@ _OTHER_NAMES = {
     "generation_token_count": "candidates_token_count",
 }
 _TELEMETRY = "gen_ai.usage."
+
+
+# Bedrock's InvokeModel counts in headers; the bodies of many models have no usage
+# (https://github.com/aws/aws-sdk-js-v3/issues/8172).
+_INPUT_HEADER = "x-amzn-bedrock-input-token-count"
+_HEADERS = {
+    _INPUT_HEADER: "inputTokens",
+    "x-amzn-bedrock-output-token-count": "outputTokens",
+    "x-amzn-bedrock-cache-read-input-token-count": "cacheReadInputTokens",
+    "x-amzn-bedrock-cache-write-input-token-count": "cacheWriteInputTokens",
+}
+
+
+def _counts_in_headers(headers: Mapping[Any, Any]) -> dict[str, Any]:
+    """The counts in an answer's headers, whose values are texts."""
+    found = {name: str(headers[header]) for header, name in _HEADERS.items() if header in headers}
+    return {name: int(text) if text.isdecimal() else text for name, text in found.items()}
 
 
 def _common_name(name: Any) -> Any:

@@ -113,6 +113,11 @@ def test_a_usage_in_several_pieces_of_a_stream_is_one(pieces: list[Any], expecte
         ),
         pytest.param(METRICS, (460, 5, 400, 50, 0), id="bedrock's metrics of an invocation"),
         pytest.param(
+            {"content-type": "application/json", "x-amzn-bedrock-input-token-count": "10",
+             "x-amzn-bedrock-output-token-count": "5", "x-amzn-bedrock-invocation-latency": "900"},
+            (10, 5, 0, 0, 0), id="bedrock's headers",
+        ),
+        pytest.param(
             {"prompt_token_count": 100, "generation_token_count": 20}, (100, 20, 0, 0, 0),
             id="llama on bedrock",
         ),
