@@ -1,0 +1,81 @@
+"""Runs of agent frameworks, by their own packages: each step is recorded, and each call is billed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from chuk_ai_session_manager import SessionManager, track_llm_call
+
+agents = pytest.importorskip("agents")
+pydantic_ai = pytest.importorskip("pydantic_ai")
+
+
+ARGUMENTS = '{"city": "Lisbon"}'
+CHAT = {
+    "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o",
+    "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
+        "role": "assistant", "content": None, "tool_calls": [{
+            "id": "c1", "type": "function", "function": {"name": "weather", "arguments": ARGUMENTS},
+        }],
+    }}],
+    "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+}  # fmt: skip
+RESPONSE = {
+    "id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-4o", "status": "completed",
+    "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+    "output": [{
+        "type": "function_call", "id": "fc_1", "call_id": "c1", "name": "weather",
+        "arguments": ARGUMENTS, "status": "completed",
+    }],
+    "usage": {
+        "input_tokens": 100, "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 10, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 110,
+    },
+}  # fmt: skip
+
+
+async def recorded(ask: Any, first: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a run, in which the model calls a tool first."""
+    sm = SessionManager()
+    await track_llm_call(f"exactly {json.dumps(first)}", ask, session_manager=sm)
+    rows = await sm.get_messages_for_llm(include_tools=True)
+    assert [row["role"] for row in rows] == ["user", "assistant", "tool", "assistant"]
+    (call,) = rows[1]["tool_calls"]
+    assert call["id"] == rows[2]["tool_call_id"]
+    stats = await sm.get_stats()
+    assert (stats["llm_calls"], stats["tool_calls"]) == (2, 1)
+    assert stats["usage_source"] == "reported"
+    sent = json.dumps(await sm.get_messages_for_llm(format="openai-responses"))
+    assert "__fake_id__" not in sent
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("model", "first"), [("OpenAIChatCompletionsModel", CHAT), ("OpenAIResponsesModel", RESPONSE)]
+)
+async def test_the_openai_agents_sdk(gpt: Any, model: str, first: dict[str, Any]) -> None:
+    @agents.function_tool  # type: ignore[untyped-decorator]
+    def weather(city: str) -> str:
+        return f"Sunny in {city}."
+
+    agents.set_tracing_disabled(True)
+    agent = agents.Agent("Guide", tools=[weather], model=getattr(agents, model)("gpt-4o", openai_client=gpt))
+    rows = await recorded(lambda prompt: agents.Runner.run(agent, prompt), first)
+    assert rows[2]["content"] == "Sunny in Lisbon."
+
+
+async def test_pydantic_ai(gpt: Any) -> None:
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    agent = pydantic_ai.Agent(OpenAIChatModel("gpt-4o", provider=OpenAIProvider(openai_client=gpt)))
+
+    @agent.tool_plain  # type: ignore[untyped-decorator]
+    def weather(city: str) -> str:
+        return f"Sunny in {city}."
+
+    rows = await recorded(agent.run, CHAT)
+    assert rows[2]["content"] == "Sunny in Lisbon."
