@@ -66,7 +66,7 @@ def lonely_replica() -> Iterator[RedisServer]:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 async def test_a_replica_without_its_master_has_no_say(lonely_replica: RedisServer, question: str) -> None:
-    async with RedisStore(lonely_replica.url, timeout=0.2) as store:
+    async with RedisStore(lonely_replica.url, timeout=0.4) as store:
         with pytest.raises(StorageError, match="is not a master"):
             await QUESTIONS[question](store)
 
@@ -76,7 +76,7 @@ async def test_a_replica_that_serves_no_stale_data_is_no_master_either() -> None
         port = gone.port
     with RedisServer(options={"replicaof": f"{HOST} {port}"}) as replica:
         replica.command("CONFIG", "SET", "replica-serve-stale-data", "no")
-        async with RedisStore(replica.url, timeout=0.2) as store:
+        async with RedisStore(replica.url, timeout=0.4) as store:
             for question in QUESTIONS.values():
                 with pytest.raises(StorageError, match="is not a master"):
                     await question(store)
