@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chuk_ai_session_manager import SessionManager, track_llm_call
+from chuk_ai_session_manager import SessionManager, stream_llm_call, track_llm_call
 
 agents = pytest.importorskip("agents")
 pydantic_ai = pytest.importorskip("pydantic_ai")
@@ -65,6 +65,44 @@ async def test_the_openai_agents_sdk(gpt: Any, model: str, first: dict[str, Any]
     agent = agents.Agent("Guide", tools=[weather], model=getattr(agents, model)("gpt-4o", openai_client=gpt))
     rows = await recorded(lambda prompt: agents.Runner.run(agent, prompt), first)
     assert rows[2]["content"] == "Sunny in Lisbon."
+
+
+EVENTS = [
+    {"type": "response.created", "sequence_number": 0, "response": RESPONSE | {"output": [], "usage": None}},
+    {"type": "response.completed", "sequence_number": 1, "response": RESPONSE},
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "question"),
+    [
+        ("OpenAIChatCompletionsModel", "The weather?"),
+        ("OpenAIResponsesModel", f"exactly {json.dumps(EVENTS)}"),
+    ],
+)
+async def test_streams_of_the_openai_agents_sdk(gpt: Any, model: str, question: str) -> None:
+    """Their events are those of each response, and the SDK's own between them."""
+
+    @agents.function_tool  # type: ignore[untyped-decorator]
+    def weather(city: str) -> str:
+        return f"Sunny in {city}."
+
+    agents.set_tracing_disabled(True)
+    agent = agents.Agent("Guide", tools=[weather], model=getattr(agents, model)("gpt-4o", openai_client=gpt))
+    sm = SessionManager()
+
+    async def ask(prompt: str) -> Any:
+        return agents.Runner.run_streamed(agent, prompt).stream_events()
+
+    stream = stream_llm_call(question, ask, session_manager=sm)
+    kinds = {event.type async for event in stream}
+    assert kinds == {"raw_response_event", "run_item_stream_event", "agent_updated_stream_event"}
+    rows = await sm.get_messages_for_llm(include_tools=True)
+    assert [row["role"] for row in rows] == ["user", "assistant", "tool", "assistant"]
+    assert rows[2]["content"] == "Sunny in Lisbon."
+    assert rows[3]["content"] == stream.text
+    assert (await sm.get_stats())["llm_calls"] == 2
+    assert "__fake_id__" not in json.dumps(await sm.get_messages_for_llm(format="openai-responses"))
 
 
 async def test_pydantic_ai(gpt: Any) -> None:
