@@ -95,7 +95,7 @@ class RunStream(AnswerStream):
             case "run_item_stream_event":
                 self._results |= _results_in([field_of(piece, "item")])
             case kind:
-                return kind == "agent_updated_stream_event"
+                return bool(kind == "agent_updated_stream_event")
         return True
 
     def end(self) -> Answer:
