@@ -73,6 +73,22 @@ EVENTS = [
 ]
 
 
+def streamed(gpt: Any, sm: SessionManager, question: str, model: str = "OpenAIChatCompletionsModel") -> Any:
+    """The stream of a run, in which the model says something and calls a tool first."""
+
+    @agents.function_tool  # type: ignore[untyped-decorator]
+    def weather(city: str) -> str:
+        return f"Sunny in {city}."
+
+    agents.set_tracing_disabled(True)
+    agent = agents.Agent("Guide", tools=[weather], model=getattr(agents, model)("gpt-4o", openai_client=gpt))
+
+    async def ask(prompt: str) -> Any:
+        return agents.Runner.run_streamed(agent, prompt).stream_events()
+
+    return stream_llm_call(question, ask, session_manager=sm)
+
+
 @pytest.mark.parametrize(
     ("model", "question"),
     [
@@ -82,19 +98,8 @@ EVENTS = [
 )
 async def test_streams_of_the_openai_agents_sdk(gpt: Any, model: str, question: str) -> None:
     """Their events are those of each response, and the SDK's own between them."""
-
-    @agents.function_tool  # type: ignore[untyped-decorator]
-    def weather(city: str) -> str:
-        return f"Sunny in {city}."
-
-    agents.set_tracing_disabled(True)
-    agent = agents.Agent("Guide", tools=[weather], model=getattr(agents, model)("gpt-4o", openai_client=gpt))
     sm = SessionManager()
-
-    async def ask(prompt: str) -> Any:
-        return agents.Runner.run_streamed(agent, prompt).stream_events()
-
-    stream = stream_llm_call(question, ask, session_manager=sm)
+    stream = streamed(gpt, sm, question, model)
     kinds = {event.type async for event in stream}
     assert kinds == {"raw_response_event", "run_item_stream_event", "agent_updated_stream_event"}
     rows = await sm.get_messages_for_llm(include_tools=True)
@@ -103,6 +108,37 @@ async def test_streams_of_the_openai_agents_sdk(gpt: Any, model: str, question: 
     assert rows[3]["content"] == stream.text
     assert (await sm.get_stats())["llm_calls"] == 2
     assert "__fake_id__" not in json.dumps(await sm.get_messages_for_llm(format="openai-responses"))
+
+
+async def test_a_stream_that_is_left_in_the_second_response_keeps_its_first_step(gpt: Any) -> None:
+    sm = SessionManager()
+    stream = streamed(gpt, sm, "The weather?")
+    async for _ in stream:
+        if "Sunny" in stream.text:
+            break
+    await stream.aclose()
+    rows = await sm.get_messages_for_llm(include_tools=True)
+    assert [row["role"] for row in rows] == ["user", "assistant", "tool", "assistant"]
+    assert "Sunny" in rows[3]["content"]
+    assert (await sm.get_stats())["llm_calls"] == 2
+
+
+@pytest.mark.parametrize("words", ["said", "Sunny"], ids=["in the first response", "in the second response"])
+async def test_a_question_during_a_run_finds_what_came_and_doubles_nothing(gpt: Any, words: str) -> None:
+    sm = SessionManager()
+    stream, is_asked = streamed(gpt, sm, "The weather?"), False
+    async for _ in stream:
+        if words in stream.text and not is_asked:
+            is_asked = True
+            await sm.user_says("And tomorrow?")
+            so_far = await sm.get_messages_for_llm(include_tools=True)
+            assert words in json.dumps(so_far[1:-1])
+    rows = await sm.get_messages_for_llm(include_tools=True)
+    roles = ["user", "assistant", "tool", "assistant", "user"]
+    assert [row["role"] for row in rows] == roles
+    assert rows[1]["content"] == "You said: The weather?"
+    assert rows[3]["content"] == "You said: Sunny in Lisbon."
+    assert (await sm.get_stats())["llm_calls"] == 2
 
 
 async def test_pydantic_ai(gpt: Any) -> None:

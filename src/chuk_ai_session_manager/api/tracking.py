@@ -14,7 +14,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..conversation.callbacks import call
@@ -68,6 +68,19 @@ _MOST_STOPPED = 100
 _recordings: set[asyncio.Task[str]] = set()
 
 
+class _Part(NamedTuple):
+    """The part of an answer that was given away to be stored."""
+
+    draft: Draft | None
+    steps: int
+    """How many drafts of an SDK's steps are before it, which are stored with it."""
+    came: int
+    """How many pieces of the stream had come."""
+
+
+_NO_PART = _Part(None, 0, 0)
+
+
 class Exchange:
     """A question and its outcome: an answer, a part of one, or a failure.
 
@@ -108,8 +121,8 @@ class Exchange:
         self._is_ended = False
         self._is_called = False
         self._came = 0
-        self._part: Draft | None = None
-        self._part_came = 0
+        self._part = _NO_PART
+        self._part_before = _NO_PART
 
     async def ask(self, question: Content) -> None:
         """Record the question."""
@@ -181,17 +194,20 @@ class Exchange:
         answer.text = readable_text(answer.text)  # a model may write characters that no store accepts
         names = self.sm.names_of(answer, self._model, self._provider)
         drafts = draft_answers(answer, *names, metadata, parent_event_id=self.question_id)
+        drafts = drafts[self._part.steps :]  # an SDK's steps before the part are stored
         for draft in drafts[-1:]:
             draft.request, draft.messages = self._request, self._messages
-            draft.length, draft.replaces = self._length, self._part
-            if not is_stopped and draft.replaces is None:
+            draft.length = self._length
+            if not is_stopped and self._part.draft is None:
                 draft.replaces = _stopped.get(self.sm, {}).pop(answer.response_id or "", None)
             draft.question_in = self._question_in
             if self._came:
                 draft.written = written_in(answer)
             if self._pieces is not None and is_stopped:
                 draft.reported, draft.partly = None, self._pieces.usage_so_far
-        if self._sent is not None and drafts:
+        if drafts and self._part.draft is not None:
+            drafts[0].replaces = self._part.draft
+        if self._sent is not None and drafts and not self._part.steps:
             native_format, native = provider_native(drafts[0].event)
             if native_format == self._sent[0]:
                 drafts[0].event.context = fingerprint_for(native_format, native, self._sent[1])
@@ -288,12 +304,13 @@ class Exchange:
 
     def _keep_part(self) -> None:
         """Remember the part of a response that can be retrieved, so that the whole replaces it."""
-        native = None if self._part is None else self._part.event.native
+        draft = self._part.draft
+        native = None if draft is None else draft.event.native
         response_id = field_of(field_of(native, "response"), "id")
-        if self._part is None or not response_id or field_of(native, "format") not in _RETRIEVABLE:
+        if draft is None or not response_id or field_of(native, "format") not in _RETRIEVABLE:
             return
         parts = _stopped.setdefault(self.sm, {})
-        parts[str(response_id)] = self._part
+        parts[str(response_id)] = draft
         if len(parts) > _MOST_STOPPED:
             del parts[next(iter(parts))]
 
@@ -302,29 +319,30 @@ class Exchange:
         if self in self.sm.writer.unfinished:
             await self.interrupt(GeneratorExit())
 
-    def part(self, *, before_question: bool) -> Draft | None:
-        """A draft of the answer so far; `None` if nothing has arrived since the last one."""
+    def parts(self, *, before_question: bool) -> list[Draft]:
+        """Drafts of what arrived since the last time: an SDK's steps, and the answer so far."""
         with self._lock:
-            return self._part_of(self._pieces, before_question=before_question)
+            return self._parts_of(self._pieces, before_question=before_question)
 
-    def _part_of(self, pieces: AnswerInPieces | None, *, before_question: bool) -> Draft | None:
+    def _parts_of(self, pieces: AnswerInPieces | None, *, before_question: bool) -> list[Draft]:
         if self._is_ended or pieces is None or pieces.unknown is not None:
-            return None
-        is_new = self._came > self._part_came
-        is_nothing = before_question and not self.is_awaited and self._is_called and self._part is None
+            return []
+        is_new = self._came > self._part.came
+        is_nothing = before_question and not self.is_awaited and self._is_called and self._part.draft is None
         if not is_new and not is_nothing:
-            return None
+            return []
         how = {} if pieces.is_complete else {"interrupted": True}
         answer = deepcopy(pieces.end())
         answer.is_pending = False
-        *_, draft = self._drafted(answer, how, is_stopped=not pieces.is_complete)
-        draft.response_key = None  # the whole answer may arrive later
-        self._part, self._part_came = draft, self._came
-        return draft
+        drafts = self._drafted(answer, how, is_stopped=not pieces.is_complete)
+        drafts[-1].response_key = None  # the whole answer may arrive later
+        self._part_before = self._part
+        self._part = _Part(drafts[-1], self._part.steps + len(drafts) - 1, self._came)
+        return drafts
 
     def part_is_lost(self) -> None:
         """Forget the last part: it could not be stored."""
-        self._part, self._part_came = None, 0
+        self._part = self._part_before
 
     def _is_over(self) -> None:
         self.sm.writer.is_asked.discard(self.question_id or "")

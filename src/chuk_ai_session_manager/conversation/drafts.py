@@ -269,8 +269,8 @@ class Unfinished(Protocol):
     is_awaited: bool
     """Whether somebody is waiting for its next piece at this moment."""
 
-    def part(self, *, before_question: bool) -> Draft | None:
-        """Return a draft of the part that arrived; `None` if nothing new arrived.
+    def parts(self, *, before_question: bool) -> list[Draft]:
+        """Return drafts of the part that arrived, and of an SDK's steps before; none if nothing new arrived.
 
         Args:
             before_question: whether the next question follows, so that a call without any answer counts too.

@@ -186,12 +186,12 @@ class Writer:
         closings: list[asyncio.Task[None]] = []
         async with self._writing.turn():
             try:
-                draft = answer.part(before_question=True)
-                if draft is not None:
-                    self._contexts.mark([draft])
+                drafts = answer.parts(before_question=True)
+                if drafts:
+                    self._contexts.mark(drafts)
                     self._beginning.was_sent()
-                    await self.redact([draft])
-                    await self._record([draft], closings, asks=False)
+                    await self.redact(drafts)
+                    await self._record(drafts, closings, asks=False)
             finally:
                 if answer in self.unfinished:
                     self.unfinished.remove(answer)
@@ -215,12 +215,12 @@ class Writer:
         for each in list(self.unfinished):
             if each.is_awaited and not before_question:
                 continue
-            draft = each.part(before_question=before_question)
-            if draft is None:
+            drafts = each.parts(before_question=before_question)
+            if not drafts:
                 continue
             try:
-                await self.redact([draft])
-                await self._record([draft], closings, asks=False)
+                await self.redact(drafts)
+                await self._record(drafts, closings, asks=False)
             except SessionManagerError as problem:
                 each.part_is_lost()
                 name = type(problem).__name__
