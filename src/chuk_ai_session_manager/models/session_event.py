@@ -65,7 +65,8 @@ def check_event_length(event: SessionEvent[Any]) -> None:
     Raises:
         InvalidInput: naming the limit.
     """
-    check_length("an event", "store an event", event.message, event.native, event.metadata)
+    native = () if event.native is None else (event.native,)  # in lists, `None` counts as a character
+    check_length("an event", "store an event", event.message, *native, event.metadata)
 
 
 def new_event(

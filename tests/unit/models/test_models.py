@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import pickle
 import sys
+from typing import Any
 from uuid import RFC_4122, UUID
 
 import pytest
 from events import event
 
 from chuk_ai_session_manager.accounts import tokens
-from chuk_ai_session_manager.exceptions import InvalidSessionOperation, SessionManagerError
+from chuk_ai_session_manager.exceptions import InvalidInput, InvalidSessionOperation, SessionManagerError
+from chuk_ai_session_manager.exceptions.validation import MAX_LENGTH
 from chuk_ai_session_manager.models import (
     EventSource,
     EventType,
@@ -25,7 +27,7 @@ from chuk_ai_session_manager.models import (
     token_usage,
 )
 from chuk_ai_session_manager.models.record import new_id
-from chuk_ai_session_manager.models.session_event import new_event
+from chuk_ai_session_manager.models.session_event import check_event_length, new_event
 
 PARAGRAPH = (
     "The history of computing is longer than that of the computer: for centuries people wrote down "
@@ -327,3 +329,11 @@ def test_what_was_async_still_is() -> None:
         ),
     }.items():
         assert all(inspect.iscoroutinefunction(getattr(owner, name)) for name in names)
+
+
+def test_an_event_may_be_exactly_as_long_as_the_limit_says() -> None:
+    event: SessionEvent[Any] = SessionEvent(message="x" * MAX_LENGTH)
+    check_event_length(event)
+    event.metadata["more"] = "x"
+    with pytest.raises(InvalidInput, match="may have 50,000,000 characters"):
+        check_event_length(event)
