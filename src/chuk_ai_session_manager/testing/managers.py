@@ -149,12 +149,12 @@ class Managers(Contract):
 
         async def say(name: str) -> None:
             manager = SessionManager("talk", store=store, infinite_context=infinite_context)
-            for number in range(3):
+            for number in range(6):
                 await manager.user_says(f"{name} {number}")
 
         await asyncio.gather(*map(say, names))
         fresh = SessionManager("talk", store=stores.open())
-        check_each_in_order([row["content"] for row in await fresh.get_conversation()], names, 3)
+        check_each_in_order([row["content"] for row in await fresh.get_conversation()], names, 6)
 
     @in_a_loop
     async def test_managers_that_fill_a_segment_together_open_one_next(self, stores: Stores) -> None:
