@@ -37,6 +37,17 @@ RESPONSE = {
 }  # fmt: skip
 
 
+def agent_of(gpt: Any, model: str) -> Any:
+    """An agent of the OpenAI Agents SDK with a tool."""
+
+    @agents.function_tool  # type: ignore[untyped-decorator]
+    def weather(city: str) -> str:
+        return f"Sunny in {city}."
+
+    agents.set_tracing_disabled(True)
+    return agents.Agent("Guide", tools=[weather], model=getattr(agents, model)("gpt-4o", openai_client=gpt))
+
+
 async def recorded(ask: Any, first: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of a run, in which the model calls a tool first."""
     sm = SessionManager()
@@ -57,12 +68,7 @@ async def recorded(ask: Any, first: dict[str, Any]) -> list[dict[str, Any]]:
     ("model", "first"), [("OpenAIChatCompletionsModel", CHAT), ("OpenAIResponsesModel", RESPONSE)]
 )
 async def test_the_openai_agents_sdk(gpt: Any, model: str, first: dict[str, Any]) -> None:
-    @agents.function_tool  # type: ignore[untyped-decorator]
-    def weather(city: str) -> str:
-        return f"Sunny in {city}."
-
-    agents.set_tracing_disabled(True)
-    agent = agents.Agent("Guide", tools=[weather], model=getattr(agents, model)("gpt-4o", openai_client=gpt))
+    agent = agent_of(gpt, model)
     rows = await recorded(lambda prompt: agents.Runner.run(agent, prompt), first)
     assert rows[2]["content"] == "Sunny in Lisbon."
 
@@ -76,12 +82,7 @@ EVENTS = [
 def streamed(gpt: Any, sm: SessionManager, question: str, model: str = "OpenAIChatCompletionsModel") -> Any:
     """The stream of a run, in which the model says something and calls a tool first."""
 
-    @agents.function_tool  # type: ignore[untyped-decorator]
-    def weather(city: str) -> str:
-        return f"Sunny in {city}."
-
-    agents.set_tracing_disabled(True)
-    agent = agents.Agent("Guide", tools=[weather], model=getattr(agents, model)("gpt-4o", openai_client=gpt))
+    agent = agent_of(gpt, model)
 
     async def ask(prompt: str) -> Any:
         return agents.Runner.run_streamed(agent, prompt).stream_events()

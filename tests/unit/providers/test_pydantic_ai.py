@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from places import place_on
+from recorded_runs import recorded_run
 
 from chuk_ai_session_manager import SessionManager, track_llm_call
 from chuk_ai_session_manager.providers import read_answer
@@ -133,20 +134,13 @@ STEPS = [
 async def test_a_run_is_recorded_with_its_steps_on_every_store(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    place = place_on(kind, request, tmp_path)
-    sm = SessionManager(store=place.store())
 
     async def run(_: Any) -> AgentRunResult:
         return AgentRunResult("At noon.", STEPS)
 
-    said, session_id = await track_llm_call("When is high water?", run, session_manager=sm)
-    assert said == "At noon."
-    elsewhere = SessionManager(session_id, store=place.store())
-    rows = await elsewhere.get_messages_for_llm(include_tools=True)
-    assert [row["role"] for row in rows] == ["user", "assistant", "tool", "assistant"]
+    rows, counts = await recorded_run(place_on(kind, request, tmp_path), run)
     assert rows[2] == {"role": "tool", "tool_call_id": "c1", "content": '{"high": "12:00"}'}
-    stats = await elsewhere.get_stats()
-    assert (stats["llm_calls"], stats["input_tokens"], stats["output_tokens"]) == (2, 250, 15)
+    assert counts == (2, 250, 15)
 
 
 def test_a_structured_output_is_the_text_and_no_call_that_waits() -> None:

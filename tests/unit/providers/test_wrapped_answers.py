@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
 from openai.types.responses import ResponseFunctionToolCall, ResponseReasoningItem
 from places import place_on
+from recorded_runs import recorded_run
 
 from chuk_ai_session_manager import SessionManager, track_llm_call
 from chuk_ai_session_manager.exceptions import InvalidInput
@@ -50,8 +51,6 @@ def test_the_answer_in_what_frameworks_return(response: Any) -> None:
 async def test_a_graph_s_steps_since_the_question_are_recorded_on_every_store(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    place = place_on(kind, request, tmp_path)
-    sm = SessionManager(store=place.store())
     call = {"id": "c1", "name": "tide", "args": {"port": "Lisbon"}}
     earlier = [HumanMessage("Hello"), ai("Hi", 5, 1)]
     steps = [ai("", 50, 20, tool_calls=[call]), ToolMessage("12:00", tool_call_id="c1"), NOON]
@@ -59,14 +58,9 @@ async def test_a_graph_s_steps_since_the_question_are_recorded_on_every_store(
     async def graph(question: str) -> Any:
         return {"messages": [*earlier, HumanMessage(question), *steps]}
 
-    said, session_id = await track_llm_call("When is high water?", graph, session_manager=sm)
-    assert said == "At noon."
-    elsewhere = SessionManager(session_id, store=place.store())
-    rows = await elsewhere.get_messages_for_llm(include_tools=True)
-    assert [row["role"] for row in rows] == ["user", "assistant", "tool", "assistant"]
+    rows, counts = await recorded_run(place_on(kind, request, tmp_path), graph)
     assert rows[2] == {"role": "tool", "tool_call_id": "c1", "content": "12:00"}
-    stats = await elsewhere.get_stats()
-    assert (stats["llm_calls"], stats["input_tokens"], stats["output_tokens"]) == (2, 150, 30)
+    assert counts == (2, 150, 30)
 
 
 def test_a_graph_without_an_answer_is_refused() -> None:
