@@ -132,6 +132,58 @@ async def test_calls_that_the_sdk_answered_itself(streamed: bool) -> None:
     assert (stats["llm_calls"], stats["usage_source"]) == (2, "mixed")
 
 
+@pytest.mark.parametrize("asks_at", [None, 1, 3])
+@pytest.mark.parametrize("reads", [3, 4])
+async def test_steps_of_the_sdk_stay_if_the_stream_is_left_or_a_question_comes_between(
+    reads: int, asks_at: int | None
+) -> None:
+    def chunk(part: dict[str, Any], sent: int = 0, answered: int = 0, **more: Any) -> dict[str, Any]:
+        end = {"finishReason": "STOP"} if sent else {}
+        usage = (
+            {"usageMetadata": {"promptTokenCount": sent, "candidatesTokenCount": answered}} if sent else {}
+        )
+        return {"candidates": [{"content": {"role": "model", "parts": [part]}, **end}], **usage, **more}
+
+    said = {"text": "I look."}
+    call = {"functionCall": {"name": "tide", "args": {}, "id": "c1"}}
+    result = {"functionResponse": {"name": "tide", "id": "c1", "response": {"result": "12:00"}}}
+    history = {
+        "automaticFunctionCallingHistory": [
+            {"role": "user", "parts": [{"text": "When?"}]},
+            {"role": "model", "parts": [said, call]},
+            {"role": "user", "parts": [result]},
+        ]
+    }
+    chunks = [
+        chunk(said),
+        chunk(call, 10, 5),
+        chunk({"text": "At "}, **history),
+        chunk({"text": "noon."}, 30, 3, **history),
+    ]
+
+    async def answered(_: Any) -> AsyncIterator[Any]:
+        for each in chunks:
+            yield each
+
+    sm = SessionManager()
+    stream, number = stream_llm_call("When?", answered, session_manager=sm), 0
+    async for _ in stream:
+        number += 1
+        if number == asks_at:
+            await sm.user_says("And tomorrow?")
+        if number == reads:
+            break
+    await stream.aclose()
+    rows = await sm.get_messages_for_llm(include_tools=True)
+    last = "At " if reads == 3 else "At noon."
+    told = ["When?", "I look.", "12:00", last, *([] if asks_at is None else ["And tomorrow?"])]
+    assert [row["content"] for row in rows] == told
+    stats = await sm.get_stats()
+    assert (stats["llm_calls"], stats["tool_calls"]) == (2, 1)
+    if reads == 4:
+        assert (stats["input_tokens"], stats["output_tokens"], stats["usage_source"]) == (40, 8, "reported")
+
+
 @pytest.mark.parametrize("came", [1, 2])
 async def test_a_call_that_was_cut_within_its_arguments_is_closed(came: int) -> None:
     first = {
