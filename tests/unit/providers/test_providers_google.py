@@ -147,7 +147,7 @@ async def test_steps_of_the_sdk_stay_if_the_stream_is_left_or_a_question_comes_b
     said = {"text": "I look."}
     call = {"functionCall": {"name": "tide", "args": {}, "id": "c1"}}
     result = {"functionResponse": {"name": "tide", "id": "c1", "response": {"result": "12:00"}}}
-    history = {
+    history: dict[str, Any] = {
         "automaticFunctionCallingHistory": [
             {"role": "user", "parts": [{"text": "When?"}]},
             {"role": "model", "parts": [said, call]},
